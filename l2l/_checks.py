@@ -1,0 +1,66 @@
+"""Checks of arguments: each raises an error that names argument, value and what is allowed."""
+
+import math
+import numbers
+
+
+def positive_integer(name, value):
+    """Returns `value` as an int; `TypeError` unless it is an integer, `ValueError` unless > 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError("%s must be a positive integer, got %r" % (name, value))
+    if value <= 0:
+        raise ValueError("%s must be a positive integer, got %r" % (name, value))
+    return int(value)
+
+
+def seed(name, value):
+    """Returns `value` as an int; allowed are the integers from 0 to 2**31 - 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError("%s must be an integer from 0 to 2**31 - 1, got %r" % (name, value))
+    if not 0 <= value < 2**31:
+        raise ValueError("%s must be an integer from 0 to 2**31 - 1, got %r" % (name, value))
+    return int(value)
+
+
+def positive_number(name, value):
+    """Returns `value` as a float; allowed are finite numbers above 0."""
+    number = _number(name, value, "a positive finite number")
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError("%s must be a positive finite number, got %r" % (name, value))
+    return number
+
+
+def negative_number(name, value):
+    """Returns `value` as a float; allowed are finite numbers below 0."""
+    number = _number(name, value, "a negative finite number")
+    if not (math.isfinite(number) and number < 0):
+        raise ValueError("%s must be a negative finite number, got %r" % (name, value))
+    return number
+
+
+def fraction(name, value):
+    """Returns `value` as a float; allowed is 0 <= value < 1."""
+    number = _number(name, value, "a number in [0, 1)")
+    if not 0 <= number < 1:
+        raise ValueError("%s must be a number in [0, 1), got %r" % (name, value))
+    return number
+
+
+def one_of(name, value, known):
+    """Returns `value`; `ValueError` unless it is one of the names in `known`."""
+    if value not in known:
+        raise ValueError("%s must be one of %s, got %r" % (name, ", ".join(sorted(known)), value))
+    return value
+
+
+def function(name, value):
+    """Returns `value`; `TypeError` unless it can be called."""
+    if not callable(value):
+        raise TypeError("%s must be callable, got %r" % (name, value))
+    return value
+
+
+def _number(name, value, allowed):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError("%s must be %s, got %r" % (name, allowed, value))
+    return float(value)

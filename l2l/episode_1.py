@@ -1,0 +1,152 @@
+"""Episode 1 as data: what the document reports, and our figures beside it.
+
+Used by the notebook of that name. The environment variable `L2L_LENGTH`, a number up to 1,
+shortens every run of the notebook, for a rehearsal; `L2L_SEED` chooses the seed.
+"""
+
+import os
+
+from l2l import _checks
+from l2l.history import log_average
+from l2l.results import format_table
+
+# Average log results the document prints, by experiment and meta-iterations. RMSProp's is read
+# off a plot.
+DOCUMENT = {
+    ("RNN_simple_sum_res", 20000): -6.05,
+    ("RNN_simple_end_res", 20000): -7.33,
+    ("RNN_simple_end_res", 50000): -8.17,
+    ("RNN_simple_end_log_res", 50000): -7.89,
+    ("RNN_log15_end_res", 50000): -8.24,
+    ("RNN_log15_end_log_res", 50000): -12.27,
+    ("RNN_log30_end_log_res", 50000): -16.02,
+    ("RNN_log30_end_log_res", 100000): -22.77,
+    ("RMSProp", 0): -18.4,
+}
+
+# The first trial: mean summed loss of each 1,000 meta-iterations.
+DOCUMENT_SUMMED_LOSS = {1000: 1.327, 2000: 0.797, 3000: 0.776, 4000: 0.777}
+
+
+def length(meta_iterations):
+    """How many meta-iterations to run for those of the document: the same, or fewer under `L2L_LENGTH`.
+
+    Raises:
+      ValueError: `L2L_LENGTH` is not a number above 0 and up to 1.
+    """
+    text = os.environ.get("L2L_LENGTH", "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 1:
+        raise ValueError("L2L_LENGTH must be a number above 0 and up to 1, got %r" % text)
+    return max(1, round(_checks.positive_integer("meta_iterations", meta_iterations) * factor))
+
+
+def seed():
+    """The seed of a run: `L2L_SEED`, or 1.
+
+    Raises:
+      ValueError: `L2L_SEED` is not an integer from 0 to 2**31 - 1.
+    """
+    text = os.environ.get("L2L_SEED", "1")
+    if not text.isdigit():
+        raise ValueError("L2L_SEED must be an integer from 0 to 2**31 - 1, got %r" % text)
+    return _checks.seed("L2L_SEED", int(text))
+
+
+def window(meta_iterations):
+    """Meta-iterations averaged at a checkpoint: 2,000 up to 20,000 meta-iterations, else 5,000, as in the document."""
+    return length(2000 if meta_iterations <= 20000 else 5000)
+
+
+def training_rows(history, checkpoints):
+    """Our figures of one experiment, a row for each checkpoint.
+
+    Args:
+      history: its `History`; the configuration names the experiment.
+      checkpoints: the document's numbers of meta-iterations, integers.
+
+    Returns:
+      A list of dicts with the keys experiment, casting, meta_loss, meta_iterations,
+      average_log_result (mean log10 of the last loss over the `window` before), document (None
+      where it gives none, or where the run was shortened), seed, draws_seed, seconds.
+    """
+    rows = []
+    for checkpoint in checkpoints:
+        row = _row(history, length(checkpoint), window(checkpoint))
+        row["document"] = DOCUMENT.get((row["experiment"], row["meta_iterations"]))
+        rows.append(row)
+    return rows
+
+
+def trial_rows(history):
+    """Our figures of the first trial, trained on the summed loss: as `training_rows`, over 1,000 each.
+
+    The keys mean_summed_loss and document_summed_loss are added: the document gives no log
+    average here.
+    """
+    rows = []
+    for checkpoint, document in DOCUMENT_SUMMED_LOSS.items():
+        at, over = length(checkpoint), length(1000)
+        row = _row(history, at, over)
+        row["document"] = None
+        row["mean_summed_loss"] = float(history.meta_loss[at - over : at].mean())
+        row["document_summed_loss"] = document if at == checkpoint else None
+        rows.append(row)
+    return rows
+
+
+def _row(history, at, over):
+    config = history.config
+    return {
+        "experiment": config["name"],
+        "casting": config["casting"],
+        "meta_loss": config["meta_loss"],
+        "meta_iterations": at,
+        "average_log_result": history.log_average(over, at),
+        "document": None,
+        "seed": config["weights_seed"],
+        "draws_seed": config["draws_seed"],
+        "seconds": float(history.seconds[:at].sum()),
+    }
+
+
+def baseline_rows(losses, draws_seed):
+    """Rows for optimizers that were not trained: log average of the last loss over all draws.
+
+    Args:
+      losses: dict from name to an array `[num, T]`, as `evaluate` returns.
+      draws_seed: the seed it was called with.
+    """
+    return [
+        {
+            "experiment": name,
+            "casting": None,
+            "meta_loss": None,
+            "meta_iterations": 0,
+            "average_log_result": log_average(values[:, -1]),
+            "document": DOCUMENT.get((name, 0)),
+            "seed": None,
+            "draws_seed": draws_seed,
+            "seconds": None,
+        }
+        for name, values in losses.items()
+    ]
+
+
+def table(rows):
+    """The rows as text, ours beside the document's."""
+    columns = {
+        "experiment": "",
+        "casting": "",
+        "meta_loss": "",
+        "meta_iterations": ",d",
+        "average_log_result": ".2f",
+        "document": ".2f",
+        "mean_summed_loss": ".3f",
+        "document_summed_loss": ".3f",
+        "seconds": ".0f",
+    }
+    return format_table(rows, columns)

@@ -1,0 +1,55 @@
+"""Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
+
+from collections import OrderedDict
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import _checks
+from l2l.networks import Trained
+from l2l.session import single_thread_session
+from l2l.unroll import learn
+
+
+def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
+    """The losses of each optimizer on `num` draws, the same for all.
+
+    Args:
+      problem: a `Problem`.
+      optimizers: dict from name to optimizer: a function `(gradients, state) -> (update, state)`
+        without variables, or a `Trained`, as from `trainer.trained()`.
+      num: how many problems are drawn, a positive integer.
+      steps: `T`, a positive integer; it may differ from the one of the training.
+      seed: integer that fixes the draws. The draws of a training are others, whatever its seed.
+
+    Returns:
+      An ordered dict from name to an array `[num, T]`.
+
+    Raises:
+      TypeError, ValueError: an argument out of range, no optimizer, and all that `learn` raises.
+    """
+    num = _checks.positive_integer("num", num)
+    seed = _checks.seed("seed", seed)
+    if not isinstance(optimizers, dict) or not optimizers:
+        raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
+    with tf.Graph().as_default() as graph:
+        # Negative seeds are no training's: a trainer's are 0 and above.
+        draws = problem.sample(num, -1 - seed)
+        draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
+        losses, assignments = [], []
+        for optimizer in optimizers.values():
+            if isinstance(optimizer, Trained):
+                created = len(tf.trainable_variables())
+                live = optimizer.build()
+                assignments += zip(tf.trainable_variables()[created:], optimizer.weights)
+                optimizer = live
+            losses.append(learn(problem, draw, optimizer, steps))
+        initialize = tf.global_variables_initializer()
+        with single_thread_session(graph) as session:
+            session.run(initialize)
+            for variable, value in assignments:
+                variable.load(value, session)
+            draws = zip(*session.run(tf.nest.flatten(draws)))
+            run = session.make_callable(losses, feed_list=tf.nest.flatten(draw))
+            results = [run(*one) for one in draws]
+    return OrderedDict(zip(optimizers, np.swapaxes(results, 0, 1)))

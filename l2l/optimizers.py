@@ -1,0 +1,183 @@
+"""Hand-designed optimizers: functions `(gradients, state) -> (update, state)`.
+
+`gradients` is a tensor or a nest of tensors, `state` is None at the first step, and the
+update, to be *added* to the position, has the structure of the gradients. Each function
+of this module returns such an optimizer. Learning rates default to the 0.1 that Episode 1
+uses for SGD and RMSProp, unless the rule's own paper names a default.
+"""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import _checks
+
+
+def _for_each_tensor(rule):
+    """An optimizer of nests from a rule for one tensor, `(gradient, state) -> (update, state)`."""
+
+    def optimizer(gradients, state):
+        flat = tf.nest.flatten(gradients)
+        states = [None] * len(flat) if state is None else state
+        pairs = [rule(gradient, one) for gradient, one in zip(flat, states)]
+        update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
+        return update, [pair[1] for pair in pairs]
+
+    return optimizer
+
+
+def sgd(learning_rate=0.1):
+    """Gradient descent: `update = -learning_rate g`.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` is not a positive finite number.
+    """
+    rate = _checks.positive_number("learning_rate", learning_rate)
+    return _for_each_tensor(lambda gradient, state: (-rate * gradient, ()))
+
+
+def momentum(learning_rate=0.1, decay=0.9):
+    """Heavy-ball momentum: `v = decay v + g` from 0; `update = -learning_rate v`.
+
+    Source: Polyak 1964, as in `tf.train.MomentumOptimizer`.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
+    """
+    rate = _checks.positive_number("learning_rate", learning_rate)
+    decay = _checks.fraction("decay", decay)
+
+    def rule(gradient, velocity):
+        velocity = gradient if velocity is None else decay * velocity + gradient
+        return -rate * velocity, velocity
+
+    return _for_each_tensor(rule)
+
+
+def nesterov(learning_rate=0.1, decay=0.9):
+    """Nesterov's momentum: `v = decay v + g` from 0; `update = -learning_rate (g + decay v)`.
+
+    Source: Sutskever et al. 2013, in the form of `tf.train.MomentumOptimizer`.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
+    """
+    rate = _checks.positive_number("learning_rate", learning_rate)
+    decay = _checks.fraction("decay", decay)
+
+    def rule(gradient, velocity):
+        velocity = gradient if velocity is None else decay * velocity + gradient
+        return -rate * (gradient + decay * velocity), velocity
+
+    return _for_each_tensor(rule)
+
+
+def rmsprop(learning_rate=0.1, decay=0.99, epsilon=1e-5):
+    """RMSProp: `s = decay s + (1 - decay) g^2` from 0; `update = -learning_rate g / (sqrt(s) + epsilon)`.
+
+    Source: Episode 1, with its defaults. TensorFlow's differs: it starts from `s = 1` and adds
+    epsilon under the root.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or `decay` not in [0, 1).
+    """
+    rate = _checks.positive_number("learning_rate", learning_rate)
+    decay = _checks.fraction("decay", decay)
+    epsilon = _checks.positive_number("epsilon", epsilon)
+
+    def rule(gradient, mean_square):
+        mean_square = tf.zeros_like(gradient) if mean_square is None else mean_square
+        mean_square = decay * mean_square + (1 - decay) * tf.square(gradient)
+        return -rate * gradient / (tf.sqrt(mean_square) + epsilon), mean_square
+
+    return _for_each_tensor(rule)
+
+
+AdamState = namedtuple("AdamState", ["mean", "mean_square", "decay1_power", "decay2_power"])
+
+
+def adam(learning_rate=0.001, decay1=0.9, decay2=0.999, epsilon=1e-8):
+    """Adam: at step `t = 1, 2, ...`
+
+        m = decay1 m + (1 - decay1) g,  v = decay2 v + (1 - decay2) g^2, both from 0
+        update = -learning_rate sqrt(1 - decay2^t) / (1 - decay1^t) m / (sqrt(v) + epsilon)
+
+    Source: arXiv 1412.6980, the form at the end of its section 2 (epsilon added to the
+    uncorrected root, as in `tf.train.AdamOptimizer`), with the paper's defaults.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a decay not in [0, 1).
+    """
+    rate = _checks.positive_number("learning_rate", learning_rate)
+    decay1 = _checks.fraction("decay1", decay1)
+    decay2 = _checks.fraction("decay2", decay2)
+    epsilon = _checks.positive_number("epsilon", epsilon)
+
+    def rule(gradient, state):
+        if state is None:
+            zeros, one = tf.zeros_like(gradient), tf.ones([], gradient.dtype)
+            state = AdamState(zeros, zeros, one, one)
+        mean = decay1 * state.mean + (1 - decay1) * gradient
+        mean_square = decay2 * state.mean_square + (1 - decay2) * tf.square(gradient)
+        power1, power2 = decay1 * state.decay1_power, decay2 * state.decay2_power
+        corrected_rate = rate * tf.sqrt(1 - power2) / (1 - power1)
+        update = -corrected_rate * mean / (tf.sqrt(mean_square) + epsilon)
+        return update, AdamState(mean, mean_square, power1, power2)
+
+    return _for_each_tensor(rule)
+
+
+VsgdState = namedtuple(
+    "VsgdState",
+    [
+        "gradient",  # of the step before
+        "update",  # of the step before: the two gradients' distance
+        "mean",  # running mean of the gradient
+        "mean_square",  # running mean of its square
+        "curvature",  # running mean of the curvature, 0 until one was seen
+        "memory",  # how many steps the running means remember
+    ],
+)
+
+# The first step has seen one gradient and knows no curvature. It moves by this fraction of
+# the gradient, far enough for a difference in float32 and too short to do harm.
+VSGD_PROBE = 0.01
+
+
+def vsgd():
+    """vSGD, which tunes its own rates. For every coordinate, with running means that remember `tau` steps:
+
+        update = -mean(g)^2 / (mean(g^2) mean(h)) g
+        tau    = (1 - mean(g)^2 / mean(g^2)) tau + 1
+
+    Source: "No More Pesky Learning Rates", arXiv 1206.1106, section 4. The curvature `h` is the
+    finite difference `|g_t - g_(t-1)| / |x_t - x_(t-1)|`, an idea of arXiv 1301.3764, section 4;
+    the authors take a second gradient at a shifted position, which the contract of an optimizer does
+    not offer, so here the two gradients are those of successive steps. The means start from the
+    first gradient (the paper averages a few before it moves). Where no curvature has been seen,
+    the update is `-0.01 g`. Without noise the rule becomes Newton's method on each coordinate.
+    """
+    divide = tf.math.divide_no_nan
+
+    def mix(old, new, memory):
+        # Not old + (new - old) / memory: that loses a new value far smaller than the old one.
+        return (1 - 1 / memory) * old + new / memory
+
+    def rule(gradient, state):
+        zeros, ones = tf.zeros_like(gradient), tf.ones_like(gradient)
+        if state is None:
+            state = VsgdState(gradient, zeros, gradient, tf.square(gradient), zeros, ones)
+        mean = mix(state.mean, gradient, state.memory)
+        mean_square = mix(state.mean_square, tf.square(gradient), state.memory)
+        # A coordinate that did not move tells nothing new of its curvature.
+        seen = tf.abs(divide(gradient - state.gradient, state.update))
+        first = tf.equal(state.curvature, 0)
+        curvature = tf.where(first, seen, mix(state.curvature, seen, state.memory))
+        curvature = tf.where(tf.equal(state.update, 0), state.curvature, curvature)
+        certainty = divide(tf.square(mean), mean_square)
+        rate = tf.where(tf.equal(curvature, 0), VSGD_PROBE * ones, divide(certainty, curvature))
+        update = -rate * gradient
+        memory = (1 - certainty) * state.memory + 1
+        return update, VsgdState(gradient, update, mean, mean_square, curvature, memory)
+
+    return _for_each_tensor(rule)

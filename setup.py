@@ -1,0 +1,24 @@
+"""Packaging of l2l. The exact versions that it is tested with are in requirements.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="l2l",
+    version="0.1.0",
+    description="Learning to learn by gradient descent by gradient descent, in TensorFlow 1.15 graph mode",
+    license="Apache-2.0",
+    packages=find_packages(include=["l2l", "l2l.*"]),
+    python_requires="==3.7.*",
+    install_requires=[
+        "tensorflow>=1.15,<1.16",
+        "numpy>=1.16,<1.19",
+        "h5py<=2.10",  # with a newer one TensorFlow 1.15 does not start
+        "protobuf<3.21",  # likewise
+        "matplotlib>=3.4,<4",
+        "tqdm",
+    ],
+    extras_require={
+        "notebooks": ["jupyter", "nbclient", "nbconvert"],
+        "test": ["pytest", "nbclient", "nbformat", "ipykernel", "ruff"],
+    },
+)

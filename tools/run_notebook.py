@@ -1,0 +1,89 @@
+"""Runs a notebook from top to bottom and leaves it, executed, with an HTML page of it, in a folder.
+
+    python tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
+
+Progress lines appear in the terminal while it runs, and not in the notebook. The notebook
+finds the folder in the environment variable L2L_OUTPUT; what it prints last is shown.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+
+class TerminalClient(NotebookClient):
+    """A notebook client that shows progress lines in the terminal, and keeps them out of the notebook."""
+
+    def process_message(self, message, cell, cell_index):
+        content = message["content"]
+        # tqdm starts each state of its line with a carriage return.
+        if message["msg_type"] == "stream" and content["name"] == "stderr" and "\r" in content["text"]:
+            sys.stderr.write(content["text"])
+            sys.stderr.flush()
+            return None
+        return super().process_message(message, cell, cell_index)
+
+
+def announce(cell, cell_index):
+    """Says in the terminal which section begins."""
+    if cell.cell_type == "markdown":
+        for line in cell.source.splitlines():
+            if line.startswith("#"):
+                print(line.lstrip("# "), file=sys.stderr, flush=True)
+
+
+def run(path, folder):
+    """Executes the notebook at `path`; writes it and its page into `folder`, even if a cell fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["L2L_OUTPUT"] = str(folder.resolve())
+    notebook = nbformat.read(str(path), as_version=4)
+    client = TerminalClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_start=announce,
+    )
+    try:
+        client.execute()
+    finally:
+        nbformat.write(notebook, str(folder / path.name))
+        page, _ = HTMLExporter().from_notebook_node(notebook)
+        (folder / path.with_suffix(".html").name).write_text(page, encoding="utf-8")
+    return notebook
+
+
+def printed_last(notebook):
+    """The text that the last printing cell printed."""
+    texts = [
+        output["text"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.get("name") == "stdout"
+    ]
+    return texts[-1] if texts else ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    try:
+        notebook = run(arguments.notebook, arguments.folder)
+    except CellExecutionError as error:
+        sys.exit(str(error))
+    print(printed_last(notebook))
+    print("Notebook, page and figures are in %s" % arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
