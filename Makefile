@@ -32,8 +32,8 @@ lint: $(READY)  ## check style and formatting
 	$(PYTHON) -m ruff format --check .
 
 format: $(READY)  ## format the code
-	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyterlab notebooks

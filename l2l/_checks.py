@@ -1,5 +1,6 @@
 """Checks of arguments: each raises an error that names argument, value and what is allowed."""
 
+import inspect
 import math
 import numbers
 
@@ -57,6 +58,16 @@ def function(name, value):
     """Returns `value`; `TypeError` unless it can be called."""
     if not callable(value):
         raise TypeError("%s must be callable, got %r" % (name, value))
+    return value
+
+
+def function_without_arguments(name, value):
+    """Returns `value`; `TypeError` unless it can be called without arguments."""
+    function(name, value)
+    try:
+        inspect.signature(value).bind()
+    except TypeError:
+        raise TypeError("%s must be a function without arguments, got %r" % (name, value)) from None
     return value
 
 

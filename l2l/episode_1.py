@@ -73,44 +73,55 @@ def training_rows(history, checkpoints):
       average_log_result (mean log10 of the last loss over the `window` before), document (None
       where it gives none, or where the run was shortened), seed, draws_seed, seconds.
     """
+    config = history.config
     rows = []
     for checkpoint in checkpoints:
-        row = _row(history, length(checkpoint), window(checkpoint))
-        row["document"] = DOCUMENT.get((row["experiment"], row["meta_iterations"]))
+        at = length(checkpoint)
+        row = {
+            "experiment": config["name"],
+            "casting": config["casting"],
+            "meta_loss": config["meta_loss"],
+            "meta_iterations": at,
+            "average_log_result": history.log_average(window(checkpoint), at),
+            "document": DOCUMENT.get((config["name"], at)),
+            "seed": config["weights_seed"],
+            "draws_seed": config["draws_seed"],
+            "seconds": float(history.seconds[:at].sum()),
+        }
         rows.append(row)
     return rows
 
 
-def trial_rows(history):
-    """Our figures of the first trial, trained on the summed loss: as `training_rows`, over 1,000 each.
+def trial_rows(losses, seed, seconds):
+    """Our figures of the first trial: as `training_rows`, over each 1,000 meta-iterations.
 
     The keys mean_summed_loss and document_summed_loss are added: the document gives no log
     average here.
+
+    Args:
+      losses: array `[n, T]`, the losses of each meta-iteration.
+      seed: of the graph, which fixes weights and draws alike.
+      seconds: how long the trial took.
     """
     rows = []
     for checkpoint, document in DOCUMENT_SUMMED_LOSS.items():
-        at, over = length(checkpoint), length(1000)
-        row = _row(history, at, over)
-        row["document"] = None
-        row["mean_summed_loss"] = float(history.meta_loss[at - over : at].mean())
-        row["document_summed_loss"] = document if at == checkpoint else None
+        at = length(checkpoint)
+        part = losses[at - length(1000) : at]
+        row = {
+            "experiment": "first trial",
+            "casting": "none",
+            "meta_loss": "sum",
+            "meta_iterations": at,
+            "average_log_result": log_average(part[:, -1]),
+            "document": None,
+            "mean_summed_loss": float(part.sum(axis=1).mean()),
+            "document_summed_loss": document if at == checkpoint else None,
+            "seed": seed,
+            "draws_seed": seed,
+            "seconds": seconds * at / len(losses),
+        }
         rows.append(row)
     return rows
-
-
-def _row(history, at, over):
-    config = history.config
-    return {
-        "experiment": config["name"],
-        "casting": config["casting"],
-        "meta_loss": config["meta_loss"],
-        "meta_iterations": at,
-        "average_log_result": history.log_average(over, at),
-        "document": None,
-        "seed": config["weights_seed"],
-        "draws_seed": config["draws_seed"],
-        "seconds": float(history.seconds[:at].sum()),
-    }
 
 
 def baseline_rows(losses, draws_seed):
@@ -145,8 +156,14 @@ def table(rows):
         "meta_iterations": ",d",
         "average_log_result": ".2f",
         "document": ".2f",
+        "difference": "+.2f",
         "mean_summed_loss": ".3f",
         "document_summed_loss": ".3f",
         "seconds": ".0f",
     }
-    return format_table(rows, columns)
+    return format_table([dict(row, difference=_difference(row)) for row in rows], columns)
+
+
+def _difference(row):
+    ours, document = row["average_log_result"], row["document"]
+    return None if ours is None or document is None else ours - document

@@ -32,6 +32,9 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
     seed = _checks.seed("seed", seed)
     if not isinstance(optimizers, dict) or not optimizers:
         raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
+    for name, optimizer in optimizers.items():
+        if not isinstance(optimizer, Trained):
+            _checks.function("optimizers[%r]" % name, optimizer)
     with tf.Graph().as_default() as graph:
         # Negative seeds are no training's: a trainer's are 0 and above.
         draws = problem.sample(num, -1 - seed)

@@ -42,10 +42,12 @@ class CoordinatewiseLSTM:
         units = [_checks.positive_integer("hidden[%d]" % i, value) for i, value in enumerate(hidden)]
         self.casting = castings.get(casting)
         self.dtype = tf.as_dtype(dtype)
-        with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True, dtype=self.dtype):
-            self._input = tf.layers.Dense(units[0], name="input")
-            self._layers = [tf.nn.rnn_cell.LSTMCell(size, name="lstm_%d" % i) for i, size in enumerate(units)]
-            self._output = tf.layers.Dense(1, name="output")
+        with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True):
+            self._input = tf.layers.Dense(units[0], dtype=self.dtype, name="input")
+            self._layers = [
+                tf.nn.rnn_cell.LSTMCell(size, dtype=self.dtype, name="lstm_%d" % i) for i, size in enumerate(units)
+            ]
+            self._output = tf.layers.Dense(1, dtype=self.dtype, name="output")
             # Built by hand, bottom up, so that no variable waits for the first call.
             self._input.build(tf.TensorShape([None, self.casting.features]))
             for layer, size in zip(self._layers, [units[0]] + units):

@@ -72,7 +72,7 @@ class Trainer:
         learning_rate = _checks.positive_number("learning_rate", learning_rate)
         weights_seed = _checks.seed("weights_seed", weights_seed)
         self._draws_seed = _checks.seed("draws_seed", draws_seed)
-        self._build_optimizer = _checks.function("build_optimizer", build_optimizer)
+        self._build_optimizer = _checks.function_without_arguments("build_optimizer", build_optimizer)
         get_meta_loss(meta_loss)
         self._session = None
         self._block_number = None

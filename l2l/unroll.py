@@ -26,10 +26,14 @@ def loss_at(problem, draw, x):
 
     Raises:
       ValueError: the problem returned something that is not a scalar.
+      TypeError: its dtype is not that of `x`.
     """
     loss = tf.convert_to_tensor(problem.loss(x, draw))
     if not loss.shape.is_compatible_with([]):
         raise ValueError("loss must be a scalar (shape ()), got shape %s" % (loss.shape,))
+    dtype = tf.nest.flatten(x)[0].dtype
+    if loss.dtype != dtype:
+        raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, loss.dtype.name))
     return loss
 
 
@@ -49,7 +53,7 @@ def step(problem, draw, optimizer, x, state, second_derivatives=True):
     Raises:
       ValueError: the loss is not a scalar or does not depend on all of `x`, or the optimizer's
         update has another structure, shape or dtype than `x`.
-      TypeError: the optimizer did not return a pair.
+      TypeError: the loss has another dtype than `x`, or the optimizer did not return a pair.
     """
     loss = loss_at(problem, draw, x)
     flat = tf.nest.flatten(x)
@@ -102,8 +106,8 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
       A tensor `[T]`.
 
     Raises:
-      TypeError: `steps` is not an integer, `optimizer` is not callable or returns no pair, or
-        the position is not floating point.
+      TypeError: `steps` is not an integer, `optimizer` is not callable or returns no pair, the
+        position is not floating point, or the loss has another dtype.
       ValueError: `steps < 1`, an unknown loop, a loss that is not a scalar or ignores a part of
         the position, an update of another structure, shape or dtype than the position, or,
         with "while", a state whose structure changes after the first step.
@@ -161,7 +165,9 @@ def _while_loop(one_step, x, state, repeats):
         (tf.constant(0), losses, x, tensors_of(state)),
         maximum_iterations=repeats,
     )
-    return losses.stack(), x
+    losses = losses.stack()
+    losses.set_shape([repeats])
+    return losses, x
 
 
 def _check_same_state(state, next_state):

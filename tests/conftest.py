@@ -1,0 +1,50 @@
+"""What every test shares: a graph of its own, and figures that open no window."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import l2l
+
+import tensorflow as tf  # isort: skip
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(0)
+        yield graph
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def run():
+    """Runs tensors of the test's graph, after initializing its variables."""
+
+    def run(fetches, feed_dict=None):
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            return session.run(fetches, feed_dict)
+
+    return run
+
+
+@pytest.fixture
+def fixed_draw():
+    """One draw of a quadratic in two dimensions, with numbers a reader can follow."""
+
+    def fixed_draw(dtype=np.float32):
+        return l2l.problems.QuadraticDraw(
+            scale=tf.constant(np.array([0.5, 1.5], dtype)), start=tf.constant(np.array([1.0, -0.5], dtype))
+        )
+
+    return fixed_draw

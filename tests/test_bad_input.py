@@ -1,0 +1,158 @@
+"""Every bad call is refused at once, with an error that names argument, value and what is allowed."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+
+
+class Custom(l2l.Problem):
+    """A problem whose position and loss are given."""
+
+    def __init__(self, start, loss):
+        self._start, self._loss = start, loss
+
+    def sample(self, num, seed=None):
+        return tf.zeros([num])
+
+    def initial_position(self, draw):
+        return self._start
+
+    def loss(self, x, draw):
+        return self._loss(x)
+
+
+def learn(optimizer=None, start=np.ones(2, np.float32), loss=tf.reduce_sum, **more):
+    optimizer = l2l.sgd() if optimizer is None else optimizer
+    return l2l.learn(Custom(start, loss), tf.zeros([]), optimizer, **more)
+
+
+def trainer(**changes):
+    arguments = {"problem": l2l.Quadratic(2), "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)), "steps": 3}
+    arguments.update(changes)
+    return l2l.Trainer(**arguments)
+
+
+def changing_state(gradients, state):
+    return -gradients, (tf.zeros([]) if state is None else (tf.zeros([]), tf.zeros([])))
+
+
+BAD_CALLS = [
+    (lambda: l2l.Quadratic(dims=0), ValueError, "dims must be a positive integer, got 0"),
+    (lambda: l2l.Quadratic(dims=-2), ValueError, "dims must be a positive integer, got -2"),
+    (lambda: l2l.Quadratic(dims=2.0), TypeError, "dims must be a positive integer, got 2.0"),
+    (lambda: l2l.Quadratic(dims=True), TypeError, "dims must be a positive integer, got True"),
+    (lambda: l2l.Quadratic(2).sample(0), ValueError, "num must be a positive integer, got 0"),
+    (lambda: l2l.sgd(-0.1), ValueError, "learning_rate must be a positive finite number, got -0.1"),
+    (lambda: l2l.sgd(float("nan")), ValueError, "learning_rate must be a positive finite number, got nan"),
+    (lambda: l2l.sgd("0.1"), TypeError, "learning_rate must be a positive finite number, got '0.1'"),
+    (lambda: l2l.momentum(float("inf")), ValueError, "learning_rate must be a positive finite number, got inf"),
+    (lambda: l2l.momentum(decay=1), ValueError, r"decay must be a number in [0, 1), got 1"),
+    (lambda: l2l.nesterov(decay=-0.5), ValueError, r"decay must be a number in [0, 1), got -0.5"),
+    (lambda: l2l.nesterov(0), ValueError, "learning_rate must be a positive finite number, got 0"),
+    (lambda: l2l.rmsprop(epsilon=0), ValueError, "epsilon must be a positive finite number, got 0"),
+    (lambda: l2l.rmsprop(decay=float("nan")), ValueError, r"decay must be a number in [0, 1), got nan"),
+    (lambda: l2l.adam(decay1=1.5), ValueError, r"decay1 must be a number in [0, 1), got 1.5"),
+    (lambda: l2l.adam(decay2=None), TypeError, r"decay2 must be a number in [0, 1), got None"),
+    (lambda: l2l.log_cast(0), ValueError, "min_log_gradient must be a negative finite number, got 0"),
+    (lambda: l2l.log_cast(15), ValueError, "min_log_gradient must be a negative finite number, got 15"),
+    (lambda: l2l.log_cast(float("-inf")), ValueError, "min_log_gradient must be a negative finite number, got -inf"),
+    (lambda: l2l.log_cast("-15"), TypeError, "min_log_gradient must be a negative finite number, got '-15'"),
+    (lambda: l2l.log_and_sign(0), ValueError, "k must be a positive finite number, got 0"),
+    (
+        lambda: l2l.CoordinatewiseLSTM(casting="log15"),
+        ValueError,
+        "casting must be one of log, log_and_sign, none, got 'log15'",
+    ),
+    (lambda: l2l.CoordinatewiseLSTM(casting=-15), TypeError, "casting must be a Casting or one of log, log_and_sign"),
+    (lambda: l2l.CoordinatewiseLSTM(hidden=()), ValueError, "hidden must be a non-empty list or tuple of positive"),
+    (lambda: l2l.CoordinatewiseLSTM(hidden=20), ValueError, "hidden must be a non-empty list or tuple of positive"),
+    (lambda: l2l.CoordinatewiseLSTM(hidden=(20, 0)), ValueError, "hidden[1] must be a positive integer, got 0"),
+    (lambda: learn(steps=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: learn(steps=-1), ValueError, "steps must be a positive integer, got -1"),
+    (lambda: learn(steps=20.0), TypeError, "steps must be a positive integer, got 20.0"),
+    (lambda: learn(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
+    (lambda: learn(optimizer="sgd"), TypeError, "optimizer must be callable, got 'sgd'"),
+    (lambda: learn(optimizer=lambda g, s: -g), TypeError, "optimizer must return a pair (update, state), got"),
+    (lambda: learn(optimizer=lambda g, s: None), TypeError, "optimizer must return a pair (update, state), got None"),
+    (
+        lambda: learn(optimizer=lambda g, s: (-g[:1], s)),
+        ValueError,
+        "optimizer's update must have shape (2,) and dtype float32 as x, got shape (1,)",
+    ),
+    (
+        lambda: learn(optimizer=lambda g, s: (tf.cast(g, tf.float64), s)),
+        ValueError,
+        "optimizer's update must have shape (2,) and dtype float32 as x, got shape (2,) and dtype float64",
+    ),
+    (lambda: learn(optimizer=lambda g, s: ([g, g], s)), ValueError, "optimizer's update must have the structure of x"),
+    (lambda: learn(optimizer=changing_state, loop="while"), ValueError, "optimizer's state must keep its structure"),
+    (lambda: learn(loss=tf.square), ValueError, "loss must be a scalar (shape ()), got shape (2,)"),
+    (lambda: learn(loss=lambda x: tf.constant(1.0)), ValueError, "loss must depend on every tensor of x"),
+    (
+        lambda: learn(start=[np.float32(1), np.float32(2)], loss=lambda x: x[0]),
+        ValueError,
+        "loss must depend on every tensor of x, it does not depend on x[1]",
+    ),
+    (
+        lambda: learn(loss=lambda x: tf.cast(tf.reduce_sum(x), tf.float64)),
+        TypeError,
+        "loss must have the dtype of x, float32, got float64",
+    ),
+    (lambda: learn(start=np.ones(2, np.int32)), TypeError, "x must have a floating-point dtype, got int32"),
+    (
+        lambda: learn(start=[np.float32(1), np.int64(2)]),
+        TypeError,
+        "x[1] must have a floating-point dtype, got int64",
+    ),
+    (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),
+    (lambda: trainer(learning_rate=-1), ValueError, "learning_rate must be a positive finite number, got -1"),
+    (
+        lambda: trainer(learning_rate=float("nan")),
+        ValueError,
+        "learning_rate must be a positive finite number, got nan",
+    ),
+    (lambda: trainer(clip_norm=0), ValueError, "clip_norm must be a positive finite number, got 0"),
+    (
+        lambda: trainer(meta_loss="last"),
+        ValueError,
+        "meta_loss must be one of end, end_log, sum, sum_log, got 'last'",
+    ),
+    (lambda: trainer(meta_loss=3), TypeError, "meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"),
+    (lambda: trainer(meta_loss=lambda losses: losses), ValueError, "meta_loss must be a scalar (shape ()), got shape"),
+    (lambda: trainer(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
+    (lambda: trainer(weights_seed=-1), ValueError, "weights_seed must be an integer from 0 to 2**31 - 1, got -1"),
+    (lambda: trainer(draws_seed=1.5), TypeError, "draws_seed must be an integer from 0 to 2**31 - 1, got 1.5"),
+    (lambda: trainer(build_optimizer=None), TypeError, "build_optimizer must be callable, got None"),
+    (lambda: trainer(build_optimizer=l2l.sgd), ValueError, "build_optimizer must create trainable variables when call"),
+    (
+        lambda: trainer(build_optimizer=l2l.CoordinatewiseLSTM()),
+        TypeError,
+        "build_optimizer must be a function without",
+    ),
+    (lambda: trainer().run(0), ValueError, "meta_iterations must be a positive integer, got 0"),
+    (lambda: trainer().run(1e3), TypeError, "meta_iterations must be a positive integer, got 1000.0"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {}), ValueError, "optimizers must be a non-empty dict from name to opt"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), l2l.sgd()), ValueError, "optimizers must be a non-empty dict from name"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": 1}), TypeError, "optimizers['a'] must be callable, got 1"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, num=0), ValueError, "num must be a positive integer"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, seed=-1), ValueError, "seed must be an integer from 0"),
+    (lambda: l2l.rolling_log_average([1.0], 0), ValueError, "window must be a positive integer, got 0"),
+    (lambda: l2l.rolling_log_average([[1.0]], 5), ValueError, "values must have one dimension, got shape (1, 1)"),
+    (lambda: l2l.History().log_average(5, at=3), ValueError, "at must not exceed the 0 meta-iterations of the history"),
+    (lambda: l2l.plot_losses([1, 2]), ValueError, "losses must be a non-empty dict from name to array [num, T]"),
+    (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [num, T], got (5,)"),
+    (lambda: l2l.plot_losses({"a": np.ones([2, 5])}), ValueError, "draws must be at most the 2 draws of losses, got 3"),
+    (lambda: l2l.plot_convergence([]), ValueError, "runs must be a non-empty dict from name to History or array"),
+    (lambda: l2l.plot_convergence({"a": np.ones(5)}, window=0), ValueError, "window must be a positive integer, got 0"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", BAD_CALLS, ids=[message for _, _, message in BAD_CALLS])
+def test_refused(call, error, message):
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert message in str(caught.value)

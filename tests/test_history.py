@@ -1,0 +1,86 @@
+import time
+
+import numpy as np
+import pytest
+
+import l2l
+
+
+def naive_rolling_log_average(values, window):
+    """The document's definition, a window at a time."""
+    values = np.asarray(values, np.float64)
+    return np.array([10 ** np.log10(values[: i + 1][-window:] + 1e-38).mean() for i in range(len(values))])
+
+
+@pytest.mark.parametrize("length, window", [(1, 500), (10, 3), (499, 500), (500, 500), (1700, 500), (20, 1)])
+def test_smoothing_is_the_naive_definition(length, window):
+    values = 10 ** np.random.RandomState(0).uniform(-30, 2, size=length)
+    values[length // 2] = 0
+    expected = naive_rolling_log_average(values, window)
+    np.testing.assert_allclose(l2l.rolling_log_average(values, window), expected, rtol=1e-9)
+
+
+def test_smoothing_leaves_nan_out_and_shows_the_gap():
+    values = np.array([1e-3, np.nan, 1e-5, np.nan, np.nan, 1e-7])
+    smooth = l2l.rolling_log_average(values, 2)
+    np.testing.assert_array_equal(np.isnan(smooth), np.isnan(values))
+    np.testing.assert_allclose(smooth[[0, 2, 5]], naive_rolling_log_average([1e-3, 1e-5, 1e-7], 2))
+
+
+def test_smoothing_recovers_after_an_infinite_value():
+    smooth = l2l.rolling_log_average([1.0, np.inf, 1e-2, 1e-2, 1e-2], 2)
+    np.testing.assert_allclose(smooth, [1, np.inf, np.inf, 1e-2, 1e-2])
+
+
+def test_smoothing_of_nothing():
+    assert l2l.rolling_log_average([], 5).shape == (0,)
+    assert np.isnan(l2l.rolling_log_average([np.nan], 5)).all()
+
+
+def test_smoothing_a_long_run_takes_no_python_loop():
+    # Speed is measured elsewhere; this fails only if the cost is of another order than the document's helper's.
+    start = time.perf_counter()
+    l2l.rolling_log_average(np.full(200_000, 1e-3), 500)
+    assert time.perf_counter() - start < 5
+
+
+def test_log_average():
+    np.testing.assert_allclose(l2l.log_average([1e-5, 1e-7, np.nan]), -6)
+    assert l2l.log_average([0.0]) == -38
+    assert np.isnan(l2l.log_average([]))
+
+
+def filled(length=7):
+    history = l2l.History({"name": "test", "weights_seed": 3})
+    history.append(np.random.RandomState(0).uniform(size=[length, 4]))
+    return history
+
+
+def test_append_goes_on():
+    history = filled(3)
+    history.append([[1, 2, 3, 4]])
+    assert len(history) == 4
+    assert (history.meta_loss[3], history.last_loss[3], history.gradient_norm[3], history.seconds[3]) == (1, 2, 3, 4)
+
+
+def test_log_average_of_a_window_before_a_checkpoint():
+    history = l2l.History()
+    history.append(np.stack([np.zeros(6), 10.0 ** -np.arange(6), np.zeros(6), np.zeros(6)], axis=1))
+    assert history.log_average(2) == pytest.approx(-4.5)
+    assert history.log_average(2, at=3) == pytest.approx(-1.5)
+    assert history.log_average(100, at=2) == pytest.approx(-0.5)
+
+
+def test_saved_and_loaded(tmp_path):
+    history = filled()
+    history.save(tmp_path / "run.npz")
+    loaded = l2l.History.load(tmp_path / "run.npz")
+    assert loaded.config == history.config
+    for column in l2l.History.COLUMNS:
+        np.testing.assert_array_equal(getattr(loaded, column), getattr(history, column))
+
+
+def test_loading_something_else_says_what_is_missing(tmp_path):
+    np.savez(tmp_path / "other.npz", meta_loss=np.zeros(3))
+    with pytest.raises(ValueError, match="lacks config, last_loss"):
+        l2l.History.load(tmp_path / "other.npz")

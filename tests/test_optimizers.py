@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+
+STEPS = 12
+
+
+def quadratic_losses(run, optimizer, draw, steps=STEPS):
+    return run(l2l.learn(l2l.Quadratic(2), draw, optimizer, steps=steps))
+
+
+def numpy_losses(rule, steps=STEPS):
+    """The same on the fixed draw; `rule(gradient, step)` returns the update and may keep a state."""
+    square, x, losses = np.array([0.25, 2.25]), np.array([1.0, -0.5]), []
+    for t in range(steps):
+        losses.append(np.sum(square * x**2))
+        x = x + rule(2 * square * x, t)
+    return np.array(losses)
+
+
+def test_sgd_step_by_step(run, fixed_draw):
+    expected = numpy_losses(lambda gradient, _: -0.1 * gradient)
+    np.testing.assert_allclose(quadratic_losses(run, l2l.sgd(), fixed_draw()), expected, rtol=1e-5)
+
+
+def test_rmsprop_step_by_step(run, fixed_draw):
+    state = {"s": np.zeros(2)}
+
+    def rule(gradient, _):
+        state["s"] = 0.99 * state["s"] + 0.01 * gradient**2
+        return -0.1 * gradient / (np.sqrt(state["s"]) + 1e-5)
+
+    np.testing.assert_allclose(quadratic_losses(run, l2l.rmsprop(), fixed_draw()), numpy_losses(rule), rtol=1e-4)
+
+
+def test_the_documents_own_functions_are_ours(run, fixed_draw):
+    """As a user would type them into a cell."""
+
+    def g_sgd(gradients, state, learning_rate=0.1):
+        return -learning_rate * gradients, state
+
+    def g_rms(gradients, state, learning_rate=0.1, decay_rate=0.99):
+        if state is None:
+            state = tf.zeros(2)
+        state = decay_rate * state + (1 - decay_rate) * tf.pow(gradients, 2)
+        return -learning_rate * gradients / (tf.sqrt(state) + 1e-5), state
+
+    for typed, ours in [(g_sgd, l2l.sgd()), (g_rms, l2l.rmsprop())]:
+        for loop in ["python", "while"]:
+            losses = [l2l.learn(l2l.Quadratic(2), fixed_draw(), each, loop=loop) for each in [typed, ours]]
+            typed_losses, our_losses = run(losses)
+            np.testing.assert_allclose(typed_losses, our_losses, rtol=1e-6)
+
+
+def tensorflow_losses(optimizer, prepare=lambda optimizer, variable, session: None):
+    """Losses of one of TensorFlow's own optimizers on the fixed draw."""
+    x = tf.Variable([1.0, -0.5])
+    loss = tf.reduce_sum(tf.square(tf.constant([0.5, 1.5]) * x))
+    train = optimizer.minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        prepare(optimizer, x, session)
+        losses = []
+        for _ in range(STEPS):
+            losses.append(session.run(loss))
+            session.run(train)
+    return np.array(losses)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (l2l.sgd(0.2), lambda: tf.train.GradientDescentOptimizer(0.2)),
+        (l2l.momentum(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8)),
+        (l2l.nesterov(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8, use_nesterov=True)),
+        (l2l.adam(), lambda: tf.train.AdamOptimizer()),
+        (l2l.adam(0.1, 0.5, 0.9, 1e-3), lambda: tf.train.AdamOptimizer(0.1, 0.5, 0.9, 1e-3)),
+    ],
+    ids=["sgd", "momentum", "nesterov", "adam", "adam(0.1)"],
+)
+def test_equivalence_with_tensorflow(run, fixed_draw, ours, theirs):
+    expected = tensorflow_losses(theirs())
+    np.testing.assert_allclose(quadratic_losses(run, ours, fixed_draw()), expected, rtol=1e-5)
+
+
+def test_rmsprop_equals_tensorflows_started_from_zero(run, fixed_draw):
+    # Theirs starts from ones, and adds epsilon under the root: without epsilon the two agree.
+    def start_from_zero(optimizer, variable, session):
+        optimizer.get_slot(variable, "rms").load(np.zeros(2), session)
+
+    expected = tensorflow_losses(tf.train.RMSPropOptimizer(0.1, 0.99, epsilon=1e-20), start_from_zero)
+    losses = quadratic_losses(run, l2l.rmsprop(0.1, 0.99, 1e-10), fixed_draw())
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def numpy_vsgd():
+    """The rule of arXiv 1206.1106, written for one coordinate at a time and in float64."""
+    memory = {}
+
+    def rule(gradient, t):
+        update = np.zeros_like(gradient)
+        for i, g in enumerate(gradient):
+            if t == 0:
+                memory[i] = {"g": g, "u": 0.0, "mean": g, "square": g * g, "h": None, "tau": 1.0}
+            one = memory[i]
+            if one["u"] != 0:
+                h = abs((g - one["g"]) / one["u"])
+                one["h"] = h if one["h"] is None else (1 - 1 / one["tau"]) * one["h"] + h / one["tau"]
+            one["mean"] = (1 - 1 / one["tau"]) * one["mean"] + g / one["tau"]
+            one["square"] = (1 - 1 / one["tau"]) * one["square"] + g * g / one["tau"]
+            certainty = one["mean"] ** 2 / one["square"]
+            rate = 0.01 if one["h"] is None else certainty / one["h"]
+            one["tau"] = (1 - certainty) * one["tau"] + 1
+            one["g"], one["u"] = g, -rate * g
+            update[i] = one["u"]
+        return update
+
+    return rule
+
+
+def test_vsgd_against_numpy_on_noisy_gradients(run):
+    noise = np.random.RandomState(0).normal(size=[STEPS, 2])
+    square = np.array([0.25, 2.25])
+    rule, x, expected = numpy_vsgd(), np.array([1.0, -0.5]), []
+    for t in range(STEPS):
+        x = x + rule(2 * square * x + noise[t], t)
+        expected.append(x)
+
+    optimizer, x, state, positions = l2l.vsgd(), tf.constant([1.0, -0.5], tf.float64), None, []
+    for t in range(STEPS):
+        update, state = optimizer(2 * square * x + noise[t], state)
+        x += update
+        positions.append(x)
+    np.testing.assert_allclose(run(positions), expected, rtol=1e-9)
+
+
+def test_vsgd_without_noise_takes_newton_steps(run, fixed_draw):
+    losses = quadratic_losses(run, l2l.vsgd(), fixed_draw(), steps=5)
+    np.testing.assert_allclose(losses[1], numpy_losses(numpy_vsgd(), 2)[1], rtol=1e-5)  # the probe
+    assert losses[2] < 1e-8 and losses[4] < 1e-20
+
+
+def test_vsgd_survives_a_zero_gradient(run):
+    optimizer, state = l2l.vsgd(), None
+    updates = []
+    for gradient in [[0.0, 1.0], [0.0, 0.5], [0.0, 0.0], [0.0, 0.0]]:
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+    updates = run(updates)
+    assert np.isfinite(updates).all()
+    np.testing.assert_array_equal(np.array(updates)[:, 0], 0)
+
+
+ALL = [l2l.sgd(), l2l.momentum(), l2l.nesterov(), l2l.rmsprop(), l2l.adam(), l2l.vsgd()]
+NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "vsgd"]
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=NAMES)
+def test_nests_are_updated_tensor_by_tensor(run, optimizer):
+    gradients = {"a": tf.constant([1.0, -2.0]), "b": (tf.constant([[3.0]]), tf.constant(0.5))}
+    state = state_a = None
+    for _ in range(3):
+        update, state = optimizer(gradients, state)
+        update_a, state_a = optimizer(gradients["a"], state_a)
+    tf.nest.assert_same_structure(update, gradients)
+    assert update["b"][0].shape == [1, 1] and update["b"][1].shape == []
+    np.testing.assert_array_equal(*run([update["a"], update_a]))

@@ -1,0 +1,178 @@
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+
+
+def small(**changes):
+    arguments = {"steps": 4, "weights_seed": 1, "draws_seed": 2}
+    arguments.update(changes)
+    build = arguments.pop("build_optimizer", lambda: l2l.CoordinatewiseLSTM((5,)))
+    return l2l.Trainer(l2l.Quadratic(2), build, **arguments)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other))
+
+
+def test_training_lowers_the_meta_loss():
+    history = l2l.Trainer(l2l.Quadratic(2), l2l.CoordinatewiseLSTM, steps=5).run(400)
+    assert history.meta_loss[-50:].mean() < 0.5 * history.meta_loss[:50].mean()
+    assert history.seconds.min() > 0 and np.isfinite(history.gradient_norm).all()
+
+
+def test_the_same_seeds_are_bit_identical():
+    one, other = small(), small()
+    assert same(one.weights(), other.weights())
+    np.testing.assert_array_equal(one.run(30).meta_loss, other.run(30).meta_loss)
+    assert same(one.weights(), other.weights())
+
+
+def test_run_goes_on_where_it_stopped():
+    whole, parts = small(), small()
+    whole.run(25)
+    parts.run(10)
+    history = parts.run(15)
+    assert len(history) == 25
+    np.testing.assert_array_equal(history.last_loss, whole.history.last_loss)
+    assert same(whole.weights(), parts.weights())
+
+
+def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkeypatch):
+    monkeypatch.setattr(l2l.train, "DRAWS_PER_BLOCK", 8)
+    # The first loss is the start's, whatever the optimizer.
+    first_loss = {"meta_loss": lambda losses: losses[0] + 0 * losses[-1]}
+    one = small(weights_seed=1, **first_loss).run(20).meta_loss
+    np.testing.assert_array_equal(one, small(weights_seed=9, **first_loss).run(20).meta_loss)
+    assert not np.any(one == small(draws_seed=3, **first_loss).run(20).meta_loss)
+    assert len(set(one)) == 20
+
+
+def test_weights_depend_on_their_seed_alone():
+    one = small()
+    assert same(one.weights(), small(draws_seed=9, steps=7, meta_loss="end_log").weights())
+    assert not same(one.weights(), small(weights_seed=9).weights())
+
+
+def test_two_trainers_keep_their_weights():
+    one, other = small(), small(meta_loss="end")
+    before = other.weights()
+    one.run(5)
+    assert same(before, other.weights())
+    other.run(5)
+    assert not same(one.weights(), other.weights())
+
+
+def test_trainers_leave_the_default_graph_alone_and_finalize_their_own():
+    operations = len(tf.get_default_graph().get_operations())
+    trainer = small()
+    trainer.run(2)
+    assert len(tf.get_default_graph().get_operations()) == operations
+    with pytest.raises(RuntimeError, match="finalized"), trainer._session.graph.as_default():
+        tf.constant(0)
+
+
+@pytest.mark.parametrize("meta_loss", sorted(l2l.META_LOSSES))
+@pytest.mark.parametrize("loop", ["python", "while"])
+def test_every_meta_loss_with_both_loops(meta_loss, loop):
+    trainer = small(meta_loss=meta_loss, loop=loop, build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log"))
+    history = trainer.run(3)
+    assert np.isfinite(history.meta_loss).all() and np.isfinite(history.gradient_norm).all()
+    if meta_loss == "end":
+        np.testing.assert_array_equal(history.meta_loss, history.last_loss)
+
+
+def test_both_loops_train_alike():
+    # Without second derivatives, through which two orders of the same sums drift apart.
+    python, loop = (small(loop=loop, second_derivatives=False).run(20) for loop in ["python", "while"])
+    np.testing.assert_allclose(python.last_loss, loop.last_loss, rtol=1e-3)
+
+
+def test_the_history_records_what_was_trained():
+    config = (
+        small(name="mine", meta_loss="end", build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log")).run(1).config
+    )
+    expected = {
+        "name": "mine",
+        "casting": "log(-15)",
+        "meta_loss": "end",
+        "weights_seed": 1,
+        "draws_seed": 2,
+        "steps": 4,
+    }
+    assert {key: config[key] for key in expected} == expected
+
+
+def test_any_callable_with_variables_can_be_trained():
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+        return lambda gradients, state: (-rate * gradients, state)
+
+    trainer = small(build_optimizer=build, learning_rate=0.01)
+    trainer.run(200)
+    assert trainer.weights()[0] > 0.1
+
+
+def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
+    small(name="an experiment").run(3)
+    captured = capsys.readouterr()
+    assert "an experiment" in captured.err and "3/3" in captured.err and "log average" in captured.err
+    assert captured.out == ""
+
+
+def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on():
+    trainer = small()
+    handler = signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="all kept"):
+        trainer.run(10**7)
+    timer.join()
+    assert signal.getsignal(signal.SIGINT) is handler
+    stopped_at = len(trainer.history)
+    assert stopped_at > 0
+    trainer.run(5)
+    undisturbed = small()
+    undisturbed.run(stopped_at + 5)
+    np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
+    assert same(trainer.weights(), undisturbed.weights())
+
+
+def test_run_works_outside_the_main_thread():
+    trainer = small()
+    thread = threading.Thread(target=trainer.run, args=[3])
+    thread.start()
+    thread.join()
+    assert len(trainer.history) == 3
+
+
+def test_what_was_computed_survives_an_error_in_the_middle():
+    trainer = small()
+    step, calls = trainer._run_meta_step, []
+
+    def failing(*draw):
+        calls.append(draw)
+        if len(calls) > 7:
+            raise RuntimeError("no more")
+        return step(*draw)
+
+    trainer._run_meta_step = failing
+    with pytest.raises(RuntimeError, match="no more"):
+        trainer.run(20)
+    assert len(trainer.history) == 7
+
+
+def test_a_closed_trainer_keeps_its_history():
+    trainer = small(name="short")
+    trainer.run(2)
+    trainer.close()
+    trainer.close()
+    assert len(trainer.history) == 2
+    for call in [lambda: trainer.run(1), trainer.weights, trainer.trained]:
+        with pytest.raises(ValueError, match="trainer 'short' is closed"):
+            call()
