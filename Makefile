@@ -3,6 +3,7 @@
 
 PYTHON := .venv/bin/python
 READY := .venv/ready
+PIP := pip install -qq --disable-pip-version-check
 
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 $(shell rm -f $(READY))
@@ -17,12 +18,11 @@ export JUPYTER_PREFER_ENV_PATH := 1
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
 
-episode-1: $(READY)  ## run the whole of Episode 1: about 10 minutes; leaves notebook, page and figures in build/
+episode-1: $(READY)  ## run the whole of Episode 1, about 7 minutes; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
 
-refresh-episode-1:  ## for maintainers: make the last run of episode-1 the committed one
-	cp build/episode_1/episode_1.ipynb notebooks/episode_1.ipynb
-	cp build/episode_1/episode_1.json results/episode_1.json
+refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
+	$(PYTHON) tools/refresh_episode_1.py
 
 test: $(READY)  ## run the tests
 	$(PYTHON) -m pytest
@@ -45,7 +45,9 @@ clean:  ## remove the environment and all that was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt setup.py tools/find_python37
-	python37=$$(tools/find_python37 .python37) && rm -rf .venv && "$$python37" -m venv .venv
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@python37=$$(tools/find_python37 .python37) && echo "Making .venv with $$python37: a minute or two" \
+		&& rm -rf .venv && "$$python37" -m venv .venv
+	@$(PYTHON) -m $(PIP) pip==24.0 setuptools==65.5.1 wheel==0.42.0
+	@$(PYTHON) -m $(PIP) --requirement requirements.txt
+	@$(PYTHON) -m $(PIP) --no-deps --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $(READY)

@@ -4,6 +4,8 @@ import inspect
 import math
 import numbers
 
+import tensorflow as tf
+
 
 def positive_integer(name, value):
     """Returns `value` as an int; `TypeError` unless it is an integer, `ValueError` unless > 0."""
@@ -49,7 +51,7 @@ def fraction(name, value):
 
 def one_of(name, value, known):
     """Returns `value`; `ValueError` unless it is one of the names in `known`."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError("%s must be one of %s, got %r" % (name, ", ".join(sorted(known)), value))
     return value
 
@@ -69,6 +71,14 @@ def function_without_arguments(name, value):
     except TypeError:
         raise TypeError("%s must be a function without arguments, got %r" % (name, value)) from None
     return value
+
+
+def tensor(name, value):
+    """Returns `value` as a tensor; `TypeError` unless it is one or a number or an array."""
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError):
+        raise TypeError("%s must be a tensor, got %r" % (name, value)) from None
 
 
 def _number(name, value, allowed):

@@ -42,12 +42,15 @@ def log_cast(min_log_gradient=-15.0):
     `sign(g) * 5/m`. `decode` is its inverse but for the `exp(m - 5)`, which keeps log(0) away.
 
     Args:
-      min_log_gradient: `m < 0`, natural log of the smallest gradient told from its sign alone.
+      min_log_gradient: `m`, natural log of the smallest gradient told from its sign alone,
+        -82 <= m < 0: below, `exp(m - 5)` is no normal float32, and TensorFlow takes it for 0.
 
     Raises:
-      TypeError, ValueError: `min_log_gradient` is not a negative finite number.
+      TypeError, ValueError: `min_log_gradient` is not such a number.
     """
     m = _checks.negative_number("min_log_gradient", min_log_gradient)
+    if m < -82:
+        raise ValueError("min_log_gradient must be at least -82, got %r" % min_log_gradient)
 
     def encode(gradients):
         logs = tf.log(tf.abs(gradients) + np.exp(m - 5))
@@ -69,12 +72,15 @@ def log_and_sign(k=5.0):
     Source: arXiv 1606.04474, appendix A.
 
     Args:
-      k: `k > 0`, the paper's `p`. The authors' code uses 5 for its networks.
+      k: 0 < k <= 87, the paper's `p`, which is 10 there and 5 in the authors' code. Above 87
+        `exp(-k)` is no normal float32.
 
     Raises:
-      TypeError, ValueError: `k` is not a positive finite number.
+      TypeError, ValueError: `k` is not such a number.
     """
     k = _checks.positive_number("k", k)
+    if k > 87:
+        raise ValueError("k must be at most 87, got %r" % k)
 
     def encode(gradients):
         # Small gradients are raised to exp(-k) before the log: its derivative stays finite at 0,

@@ -108,7 +108,7 @@ def trial_rows(losses, seed, seconds):
         at = length(checkpoint)
         part = losses[at - length(1000) : at]
         row = {
-            "experiment": "first trial",
+            "experiment": "RNN_simple_sum_res, first trial",
             "casting": "none",
             "meta_loss": "sum",
             "meta_iterations": at,
@@ -138,7 +138,7 @@ def baseline_rows(losses, draws_seed):
             "meta_loss": None,
             "meta_iterations": 0,
             "average_log_result": log_average(values[:, -1]),
-            "document": DOCUMENT.get((name, 0)),
+            "document": DOCUMENT.get((name, 0)) if length(1000) == 1000 else None,
             "seed": None,
             "draws_seed": draws_seed,
             "seconds": None,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from l2l import _checks
 from l2l.networks import Trained
+from l2l.problems import placeholders_for_one, sample
 from l2l.session import single_thread_session
 from l2l.unroll import learn
 
@@ -37,15 +38,15 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
             _checks.function("optimizers[%r]" % name, optimizer)
     with tf.Graph().as_default() as graph:
         # Negative seeds are no training's: a trainer's are 0 and above.
-        draws = problem.sample(num, -1 - seed)
-        draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
+        draws = sample(problem, num, -1 - seed)
+        draw = placeholders_for_one(draws)
         losses, assignments = [], []
-        for optimizer in optimizers.values():
+        for i, optimizer in enumerate(optimizers.values()):
             if isinstance(optimizer, Trained):
-                created = len(tf.trainable_variables())
-                live = optimizer.build()
-                assignments += zip(tf.trainable_variables()[created:], optimizer.weights)
-                optimizer = live
+                weights, created = optimizer.weights, len(tf.trainable_variables())
+                with tf.variable_scope("optimizer_%d" % i):  # two may name their variables alike
+                    optimizer = optimizer.build()
+                assignments += zip(tf.trainable_variables()[created:], weights)
             losses.append(learn(problem, draw, optimizer, steps))
         initialize = tf.global_variables_initializer()
         with single_thread_session(graph) as session:

@@ -106,7 +106,8 @@ class History:
     def save(self, path):
         """Writes columns and configuration to a NumPy `.npz` file; nothing in it is pickled."""
         columns = {column: getattr(self, column) for column in self.COLUMNS}
-        np.savez_compressed(path, config=np.array(json.dumps(self.config)), **columns)
+        with open(str(path), "wb") as file:  # given a name alone, NumPy would add its own suffix
+            np.savez_compressed(file, config=np.array(json.dumps(self.config)), **columns)
 
     @classmethod
     def load(cls, path):

@@ -108,7 +108,7 @@ def meta_step(
     """
     function = get_meta_loss(meta_loss)
     losses = learn(problem, draw, optimizer, steps, loop, second_derivatives)
-    value = tf.convert_to_tensor(function(losses))
+    value = _checks.tensor("meta_loss", function(losses))
     if not value.shape.is_compatible_with([]):
         raise ValueError("meta_loss must be a scalar (shape ()), got shape %s" % (value.shape,))
     gradients = tf.gradients(value, variables)
@@ -119,5 +119,7 @@ def meta_step(
             "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
         )
     gradients, variables = zip(*trained)
-    update, norm = clip_and_apply(adam, gradients, variables, clip_norm)
+    # Losses are those before the update, even ones that the gradients do not need.
+    with tf.control_dependencies([losses, value]):
+        update, norm = clip_and_apply(adam, gradients, variables, clip_norm)
     return MetaStep(losses, value, gradients, norm, update)

@@ -76,10 +76,7 @@ class CoordinatewiseLSTM:
         outputs, state = self._cell(self._input(self.casting.encode(rows)), state)
         updates = self.casting.decode(tf.squeeze(self._output(outputs), axis=1))
         sizes = [gradient.shape.num_elements() or tf.size(gradient) for gradient in flat]
-        pieces = [
-            tf.reshape(piece, tf.shape(gradient) if gradient.shape.num_elements() is None else gradient.shape)
-            for piece, gradient in zip(tf.split(updates, sizes), flat)
-        ]
+        pieces = [tf.reshape(piece, tf.shape(gradient)) for piece, gradient in zip(tf.split(updates, sizes), flat)]
         return tf.nest.pack_sequence_as(gradients, pieces), state
 
 

@@ -74,13 +74,16 @@ def plot_convergence(runs, targets=None, window=500):
     """
     if not isinstance(runs, dict) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
+    arrays = {
+        name: np.asarray(run.last_loss if isinstance(run, History) else run, np.float64) for name, run in runs.items()
+    }
+    averages = {name: rolling_log_average(values, window) for name, values in arrays.items()}
     figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
-    for i, (name, run) in enumerate(runs.items()):
-        values = np.asarray(run.last_loss if isinstance(run, History) else run, np.float64)
+    for i, (name, values) in enumerate(arrays.items()):
         color = COLORS[i % len(COLORS)]
         axes.semilogy(values + LOG_FLOOR, color=color, alpha=0.25, linewidth=0.4)
         # Light behind, dark in front: a solid line must not vanish under the next run's raw values.
-        axes.semilogy(rolling_log_average(values, window), color=color, linewidth=1.8, label=name, zorder=3)
+        axes.semilogy(averages[name], color=color, linewidth=1.8, label=name, zorder=3)
     for i, (name, value) in enumerate((targets or {}).items()):
         style = ["--", ":", "-."][i % 3]
         axes.axhline(10.0**value, color="black", linestyle=style, linewidth=1.4, label=name, zorder=4)

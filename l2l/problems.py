@@ -65,7 +65,25 @@ class Problem:
 
     def draw(self, seed=None):
         """One draw, without the leading axis of `sample`."""
-        return tf.nest.map_structure(lambda many: many[0], self.sample(1, seed))
+        return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
+
+
+def sample(problem, num, seed=None):
+    """`problem.sample(num, seed)`, checked.
+
+    Raises:
+      ValueError: a tensor of the result has no leading axis of length `num`.
+    """
+    draws = tf.nest.map_structure(tf.convert_to_tensor, problem.sample(num, seed))
+    for many in tf.nest.flatten(draws):
+        if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):
+            raise ValueError("sample must return tensors with a leading axis %d, got shape %s" % (num, many.shape))
+    return draws
+
+
+def placeholders_for_one(draws):
+    """Placeholders for one of many draws: the same nest, without the leading axis."""
+    return tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
 
 
 QuadraticDraw = namedtuple("QuadraticDraw", ["scale", "start"])  # each [D]

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +16,6 @@ def measured_with():
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "numpy": np.__version__,
-            "matplotlib": matplotlib.__version__,
         },
         "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

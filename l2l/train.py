@@ -13,6 +13,7 @@ from l2l import _checks
 from l2l.history import History, log_average
 from l2l.meta import get_meta_loss, meta_step
 from l2l.networks import Trained
+from l2l.problems import placeholders_for_one, sample
 from l2l.session import single_thread_session
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
@@ -89,8 +90,8 @@ class Trainer:
                     "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
                 )
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
-            self._block = problem.sample(DRAWS_PER_BLOCK, self._block_seed)
-            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), self._block)
+            self._block = sample(problem, DRAWS_PER_BLOCK, self._block_seed)
+            draw = placeholders_for_one(self._block)
             meta = meta_step(
                 problem,
                 draw,
@@ -208,10 +209,11 @@ class Trainer:
 def _delayed_interrupt():
     """Within it the first Ctrl-C only sets the event that it yields; the second acts as usual."""
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # signals reach the main thread alone
-        return
     before = signal.getsignal(signal.SIGINT)
+    # Signals reach the main thread alone; in a background job they may be ignored, and stay so.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield interrupted
+        return
 
     def on_interrupt(*_):
         interrupted.set()

@@ -28,7 +28,7 @@ def loss_at(problem, draw, x):
       ValueError: the problem returned something that is not a scalar.
       TypeError: its dtype is not that of `x`.
     """
-    loss = tf.convert_to_tensor(problem.loss(x, draw))
+    loss = _checks.tensor("loss", problem.loss(x, draw))
     if not loss.shape.is_compatible_with([]):
         raise ValueError("loss must be a scalar (shape ()), got shape %s" % (loss.shape,))
     dtype = tf.nest.flatten(x)[0].dtype
@@ -61,6 +61,7 @@ def step(problem, draw, optimizer, x, state, second_derivatives=True):
     for path, gradient in zip(_paths(x), gradients):
         if gradient is None:
             raise ValueError("loss must depend on every tensor of x, it does not depend on %s" % path)
+    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # a tf.gather leaves indexed slices
     if not second_derivatives:
         gradients = [tf.stop_gradient(gradient) for gradient in gradients]
     pair = optimizer(tf.nest.pack_sequence_as(x, gradients), state)
@@ -78,7 +79,7 @@ def _check_update(x, update):
         raise ValueError("optimizer's update must have the structure of x, %r, got %r" % (x, update)) from None
     pairs = zip(_paths(x), tf.nest.flatten(x), tf.nest.flatten(update))
     for path, position, change in pairs:
-        change = tf.convert_to_tensor(change)
+        change = _checks.tensor("optimizer's update", change)
         if change.dtype != position.dtype or not change.shape.is_compatible_with(position.shape):
             raise ValueError(
                 "optimizer's update must have shape %s and dtype %s as %s, got shape %s and dtype %s"
@@ -110,7 +111,7 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
         position is not floating point, or the loss has another dtype.
       ValueError: `steps < 1`, an unknown loop, a loss that is not a scalar or ignores a part of
         the position, an update of another structure, shape or dtype than the position, or,
-        with "while", a state whose structure changes after the first step.
+        with "while", a state whose structure, shapes or dtypes change after the first step.
     """
     steps = _checks.positive_integer("steps", steps)
     unrolled = LOOPS[_checks.one_of("loop", loop, LOOPS)]
@@ -154,7 +155,7 @@ def _while_loop(one_step, x, state, repeats):
 
     def body(t, losses, x, tensors):
         loss, x, next_state = one_step(x, state_from(tensors))
-        _check_same_state(state, next_state)
+        _check_same_state(state_from(tensors), next_state)
         return t + 1, losses.write(t, loss), x, tensors_of(next_state)
 
     dtype = tf.nest.flatten(x)[0].dtype
@@ -171,13 +172,23 @@ def _while_loop(one_step, x, state, repeats):
 
 
 def _check_same_state(state, next_state):
-    leaves, next_leaves = tf.nest.flatten(state), tf.nest.flatten(next_state)
-    same = len(leaves) == len(next_leaves) and all(
-        (leaf is None) == (next_leaf is None) for leaf, next_leaf in zip(leaves, next_leaves)
-    )
+    """Structure, shapes and dtypes must not change from the second step on, or the graph has no place for them."""
+
+    def description(leaf):
+        return (
+            None if leaf is None else (leaf.dtype.name, leaf.shape.as_list() if leaf.shape.ndims is not None else None)
+        )
+
+    try:
+        tf.nest.assert_same_structure(state, next_state)
+        leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(next_state)]
+        same = list(map(description, tf.nest.flatten(state))) == list(map(description, leaves))
+    except (TypeError, ValueError):
+        same = False
     if not same:
         raise ValueError(
-            "optimizer's state must keep its structure from step to step, got %r after %r" % (next_state, state)
+            "optimizer's state must keep its structure, shapes and dtypes from step to step with loop='while', "
+            "got %r after %r" % (next_state, state)
         )
 
 

@@ -23,8 +23,9 @@ class Custom(l2l.Problem):
         return self._loss(x)
 
 
-def learn(optimizer=None, start=np.ones(2, np.float32), loss=tf.reduce_sum, **more):
+def learn(optimizer=None, start=(1.0, 1.0), loss=tf.reduce_sum, **more):
     optimizer = l2l.sgd() if optimizer is None else optimizer
+    start = tf.constant(start) if isinstance(start, tuple) else start
     return l2l.learn(Custom(start, loss), tf.zeros([]), optimizer, **more)
 
 
@@ -36,6 +37,21 @@ def trainer(**changes):
 
 def changing_state(gradients, state):
     return -gradients, (tf.zeros([]) if state is None else (tf.zeros([]), tf.zeros([])))
+
+
+def growing_state(gradients, state):
+    return -gradients, gradients if state is None else tf.concat([state, gradients], axis=0)
+
+
+def counting_in_halves(gradients, state):
+    return -gradients, 0 if state is None else tf.cast(state, tf.float32) + 0.5
+
+
+class Constant(l2l.Quadratic):
+    """A problem that forgets how many draws it was asked for."""
+
+    def sample(self, num, seed=None):
+        return l2l.problems.QuadraticDraw(tf.constant(1.0), tf.constant(1.0))
 
 
 BAD_CALLS = [
@@ -59,6 +75,8 @@ BAD_CALLS = [
     (lambda: l2l.log_cast(15), ValueError, "min_log_gradient must be a negative finite number, got 15"),
     (lambda: l2l.log_cast(float("-inf")), ValueError, "min_log_gradient must be a negative finite number, got -inf"),
     (lambda: l2l.log_cast("-15"), TypeError, "min_log_gradient must be a negative finite number, got '-15'"),
+    (lambda: l2l.log_cast(-83), ValueError, "min_log_gradient must be at least -82, got -83"),
+    (lambda: l2l.log_and_sign(88), ValueError, "k must be at most 87, got 88"),
     (lambda: l2l.log_and_sign(0), ValueError, "k must be a positive finite number, got 0"),
     (
         lambda: l2l.CoordinatewiseLSTM(casting="log15"),
@@ -105,6 +123,17 @@ BAD_CALLS = [
         lambda: learn(start=[np.float32(1), np.int64(2)]),
         TypeError,
         "x[1] must have a floating-point dtype, got int64",
+    ),
+    (lambda: learn(loop=["python"]), ValueError, "loop must be one of python, while, got ['python']"),
+    (lambda: learn(loss=lambda x: None), TypeError, "loss must be a tensor, got None"),
+    (lambda: learn(optimizer=lambda g, s: (None, s)), TypeError, "optimizer's update must be a tensor, got None"),
+    (lambda: learn(optimizer=growing_state, loop="while"), ValueError, "optimizer's state must keep its structure"),
+    (lambda: learn(optimizer=counting_in_halves, loop="while"), ValueError, "optimizer's state must keep its structu"),
+    (lambda: trainer(meta_loss=lambda losses: None), TypeError, "meta_loss must be a tensor, got None"),
+    (
+        lambda: trainer(problem=Constant()),
+        ValueError,
+        "sample must return tensors with a leading axis 1000, got shape ()",
     ),
     (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
     (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),

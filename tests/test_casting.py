@@ -56,7 +56,9 @@ def test_encode_is_odd(run, casting):
     np.testing.assert_array_equal(decode(run, casting, gradients[:4]), -decode(run, casting, -gradients[:4]))
 
 
-@pytest.mark.parametrize("casting", [l2l.log_cast(-15), l2l.log_cast(-30), l2l.log_and_sign()], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "casting", [l2l.log_cast(-15), l2l.log_cast(-82), l2l.log_and_sign(), l2l.log_and_sign(87)], ids=lambda c: c.name
+)
 def test_encode_and_its_derivative_are_finite_everywhere(run, casting):
     gradients = tf.constant([0.0, 1e-38, -1e-38, 1e-30, 1.0, 1e38, -1e38])
     encoded = casting.encode(gradients)

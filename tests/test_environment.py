@@ -1,8 +1,10 @@
-"""tools/find_python37 on machines of several kinds, made of small stand-ins."""
+"""tools/find_python37 on machines of several kinds, and the Makefile's environment, all made of small stand-ins."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,11 +70,8 @@ def test_pyenv_in_a_folder_of_its_own(machine, tmp_path):
 
 def test_through_uv(machine):
     machine.add("real", REAL)
-    machine.add(
-        "uv",
-        'case "$2" in find) [ -e %(home)s ] && echo %(path)s/real;; install) mkdir %(home)s;; esac'
-        % {"home": machine.home, "path": machine.path},
-    )
+    find_it = '[ "$3" = --system ] && [ -e %s ] && echo %s/real' % (machine.home, machine.path)
+    machine.add("uv", 'case "$2" in find) %s;; install) mkdir %s;; esac' % (find_it, machine.home))
     done = find(machine)
     assert done.returncode == 0 and done.stdout == machine.path + "/real\n"
 
@@ -84,8 +83,86 @@ def test_through_conda(machine):
     assert done.returncode == 0 and done.stdout == "%s\n" % python
 
 
+def test_an_environments_python_does_not_count(machine):
+    # The project's own, say, activated while it is about to be made anew.
+    machine.add("python3.7", 'exec "%s" "$@"' % sys.executable)
+    assert sys.prefix != sys.base_prefix, "the tests run in an environment"
+    assert find(machine).returncode == 1
+
+
 def test_without_any_it_says_how_to_get_one(machine):
     machine.add("python3", OTHER_VERSION)
     done = find(machine)
     assert done.returncode == 1 and done.stdout == ""
     assert "No Python 3.7 was found" in done.stderr and "pyenv install 3.7" in done.stderr
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with this Makefile, where Python is a script that only writes down how it was called."""
+    folder = tmp_path / "a folder with spaces"
+    (folder / "tools").mkdir(parents=True)
+    shutil.copy(str(FINDER.parent.parent / "Makefile"), str(folder))
+    for name in ["requirements.txt", "setup.py"]:
+        (folder / name).write_text("")
+    python = folder / "stand in python"
+    python.write_text(
+        '#!/bin/sh\necho "$*" >> calls\n'
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "stand in python" "$3/bin/python"; fi\n'
+    )
+    finder = folder / "tools" / "find_python37"
+    finder.write_text('#!/bin/sh\necho "$PWD/stand in python"\n')
+    for script in [python, finder]:
+        script.chmod(0o755)
+    return folder
+
+
+def make(folder, target):
+    """Calls make; returns its exit code and how Python was called."""
+    (folder / "calls").write_text("")
+    done = subprocess.run(["make", target], cwd=str(folder), capture_output=True)
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
+def touch(path):
+    """Makes a file newer than everything else, as an edit does."""
+    os.utime(str(path), (time.time() + 10, time.time() + 10))
+
+
+def test_the_environment_is_made_once(project):
+    code, calls = make(project, "test")
+    assert code == 0
+    assert calls[0] == "-m venv .venv" and calls[-1] == "-m pytest"
+    assert any("--requirement requirements.txt" in call for call in calls)
+    assert make(project, "test") == (0, ["-m pytest"])
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "setup.py"])
+def test_a_changed_requirements_file_is_noticed(project, name):
+    make(project, "environment")
+    assert make(project, "environment") == (0, [])
+    touch(project / name)
+    assert make(project, "environment")[1][0] == "-m venv .venv"
+
+
+def test_a_moved_folder_is_noticed(project):
+    make(project, "environment")
+    project.rename(project.parent / "moved")
+    assert make(project.parent / "moved", "environment")[1][0] == "-m venv .venv"
+
+
+def test_an_interrupted_installation_is_not_taken_for_a_finished_one(project):
+    python = (project / "stand in python").read_text()
+    (project / "stand in python").write_text(python + 'case "$*" in *--requirement*) exit 1;; esac\n')
+    assert make(project, "environment")[0] != 0
+    (project / "stand in python").write_text(python)
+    assert make(project, "environment")[1][0] == "-m venv .venv"
+
+
+def test_without_a_python37_make_fails_and_leaves_the_old_environment(project):
+    make(project, "environment")
+    (project / "tools" / "find_python37").write_text("#!/bin/sh\nexit 1\n")
+    touch(project / "requirements.txt")
+    code, calls = make(project, "test")
+    assert code != 0 and calls == []
+    assert (project / ".venv" / "bin" / "python").exists()

@@ -62,6 +62,17 @@ def test_held_out_draws_are_not_those_of_a_training_with_the_same_seed():
     assert not set(first) & set(trainer.run(30).meta_loss.astype(np.float32))
 
 
+def test_optimizers_whose_variables_have_the_same_names():
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1))
+        return lambda gradients, state: (-rate * gradients, state)
+
+    one, other = l2l.Trained(build, [np.float32(0.1)]), l2l.Trained(build, [np.float32(0.2)])
+    losses = l2l.evaluate(l2l.Quadratic(2), {"0.1": one, "0.2": other, "SGD": l2l.sgd(0.2)}, num=4, steps=3)
+    np.testing.assert_allclose(losses["0.2"], losses["SGD"], rtol=1e-5)
+    assert np.all(losses["0.1"][:, 1:] > 1.01 * losses["0.2"][:, 1:])
+
+
 @pytest.mark.parametrize("steps", [1, 40])
 def test_steps_may_differ_from_those_of_the_training(steps):
     trainer = l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4)

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -37,13 +35,6 @@ def test_smoothing_of_nothing():
     assert np.isnan(l2l.rolling_log_average([np.nan], 5)).all()
 
 
-def test_smoothing_a_long_run_takes_no_python_loop():
-    # Speed is measured elsewhere; this fails only if the cost is of another order than the document's helper's.
-    start = time.perf_counter()
-    l2l.rolling_log_average(np.full(200_000, 1e-3), 500)
-    assert time.perf_counter() - start < 5
-
-
 def test_log_average():
     np.testing.assert_allclose(l2l.log_average([1e-5, 1e-7, np.nan]), -6)
     assert l2l.log_average([0.0]) == -38
@@ -73,11 +64,18 @@ def test_log_average_of_a_window_before_a_checkpoint():
 
 def test_saved_and_loaded(tmp_path):
     history = filled()
-    history.save(tmp_path / "run.npz")
-    loaded = l2l.History.load(tmp_path / "run.npz")
+    history.save(tmp_path / "run")
+    loaded = l2l.History.load(tmp_path / "run")
     assert loaded.config == history.config
     for column in l2l.History.COLUMNS:
         np.testing.assert_array_equal(getattr(loaded, column), getattr(history, column))
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    columns = {column: np.array([{}], object) for column in l2l.History.COLUMNS}
+    np.savez(tmp_path / "pickled.npz", config=np.array("{}"), **columns)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        l2l.History.load(tmp_path / "pickled.npz")
 
 
 def test_loading_something_else_says_what_is_missing(tmp_path):

@@ -53,6 +53,16 @@ def test_the_committed_notebook_was_executed_and_shows_the_committed_results():
     assert cells[-1].outputs[0]["text"].rstrip("\n") == episode_1.table(rows)
 
 
+def test_the_readme_shows_the_committed_results():
+    rows = json.loads((ROOT / "results" / "episode_1.json").read_text())["rows"]
+    readme = (ROOT / "README.md").read_text()
+    compared = [row for row in rows if row["document"] is not None]
+    assert len(compared) == len(episode_1.DOCUMENT)
+    for row in compared:
+        line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {average_log_result:.2f} |"
+        assert line.format(**row) in readme  # as `make refresh-episode-1` writes it
+
+
 def test_the_readmes_example_runs_as_printed(tmp_path):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     environment = dict(os.environ, MPLBACKEND="Agg")

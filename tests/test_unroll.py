@@ -86,6 +86,16 @@ def test_the_optimizer_is_called_once_for_each_update_or_twice_for_any_number(fi
     assert len(calls) == 2 and calls[0] is None
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loss_of_gathered_coordinates(run, fixed_draw, loop):
+    class Gathered(l2l.Quadratic):
+        def loss(self, x, draw):
+            return tf.reduce_sum(tf.square(tf.gather(x, [1, 0, 1])))
+
+    losses = run(l2l.learn(Gathered(2), fixed_draw(), l2l.sgd(), 3, loop))
+    np.testing.assert_allclose(losses, 0.8 ** (2 * np.arange(3)) + 0.5 * 0.6 ** (2 * np.arange(3)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("second_derivatives, factor", [(True, 1 - 0.2 * 2.25), (False, 1.0)])
 def test_second_derivatives_flow_or_do_not(run, second_derivatives, factor):
     # x1 = x0 - 0.1 g(x0): its derivative is 1 - 0.2 scale^2 through the gradient, 1 around it.

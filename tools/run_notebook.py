@@ -8,6 +8,7 @@ finds the folder in the environment variable L2L_OUTPUT; what it prints last is 
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,11 +23,13 @@ class TerminalClient(NotebookClient):
 
     def process_message(self, message, cell, cell_index):
         content = message["content"]
-        # tqdm starts each state of its line with a carriage return.
-        if message["msg_type"] == "stream" and content["name"] == "stderr" and "\r" in content["text"]:
+        if message["msg_type"] == "stream" and content["name"] == "stderr":
             sys.stderr.write(content["text"])
             sys.stderr.flush()
-            return None
+            # tqdm starts each state of its line with a carriage return, and ends the last with a bare newline.
+            content["text"] = re.sub(r"\r[^\r\n]*", "", content["text"])
+            if not content["text"].strip():
+                return None
         return super().process_message(message, cell, cell_index)
 
 
