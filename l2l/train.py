@@ -10,10 +10,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from l2l import _checks
+from l2l.engines import ENGINES
 from l2l.history import History, log_average
 from l2l.meta import get_meta_loss, meta_step
 from l2l.networks import Trained
-from l2l.problems import placeholders_for_one, sample
+from l2l.problems import sample
 from l2l.session import single_thread_session
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
@@ -42,7 +43,8 @@ class Trainer:
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
       clip_norm: the meta-gradient's global norm is clipped at this.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
-      loop: "python" or "while", as for `learn`.
+      engine: "xla" compiles the meta-iterations, some thousand to a call; "graph" runs them op by op in the
+        session, about ten times slower. Both see the same draws and the same initial weights.
       weights_seed: integer that fixes the initial weights.
       draws_seed: integer that fixes the problems drawn.
       name: for the progress display and the history.
@@ -64,7 +66,7 @@ class Trainer:
         learning_rate=3e-4,
         clip_norm=1.0,
         second_derivatives=True,
-        loop="python",
+        engine="xla",
         weights_seed=0,
         draws_seed=0,
         name="training",
@@ -75,6 +77,7 @@ class Trainer:
         self._draws_seed = _checks.seed("draws_seed", draws_seed)
         self._build_optimizer = _checks.function_without_arguments("build_optimizer", build_optimizer)
         get_meta_loss(meta_loss)
+        build_engine = ENGINES[_checks.one_of("engine", engine, ENGINES)]
         self._session = None
         self._block_number = None
 
@@ -83,7 +86,8 @@ class Trainer:
             # First of all in the graph: initial weights then depend on the seed alone, since
             # TensorFlow derives an op's seed from its place in the graph.
             tf.set_random_seed(weights_seed)
-            optimizer = _checks.function("build_optimizer's result", build_optimizer())
+            with tf.variable_scope(tf.get_variable_scope(), use_resource=True):  # XLA knows no other variables
+                optimizer = _checks.function("build_optimizer's result", build_optimizer())
             self._variables = tf.trainable_variables()
             if not self._variables:
                 raise ValueError(
@@ -91,27 +95,30 @@ class Trainer:
                 )
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
             self._block = sample(problem, DRAWS_PER_BLOCK, self._block_seed)
-            draw = placeholders_for_one(self._block)
-            meta = meta_step(
-                problem,
-                draw,
-                optimizer,
-                self._variables,
-                tf.train.AdamOptimizer(learning_rate),
-                meta_loss,
-                steps,
-                clip_norm,
-                second_derivatives,
-                loop,
-            )
+            adam = tf.train.AdamOptimizer(learning_rate)
+
+            def one_meta_step(draw, loop):
+                return meta_step(
+                    problem,
+                    draw,
+                    optimizer,
+                    self._variables,
+                    adam,
+                    meta_loss,
+                    steps,
+                    clip_norm,
+                    second_derivatives,
+                    loop,
+                )
+
+            prepare = build_engine(one_meta_step, self._block)
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = single_thread_session(graph)
         self._session.run(initialize)
-        self._run_meta_step = self._session.make_callable(
-            [meta.meta_loss, meta.losses, meta.gradient_norm, meta.update],
-            feed_list=tf.nest.flatten(draw),
-        )
+        self._run_meta_steps = prepare(self._session)
+        # Between two calls of an engine, Ctrl-C can stop a run.
+        self._most_per_call = DRAWS_PER_BLOCK if engine == "xla" else 1
         self.history = History(
             {
                 "name": str(name),
@@ -122,7 +129,7 @@ class Trainer:
                 "learning_rate": learning_rate,
                 "clip_norm": float(clip_norm),
                 "second_derivatives": bool(second_derivatives),
-                "loop": loop,
+                "engine": engine,
                 "weights_seed": weights_seed,
                 "draws_seed": self._draws_seed,
             }
@@ -132,8 +139,9 @@ class Trainer:
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
 
         Shows progress, time left and the running log average on standard error. Ctrl-C lets the
-        current meta-iteration finish, keeps all that was computed, and then raises
-        `KeyboardInterrupt`; `run` can be called again. A second Ctrl-C does not wait.
+        engine's current call finish, up to a thousand meta-iterations with "xla", keeps all that
+        was computed, and then raises `KeyboardInterrupt`; `run` can be called again. A second
+        Ctrl-C does not wait.
 
         Args:
           meta_iterations: a positive integer.
@@ -154,14 +162,15 @@ class Trainer:
             with progress, _delayed_interrupt() as interrupted:
                 while done < meta_iterations and not interrupted.is_set():
                     start = time.perf_counter()
-                    draw = self._draw(len(self.history) + done)
-                    meta_loss, losses, norm, _ = self._run_meta_step(*draw)
-                    rows[done] = meta_loss, losses[-1], norm, time.perf_counter() - start
-                    done += 1
+                    arrays, place = self._draws(len(self.history) + done)
+                    number = min(self._most_per_call, DRAWS_PER_BLOCK - place, meta_iterations - done)
+                    rows[done : done + number, :3] = self._run_meta_steps(arrays, place, place + number)
+                    rows[done : done + number, 3] = (time.perf_counter() - start) / number
+                    done += number
                     if done % PROGRESS_EVERY == 0 or done == meta_iterations:
                         recent = rows[max(0, done - PROGRESS_WINDOW) : done, 1]
                         progress.set_postfix_str("log average %.2f" % log_average(recent), refresh=False)
-                    progress.update()
+                    progress.update(number)
         finally:
             self.history.append(rows[:done])
         if interrupted.is_set():
@@ -195,14 +204,14 @@ class Trainer:
         if self._session is None:
             raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
 
-    def _draw(self, index):
-        """Draw number `index` of the run, a flat list of arrays."""
+    def _draws(self, index):
+        """The block that holds draw number `index` of the run, a flat list of arrays, and its place there."""
         block, place = divmod(index, DRAWS_PER_BLOCK)
         if block != self._block_number:
             seed = (self._draws_seed << 32) | block
             arrays = self._session.run(tf.nest.flatten(self._block), {self._block_seed: seed})
             self._block_arrays, self._block_number = arrays, block
-        return [array[place] for array in self._block_arrays]
+        return self._block_arrays, place
 
 
 @contextlib.contextmanager

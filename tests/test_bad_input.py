@@ -31,6 +31,7 @@ def learn(optimizer=None, start=(1.0, 1.0), loss=tf.reduce_sum, **more):
 
 def trainer(**changes):
     arguments = {"problem": l2l.Quadratic(2), "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)), "steps": 3}
+    arguments["engine"] = "graph"
     arguments.update(changes)
     return l2l.Trainer(**arguments)
 
@@ -151,7 +152,7 @@ BAD_CALLS = [
     ),
     (lambda: trainer(meta_loss=3), TypeError, "meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"),
     (lambda: trainer(meta_loss=lambda losses: losses), ValueError, "meta_loss must be a scalar (shape ()), got shape"),
-    (lambda: trainer(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
+    (lambda: trainer(engine="tpu"), ValueError, "engine must be one of graph, xla, got 'tpu'"),
     (lambda: trainer(weights_seed=-1), ValueError, "weights_seed must be an integer from 0 to 2**31 - 1, got -1"),
     (lambda: trainer(draws_seed=1.5), TypeError, "draws_seed must be an integer from 0 to 2**31 - 1, got 1.5"),
     (lambda: trainer(build_optimizer=None), TypeError, "build_optimizer must be callable, got None"),

@@ -8,9 +8,12 @@ import tensorflow as tf
 
 import l2l
 
+ENGINES = ["xla", "graph"]
+
 
 def small(**changes):
-    arguments = {"steps": 4, "weights_seed": 1, "draws_seed": 2}
+    """A trainer that is quick to build: without a word, one that compiles nothing."""
+    arguments = {"steps": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
     arguments.update(changes)
     build = arguments.pop("build_optimizer", lambda: l2l.CoordinatewiseLSTM((5,)))
     return l2l.Trainer(l2l.Quadratic(2), build, **arguments)
@@ -26,15 +29,18 @@ def test_training_lowers_the_meta_loss():
     assert history.seconds.min() > 0 and np.isfinite(history.gradient_norm).all()
 
 
-def test_the_same_seeds_are_bit_identical():
-    one, other = small(), small()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_same_seeds_are_bit_identical(engine):
+    one, other = small(engine=engine), small(engine=engine)
     assert same(one.weights(), other.weights())
     np.testing.assert_array_equal(one.run(30).meta_loss, other.run(30).meta_loss)
     assert same(one.weights(), other.weights())
 
 
-def test_run_goes_on_where_it_stopped():
-    whole, parts = small(), small()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_run_goes_on_where_it_stopped(engine, monkeypatch):
+    monkeypatch.setattr(l2l.train, "DRAWS_PER_BLOCK", 8)  # the runs cross three blocks
+    whole, parts = small(engine=engine), small(engine=engine)
     whole.run(25)
     parts.run(10)
     history = parts.run(15)
@@ -78,19 +84,109 @@ def test_trainers_leave_the_default_graph_alone_and_finalize_their_own():
 
 
 @pytest.mark.parametrize("meta_loss", sorted(l2l.META_LOSSES))
-@pytest.mark.parametrize("loop", ["python", "while"])
-def test_every_meta_loss_with_both_loops(meta_loss, loop):
-    trainer = small(meta_loss=meta_loss, loop=loop, build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log"))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_meta_loss_with_both_engines(meta_loss, engine):
+    trainer = small(meta_loss=meta_loss, engine=engine, build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log"))
     history = trainer.run(3)
     assert np.isfinite(history.meta_loss).all() and np.isfinite(history.gradient_norm).all()
     if meta_loss == "end":
         np.testing.assert_array_equal(history.meta_loss, history.last_loss)
 
 
-def test_both_loops_train_alike():
+def test_both_engines_start_alike():
+    xla, graph = (small(engine=engine) for engine in ENGINES)
+    assert same(xla.weights(), graph.weights())
+    for column in ["meta_loss", "last_loss", "gradient_norm"]:
+        first = [getattr(trainer.run(1), column)[0] for trainer in [xla, graph]]
+        np.testing.assert_allclose(*first, rtol=1e-5)
+
+
+def test_both_engines_train_alike():
     # Without second derivatives, through which two orders of the same sums drift apart.
-    python, loop = (small(loop=loop, second_derivatives=False).run(20) for loop in ["python", "while"])
-    np.testing.assert_allclose(python.last_loss, loop.last_loss, rtol=1e-3)
+    xla, graph = (small(engine=engine, second_derivatives=False).run(50) for engine in ENGINES)
+    np.testing.assert_allclose(xla.last_loss, graph.last_loss, rtol=1e-3)
+
+
+def test_both_engines_agree_closely_in_float64():
+    def trained(engine):
+        trainer = l2l.Trainer(
+            l2l.Quadratic(2, tf.float64),
+            lambda: l2l.CoordinatewiseLSTM((5,), "log", dtype=tf.float64),
+            steps=6,
+            engine=engine,
+        )
+        return trainer.run(20), trainer.weights()
+
+    (xla, xla_weights), (graph, graph_weights) = map(trained, ENGINES)
+    np.testing.assert_allclose(xla.gradient_norm[0], graph.gradient_norm[0], rtol=1e-10)
+    np.testing.assert_allclose(xla.last_loss, graph.last_loss, rtol=1e-8)
+    for one, other in zip(xla_weights, graph_weights):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loss_that_overflows_is_reported(engine):
+    """NaN and infinity survive XLA's fast math."""
+
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(-1e15))
+        return lambda gradients, state: (-rate * gradients, state)
+
+    history = small(build_optimizer=build, engine=engine).run(3)
+    assert np.isinf(history.last_loss[0]) or np.isnan(history.last_loss[0])
+    assert np.isnan(history.last_loss[1:]).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nested_position_nested_state_and_a_meta_loss_of_ones_own(engine):
+    class Nested(l2l.Problem):
+        def sample(self, num, seed=None):
+            return {"a": l2l.uniform([num, 3], -1.0, 1.0, seed), "b": l2l.uniform([num], -1.0, 1.0, seed, stream=1)}
+
+        def initial_position(self, draw):
+            return {"a": draw["a"], "b": (draw["b"],)}
+
+        def loss(self, x, draw):
+            return tf.reduce_sum(tf.square(x["a"])) + tf.square(x["b"][0])
+
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+
+        def optimizer(gradients, state):
+            count, velocity = (0.0, tf.nest.map_structure(tf.zeros_like, gradients)) if state is None else state
+            velocity = tf.nest.map_structure(lambda v, g: 0.5 * v + g, velocity, gradients)
+            return tf.nest.map_structure(lambda v: -rate * v, velocity), (count + 1.0, velocity)
+
+        return optimizer
+
+    trainer = l2l.Trainer(
+        Nested(), build, meta_loss=lambda losses: tf.reduce_max(losses[1:]), steps=4, learning_rate=0.01, engine=engine
+    )
+    history = trainer.run(100)
+    assert history.meta_loss[-20:].mean() < history.meta_loss[:20].mean()
+    assert trainer.weights()[0] > 0.1
+
+
+def test_what_xla_cannot_compile_says_so():
+    class InPython(l2l.Quadratic):
+        def loss(self, x, draw):
+            one = tf.py_func(lambda: np.float32(1), [], tf.float32)
+            one.set_shape([])
+            return one * super().loss(x, draw)
+
+    def build(engine):
+        return l2l.Trainer(InPython(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine=engine)
+
+    with pytest.raises(ValueError, match=r"engine='xla' cannot compile this problem.*engine='graph' can.*PyFunc"):
+        build("xla")
+    assert np.isfinite(build("graph").run(2).last_loss).all()
+
+
+def test_xla_compiles_once(monkeypatch):
+    trainer = small(engine="xla")
+    trainer.run(1)
+    history = trainer.run(1500)
+    assert history.seconds.max() < 0.05  # compiling takes seconds, a meta-iteration a fraction of a millisecond
 
 
 def test_the_history_records_what_was_trained():
@@ -125,8 +221,9 @@ def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
     assert captured.out == ""
 
 
-def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on():
-    trainer = small()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
+    trainer = small(engine=engine)
     handler = signal.getsignal(signal.SIGINT)
     timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
@@ -137,7 +234,7 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on():
     stopped_at = len(trainer.history)
     assert stopped_at > 0
     trainer.run(5)
-    undisturbed = small()
+    undisturbed = small(engine=engine)
     undisturbed.run(stopped_at + 5)
     np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
     assert same(trainer.weights(), undisturbed.weights())
@@ -153,15 +250,15 @@ def test_run_works_outside_the_main_thread():
 
 def test_what_was_computed_survives_an_error_in_the_middle():
     trainer = small()
-    step, calls = trainer._run_meta_step, []
+    run, calls = trainer._run_meta_steps, []
 
-    def failing(*draw):
-        calls.append(draw)
+    def failing(*arguments):
+        calls.append(arguments)
         if len(calls) > 7:
             raise RuntimeError("no more")
-        return step(*draw)
+        return run(*arguments)
 
-    trainer._run_meta_step = failing
+    trainer._run_meta_steps = failing
     with pytest.raises(RuntimeError, match="no more"):
         trainer.run(20)
     assert len(trainer.history) == 7
