@@ -15,6 +15,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from l2l.meta import floored_log
 from l2l.problems import placeholders_for_one
 
 # XLA reads its flags once in a process, when it first compiles. Fast math makes tanh and sigmoid twice as fast;
@@ -25,11 +26,19 @@ _FLAGS = (
 )
 
 
+def _measured(meta):
+    """Meta-loss, last loss and gradient norm. The last losses of a batch become one by their log average."""
+    last = meta.losses[-1]
+    if last.shape.ndims == 1:
+        last = tf.exp(tf.reduce_mean(floored_log(last)))
+    return [meta.meta_loss, last, meta.gradient_norm]
+
+
 def graph_engine(one_meta_step, draws):
     """One `session.run` for each meta-iteration, with every base iteration written into the graph."""
     draw = placeholders_for_one(draws)
     meta = one_meta_step(draw, "python")
-    fetches = [meta.meta_loss, meta.losses[-1], meta.gradient_norm, meta.update]
+    fetches = [*_measured(meta), meta.update]
 
     def prepare(session):
         step = session.make_callable(fetches, feed_list=tf.nest.flatten(draw))
@@ -62,7 +71,7 @@ def xla_engine(one_meta_step, draws):
             draw = tf.nest.pack_sequence_as(draws, [tf.gather(block, i) for block in blocks])
             meta = one_meta_step(draw, "while")
             with tf.control_dependencies([meta.update]):
-                row = tf.stack([tf.cast(x, tf.float64) for x in [meta.meta_loss, meta.losses[-1], meta.gradient_norm]])
+                row = tf.stack([tf.cast(figure, tf.float64) for figure in _measured(meta)])
             return i + 1, rows.write(i, row)
 
         rows = tf.TensorArray(tf.float64, size=number, element_shape=[3])

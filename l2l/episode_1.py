@@ -1,10 +1,13 @@
 """Episode 1 as data: what the document reports, and our figures beside it.
 
 Used by the notebook of that name. The environment variable `L2L_LENGTH`, a number up to 1,
-shortens every run of the notebook, for a rehearsal; `L2L_SEED` chooses the seed.
+shortens every run of the notebook, for a rehearsal; `L2L_SEEDS`, such as `1,2,3,4,5`, chooses the seeds.
 """
 
+import itertools
 import os
+
+import numpy as np
 
 from l2l import _checks
 from l2l.history import log_average
@@ -44,16 +47,17 @@ def length(meta_iterations):
     return max(1, round(_checks.positive_integer("meta_iterations", meta_iterations) * factor))
 
 
-def seed():
-    """The seed of a run: `L2L_SEED`, or 1.
+def seeds():
+    """The seeds of the runs: `L2L_SEEDS`, integers with commas between them, or 1 alone.
 
     Raises:
-      ValueError: `L2L_SEED` is not an integer from 0 to 2**31 - 1.
+      ValueError: `L2L_SEEDS` is no such list of different integers from 0 to 2**31 - 1.
     """
-    text = os.environ.get("L2L_SEED", "1")
-    if not text.isdigit():
-        raise ValueError("L2L_SEED must be an integer from 0 to 2**31 - 1, got %r" % text)
-    return _checks.seed("L2L_SEED", int(text))
+    text = os.environ.get("L2L_SEEDS", "1")
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) < 2**31 for part in parts) or len(set(parts)) < len(parts):
+        raise ValueError("L2L_SEEDS must be different integers from 0 to 2**31 - 1, such as 1,2,3, got %r" % text)
+    return [int(part) for part in parts]
 
 
 def window(meta_iterations):
@@ -61,11 +65,11 @@ def window(meta_iterations):
     return length(2000 if meta_iterations <= 20000 else 5000)
 
 
-def training_rows(history, checkpoints):
-    """Our figures of one experiment, a row for each checkpoint.
+def training_rows(histories, checkpoints):
+    """Our figures of one experiment, a row for each checkpoint and seed.
 
     Args:
-      history: its `History`; the configuration names the experiment.
+      histories: list of `History`, one for each seed; the configuration names the experiment.
       checkpoints: the document's numbers of meta-iterations, integers.
 
     Returns:
@@ -73,10 +77,9 @@ def training_rows(history, checkpoints):
       average_log_result (mean log10 of the last loss over the `window` before), document (None
       where it gives none, or where the run was shortened), seed, draws_seed, seconds.
     """
-    config = history.config
     rows = []
-    for checkpoint in checkpoints:
-        at = length(checkpoint)
+    for checkpoint, history in itertools.product(checkpoints, histories):
+        config, at = history.config, length(checkpoint)
         row = {
             "experiment": config["name"],
             "casting": config["casting"],
@@ -147,23 +150,56 @@ def baseline_rows(losses, draws_seed):
     ]
 
 
+def summary(rows):
+    """One row for all seeds of an experiment and checkpoint: median, lowest and highest log average.
+
+    Args:
+      rows: as from `training_rows` and `baseline_rows`.
+
+    Returns:
+      A list of dicts with the keys experiment, casting, meta_loss, meta_iterations, seeds (how
+      many), document, median, lowest, highest, difference (median less document, or None).
+    """
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["experiment"], row["meta_iterations"]), []).append(row)
+    summaries = []
+    for group in groups.values():
+        figures = [row["average_log_result"] for row in group]
+        first, median = group[0], float(np.median(figures))
+        summaries.append(
+            {
+                "experiment": first["experiment"],
+                "casting": first["casting"],
+                "meta_loss": first["meta_loss"],
+                "meta_iterations": first["meta_iterations"],
+                "seeds": len(group),
+                "document": first["document"],
+                "median": median,
+                "lowest": min(figures),
+                "highest": max(figures),
+                "difference": None if first["document"] is None else median - first["document"],
+            }
+        )
+    return summaries
+
+
 def table(rows):
-    """The rows as text, ours beside the document's."""
+    """The summary of the rows as text, our figures beside the document's; the first trial's follow."""
+    trial = [row for row in rows if "mean_summed_loss" in row]
+    others = [row for row in rows if "mean_summed_loss" not in row]
     columns = {
         "experiment": "",
-        "casting": "",
-        "meta_loss": "",
         "meta_iterations": ",d",
-        "average_log_result": ".2f",
+        "seeds": "d",
         "document": ".2f",
+        "median": ".2f",
+        "lowest": ".2f",
+        "highest": ".2f",
         "difference": "+.2f",
-        "mean_summed_loss": ".3f",
-        "document_summed_loss": ".3f",
-        "seconds": ".0f",
     }
-    return format_table([dict(row, difference=_difference(row)) for row in rows], columns)
-
-
-def _difference(row):
-    ours, document = row["average_log_result"], row["document"]
-    return None if ours is None or document is None else ours - document
+    texts = [format_table(summary(others), columns)] if others else []
+    if trial:
+        columns = {"experiment": "", "meta_iterations": ",d", "document_summed_loss": ".3f", "mean_summed_loss": ".3f"}
+        texts.append(format_table(trial, columns))
+    return "\n\n".join(texts)

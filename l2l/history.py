@@ -69,7 +69,7 @@ class History:
     Attributes:
       config: dict of what was trained and how, with the seeds; JSON types only.
       meta_loss: float64 `[n]`, the meta-loss of each meta-iteration, before its update.
-      last_loss: float64 `[n]`, the last of the `T` losses.
+      last_loss: float64 `[n]`, the last of the `T` losses; with a batch, `10^mean(log10(loss))` over it.
       gradient_norm: float64 `[n]`, global norm of the meta-gradient before clipping.
       seconds: float64 `[n]`, time of each meta-iteration.
     """
@@ -84,6 +84,14 @@ class History:
     def __len__(self):
         """Meta-iterations so far."""
         return len(self.last_loss)
+
+    def __repr__(self):
+        name = self.config.get("name", "unnamed")
+        return "<History of %s: %d meta-iterations, last loss %.2e>" % (
+            name,
+            len(self),
+            self.last_loss[-1] if len(self) else float("nan"),
+        )
 
     def append(self, rows):
         """Adds meta-iterations: array `[n, 4]` in the order of `COLUMNS`."""

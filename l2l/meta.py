@@ -17,16 +17,16 @@ from l2l.unroll import learn
 SMALLEST_LOSS = float(np.finfo(np.float32).tiny)
 
 
-def _log(losses):
+def floored_log(losses):
     """Natural log. A loss below `SMALLEST_LOSS` gets that one's log, and no gradient."""
     return tf.log(tf.maximum(losses, SMALLEST_LOSS))
 
 
 META_LOSSES = {
-    "sum": lambda losses: tf.reduce_sum(losses),
+    "sum": lambda losses: tf.reduce_sum(losses, axis=0),
     "end": lambda losses: losses[-1],
-    "end_log": lambda losses: _log(losses[-1]),
-    "sum_log": lambda losses: tf.reduce_sum(_log(losses)),
+    "end_log": lambda losses: floored_log(losses[-1]),
+    "sum_log": lambda losses: tf.reduce_sum(floored_log(losses), axis=0),
 }
 
 
@@ -67,8 +67,8 @@ def clip_and_apply(adam, gradients, variables, clip_norm=1.0):
 MetaStep = namedtuple(
     "MetaStep",
     [
-        "losses",  # [T], before the update
-        "meta_loss",  # scalar, before the update
+        "losses",  # [T], or [T, B] for a batch of draws; before the update
+        "meta_loss",  # scalar, before the update: the mean over the batch
         "gradients",  # of the meta-loss, one for each variable, before clipping
         "gradient_norm",  # scalar, their global norm
         "update",  # the op that changes the variables
@@ -87,6 +87,7 @@ def meta_step(
     clip_norm=1.0,
     second_derivatives=True,
     loop="python",
+    batch=None,
 ):
     """Builds one meta-iteration: a pure function of the variables and the draw, then their update.
 
@@ -95,8 +96,9 @@ def meta_step(
       optimizer: the learned optimizer, `(gradients, state) -> (update, state)`.
       variables: list of the variables to train.
       adam: the meta-optimizer, a `tf.train.Optimizer`.
-      meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` to a scalar.
-      steps, second_derivatives, loop: as for `learn`.
+      meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` to a scalar; with a
+        batch, of the losses `[T, B]` to `[B]`.
+      steps, second_derivatives, loop, batch: as for `learn`.
       clip_norm: as for `clip_and_apply`.
 
     Returns:
@@ -107,10 +109,17 @@ def meta_step(
         not a scalar, or one that depends on none of the variables.
     """
     function = get_meta_loss(meta_loss)
-    losses = learn(problem, draw, optimizer, steps, loop, second_derivatives)
+    losses = learn(problem, draw, optimizer, steps, loop, second_derivatives, batch)
     value = _checks.tensor("meta_loss", function(losses))
-    if not value.shape.is_compatible_with([]):
+    if batch is None and not value.shape.is_compatible_with([]):
         raise ValueError("meta_loss must be a scalar (shape ()), got shape %s" % (value.shape,))
+    if batch is not None:
+        if not value.shape.is_compatible_with([batch]):
+            raise ValueError(
+                "meta_loss must keep the last axis of a batch of draws (shape (%d,)), so reduce with axis=0, "
+                "got shape %s" % (batch, value.shape)
+            )
+        value = tf.reduce_mean(value)
     gradients = tf.gradients(value, variables)
     trained = [pair for pair in zip(gradients, variables) if pair[0] is not None]
     if not trained:

@@ -1,5 +1,7 @@
 """Figures, from arrays and histories alone."""
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -56,13 +58,15 @@ def plot_losses(losses, draws=3):
 
 
 def plot_convergence(runs, targets=None, window=500):
-    """The last loss of each meta-iteration: raw values transparent, their rolling log average solid.
+    """The last loss of each meta-iteration, smoothed by the rolling log average.
 
-    NaN is left out of the average and shows as a gap; an exact zero is drawn at 1e-38. Runs
-    may differ in length.
+    One run shows its raw values, transparent, behind its average. Several runs under one name,
+    from several seeds, show the median of their averages and a band from the lowest to the
+    highest. NaN is left out of the average and shows as a gap; an exact zero is drawn at 1e-38.
 
     Args:
-      runs: dict from name to a `History` or an array `[n]`.
+      runs: dict from name to a `History` or an array `[n]`, or to a list of these. Lengths may
+        differ from name to name; within a list the shortest counts.
       targets: dict from name to a log average, such as -18.4, drawn as a horizontal line; or None.
       window: of the rolling log average, in meta-iterations; a positive integer.
 
@@ -74,23 +78,39 @@ def plot_convergence(runs, targets=None, window=500):
     """
     if not isinstance(runs, dict) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
-    arrays = {
-        name: np.asarray(run.last_loss if isinstance(run, History) else run, np.float64) for name, run in runs.items()
-    }
-    averages = {name: rolling_log_average(values, window) for name, values in arrays.items()}
-    figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
-    for i, (name, values) in enumerate(arrays.items()):
-        color = COLORS[i % len(COLORS)]
-        axes.semilogy(values + LOG_FLOOR, color=color, alpha=0.25, linewidth=0.4)
-        # Light behind, dark in front: a solid line must not vanish under the next run's raw values.
-        axes.semilogy(averages[name], color=color, linewidth=1.8, label=name, zorder=3)
+    arrays = {name: _last_losses(name, run) for name, run in runs.items()}
+    averages = {name: [rolling_log_average(one, window) for one in many] for name, many in arrays.items()}
+    figure, axes = plt.subplots(figsize=(10, 4.8), constrained_layout=True)
+    for i, (name, several) in enumerate(averages.items()):
+        color, middle = COLORS[i % len(COLORS)], several[0]
+        if len(several) == 1:
+            axes.semilogy(arrays[name][0] + LOG_FLOOR, color=color, alpha=0.25, linewidth=0.4)
+        else:
+            with warnings.catch_warnings():  # where every seed has a NaN, NaN is the right answer
+                warnings.simplefilter("ignore", RuntimeWarning)
+                lowest, middle, highest = (f(several, axis=0) for f in (np.nanmin, np.nanmedian, np.nanmax))
+            axes.fill_between(np.arange(len(middle)), lowest, highest, color=color, alpha=0.2, linewidth=0)
+            name = "%s (%d seeds)" % (name, len(several))
+        # In front of all pale parts: a solid line must not vanish under the next run's raw values.
+        axes.semilogy(middle, color=color, linewidth=1.8, label=name, zorder=3)
     for i, (name, value) in enumerate((targets or {}).items()):
         style = ["--", ":", "-."][i % 3]
         axes.axhline(10.0**value, color="black", linestyle=style, linewidth=1.4, label=name, zorder=4)
     axes.set_xlabel("meta-iteration")
     axes.set_ylabel("loss after the last base iteration")
-    axes.set_title("Raw values, and their rolling log average over %d meta-iterations" % window, fontsize="medium")
+    axes.set_title("Rolling log average over %d meta-iterations" % window, fontsize="medium")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
+
+
+def _last_losses(name, run):
+    """A list of arrays of one length."""
+    several = run if isinstance(run, (list, tuple)) and run and not np.isscalar(run[0]) else [run]
+    arrays = [np.asarray(one.last_loss if isinstance(one, History) else one, np.float64) for one in several]
+    for array in arrays:
+        if array.ndim != 1:
+            raise ValueError("runs[%r] must hold histories or arrays [n], got shape %s" % (name, array.shape))
+    shortest = min(len(array) for array in arrays)
+    return [array[:shortest] for array in arrays]

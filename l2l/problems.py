@@ -60,7 +60,11 @@ class Problem:
         raise NotImplementedError("%s does not define initial_position" % type(self).__name__)
 
     def loss(self, x, draw):
-        """The loss of position `x` for one draw: a scalar."""
+        """The loss of position `x` for one draw: a scalar.
+
+        Written with reductions over `axis=-1`, it also serves a batch of draws at once: for `x`
+        and `draw` with a leading axis `B`, losses `[B]`. Only training with a batch needs that.
+        """
         raise NotImplementedError("%s does not define loss" % type(self).__name__)
 
     def draw(self, seed=None):
@@ -120,5 +124,5 @@ class Quadratic(Problem):
         return draw.start
 
     def loss(self, x, draw):
-        """`sum_i (scale_i x_i)^2`, a scalar for `x` of shape `[D]`."""
+        """`sum_i (scale_i x_i)^2`: a scalar for `x` of shape `[D]`, `[B]` for `[B, D]`."""
         return tf.reduce_sum(tf.square(draw.scale * x), axis=-1)

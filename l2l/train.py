@@ -1,6 +1,8 @@
 """The trainer: it owns one graph, one session, one learned optimizer and one history."""
 
+import concurrent.futures
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -43,6 +45,9 @@ class Trainer:
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
       clip_norm: the meta-gradient's global norm is clipped at this.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
+      batch: the meta-loss is averaged over so many draws in each meta-iteration. Above 1, the
+        problem's loss must keep a leading axis of draws, and a meta-loss of your own the last
+        axis of the losses `[T, B]`.
       engine: "xla" compiles the meta-iterations, some thousand to a call; "graph" runs them op by op in the
         session, about ten times slower. Both see the same draws and the same initial weights.
       weights_seed: integer that fixes the initial weights.
@@ -66,12 +71,14 @@ class Trainer:
         learning_rate=3e-4,
         clip_norm=1.0,
         second_derivatives=True,
+        batch=1,
         engine="xla",
         weights_seed=0,
         draws_seed=0,
         name="training",
     ):
         steps = _checks.positive_integer("steps", steps)
+        batch = _checks.positive_integer("batch", batch)
         learning_rate = _checks.positive_number("learning_rate", learning_rate)
         weights_seed = _checks.seed("weights_seed", weights_seed)
         self._draws_seed = _checks.seed("draws_seed", draws_seed)
@@ -94,7 +101,11 @@ class Trainer:
                     "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
                 )
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
-            self._block = sample(problem, DRAWS_PER_BLOCK, self._block_seed)
+            self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
+            if batch > 1:
+                self._block = tf.nest.map_structure(
+                    lambda many: tf.reshape(many, [DRAWS_PER_BLOCK, batch, *many.shape[1:].as_list()]), self._block
+                )
             adam = tf.train.AdamOptimizer(learning_rate)
 
             def one_meta_step(draw, loop):
@@ -109,14 +120,15 @@ class Trainer:
                     clip_norm,
                     second_derivatives,
                     loop,
+                    batch if batch > 1 else None,
                 )
 
-            prepare = build_engine(one_meta_step, self._block)
+            self._prepare = build_engine(one_meta_step, self._block)
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = single_thread_session(graph)
         self._session.run(initialize)
-        self._run_meta_steps = prepare(self._session)
+        self._run_meta_steps = None
         # Between two calls of an engine, Ctrl-C can stop a run.
         self._most_per_call = DRAWS_PER_BLOCK if engine == "xla" else 1
         self.history = History(
@@ -129,6 +141,7 @@ class Trainer:
                 "learning_rate": learning_rate,
                 "clip_norm": float(clip_norm),
                 "second_derivatives": bool(second_derivatives),
+                "batch": batch,
                 "engine": engine,
                 "weights_seed": weights_seed,
                 "draws_seed": self._draws_seed,
@@ -151,31 +164,46 @@ class Trainer:
 
         Raises:
           TypeError, ValueError: `meta_iterations` is not a positive integer.
-          ValueError: the trainer is closed.
+          ValueError: the trainer is closed, or XLA cannot compile the problem, the optimizer or the
+            meta-loss, which shows at the first run.
         """
         meta_iterations = _checks.positive_integer("meta_iterations", meta_iterations)
         self._check_open()
-        rows = np.zeros([meta_iterations, len(History.COLUMNS)])
-        done = 0
         progress = tqdm(total=meta_iterations, desc=self.history.config["name"], unit="it", mininterval=0.5)
-        try:
-            with progress, _delayed_interrupt() as interrupted:
-                while done < meta_iterations and not interrupted.is_set():
-                    start = time.perf_counter()
-                    arrays, place = self._draws(len(self.history) + done)
-                    number = min(self._most_per_call, DRAWS_PER_BLOCK - place, meta_iterations - done)
-                    rows[done : done + number, :3] = self._run_meta_steps(arrays, place, place + number)
-                    rows[done : done + number, 3] = (time.perf_counter() - start) / number
-                    done += number
-                    if done % PROGRESS_EVERY == 0 or done == meta_iterations:
-                        recent = rows[max(0, done - PROGRESS_WINDOW) : done, 1]
-                        progress.set_postfix_str("log average %.2f" % log_average(recent), refresh=False)
-                    progress.update(number)
-        finally:
-            self.history.append(rows[:done])
+
+        def report(finished, average):
+            progress.set_postfix_str("log average %.2f" % average, refresh=False)
+            progress.update(finished)
+
+        with progress, _delayed_interrupt() as interrupted:
+            done = self._run(meta_iterations, report, interrupted)
         if interrupted.is_set():
             raise KeyboardInterrupt("stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
+
+    def _run(self, meta_iterations, report, interrupted):
+        """Trains until done or interrupted, and keeps all that was computed; returns how many meta-iterations.
+
+        `report(finished, log average)` is called now and then, `finished` being how many since the last call.
+        """
+        if self._run_meta_steps is None:
+            self._run_meta_steps = self._prepare(self._session)  # here, so that trainings side by side also compile so
+        rows = np.zeros([meta_iterations, len(History.COLUMNS)])
+        done = reported = 0
+        try:
+            while done < meta_iterations and not interrupted.is_set():
+                start = time.perf_counter()
+                arrays, place = self._draws(len(self.history) + done)
+                number = min(self._most_per_call, DRAWS_PER_BLOCK - place, meta_iterations - done)
+                rows[done : done + number, :3] = self._run_meta_steps(arrays, place, place + number)
+                rows[done : done + number, 3] = (time.perf_counter() - start) / number
+                done += number
+                if done - reported >= PROGRESS_EVERY or done == meta_iterations:
+                    report(done - reported, log_average(rows[max(0, done - PROGRESS_WINDOW) : done, 1]))
+                    reported = done
+        finally:
+            self.history.append(rows[:done])
+        return done
 
     def weights(self):
         """The weights now: a list of arrays, in the order in which the variables were created.
@@ -212,6 +240,68 @@ class Trainer:
             arrays = self._session.run(tf.nest.flatten(self._block), {self._block_seed: seed})
             self._block_arrays, self._block_number = arrays, block
         return self._block_arrays, place
+
+
+def train_together(trainers, meta_iterations, workers=None):
+    """Trains several trainers side by side, each on a core of its own, with one progress display.
+
+    Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
+    all of them as it stops `Trainer.run`; if one fails, the others stop and keep what they have.
+
+    Args:
+      trainers: list of different trainers.
+      meta_iterations: a positive integer for all, or a list of one for each.
+      workers: how many run at a time; by default as many as the machine has cores.
+
+    Returns:
+      Their histories, a list in the same order.
+
+    Raises:
+      TypeError, ValueError: no trainers, the same one twice, a closed one, numbers that are not
+        positive integers, or not as many of them as trainers.
+    """
+    if not isinstance(trainers, (list, tuple)) or not trainers:
+        raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))
+    for i, trainer in enumerate(trainers):
+        if not isinstance(trainer, Trainer):
+            raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
+        trainer._check_open()
+    if len(set(trainers)) < len(trainers):
+        raise ValueError("trainers must be different ones, got %r" % (trainers,))
+    if not isinstance(meta_iterations, (list, tuple)):
+        meta_iterations = [meta_iterations] * len(trainers)
+    if len(meta_iterations) != len(trainers):
+        raise ValueError(
+            "meta_iterations must be one number, or one for each of %d trainers, got %r"
+            % (len(trainers), meta_iterations)
+        )
+    numbers = [_checks.positive_integer("meta_iterations", number) for number in meta_iterations]
+    workers = _checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
+    names = ["%s, seed %d" % (t.history.config["name"], t.history.config["weights_seed"]) for t in trainers]
+
+    progress = tqdm(total=sum(numbers), desc="%d trainings" % len(trainers), unit="it", mininterval=0.5)
+    lock = threading.Lock()
+    with progress, _delayed_interrupt() as interrupted:
+
+        def train(trainer, number, name):
+            def report(finished, average):
+                with lock:
+                    progress.set_postfix_str("%s: log average %.2f" % (name, average), refresh=False)
+                    progress.update(finished)
+
+            trainer._run(number, report, interrupted)
+
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                interrupted.set()
+                raise
+    if interrupted.is_set():
+        raise KeyboardInterrupt("stopped, all that was computed is kept")
+    return [trainer.history for trainer in trainers]
 
 
 @contextlib.contextmanager

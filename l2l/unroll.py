@@ -21,23 +21,28 @@ def _check_position(x):
             raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))
 
 
-def loss_at(problem, draw, x):
-    """The problem's loss at `x`, a scalar.
+def loss_at(problem, draw, x, batch=None):
+    """The problem's loss at `x`: a scalar, or `[batch]` for that many draws at once.
 
     Raises:
-      ValueError: the problem returned something that is not a scalar.
+      ValueError: the problem returned something of another shape.
       TypeError: its dtype is not that of `x`.
     """
     loss = _checks.tensor("loss", problem.loss(x, draw))
-    if not loss.shape.is_compatible_with([]):
+    if batch is None and not loss.shape.is_compatible_with([]):
         raise ValueError("loss must be a scalar (shape ()), got shape %s" % (loss.shape,))
+    if batch is not None and not loss.shape.is_compatible_with([batch]):
+        raise ValueError(
+            "loss must keep the leading axis of a batch of draws (shape (%d,)), so reduce with axis=-1, got shape %s"
+            % (batch, loss.shape)
+        )
     dtype = tf.nest.flatten(x)[0].dtype
     if loss.dtype != dtype:
         raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, loss.dtype.name))
     return loss
 
 
-def step(problem, draw, optimizer, x, state, second_derivatives=True):
+def step(problem, draw, optimizer, x, state, second_derivatives=True, batch=None):
     """One base iteration: the loss at `x`, its gradient, the optimizer's update, the next position.
 
     Args:
@@ -46,6 +51,7 @@ def step(problem, draw, optimizer, x, state, second_derivatives=True):
       x: the position, a tensor or a nest of tensors.
       state: what the optimizer returned at the step before; None at the first.
       second_derivatives: False cuts the path from the gradients back to `x`.
+      batch: None for one draw, or how many draws there are at once.
 
     Returns:
       `(loss at x, next x, next state)`.
@@ -55,7 +61,7 @@ def step(problem, draw, optimizer, x, state, second_derivatives=True):
         update has another structure, shape or dtype than `x`.
       TypeError: the loss has another dtype than `x`, or the optimizer did not return a pair.
     """
-    loss = loss_at(problem, draw, x)
+    loss = loss_at(problem, draw, x, batch)
     flat = tf.nest.flatten(x)
     gradients = tf.gradients(loss, flat)
     for path, gradient in zip(_paths(x), gradients):
@@ -87,7 +93,7 @@ def _check_update(x, update):
             )
 
 
-def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True):
+def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
     """The losses of an optimizer on one draw of a problem.
 
     `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`: the first is the loss
@@ -102,9 +108,12 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
       loop: "python" (every step is in the graph) or "while" (`tf.while_loop`).
       second_derivatives: False stops derivatives of the losses from flowing through the
         gradients that the optimizer saw, as arXiv 1606.04474 does; Episode 1 keeps them.
+      batch: None for one draw; or `B`, and every tensor of `draw` has a leading axis of that
+        length, as from `problem.sample(B)`. The optimizer then sees gradients with that axis,
+        which a coordinate-wise one need not know.
 
     Returns:
-      A tensor `[T]`.
+      A tensor `[T]`, or `[T, B]`.
 
     Raises:
       TypeError: `steps` is not an integer, `optimizer` is not callable or returns no pair, the
@@ -120,28 +129,31 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
     _check_position(x)
 
     def one_step(x, state):
-        return step(problem, draw, optimizer, x, state, second_derivatives)
+        return step(problem, draw, optimizer, x, state, second_derivatives, batch)
 
-    if steps == 1:
-        return tf.stack([loss_at(problem, draw, x)])
-    first_loss, x, state = one_step(x, None)
-    losses, x = unrolled(one_step, x, state, steps - 2)
-    return tf.concat([[first_loss], losses, [loss_at(problem, draw, x)]], axis=0)
+    losses = []
+    if steps > 1:
+        first_loss, x, state = one_step(x, None)
+        losses = [[first_loss]]
+    if steps > 2:
+        middle, x = unrolled(one_step, x, state, steps - 2)
+        losses.append(middle)
+    losses = tf.concat([*losses, [loss_at(problem, draw, x, batch)]], axis=0)
+    losses.set_shape([steps] if batch is None else [steps, batch])
+    return losses
 
 
 def _python_loop(one_step, x, state, repeats):
-    """`repeats` steps in a row: their losses `[repeats]`, and the last position."""
+    """`repeats` steps in a row: their losses `[repeats]` or `[repeats, B]`, and the last position."""
     losses = []
     for _ in range(repeats):
         loss, x, state = one_step(x, state)
         losses.append(loss)
-    return (tf.stack(losses) if losses else []), x
+    return tf.stack(losses), x
 
 
 def _while_loop(one_step, x, state, repeats):
     """The same as `_python_loop`, with one step in the graph."""
-    if repeats == 0:
-        return [], x
     # Only tensors can go round the loop. An optimizer without memory returns None.
     is_tensor = [leaf is not None for leaf in tf.nest.flatten(state)]
 
@@ -159,16 +171,14 @@ def _while_loop(one_step, x, state, repeats):
         return t + 1, losses.write(t, loss), x, tensors_of(next_state)
 
     dtype = tf.nest.flatten(x)[0].dtype
-    losses = tf.TensorArray(dtype, size=repeats, element_shape=[])
+    losses = tf.TensorArray(dtype, size=repeats)
     _, losses, x, _ = tf.while_loop(
         lambda t, *_: t < repeats,
         body,
         (tf.constant(0), losses, x, tensors_of(state)),
         maximum_iterations=repeats,
     )
-    losses = losses.stack()
-    losses.set_shape([repeats])
-    return losses, x
+    return losses.stack(), x
 
 
 def _check_same_state(state, next_state):

@@ -55,6 +55,13 @@ class Constant(l2l.Quadratic):
         return l2l.problems.QuadraticDraw(tf.constant(1.0), tf.constant(1.0))
 
 
+class Unbatched(l2l.Quadratic):
+    """A problem that adds up over everything."""
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(draw.scale * x))
+
+
 BAD_CALLS = [
     (lambda: l2l.Quadratic(dims=0), ValueError, "dims must be a positive integer, got 0"),
     (lambda: l2l.Quadratic(dims=-2), ValueError, "dims must be a positive integer, got -2"),
@@ -153,6 +160,13 @@ BAD_CALLS = [
     (lambda: trainer(meta_loss=3), TypeError, "meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"),
     (lambda: trainer(meta_loss=lambda losses: losses), ValueError, "meta_loss must be a scalar (shape ()), got shape"),
     (lambda: trainer(engine="tpu"), ValueError, "engine must be one of graph, xla, got 'tpu'"),
+    (lambda: trainer(batch=0), ValueError, "batch must be a positive integer, got 0"),
+    (lambda: trainer(batch=4, problem=Unbatched(2)), ValueError, "loss must keep the leading axis of a batch of draws"),
+    (
+        lambda: trainer(batch=4, meta_loss=tf.reduce_sum),
+        ValueError,
+        "meta_loss must keep the last axis of a batch of draws (shape (4,))",
+    ),
     (lambda: trainer(weights_seed=-1), ValueError, "weights_seed must be an integer from 0 to 2**31 - 1, got -1"),
     (lambda: trainer(draws_seed=1.5), TypeError, "draws_seed must be an integer from 0 to 2**31 - 1, got 1.5"),
     (lambda: trainer(build_optimizer=None), TypeError, "build_optimizer must be callable, got None"),
@@ -162,6 +176,12 @@ BAD_CALLS = [
         TypeError,
         "build_optimizer must be a function without",
     ),
+    (lambda: l2l.train_together([], 5), ValueError, "trainers must be a non-empty list of trainers, got []"),
+    (lambda: l2l.train_together([l2l.sgd()], 5), TypeError, "trainers[0] must be a Trainer, got"),
+    (lambda: l2l.train_together([trainer()] * 2, 5), ValueError, "trainers must be different ones"),
+    (lambda: l2l.train_together([trainer()], [5, 5]), ValueError, "meta_iterations must be one number, or one for"),
+    (lambda: l2l.train_together([trainer()], 0), ValueError, "meta_iterations must be a positive integer, got 0"),
+    (lambda: l2l.train_together([trainer()], 5, workers=0), ValueError, "workers must be a positive integer, got 0"),
     (lambda: trainer().run(0), ValueError, "meta_iterations must be a positive integer, got 0"),
     (lambda: trainer().run(1e3), TypeError, "meta_iterations must be a positive integer, got 1000.0"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {}), ValueError, "optimizers must be a non-empty dict from name to opt"),
@@ -176,6 +196,7 @@ BAD_CALLS = [
     (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [num, T], got (5,)"),
     (lambda: l2l.plot_losses({"a": np.ones([2, 5])}), ValueError, "draws must be at most the 2 draws of losses, got 3"),
     (lambda: l2l.plot_convergence([]), ValueError, "runs must be a non-empty dict from name to History or array"),
+    (lambda: l2l.plot_convergence({"a": np.ones([2, 5])}), ValueError, "runs['a'] must hold histories or arrays [n]"),
     (lambda: l2l.plot_convergence({"a": np.ones(5)}, window=0), ValueError, "window must be a positive integer, got 0"),
 ]
 

@@ -8,7 +8,7 @@ from l2l import episode_1
 @pytest.fixture(autouse=True)
 def full_length(monkeypatch):
     monkeypatch.delenv("L2L_LENGTH", raising=False)
-    monkeypatch.delenv("L2L_SEED", raising=False)
+    monkeypatch.delenv("L2L_SEEDS", raising=False)
 
 
 def history_of(length, name="RNN_simple_end_res"):
@@ -32,18 +32,18 @@ def test_a_length_out_of_range_is_refused(monkeypatch, value):
         episode_1.length(10)
 
 
-def test_the_seed_comes_from_the_environment(monkeypatch):
-    assert episode_1.seed() == 1
-    monkeypatch.setenv("L2L_SEED", "7")
-    assert episode_1.seed() == 7
-    for value in ["-1", "one", str(2**31)]:
-        monkeypatch.setenv("L2L_SEED", value)
-        with pytest.raises(ValueError, match="L2L_SEED must be an integer from 0"):
-            episode_1.seed()
+def test_the_seeds_come_from_the_environment(monkeypatch):
+    assert episode_1.seeds() == [1]
+    monkeypatch.setenv("L2L_SEEDS", "7, 8,20")
+    assert episode_1.seeds() == [7, 8, 20]
+    for value in ["", "-1", "one", "1,,2", "3,3", str(2**31)]:
+        monkeypatch.setenv("L2L_SEEDS", value)
+        with pytest.raises(ValueError, match="L2L_SEEDS must be different integers from 0"):
+            episode_1.seeds()
 
 
 def test_rows_average_over_the_documents_windows():
-    first, second = episode_1.training_rows(history_of(50_000), [20_000, 50_000])
+    first, second = episode_1.training_rows([history_of(50_000)], [20_000, 50_000])
     assert first["average_log_result"] == pytest.approx(-18.5)  # -18 and -19, over 2,000
     assert second["average_log_result"] == pytest.approx(np.mean(np.log10(10.0 ** -np.arange(45, 50) + 1e-38)))
     assert (first["document"], second["document"]) == (-7.33, -8.17)
@@ -52,7 +52,7 @@ def test_rows_average_over_the_documents_windows():
 
 def test_rows_of_a_shortened_run_have_no_document_beside_them(monkeypatch):
     monkeypatch.setenv("L2L_LENGTH", "0.1")
-    (row,) = episode_1.training_rows(history_of(5_000), [50_000])
+    (row,) = episode_1.training_rows([history_of(5_000)], [50_000])
     assert row["meta_iterations"] == 5_000 and row["document"] is None
 
 
@@ -64,8 +64,22 @@ def test_trial_rows_average_the_summed_loss_over_each_1000():
     assert [row["seconds"] for row in rows] == [2, 4, 6, 8]
 
 
-def test_table_shows_the_difference():
+def test_table_shows_median_range_and_difference():
+    histories = [history_of(20_000) for _ in range(3)]
+    for history, shift in zip(histories, [0, 1, 5]):
+        history.last_loss = history.last_loss * 10.0**shift
+    rows = episode_1.training_rows(histories, [20_000])
+    (row,) = episode_1.summary(rows)
+    figures = [row[key] for key in ["median", "lowest", "highest", "difference"]]
+    np.testing.assert_allclose(figures, [-17.5, -18.5, -13.5, -17.5 + 7.33])
+    line = episode_1.table(rows).splitlines()[1]
+    assert line.split() == ["RNN_simple_end_res", "20,000", "3", "-7.33", "-17.50", "-18.50", "-13.50", "-10.17"]
+
+
+def test_table_of_baselines_and_of_the_first_trial():
     losses = {"SGD": np.full([5, 20], 1e-4), "RMSProp": np.full([5, 20], 1e-18)}
-    sgd, rmsprop = episode_1.table(episode_1.baseline_rows(losses, 3)).splitlines()[1:]
-    assert sgd.split() == ["SGD", "0", "-4.00"]
-    assert rmsprop.split() == ["RMSProp", "0", "-18.00", "-18.40", "+0.40"]
+    rows = episode_1.trial_rows(np.ones([4000, 20]), 1, 8.0) + episode_1.baseline_rows(losses, 3)
+    main, trial = episode_1.table(rows).split("\n\n")
+    assert main.splitlines()[1].split() == ["SGD", "0", "1", "-4.00", "-4.00", "-4.00"]
+    assert main.splitlines()[2].split() == ["RMSProp", "0", "1", "-18.40", "-18.00", "-18.00", "-18.00", "+0.40"]
+    assert trial.splitlines()[1].split()[-3:] == ["1,000", "1.327", "20.000"]

@@ -48,3 +48,16 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     np.testing.assert_allclose(target.get_ydata(), 10**-18.4)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["long", "short", "RMSProp"]
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "meta-iteration" and axes.get_ylabel()
+
+
+def test_several_seeds_show_median_and_range():
+    seeds = [np.full(50, 10.0**exponent) for exponent in (-7, -5, -1)]
+    seeds[0] = np.append(seeds[0], 1.0)  # one ran on: the shortest counts
+    figure = l2l.plot_convergence({"RNN": seeds}, window=5)
+    figure.canvas.draw()
+    (median,) = figure.axes[0].get_lines()
+    np.testing.assert_allclose(median.get_ydata(), np.full(50, 1e-5))
+    assert median.get_label() == "RNN (3 seeds)"
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [1e-7, 1e-1])

@@ -178,7 +178,7 @@ def test_what_xla_cannot_compile_says_so():
         return l2l.Trainer(InPython(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine=engine)
 
     with pytest.raises(ValueError, match=r"engine='xla' cannot compile this problem.*engine='graph' can.*PyFunc"):
-        build("xla")
+        build("xla").run(1)
     assert np.isfinite(build("graph").run(2).last_loss).all()
 
 
@@ -224,6 +224,7 @@ def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     trainer = small(engine=engine)
+    trainer.run(1)  # compiled
     handler = signal.getsignal(signal.SIGINT)
     timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
@@ -232,12 +233,51 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     timer.join()
     assert signal.getsignal(signal.SIGINT) is handler
     stopped_at = len(trainer.history)
-    assert stopped_at > 0
+    assert stopped_at > 1
     trainer.run(5)
     undisturbed = small(engine=engine)
     undisturbed.run(stopped_at + 5)
     np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
     assert same(trainer.weights(), undisturbed.weights())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
+    together = [small(weights_seed=seed, engine=engine, name="a name") for seed in range(3)]
+    histories = l2l.train_together(together, [30, 10, 20], workers)
+    alone = [small(weights_seed=seed, engine=engine) for seed in range(3)]
+    for trainer, history, other, number in zip(together, histories, alone, [30, 10, 20]):
+        assert history is trainer.history
+        np.testing.assert_array_equal(history.last_loss, other.run(number).last_loss)
+        assert same(trainer.weights(), other.weights())
+    errors = capsys.readouterr().err
+    assert "3 trainings" in errors and "60/60" in errors and "a name, seed" in errors
+
+
+def test_interrupt_stops_all_that_train_together():
+    trainers = [small(weights_seed=seed) for seed in range(3)]
+    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
+        l2l.train_together(trainers, 10**7, workers=2)
+    timer.join()
+    assert len(trainers[0].history) > 0 and len(trainers[1].history) > 0
+    l2l.train_together(trainers, 5)
+
+
+def test_if_one_fails_the_others_stop_and_keep_what_they_have():
+    trainers = [small(), small()]
+    trainers[0].run(1)
+
+    def failing(*arguments):
+        raise RuntimeError("no more")
+
+    trainers[0]._run_meta_steps = failing
+    with pytest.raises(RuntimeError, match="no more"):
+        l2l.train_together(trainers, 10**7, workers=2)
+    assert len(trainers[0].history) == 1
+    trainers[1].run(1)
 
 
 def test_run_works_outside_the_main_thread():
@@ -250,6 +290,7 @@ def test_run_works_outside_the_main_thread():
 
 def test_what_was_computed_survives_an_error_in_the_middle():
     trainer = small()
+    trainer.run(1)
     run, calls = trainer._run_meta_steps, []
 
     def failing(*arguments):
@@ -261,7 +302,7 @@ def test_what_was_computed_survives_an_error_in_the_middle():
     trainer._run_meta_steps = failing
     with pytest.raises(RuntimeError, match="no more"):
         trainer.run(20)
-    assert len(trainer.history) == 7
+    assert len(trainer.history) == 1 + 7
 
 
 def test_a_closed_trainer_keeps_its_history():
@@ -273,3 +314,29 @@ def test_a_closed_trainer_keeps_its_history():
     for call in [lambda: trainer.run(1), trainer.weights, trainer.trained]:
         with pytest.raises(ValueError, match="trainer 'short' is closed"):
             call()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("meta_loss", sorted(l2l.META_LOSSES))
+def test_a_batch_averages_the_meta_loss_over_its_draws(engine, meta_loss):
+    batched = small(batch=3, engine=engine, meta_loss=meta_loss)
+    history = batched.run(1)
+    # The same draws one at a time, by a trainer that has not learned yet.
+    problem, single = l2l.Quadratic(2), []
+    optimizer = l2l.CoordinatewiseLSTM((5,))
+    draws = problem.sample(3 * l2l.train.DRAWS_PER_BLOCK, 2 << 32)
+    losses = [
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
+    ]
+    with tf.Session() as session:
+        for variable, value in zip(optimizer.variables, small(weights_seed=1).weights()):
+            variable.load(value, session)
+        single = session.run([l2l.META_LOSSES[meta_loss](each) for each in losses])
+        last = session.run([each[-1] for each in losses])
+    np.testing.assert_allclose(history.meta_loss[0], np.mean(single), rtol=1e-5)
+    np.testing.assert_allclose(history.last_loss[0], 10 ** np.mean(np.log10(last)), rtol=1e-5)
+
+
+def test_a_batch_trains():
+    history = small(batch=8, meta_loss="end", learning_rate=3e-3).run(200)
+    assert history.meta_loss[-50:].mean() < 0.5 * history.meta_loss[:50].mean()
