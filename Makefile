@@ -13,16 +13,24 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 refresh-episode-1 test lint format lab environment clean
+.PHONY: help episode-1 refresh-episode-1 check-episode-1 bench test lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
 
-episode-1: $(READY)  ## run the whole of Episode 1, about 7 minutes; leaves notebook, page and figures in build/
+episode-1: $(READY)  ## run the whole of Episode 1, about a minute and a half; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
+
+bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
+	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \
+		$(if $(DEEPMIND_PYTHON),--deepmind-python $(DEEPMIND_PYTHON))
+
+check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a figure is far from the document's
+	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/check
+	$(PYTHON) tools/check_episode_1.py build/check/episode_1.json
 
 test: $(READY)  ## run the tests
 	$(PYTHON) -m pytest

@@ -73,6 +73,14 @@ def function_without_arguments(name, value):
     return value
 
 
+def problem(name, value):
+    """Returns `value`; `TypeError` unless it has the functions of a `Problem`."""
+    parts = ["sample", "initial_position", "loss"]
+    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in parts):
+        raise TypeError("%s must be a Problem, such as Quadratic(2), got %r" % (name, value))
+    return value
+
+
 def tensor(name, value):
     """Returns `value` as a tensor; `TypeError` unless it is one or a number or an array."""
     try:

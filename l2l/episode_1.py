@@ -27,6 +27,15 @@ DOCUMENT = {
     ("RMSProp", 0): -18.4,
 }
 
+# How far, in powers of ten, a row may be from the document before something is wrong. Single runs scatter by
+# about 0.5; these three depend on luck.
+TOLERANCE = 1.0
+WIDER_TOLERANCES = {
+    ("RNN_log15_end_res", 50000): 2.0,
+    ("RNN_log30_end_log_res", 50000): 6.0,
+    ("RNN_log30_end_log_res", 100000): 2.0,
+}
+
 # The first trial: mean summed loss of each 1,000 meta-iterations.
 DOCUMENT_SUMMED_LOSS = {1000: 1.327, 2000: 0.797, 3000: 0.776, 4000: 0.777}
 
@@ -203,3 +212,24 @@ def table(rows):
         columns = {"experiment": "", "meta_iterations": ",d", "document_summed_loss": ".3f", "mean_summed_loss": ".3f"}
         texts.append(format_table(trial, columns))
     return "\n\n".join(texts)
+
+
+def complaints(rows):
+    """What is wrong with the rows of a run of full length, a list of sentences; empty if it is near the document.
+
+    Medians over seeds have to lie within `TOLERANCE` or `WIDER_TOLERANCES` of the document's figures, RMSProp
+    between -18.6 and -18.0, and RNN_log30_end_log_res below RMSProp at 100,000.
+    """
+    figures = {(row["experiment"], row["meta_iterations"]): row["median"] for row in summary(rows)}
+    found = []
+    for key, document in DOCUMENT.items():
+        tolerance = WIDER_TOLERANCES.get(key, TOLERANCE)
+        if key not in figures:
+            found.append("%s at %d is missing" % key)
+        elif not abs(figures[key] - document) <= tolerance:
+            found.append("%s at %d is %.2f, not within %.1f of %.2f" % (*key, figures[key], tolerance, document))
+    if not found and not -18.6 <= figures["RMSProp", 0] <= -18.0:
+        found.append("RMSProp is %.2f, not within -18.6 and -18.0" % figures["RMSProp", 0])
+    if not found and not figures["RNN_log30_end_log_res", 100000] < figures["RMSProp", 0]:
+        found.append("RNN_log30_end_log_res at 100000 is not below RMSProp")
+    return found

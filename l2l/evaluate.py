@@ -29,13 +29,19 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
     Raises:
       TypeError, ValueError: an argument out of range, no optimizer, and all that `learn` raises.
     """
+    _checks.problem("problem", problem)
     num = _checks.positive_integer("num", num)
     seed = _checks.seed("seed", seed)
     if not isinstance(optimizers, dict) or not optimizers:
         raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
     for name, optimizer in optimizers.items():
-        if not isinstance(optimizer, Trained):
-            _checks.function("optimizers[%r]" % name, optimizer)
+        if isinstance(optimizer, Trained):
+            continue
+        if hasattr(optimizer, "variables") or not callable(optimizer):
+            raise TypeError(
+                "optimizers[%r] must be a function (gradients, state) -> (update, state) without variables, or what "
+                "trainer.trained() returns, got %r" % (name, optimizer)
+            )
     with tf.Graph().as_default() as graph:
         # Negative seeds are no training's: a trainer's are 0 and above.
         draws = sample(problem, num, -1 - seed)

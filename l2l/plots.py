@@ -78,6 +78,12 @@ def plot_convergence(runs, targets=None, window=500):
     """
     if not isinstance(runs, dict) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
+    targets = {} if targets is None else targets
+    if not isinstance(targets, dict):
+        raise TypeError("targets must be a dict from name to log average, got %r" % (targets,))
+    for name, value in targets.items():
+        if not np.isscalar(value) or isinstance(value, str):
+            raise TypeError("targets[%r] must be a number, the log average, got %r" % (name, value))
     arrays = {name: _last_losses(name, run) for name, run in runs.items()}
     averages = {name: [rolling_log_average(one, window) for one in many] for name, many in arrays.items()}
     figure, axes = plt.subplots(figsize=(10, 4.8), constrained_layout=True)
@@ -93,11 +99,11 @@ def plot_convergence(runs, targets=None, window=500):
             name = "%s (%d seeds)" % (name, len(several))
         # In front of all pale parts: a solid line must not vanish under the next run's raw values.
         axes.semilogy(middle, color=color, linewidth=1.8, label=name, zorder=3)
-    for i, (name, value) in enumerate((targets or {}).items()):
+    for i, (name, value) in enumerate(targets.items()):
         style = ["--", ":", "-."][i % 3]
         axes.axhline(10.0**value, color="black", linestyle=style, linewidth=1.4, label=name, zorder=4)
     axes.set_xlabel("meta-iteration")
-    axes.set_ylabel("loss after the last base iteration")
+    axes.set_ylabel("last loss of the unroll")
     axes.set_title("Rolling log average over %d meta-iterations" % window, fontsize="medium")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)
@@ -107,6 +113,8 @@ def plot_convergence(runs, targets=None, window=500):
 
 def _last_losses(name, run):
     """A list of arrays of one length."""
+    if not isinstance(run, (History, np.ndarray, list, tuple)):
+        raise TypeError("runs[%r] must hold histories or arrays [n], got %r" % (name, run))
     several = run if isinstance(run, (list, tuple)) and run and not np.isscalar(run[0]) else [run]
     arrays = [np.asarray(one.last_loss if isinstance(one, History) else one, np.float64) for one in several]
     for array in arrays:

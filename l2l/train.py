@@ -77,6 +77,7 @@ class Trainer:
         draws_seed=0,
         name="training",
     ):
+        _checks.problem("problem", problem)
         steps = _checks.positive_integer("steps", steps)
         batch = _checks.positive_integer("batch", batch)
         learning_rate = _checks.positive_number("learning_rate", learning_rate)

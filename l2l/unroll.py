@@ -124,6 +124,7 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
     """
     steps = _checks.positive_integer("steps", steps)
     unrolled = LOOPS[_checks.one_of("loop", loop, LOOPS)]
+    _checks.problem("problem", problem)
     _checks.function("optimizer", optimizer)
     x = tf.nest.map_structure(tf.convert_to_tensor, problem.initial_position(draw))
     _check_position(x)

@@ -1,8 +1,14 @@
+import copy
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import l2l
 from l2l import episode_1
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +89,25 @@ def test_table_of_baselines_and_of_the_first_trial():
     assert main.splitlines()[1].split() == ["SGD", "0", "1", "-4.00", "-4.00", "-4.00"]
     assert main.splitlines()[2].split() == ["RMSProp", "0", "1", "-18.40", "-18.00", "-18.00", "-18.00", "+0.40"]
     assert trial.splitlines()[1].split()[-3:] == ["1,000", "1.327", "20.000"]
+
+
+@pytest.fixture
+def committed_rows():
+    return json.loads((ROOT / "results" / "episode_1.json").read_text())["rows"]
+
+
+def test_the_committed_run_is_near_the_document(committed_rows):
+    assert episode_1.complaints(committed_rows) == []
+
+
+@pytest.mark.parametrize("experiment, change", [("RNN_simple_end_res", 1.5), ("RNN_log15_end_res", -3), ("RMSProp", 1)])
+def test_a_figure_far_off_is_found(committed_rows, experiment, change):
+    wrong = copy.deepcopy(committed_rows)
+    for row in wrong:
+        if row["experiment"] == experiment:
+            row["average_log_result"] += change
+    assert any(sentence.startswith(experiment) for sentence in episode_1.complaints(wrong))
+
+
+def test_a_missing_row_is_found(committed_rows):
+    assert episode_1.complaints([row for row in committed_rows if row["experiment"] != "RNN_log15_end_log_res"])

@@ -53,13 +53,26 @@ def test_the_committed_notebook_was_executed_and_shows_the_committed_results():
     assert cells[-1].outputs[0]["text"].rstrip("\n") == episode_1.table(rows)
 
 
+def test_an_earlier_runs_outputs_do_not_survive(tmp_path):
+    cell = nbformat.v4.new_code_cell("raise RuntimeError")
+    late = nbformat.v4.new_code_cell("1", execution_count=7, outputs=[nbformat.v4.new_output("stream", text="old")])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell, late]), str(tmp_path / "bad.ipynb"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.json").write_text("{}")
+    command = [sys.executable, "tools/run_notebook.py", str(tmp_path / "bad.ipynb"), str(tmp_path / "out")]
+    subprocess.run(command, cwd=str(ROOT), capture_output=True)
+    assert not (tmp_path / "out" / "old.json").exists()
+    late = code_cells(tmp_path / "out" / "bad.ipynb")[1]
+    assert late.outputs == [] and late.execution_count is None
+
+
 def test_the_readme_shows_the_committed_results():
     rows = json.loads((ROOT / "results" / "episode_1.json").read_text())["rows"]
     readme = (ROOT / "README.md").read_text()
-    compared = [row for row in rows if row["document"] is not None]
+    compared = [row for row in episode_1.summary(rows) if row["document"] is not None]
     assert len(compared) == len(episode_1.DOCUMENT)
     for row in compared:
-        line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {average_log_result:.2f} |"
+        line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {median:.2f} | {lowest:.2f} | {highest:.2f} |"
         assert line.format(**row) in readme  # as `make refresh-episode-1` writes it
 
 

@@ -13,21 +13,25 @@ BUILD = ROOT / "build" / "episode_1"
 
 
 def compared(rows):
-    """The rows that the document has a figure for."""
-    return [row for row in rows if row["document"] is not None]
+    """Summaries of the rows that the document has a figure for."""
+    return [row for row in episode_1.summary(rows) if row["document"] is not None]
 
 
 def readme_table(rows):
     """The README's table of results, in Markdown."""
-    lines = ["| experiment | meta-iterations | document | here |", "|---|---|---|---|"]
-    line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {average_log_result:.2f} |"
+    lines = ["| experiment | meta-iterations | document | median | lowest | highest |", "|---|---|---|---|---|---|"]
+    line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {median:.2f} | {lowest:.2f} | {highest:.2f} |"
     return "\n".join(lines + [line.format(**row) for row in compared(rows)])
 
 
 def main():
     rows = json.loads((BUILD / "episode_1.json").read_text())["rows"]
-    if len(compared(rows)) != len(episode_1.DOCUMENT):
-        sys.exit("The run in %s is not a full one: it lacks rows to compare with the document." % BUILD)
+    seeds = len({row["seed"] for row in rows} - {None})
+    if len(compared(rows)) != len(episode_1.DOCUMENT) or seeds < 5:
+        sys.exit("The run in %s is not one of full length with 5 seeds or more." % BUILD)
+    cells = json.loads((BUILD / "episode_1.ipynb").read_text())["cells"]
+    if any(cell["cell_type"] == "code" and not cell["execution_count"] for cell in cells):
+        sys.exit("The run in %s did not finish." % BUILD)
     shutil.copy(str(BUILD / "episode_1.ipynb"), str(ROOT / "notebooks"))
     for name in ["episode_1.json", "convergence.png"]:
         shutil.copy(str(BUILD / name), str(ROOT / "results"))

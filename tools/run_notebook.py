@@ -9,6 +9,7 @@ finds the folder in the environment variable L2L_OUTPUT; what it prints last is 
 import argparse
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,10 +43,17 @@ def announce(cell, cell_index):
 
 
 def run(path, folder):
-    """Executes the notebook at `path`; writes it and its page into `folder`, even if a cell fails."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Executes the notebook at `path`; writes it and its page into `folder`, even if a cell fails.
+
+    The folder is emptied first, and so are the notebook's outputs: what is there afterwards is of this run.
+    """
+    shutil.rmtree(str(folder), ignore_errors=True)
+    folder.mkdir(parents=True)
     os.environ["L2L_OUTPUT"] = str(folder.resolve())
     notebook = nbformat.read(str(path), as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     client = TerminalClient(
         notebook,
         timeout=None,
@@ -83,7 +91,10 @@ def main():
     try:
         notebook = run(arguments.notebook, arguments.folder)
     except CellExecutionError as error:
-        sys.exit(str(error))
+        sys.exit(re.sub(r"\x1b\[[0-9;]*m", "", str(error)))  # without colours, which a file would keep as codes
+    except (KeyboardInterrupt, AssertionError):  # nbclient asserts that a kernel runs when Ctrl-C comes early
+        print("\nInterrupted. The cells that were finished are in %s" % arguments.folder, file=sys.stderr)
+        sys.exit(130)
     print(printed_last(notebook))
     print("Notebook, page and figures are in %s" % arguments.folder)
 

@@ -1,0 +1,216 @@
+"""Measures every speed that the project states, side by side in one run.
+
+    make bench
+    make bench JAX_PYTHON=path/to/python DEEPMIND_PYTHON=path/to/python DEEPMIND_CODE=path/to/checkout
+
+The paths are absolute. DEEPMIND_CODE is a checkout of github.com/deepmind/learning-to-learn.
+
+Each figure is the median of several rounds after a warm-up, and engines take turns, so that a drift
+of the machine's speed meets all of them. One thread, but for the rows that say otherwise.
+Writes results/benchmarks.json and results/benchmarks.png.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+import session_loop
+
+import l2l
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+DOCUMENT_SECONDS = 1036  # the document's notebook, cell by cell, where its loop starts at 1.53 ms
+
+# (D, T, batch): the document's workload, then one of the three changed at a time.
+DOCUMENT = (2, 20, 1)
+SIZES = [
+    DOCUMENT,
+    *[(dims, 20, 1) for dims in (8, 32, 128, 512)],
+    *[(2, steps, 1) for steps in (5, 10, 40, 80)],
+    *[(2, 20, batch) for batch in (4, 16, 64, 256)],
+]
+LARGE = (10, 20, 128)  # DeepMind's `quadratic`: 1,280 rows
+ROUNDS = 5
+
+
+def meta_iterations(size, engine):
+    """Enough for a fraction of a second, few enough for a round of all engines to stay short."""
+    rows = size[0] * size[2] * size[1] / 40
+    return int(
+        max(10, min(2000 if engine in ("xla", "jax") else 300, (4000 if engine in ("xla", "jax") else 300) / rows))
+    )
+
+
+class Ours:
+    """One of our engines, kept warm between rounds."""
+
+    def __init__(self, engine, size):
+        dims, steps, batch = size
+        self._trainer = l2l.Trainer(
+            l2l.Quadratic(dims),
+            l2l.CoordinatewiseLSTM,
+            steps=steps,
+            batch=batch,
+            engine=engine,
+            name="%s %s" % (engine, size),
+        )
+        self._number = meta_iterations(size, engine)
+        start = time.perf_counter()
+        self._trainer.run(self._number)
+        self.seconds_of_first_run = time.perf_counter() - start
+
+    def round(self):
+        before = len(self._trainer.history)
+        history = self._trainer.run(self._number)
+        return 1000 * statistics.mean(history.seconds[before:])
+
+    def close(self):
+        self._trainer.close()
+
+
+def outside(command, size, number):
+    """ms per meta-iteration of a peer that runs in another Python, a list of rounds; one core."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
+    arguments = [str(value) for value in (*size, number, ROUNDS)]
+    done = subprocess.run(
+        ["taskset", "-c", "0", *command, *arguments], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(done.stdout.decode().splitlines()[-1])["ms_per_meta_iteration"]
+
+
+def measure(size, peers):
+    """Rows for one size: every engine, in turns."""
+    print("D=%d T=%d batch=%d" % size, file=sys.stderr, flush=True)
+    engines = {engine: Ours(engine, size) for engine in ("xla", "graph")}
+    times = {engine: [] for engine in engines}
+    number = meta_iterations(size, "session loop")
+    times["session loop"] = []
+    for _ in range(ROUNDS):
+        for engine, ours in engines.items():
+            times[engine].append(ours.round())
+        times["session loop"] += session_loop.ms_per_meta_iteration(*size, number, 1)
+    for ours in engines.values():
+        ours.close()
+    for name, command in peers.items():
+        times[name] = outside(command, size, meta_iterations(size, name))
+    rows = [row(engine, size, values) for engine, values in times.items()]
+    rows[0]["seconds_to_compile"] = (
+        engines["xla"].seconds_of_first_run - statistics.median(times["xla"]) * meta_iterations(size, "xla") / 1000
+    )
+    return rows
+
+
+def row(engine, size, values):
+    dims, steps, batch = size
+    return {
+        "name": "D=%d T=%d batch=%d" % size,
+        "engine": engine,
+        "D": dims,
+        "T": steps,
+        "batch": batch,
+        "ms_per_meta_iteration": statistics.median(values),
+        "rounds": values,
+    }
+
+
+def figure_of(rows):
+    """ms per meta-iteration against D, T and batch, one line for each engine."""
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), sharey=True, constrained_layout=True)
+    engines = list(dict.fromkeys(row["engine"] for row in rows))
+    for axes, (place, key, label) in zip(
+        panels, [(0, "D", "D, coordinates"), (1, "T", "T, base iterations"), (2, "batch", "batch, draws")]
+    ):
+        for i, engine in enumerate(engines):
+            line = [
+                row
+                for row in rows
+                if row["engine"] == engine
+                and all(row[k] == DOCUMENT[p] for p, k in enumerate(["D", "T", "batch"]) if p != place)
+            ]
+            line.sort(key=lambda row: row[key])
+            if line:
+                axes.loglog(
+                    [row[key] for row in line],
+                    [row["ms_per_meta_iteration"] for row in line],
+                    color=l2l.plots.COLORS[i],
+                    marker=l2l.plots.MARKERS[i],
+                    label=engine,
+                )
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("ms per meta-iteration")
+    panels[0].legend()
+    return figure
+
+
+def seconds_of_episode_1():
+    """Wall time of the whole notebook at full length, from one seed."""
+    print("Episode 1, from one seed", file=sys.stderr, flush=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("L2L_")}
+    command = [sys.executable, "tools/run_notebook.py", "notebooks/episode_1.ipynb", "build/benchmark"]
+    start = time.perf_counter()
+    subprocess.run(command, cwd=str(ROOT), env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def ratio(rows, size, slower, faster):
+    """Of the medians of two engines at one size, or None where one was absent."""
+    found = {row["engine"]: row for row in rows if (row["D"], row["T"], row["batch"]) == size}
+    if slower not in found or faster not in found:
+        return None
+    return found[slower]["ms_per_meta_iteration"] / found[faster]["ms_per_meta_iteration"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jax-python", help="a Python that has JAX")
+    parser.add_argument("--deepmind-python", help="a Python with TensorFlow 1.15, dm-sonnet 1.36 and mock")
+    arguments = parser.parse_args()
+    seconds = seconds_of_episode_1()
+    jax = {"jax": [arguments.jax_python, str(HERE / "jax_peer.py")]} if arguments.jax_python else {}
+    deepmind = {}
+    if arguments.deepmind_python:
+        deepmind = {"deepmind": [arguments.deepmind_python, str(HERE / "deepmind_peer.py")]}
+
+    rows = []
+    for size in SIZES:
+        rows += measure(size, jax)
+    rows += measure(LARGE, {**jax, **deepmind})
+
+    loop = next(row for row in rows if row["engine"] == "session loop")["ms_per_meta_iteration"]
+    ratios = {
+        "session_loop_over_xla": ratio(rows, DOCUMENT, "session loop", "xla"),
+        "jax_over_xla": ratio(rows, DOCUMENT, "jax", "xla"),
+        "deepmind_over_xla_1280_rows": ratio(rows, LARGE, "deepmind", "xla"),
+        # The document's time is for the speed of machine on which its loop takes 1.53 ms.
+        "document_over_episode_1": DOCUMENT_SECONDS * loop / 1.53 / seconds,
+    }
+    how = {
+        "session_loop_over_xla": "medians at D=2 T=20 batch=1; the loop in TensorFlow's default session, fresh graph",
+        "jax_over_xla": "medians at D=2 T=20 batch=1; JAX pinned to one core, XLA on one thread",
+        "deepmind_over_xla_1280_rows": "medians at D=10 T=20 batch=128; theirs pinned to one core, XLA on one thread",
+        "document_over_episode_1": "1,036 s, scaled by this run's session loop over the 1.53 ms it was measured with, "
+        "over the wall time of the whole notebook with one seed, as a process",
+    }
+    results = {"rows": rows, "ratios": ratios, "how": how, "episode_1_seconds": seconds, **l2l.measured_with()}
+    (ROOT / "results" / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
+    figure_of(rows).savefig(str(ROOT / "results" / "benchmarks.png"), dpi=100)
+    columns = {"name": "", "engine": "", "ms_per_meta_iteration": ".3f"}
+    print(l2l.format_table(rows, columns))
+    for name, value in ratios.items():
+        print("%-30s %s" % (name, "not measured" if value is None else "%.2f" % value))
+
+
+if __name__ == "__main__":
+    main()
