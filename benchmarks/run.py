@@ -84,7 +84,10 @@ def outside(command, size, number):
     environment = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
     arguments = [str(value) for value in (*size, number, ROUNDS)]
     done = subprocess.run(
-        ["taskset", "-c", "0", *command, *arguments], env=environment, stdout=subprocess.PIPE, check=True
+        ["taskset", "-c", "0", *command, *arguments],
+        env=environment,
+        capture_output=True,
+        check=True,
     )
     return json.loads(done.stdout.decode().splitlines()[-1])["ms_per_meta_iteration"]
 
@@ -92,16 +95,17 @@ def outside(command, size, number):
 def measure(size, peers):
     """Rows for one size: every engine, in turns."""
     print("D=%d T=%d batch=%d" % size, file=sys.stderr, flush=True)
-    engines = {engine: Ours(engine, size) for engine in ("xla", "graph")}
+    engines = {
+        "xla": Ours("xla", size),
+        "graph": Ours("graph", size),
+        "session loop": session_loop.SessionLoop(*size, meta_iterations(size, "session loop")),
+    }
     times = {engine: [] for engine in engines}
-    number = meta_iterations(size, "session loop")
-    times["session loop"] = []
     for _ in range(ROUNDS):
-        for engine, ours in engines.items():
-            times[engine].append(ours.round())
-        times["session loop"] += session_loop.ms_per_meta_iteration(*size, number, 1)
-    for ours in engines.values():
-        ours.close()
+        for name, engine in engines.items():
+            times[name].append(engine.round())
+    for engine in engines.values():
+        engine.close()
     for name, command in peers.items():
         times[name] = outside(command, size, meta_iterations(size, name))
     rows = [row(engine, size, values) for engine, values in times.items()]

@@ -12,30 +12,39 @@ import tensorflow as tf
 HIDDEN, LAYERS = 20, 2
 
 
-def ms_per_meta_iteration(dims, steps, batch, meta_iterations, rounds):
-    """A list, one figure for each round after a warm-up; the graph is fresh."""
-    with tf.Graph().as_default():
-        scale = tf.random_uniform([batch, dims], 0.5, 1.5)
-        x = tf.random_uniform([batch, dims], -1.0, 1.0)
-        cell = tf.nn.rnn_cell.MultiRNNCell([tf.nn.rnn_cell.LSTMCell(HIDDEN) for _ in range(LAYERS)])
-        into, out = tf.layers.Dense(HIDDEN), tf.layers.Dense(1)
-        state = cell.zero_state(batch * dims, tf.float32)
-        losses = []
-        for _ in range(steps):
-            loss = tf.reduce_sum(tf.square(scale * x)) / batch
-            losses.append(loss)
-            (gradient,) = tf.gradients(loss * batch, x)
-            output, state = cell(into(tf.reshape(gradient, [-1, 1])), state)
-            x += tf.reshape(out(output), [batch, dims])
-        gradients, variables = zip(*tf.train.AdamOptimizer(3e-4).compute_gradients(tf.reduce_sum(losses)))
-        gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
-        update = tf.train.AdamOptimizer(3e-4).apply_gradients(zip(gradients, variables))
-        with tf.Session() as session:
-            session.run(tf.global_variables_initializer())
-            times = []
-            for _ in range(rounds + 1):
-                start = time.perf_counter()
-                for _ in range(meta_iterations):
-                    session.run([losses, update])
-                times.append((time.perf_counter() - start) * 1000 / meta_iterations)
-    return times[1:]
+class SessionLoop:
+    """A fresh graph and session, kept warm between rounds."""
+
+    def __init__(self, dims, steps, batch, meta_iterations):
+        self._number = meta_iterations
+        with tf.Graph().as_default() as graph:
+            scale = tf.random_uniform([batch, dims], 0.5, 1.5)
+            x = tf.random_uniform([batch, dims], -1.0, 1.0)
+            cell = tf.nn.rnn_cell.MultiRNNCell([tf.nn.rnn_cell.LSTMCell(HIDDEN) for _ in range(LAYERS)])
+            into, out = tf.layers.Dense(HIDDEN), tf.layers.Dense(1)
+            state = cell.zero_state(batch * dims, tf.float32)
+            losses = []
+            for _ in range(steps):
+                loss = tf.reduce_sum(tf.square(scale * x))
+                losses.append(loss / batch)
+                (gradient,) = tf.gradients(loss, x)
+                output, state = cell(into(tf.reshape(gradient, [-1, 1])), state)
+                x += tf.reshape(out(output), [batch, dims])
+            adam = tf.train.AdamOptimizer(3e-4)
+            gradients, variables = zip(*adam.compute_gradients(tf.reduce_sum(losses)))
+            gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
+            self._fetches = [losses, adam.apply_gradients(zip(gradients, variables))]
+            initialize = tf.global_variables_initializer()
+        self._session = tf.Session(graph=graph)
+        self._session.run(initialize)
+        self.round()  # warm-up
+
+    def round(self):
+        """ms per meta-iteration."""
+        start = time.perf_counter()
+        for _ in range(self._number):
+            self._session.run(self._fetches)
+        return (time.perf_counter() - start) * 1000 / self._number
+
+    def close(self):
+        self._session.close()

@@ -10,20 +10,11 @@ meta-iterations `start` to `stop` on those places of a block of draws, a flat li
 returns an array `[stop - start, 3]`: meta-loss, last loss, gradient norm.
 """
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
 from l2l.meta import floored_log
 from l2l.problems import placeholders_for_one
-
-# XLA reads its flags once in a process, when it first compiles. Fast math makes tanh and sigmoid twice as fast;
-# NaN and infinity stay what they are. One thread: a step is too small to be shared.
-_FLAGS = (
-    "--xla_cpu_multi_thread_eigen=false --xla_cpu_enable_fast_math=true "
-    "--xla_cpu_fast_math_honor_nans=true --xla_cpu_fast_math_honor_infs=true"
-)
 
 
 def _measured(meta):
@@ -59,7 +50,6 @@ def xla_engine(one_meta_step, draws):
     Raises, on building or preparing:
       ValueError: XLA cannot compile the problem, the optimizer or the meta-loss.
     """
-    os.environ["XLA_FLAGS"] = "%s %s" % (_FLAGS, os.environ.get("XLA_FLAGS", ""))  # the user's come last, and win
     places = [tf.placeholder(many.dtype, many.shape) for many in tf.nest.flatten(draws)]
     start, stop = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
     number = places[0].shape[0].value
