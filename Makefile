@@ -18,7 +18,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
 
-episode-1: $(READY)  ## run the whole of Episode 1, about a minute and a half; leaves notebook, page and figures in build/
+episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
