@@ -280,14 +280,15 @@ def train_together(trainers, meta_iterations, workers=None):
     workers = _checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     names = ["%s, seed %d" % (t.history.config["name"], t.history.config["weights_seed"]) for t in trainers]
 
-    progress = tqdm(total=sum(numbers), desc="%d trainings" % len(trainers), unit="it", mininterval=0.5)
+    experiments = " + ".join(sorted({trainer.history.config["name"] for trainer in trainers}))
+    progress = tqdm(total=sum(numbers), desc=experiments, unit="it", mininterval=0.5)
     lock = threading.Lock()
     with progress, _delayed_interrupt() as interrupted:
 
         def train(trainer, number, name):
             def report(finished, average):
                 with lock:
-                    progress.set_postfix_str("%s: log average %.2f" % (name, average), refresh=False)
+                    progress.set_postfix_str("%s log average %.2f" % (name, average), refresh=False)
                     progress.update(finished)
 
             trainer._run(number, report, interrupted)

@@ -252,7 +252,7 @@ def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
         np.testing.assert_array_equal(history.last_loss, other.run(number).last_loss)
         assert same(trainer.weights(), other.weights())
     errors = capsys.readouterr().err
-    assert "3 trainings" in errors and "60/60" in errors and "a name, seed" in errors
+    assert "a name: " in errors and "60/60" in errors and "a name, seed" in errors
 
 
 def test_interrupt_stops_all_that_train_together():
