@@ -11,6 +11,14 @@ import l2l
 ENGINES = ["xla", "graph"]
 
 
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """A shell starts background jobs with SIGINT ignored; the tests send it to themselves."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def small(**changes):
     """A trainer that is quick to build: without a word, one that compiles nothing."""
     arguments = {"steps": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
