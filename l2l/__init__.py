@@ -62,7 +62,8 @@ from l2l.optimizers import adam, momentum, nesterov, rmsprop, sgd, vsgd
 from l2l.plots import plot_convergence, plot_losses
 from l2l.problems import Problem, Quadratic, uniform
 from l2l.results import format_table, measured_with, save_results
-from l2l.train import Trainer, train_together
+from l2l.together import train_together
+from l2l.train import Trainer
 from l2l.unroll import learn
 
 __version__ = "0.1.0"

@@ -1,0 +1,74 @@
+"""Several trainings side by side."""
+
+import concurrent.futures
+import os
+import threading
+
+from tqdm import tqdm
+
+from l2l import _checks
+from l2l.interrupt import delayed_interrupt
+from l2l.train import Trainer
+
+
+def train_together(trainers, meta_iterations, workers=None):
+    """Trains several trainers side by side, each on a core of its own, with one progress display.
+
+    Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
+    all of them as it stops `Trainer.run`; if one fails, the others stop and keep what they have.
+
+    Args:
+      trainers: list of different trainers.
+      meta_iterations: a positive integer for all, or a list of one for each.
+      workers: how many run at a time; by default as many as the machine has cores.
+
+    Returns:
+      Their histories, a list in the same order.
+
+    Raises:
+      TypeError, ValueError: no trainers, the same one twice, a closed one, numbers that are not
+        positive integers, or not as many of them as trainers.
+    """
+    if not isinstance(trainers, (list, tuple)) or not trainers:
+        raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))
+    for i, trainer in enumerate(trainers):
+        if not isinstance(trainer, Trainer):
+            raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
+        trainer._check_open()
+    if len(set(trainers)) < len(trainers):
+        raise ValueError("trainers must be different ones, got %r" % (trainers,))
+    if not isinstance(meta_iterations, (list, tuple)):
+        meta_iterations = [meta_iterations] * len(trainers)
+    if len(meta_iterations) != len(trainers):
+        raise ValueError(
+            "meta_iterations must be one number, or one for each of %d trainers, got %r"
+            % (len(trainers), meta_iterations)
+        )
+    numbers = [_checks.positive_integer("meta_iterations", number) for number in meta_iterations]
+    workers = _checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
+    names = ["%s, seed %d" % (t.history.config["name"], t.history.config["weights_seed"]) for t in trainers]
+
+    experiments = " + ".join(sorted({trainer.history.config["name"] for trainer in trainers}))
+    progress = tqdm(total=sum(numbers), desc=experiments, unit="it", mininterval=0.5)
+    lock = threading.Lock()
+    with progress, delayed_interrupt() as interrupted:
+
+        def train(trainer, number, name):
+            def report(finished, average):
+                with lock:
+                    progress.set_postfix_str("%s log average %.2f" % (name, average), refresh=False)
+                    progress.update(finished)
+
+            trainer._run(number, report, interrupted)
+
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                interrupted.set()
+                raise
+    if interrupted.is_set():
+        raise KeyboardInterrupt("stopped, all that was computed is kept")
+    return [trainer.history for trainer in trainers]
