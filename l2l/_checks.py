@@ -3,6 +3,7 @@
 import inspect
 import math
 import numbers
+import os
 
 import tensorflow as tf
 
@@ -79,6 +80,13 @@ def problem(name, value):
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in parts):
         raise TypeError("%s must be a Problem, such as Quadratic(2), got %r" % (name, value))
     return value
+
+
+def path(name, value):
+    """Returns `value` as a string; `TypeError` unless it is a string or a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError("%s must be a path, got %r" % (name, value))
+    return os.fspath(value)
 
 
 def tensor(name, value):

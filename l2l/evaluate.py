@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2l import _checks
 from l2l.networks import Trained
 from l2l.problems import placeholders_for_one, sample
-from l2l.session import single_thread_session
+from l2l.session import session_with_threads
 from l2l.unroll import learn
 
 
@@ -27,7 +27,8 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
       An ordered dict from name to an array `[num, T]`.
 
     Raises:
-      TypeError, ValueError: an argument out of range, no optimizer, and all that `learn` raises.
+      TypeError, ValueError: an argument out of range, no optimizer, weights of other shapes than those that are
+        built, and all that `learn` raises.
     """
     _checks.problem("problem", problem)
     num = _checks.positive_integer("num", num)
@@ -47,15 +48,22 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0):
         draws = sample(problem, num, -1 - seed)
         draw = placeholders_for_one(draws)
         losses, assignments = [], []
-        for i, optimizer in enumerate(optimizers.values()):
+        for i, (name, optimizer) in enumerate(optimizers.items()):
             if isinstance(optimizer, Trained):
                 weights, created = optimizer.weights, len(tf.trainable_variables())
                 with tf.variable_scope("optimizer_%d" % i):  # two may name their variables alike
                     optimizer = optimizer.build()
-                assignments += zip(tf.trainable_variables()[created:], weights)
+                variables = tf.trainable_variables()[created:]
+                shapes = [np.shape(each) for each in weights]
+                if shapes != [tuple(variable.shape.as_list()) for variable in variables]:
+                    raise ValueError(
+                        "optimizers[%r] must have weights of the shapes that it builds, %r, got %r"
+                        % (name, [tuple(variable.shape.as_list()) for variable in variables], shapes)
+                    )
+                assignments += zip(variables, weights)
             losses.append(learn(problem, draw, optimizer, steps))
         initialize = tf.global_variables_initializer()
-        with single_thread_session(graph) as session:
+        with session_with_threads(graph) as session:
             session.run(initialize)
             for variable, value in assignments:
                 variable.load(value, session)

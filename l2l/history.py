@@ -1,13 +1,13 @@
 """What a run produced: NumPy arrays, one entry for each meta-iteration."""
 
-import json
-
 import numpy as np
 
-from l2l import _checks
+from l2l import _checks, archives
 
 # Added to losses under a decimal log, as in Episode 1, so that an exact zero counts as 1e-38.
 LOG_FLOOR = 1e-38
+
+_CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
 
 
 def _log10(values):
@@ -78,12 +78,22 @@ class History:
 
     def __init__(self, config=None):
         self.config = dict(config or {})
-        for column in self.COLUMNS:
-            setattr(self, column, np.zeros(0))
+        self._columns = np.zeros([len(self.COLUMNS), 0])
+        self._length = 0
+
+    meta_loss = property(lambda self: self._columns[0, : self._length])
+    last_loss = property(lambda self: self._columns[1, : self._length])
+    gradient_norm = property(lambda self: self._columns[2, : self._length])
+    seconds = property(lambda self: self._columns[3, : self._length])
+
+    @property
+    def skipped(self):
+        """Boolean `[n]`: where a figure is NaN or infinite, and so the weights were not updated."""
+        return ~np.isfinite(self._columns[:3, : self._length]).all(axis=0)
 
     def __len__(self):
         """Meta-iterations so far."""
-        return len(self.last_loss)
+        return self._length
 
     def __repr__(self):
         name = self.config.get("name", "unnamed")
@@ -93,10 +103,22 @@ class History:
             self.last_loss[-1] if len(self) else float("nan"),
         )
 
+    def reserve(self, number):
+        """Takes the memory that so many meta-iterations more will need, 32 bytes each: later none is missing."""
+        if self._length + number > self._columns.shape[1]:
+            columns = np.empty([len(self.COLUMNS), self._length + number])
+            columns[:, : self._length] = self._columns[:, : self._length]
+            columns[:, self._length :] = np.nan  # memory that was never written is not there yet
+            self._columns = columns
+
     def append(self, rows):
         """Adds meta-iterations: array `[n, 4]` in the order of `COLUMNS`."""
-        for column, values in zip(self.COLUMNS, np.asarray(rows, np.float64).reshape(-1, len(self.COLUMNS)).T):
-            setattr(self, column, np.concatenate([getattr(self, column), values]))
+        rows = np.asarray(rows, np.float64).reshape(-1, len(self.COLUMNS))
+        stop = self._length + len(rows)
+        if stop > self._columns.shape[1]:
+            self.reserve(max(len(rows), self._length))  # twice as much: appending one by one stays cheap
+        self._columns[:, self._length : stop] = rows.T
+        self._length = stop
 
     def log_average(self, window, at=None):
         """The log average of the last losses over the `window` meta-iterations up to `at` (default: the last).
@@ -111,23 +133,72 @@ class History:
             raise ValueError("at must not exceed the %d meta-iterations of the history, got %r" % (len(self), at))
         return log_average(self.last_loss[max(0, at - window) : at])
 
+    def complaints(self):
+        """What is wrong with the run, a list of sentences; empty for a sound one.
+
+        Looked for: meta-iterations skipped for a NaN or an infinity, and what `stalled` finds.
+        """
+        name = self.config.get("name", "this run")
+        skipped = np.flatnonzero(self.skipped)
+        if not skipped.size:
+            return self.stalled()
+        return [
+            "%s: %d of %d meta-iterations had a NaN or an infinity and changed nothing, the first was number %d"
+            % (name, skipped.size, len(self), skipped[0]),
+            *self.stalled(),
+        ]
+
+    def stalled(self):
+        """Whether the run got nowhere, a list of sentences, of which `Trainer.run` warns; empty for a sound one.
+
+        From 5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall
+        by 0.1 since the start (a run that is stuck), or a rise by 3 above its lowest value (one that has collapsed).
+        """
+        name, found = self.config.get("name", "this run"), []
+        windows = len(self) // _CHECKED_WINDOW
+        if windows >= 5:
+            ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]
+            first, last, lowest = ends[0], ends[-1], np.nanmin(ends) if np.isfinite(ends).any() else np.nan
+            if not last < first - 0.1:
+                found.append(
+                    "%s is stuck: the log average of the last loss was %.2f in the first %d meta-iterations, "
+                    "and is %.2f in the last" % (name, first, _CHECKED_WINDOW, last)
+                )
+            elif last > lowest + 3:
+                found.append(
+                    "%s has collapsed: the log average of the last loss was down to %.2f at meta-iteration %d, "
+                    "and is %.2f now" % (name, lowest, (np.nanargmin(ends) + 1) * _CHECKED_WINDOW, last)
+                )
+        return found
+
     def save(self, path):
-        """Writes columns and configuration to a NumPy `.npz` file; nothing in it is pickled."""
-        columns = {column: getattr(self, column) for column in self.COLUMNS}
-        with open(str(path), "wb") as file:  # given a name alone, NumPy would add its own suffix
-            np.savez_compressed(file, config=np.array(json.dumps(self.config)), **columns)
+        """Writes columns and configuration to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled."""
+        archives.write(path, self.config, {column: getattr(self, column) for column in self.COLUMNS})
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote.
+        """Reads what `save` wrote. A file from someone else can be read too: no code in it runs.
 
         Raises:
-          ValueError: a file that lacks a column, or holds pickled objects.
+          FileNotFoundError: there is no such file.
+          ValueError: a file that is no saved history, or is damaged.
         """
-        with np.load(path, allow_pickle=False) as stored:
-            missing = [name for name in ("config",) + cls.COLUMNS if name not in stored]
-            if missing:
-                raise ValueError("path must name a saved history, %r lacks %s" % (str(path), ", ".join(missing)))
-            history = cls(json.loads(str(stored["config"])))
-            history.append(np.stack([stored[column] for column in cls.COLUMNS], axis=1))
+        config, columns = archives.read(path, cls.COLUMNS)
+        history = cls(config)
+        history.append(np.stack([checked_column(path, columns, name) for name in cls.COLUMNS], axis=1))
         return history
+
+
+def checked_column(path, columns, name):
+    """A column of a history from a file: float64 `[n]`, as many as the meta-losses.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    column, length = columns[name], columns["meta_loss"].shape
+    if column.dtype != np.float64 or column.ndim != 1 or column.shape != length:
+        raise ValueError(
+            "%r must hold float64 columns [n] of one length, %s has dtype %s and shape %r"
+            % (str(path), name, column.dtype, column.shape)
+        )
+    return column

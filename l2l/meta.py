@@ -18,8 +18,10 @@ SMALLEST_LOSS = float(np.finfo(np.float32).tiny)
 
 
 def floored_log(losses):
-    """Natural log. A loss below `SMALLEST_LOSS` gets that one's log, and no gradient."""
-    return tf.log(tf.maximum(losses, SMALLEST_LOSS))
+    """Natural log. A loss below `SMALLEST_LOSS` gets that one's log, and no gradient. NaN stays NaN."""
+    return tf.log(
+        tf.where(losses < SMALLEST_LOSS, tf.fill(tf.shape(losses), tf.cast(SMALLEST_LOSS, losses.dtype)), losses)
+    )
 
 
 META_LOSSES = {
@@ -45,23 +47,37 @@ def get_meta_loss(meta_loss):
     return META_LOSSES[_checks.one_of("meta_loss", meta_loss, META_LOSSES)]
 
 
-def clip_and_apply(adam, gradients, variables, clip_norm=1.0):
+def clip_and_apply(adam, gradients, variables, clip_norm=1.0, unless=False):
     """Clips by global norm and applies: `g / max(1, |g| / clip_norm)`, `|g|` over all gradients together.
+
+    Where the norm is NaN or infinite nothing is applied: neither variables nor Adam's own state change.
 
     Args:
       adam: a `tf.train.Optimizer`, in Episode 1 `tf.train.AdamOptimizer(3e-4)`.
       gradients, variables: lists of the same length.
       clip_norm: a positive number.
+      unless: a boolean tensor; where it is true nothing is applied either.
 
     Returns:
-      `(op, norm)`: the op that updates the variables, and the norm before clipping, a scalar.
+      `(applied, norm)`: a boolean tensor, which has updated the variables once it is known, and the norm
+      before clipping, a scalar.
 
     Raises:
       TypeError, ValueError: `clip_norm` is not a positive finite number.
     """
     clip_norm = _checks.positive_number("clip_norm", clip_norm)
-    clipped, norm = tf.clip_by_global_norm(gradients, clip_norm)
-    return adam.apply_gradients(zip(clipped, variables)), norm
+    norm = tf.global_norm(gradients)
+    # tf.clip_by_global_norm divides by the norm, and XLA's fast math makes NaN of that where the norm is zero.
+    factor = clip_norm / tf.maximum(norm, clip_norm)
+    clipped = [factor * gradient for gradient in gradients]
+
+    def applied():
+        with tf.name_scope(None):  # so that Adam's variables have the same names with every engine
+            update = adam.apply_gradients(zip(clipped, variables))
+        with tf.control_dependencies([update]):
+            return tf.constant(True)
+
+    return tf.cond(tf.is_finite(norm) & ~tf.convert_to_tensor(unless), applied, lambda: tf.constant(False)), norm
 
 
 MetaStep = namedtuple(
@@ -69,9 +85,10 @@ MetaStep = namedtuple(
     [
         "losses",  # [T], or [T, B] for a batch of draws; before the update
         "meta_loss",  # scalar, before the update: the mean over the batch
-        "gradients",  # of the meta-loss, one for each variable, before clipping
+        "last_loss",  # scalar, the last of the losses; of a batch, exp(mean(log(loss)))
+        "gradients",  # of the meta-loss, one for each variable, before clipping; zeros where it does not depend on it
         "gradient_norm",  # scalar, their global norm
-        "update",  # the op that changes the variables
+        "update",  # boolean: whether the variables were updated, which they are not where a figure is NaN or infinite
     ],
 )
 
@@ -88,8 +105,12 @@ def meta_step(
     second_derivatives=True,
     loop="python",
     batch=None,
+    shards=1,
+    call_shard=lambda function, draw: function(*draw),
 ):
     """Builds one meta-iteration: a pure function of the variables and the draw, then their update.
+
+    Where the meta-loss, the last loss or the gradient's norm is NaN or infinite, nothing is updated.
 
     Args:
       problem, draw: a `Problem` and one draw of it.
@@ -100,35 +121,64 @@ def meta_step(
         batch, of the losses `[T, B]` to `[B]`.
       steps, second_derivatives, loop, batch: as for `learn`.
       clip_norm: as for `clip_and_apply`.
+      shards: the batch is cut into so many equal parts, and their gradients are averaged. Parts depend on the
+        variables and on nothing else, so a session with as many threads computes them side by side.
+      call_shard: how a part is computed: a function of the part's function and of the flat list of its arguments.
 
     Returns:
       A `MetaStep`.
 
     Raises:
       TypeError, ValueError: as `learn` and `clip_and_apply`; an unknown meta-loss, one that is
-        not a scalar, or one that depends on none of the variables.
+        not a scalar, or one that depends on none of the variables; shards that do not divide the batch.
     """
+    shards = _checks.positive_integer("shards", shards)
+    if (batch or 1) % shards:
+        raise ValueError("shards must divide the batch, %r, got %r" % (batch or 1, shards))
     function = get_meta_loss(meta_loss)
-    losses = learn(problem, draw, optimizer, steps, loop, second_derivatives, batch)
-    value = _checks.tensor("meta_loss", function(losses))
-    if batch is None and not value.shape.is_compatible_with([]):
-        raise ValueError("meta_loss must be a scalar (shape ()), got shape %s" % (value.shape,))
-    if batch is not None:
-        if not value.shape.is_compatible_with([batch]):
-            raise ValueError(
-                "meta_loss must keep the last axis of a batch of draws (shape (%d,)), so reduce with axis=0, "
-                "got shape %s" % (batch, value.shape)
-            )
-        value = tf.reduce_mean(value)
-    gradients = tf.gradients(value, variables)
-    trained = [pair for pair in zip(gradients, variables) if pair[0] is not None]
-    if not trained:
-        raise ValueError(
-            "meta_loss must depend on the optimizer's variables, it depends on none "
-            "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
+    size = batch and batch // shards
+
+    def losses_and_gradients(*flat_draw):
+        losses = learn(
+            problem, tf.nest.pack_sequence_as(draw, flat_draw), optimizer, steps, loop, second_derivatives, size
         )
-    gradients, variables = zip(*trained)
+        value = _scalar_meta_loss(function(losses), size)
+        gradients = tf.gradients(value, variables)
+        if not any(gradient is not None for gradient in gradients):
+            raise ValueError(
+                "meta_loss must depend on the optimizer's variables, it depends on none "
+                "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
+            )
+        return [losses, value, *[_dense(*pair) for pair in zip(gradients, variables)]]
+
+    flat = tf.nest.flatten(draw)
+    if shards == 1:
+        losses, value, *gradients = losses_and_gradients(*flat)
+    else:
+        parts = zip(*[tf.split(tensor, shards) for tensor in flat])
+        losses, values, *gradients = zip(*[call_shard(losses_and_gradients, part) for part in parts])
+        losses, value = tf.concat(losses, axis=1), tf.add_n(values) / shards
+        gradients = [tf.add_n(pieces) / shards for pieces in gradients]
+    last = losses[-1] if batch is None else tf.exp(tf.reduce_mean(floored_log(losses[-1])))
     # Losses are those before the update, even ones that the gradients do not need.
     with tf.control_dependencies([losses, value]):
-        update, norm = clip_and_apply(adam, gradients, variables, clip_norm)
-    return MetaStep(losses, value, gradients, norm, update)
+        unless = ~tf.is_finite(value) | ~tf.is_finite(last)
+        update, norm = clip_and_apply(adam, gradients, variables, clip_norm, unless)
+    return MetaStep(losses, value, last, gradients, norm, update)
+
+
+def _scalar_meta_loss(value, batch):
+    """The meta-loss as a scalar tensor, checked: that of one draw, or the mean of a batch."""
+    value = _checks.tensor("meta_loss", value)
+    if batch is None and not value.shape.is_compatible_with([]):
+        raise ValueError("meta_loss must be a scalar (shape ()), got shape %s" % (value.shape,))
+    if batch is not None and not value.shape.is_compatible_with([batch]):
+        raise ValueError(
+            "meta_loss must keep the last axis of a batch of draws (shape (%d,)), so reduce with axis=0, "
+            "got shape %s" % (batch, value.shape)
+        )
+    return value if batch is None else tf.reduce_mean(value)
+
+
+def _dense(gradient, variable):
+    return tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import tensorflow as tf
 
-from l2l import _checks
+from l2l import _checks, archives
 from l2l import casting as castings
 
 NetworkState = namedtuple(
@@ -124,3 +124,28 @@ Trained = namedtuple(
     ],
 )
 Trained.__doc__ = "A learned optimizer with its weights, outside any graph: what `Trainer.trained()` returns."
+
+
+def save_weights(path, trained):
+    """Writes the weights of a `Trained` to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled.
+
+    Raises:
+      TypeError: `trained` is no `Trained`.
+    """
+    if not isinstance(trained, Trained):
+        raise TypeError("trained must be what trainer.trained() returns, got %r" % (trained,))
+    archives.write(path, {"weights": len(trained.weights)}, {"%d" % i: w for i, w in enumerate(trained.weights)})
+
+
+def load_weights(path):
+    """The weights from such a file, a list of arrays, for `Trained(build, weights)`. No code in the file runs.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a file that holds no weights, or is damaged.
+    """
+    config, arrays = archives.read(path)
+    number = config.get("weights")
+    if type(number) is not int or set(arrays) != {"%d" % i for i in range(len(arrays))} or number != len(arrays):
+        raise ValueError("%r must hold weights, saved by save_weights" % str(path))
+    return [arrays["%d" % i] for i in range(number)]

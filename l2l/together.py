@@ -7,7 +7,7 @@ import threading
 from tqdm import tqdm
 
 from l2l import _checks
-from l2l.interrupt import delayed_interrupt
+from l2l.interrupt import delayed_signals, leave
 from l2l.train import Trainer
 
 
@@ -34,7 +34,7 @@ def train_together(trainers, meta_iterations, workers=None):
     for i, trainer in enumerate(trainers):
         if not isinstance(trainer, Trainer):
             raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
-        trainer._check_open()
+        trainer._check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
     if not isinstance(meta_iterations, (list, tuple)):
@@ -51,7 +51,7 @@ def train_together(trainers, meta_iterations, workers=None):
     experiments = " + ".join(sorted({trainer.history.config["name"] for trainer in trainers}))
     progress = tqdm(total=sum(numbers), desc=experiments, unit="it", mininterval=0.5)
     lock = threading.Lock()
-    with progress, delayed_interrupt() as interrupted:
+    with progress, delayed_signals(any(trainer._checkpoints for trainer in trainers)) as stop:
 
         def train(trainer, number, name):
             def report(finished, average):
@@ -59,7 +59,7 @@ def train_together(trainers, meta_iterations, workers=None):
                     progress.set_postfix_str("%s log average %.2f" % (name, average), refresh=False)
                     progress.update(finished)
 
-            trainer._run(number, report, interrupted)
+            trainer._run(number, report, stop)
 
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
@@ -67,8 +67,7 @@ def train_together(trainers, meta_iterations, workers=None):
                 for future in futures:
                     future.result()
             except BaseException:
-                interrupted.set()
+                stop.set()
                 raise
-    if interrupted.is_set():
-        raise KeyboardInterrupt("stopped, all that was computed is kept")
+    leave(stop, "stopped, all that was computed is kept")
     return [trainer.history for trainer in trainers]

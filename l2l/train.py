@@ -1,27 +1,32 @@
 """The trainer: it owns one graph, one session, one learned optimizer and one history."""
 
+import functools
+import os
 import time
+import warnings
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from l2l import _checks
-from l2l.engines import ENGINES
-from l2l.history import History, log_average
-from l2l.interrupt import delayed_interrupt
-from l2l.meta import get_meta_loss, meta_step
+from l2l import _checks, checkpoints, nonfinite
+from l2l.checkpoints import CheckpointDirectory
+from l2l.engines import CannotCompileError
+from l2l.graph import TrainingGraph
+from l2l.history import History
+from l2l.interrupt import delayed_signals, leave
+from l2l.meta import get_meta_loss
 from l2l.networks import Trained
-from l2l.problems import sample
-from l2l.session import single_thread_session
-
-# Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
-# number `i % DRAWS_PER_BLOCK` of block `i // DRAWS_PER_BLOCK`.
-DRAWS_PER_BLOCK = 1000
+from l2l.nonfinite import NonFiniteError
 
 # The progress line is refreshed after so many meta-iterations, and averages over so many.
 PROGRESS_EVERY = 100
 PROGRESS_WINDOW = 2000
+
+# An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
+SECONDS_PER_CALL = 1.0
+
+# The engine to begin with, for each value of the argument.
+_ENGINES = {"xla": "xla", "graph": "graph", "xla_or_graph": "xla"}
 
 
 class Trainer:
@@ -44,18 +49,28 @@ class Trainer:
       batch: the meta-loss is averaged over so many draws in each meta-iteration. Above 1, the
         problem's loss must keep a leading axis of draws, and a meta-loss of your own the last
         axis of the losses `[T, B]`.
-      engine: "xla" compiles the meta-iterations, some thousand to a call; "graph" runs them op by op in the
-        session, about ten times slower. Both see the same draws and the same initial weights.
+      engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
+        session, about ten times slower; "xla_or_graph" goes over to the second, with a warning, where the first
+        cannot compile. All see the same draws and the same initial weights.
+      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
+        large batches. The number of shards changes rounding, not what is computed.
       weights_seed: integer that fixes the initial weights.
       draws_seed: integer that fixes the problems drawn.
       name: for the progress display and the history.
+      on_nonfinite: what to do about a NaN or an infinity in the meta-loss, the last loss or the meta-gradient.
+        Either way the meta-iteration changes no weight and counts in `history.skipped`. "skip" warns of the
+        first one and goes on; "raise" saves the draw and the weights and raises `NonFiniteError`.
+      checkpoint_dir: directory for checkpoints, made where it is missing; None for none. They are written every
+        `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Draws of a
+        `NonFiniteError` are saved there too, otherwise in the current directory.
+      checkpoint_every: seconds, a positive number.
 
     Attributes:
       history: a `History`, all meta-iterations so far.
 
     Raises:
-      TypeError, ValueError: an argument out of range, an optimizer without variables, and all
-        that `meta_step` raises.
+      TypeError, ValueError: an argument out of range, an optimizer without variables, a directory that
+        another trainer uses, and all that `meta_step` raises.
     """
 
     def __init__(
@@ -69,89 +84,60 @@ class Trainer:
         second_derivatives=True,
         batch=1,
         engine="xla",
+        threads=1,
         weights_seed=0,
         draws_seed=0,
         name="training",
+        on_nonfinite="skip",
+        checkpoint_dir=None,
+        checkpoint_every=60.0,
     ):
         _checks.problem("problem", problem)
-        steps = _checks.positive_integer("steps", steps)
-        batch = _checks.positive_integer("batch", batch)
-        learning_rate = _checks.positive_number("learning_rate", learning_rate)
-        weights_seed = _checks.seed("weights_seed", weights_seed)
-        self._draws_seed = _checks.seed("draws_seed", draws_seed)
         self._build_optimizer = _checks.function_without_arguments("build_optimizer", build_optimizer)
+        self._engine = _checks.one_of("engine", engine, _ENGINES)
+        self._on_nonfinite = _checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        checkpoint_every = _checks.positive_number("checkpoint_every", checkpoint_every)
+        checkpoint_dir = None if checkpoint_dir is None else _checks.path("checkpoint_dir", checkpoint_dir)
         get_meta_loss(meta_loss)
-        build_engine = ENGINES[_checks.one_of("engine", engine, ENGINES)]
-        self._session = None
-        self._block_number = None
-
-        graph = tf.Graph()
-        with graph.as_default():
-            # First of all in the graph: initial weights then depend on the seed alone, since
-            # TensorFlow derives an op's seed from its place in the graph.
-            tf.set_random_seed(weights_seed)
-            with tf.variable_scope(tf.get_variable_scope(), use_resource=True):  # XLA knows no other variables
-                optimizer = _checks.function("build_optimizer's result", build_optimizer())
-            self._variables = tf.trainable_variables()
-            if not self._variables:
-                raise ValueError(
-                    "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
-                )
-            self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
-            self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
-            if batch > 1:
-                self._block = tf.nest.map_structure(
-                    lambda many: tf.reshape(many, [DRAWS_PER_BLOCK, batch, *many.shape[1:].as_list()]), self._block
-                )
-            adam = tf.train.AdamOptimizer(learning_rate)
-
-            def one_meta_step(draw, loop):
-                return meta_step(
-                    problem,
-                    draw,
-                    optimizer,
-                    self._variables,
-                    adam,
-                    meta_loss,
-                    steps,
-                    clip_norm,
-                    second_derivatives,
-                    loop,
-                    batch if batch > 1 else None,
-                )
-
-            self._prepare = build_engine(one_meta_step, self._block)
-            initialize = tf.global_variables_initializer()
-        graph.finalize()
-        self._session = single_thread_session(graph)
-        self._session.run(initialize)
-        self._run_meta_steps = None
-        # Between two calls of an engine, Ctrl-C can stop a run.
-        self._most_per_call = DRAWS_PER_BLOCK if engine == "xla" else 1
+        settings = {
+            "steps": _checks.positive_integer("steps", steps),
+            "learning_rate": _checks.positive_number("learning_rate", learning_rate),
+            "clip_norm": _checks.positive_number("clip_norm", clip_norm),
+            "second_derivatives": bool(second_derivatives),
+            "batch": _checks.positive_integer("batch", batch),
+            "threads": _checks.positive_integer("threads", threads),
+            "weights_seed": _checks.seed("weights_seed", weights_seed),
+            "draws_seed": _checks.seed("draws_seed", draws_seed),
+        }
+        if batch % threads:
+            raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
+        self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, meta_loss, **settings)
+        self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, meta_loss, settings)
+        self._graph = self._build_graph(engine=_ENGINES[engine])
+        optimizer = self._graph.optimizer
         self.history = History(
             {
                 "name": str(name),
                 "problem": type(problem).__name__,
+                "draws": self._graph.draws,
                 "casting": getattr(getattr(optimizer, "casting", None), "name", None),
                 "meta_loss": meta_loss if isinstance(meta_loss, str) else getattr(meta_loss, "__name__", "custom"),
-                "steps": steps,
-                "learning_rate": learning_rate,
-                "clip_norm": float(clip_norm),
-                "second_derivatives": bool(second_derivatives),
-                "batch": batch,
-                "engine": engine,
-                "weights_seed": weights_seed,
-                "draws_seed": self._draws_seed,
+                "engine": _ENGINES[engine],
+                **settings,
             }
         )
+        self._most_per_call = 1
+        self._unknown_state = self._warned = False
+        self._checkpoints = checkpoint_dir and CheckpointDirectory(checkpoint_dir, checkpoint_every)
 
     def run(self, meta_iterations):
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
 
-        Shows progress, time left and the running log average on standard error. Ctrl-C lets the
-        engine's current call finish, up to a thousand meta-iterations with "xla", keeps all that
-        was computed, and then raises `KeyboardInterrupt`; `run` can be called again. A second
-        Ctrl-C does not wait.
+        Shows progress, time left and the running log average on standard error, and warns of what
+        `History.stalled` finds. Ctrl-C lets the engine's current call finish, which takes about a
+        second at most, keeps all that was computed, writes a checkpoint if there is a directory for
+        them, and then raises `KeyboardInterrupt`; `run` can be called again. A second Ctrl-C does not wait.
+        With a `checkpoint_dir`, SIGTERM does the same and raises `SystemExit`.
 
         Args:
           meta_iterations: a positive integer.
@@ -161,46 +147,146 @@ class Trainer:
 
         Raises:
           TypeError, ValueError: `meta_iterations` is not a positive integer.
-          ValueError: the trainer is closed, or XLA cannot compile the problem, the optimizer or the
+          ValueError: the trainer is closed; its `checkpoint_dir` holds another training; a second Ctrl-C
+            left it in the middle of a call; XLA cannot compile the problem, the optimizer or the
             meta-loss, which shows at the first run.
+          NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
+          OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
         meta_iterations = _checks.positive_integer("meta_iterations", meta_iterations)
-        self._check_open()
+        self._check_ready()
         progress = tqdm(total=meta_iterations, desc=self.history.config["name"], unit="it", mininterval=0.5)
 
         def report(finished, average):
             progress.set_postfix_str("log average %.2f" % average, refresh=False)
             progress.update(finished)
 
-        with progress, delayed_interrupt() as interrupted:
-            done = self._run(meta_iterations, report, interrupted)
-        if interrupted.is_set():
-            raise KeyboardInterrupt("stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
+        with progress, delayed_signals(self._checkpoints is not None) as stop:
+            done = self._run(meta_iterations, report, stop)
+        leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
-    def _run(self, meta_iterations, report, interrupted):
-        """Trains until done or interrupted, and keeps all that was computed; returns how many meta-iterations.
+    def _run(self, meta_iterations, report, stop):
+        """Trains until done or asked to stop, and keeps all that was computed; returns how many meta-iterations.
 
         `report(finished, log average)` is called now and then, `finished` being how many since the last call.
         """
-        if self._run_meta_steps is None:
-            self._run_meta_steps = self._prepare(self._session)  # here, so that trainings side by side also compile so
-        rows = np.zeros([meta_iterations, len(History.COLUMNS)])
-        done = reported = 0
+        history, first = self.history, len(self.history)
+        history.reserve(meta_iterations)
+        last, reported = first + meta_iterations, first
         try:
-            while done < meta_iterations and not interrupted.is_set():
-                start = time.perf_counter()
-                arrays, place = self._draws(len(self.history) + done)
-                number = min(self._most_per_call, DRAWS_PER_BLOCK - place, meta_iterations - done)
-                rows[done : done + number, :3] = self._run_meta_steps(arrays, place, place + number)
-                rows[done : done + number, 3] = (time.perf_counter() - start) / number
-                done += number
-                if done - reported >= PROGRESS_EVERY or done == meta_iterations:
-                    report(done - reported, log_average(rows[max(0, done - PROGRESS_WINDOW) : done, 1]))
-                    reported = done
+            while len(history) < last and not stop.is_set():
+                rows = self._call_engine(last - len(history))
+                self._check_finite(rows)
+                if len(history) - reported >= PROGRESS_EVERY or len(history) == last:
+                    report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
+                    reported = len(history)
+                if self._checkpoints and self._checkpoints.is_due():
+                    self._write_checkpoint_or_warn()
         finally:
-            self.history.append(rows[:done])
-        return done
+            if self._checkpoints and len(history) > first and not self._unknown_state:
+                self._checkpoints.write(self._graph.variables(), history)
+        for complaint in history.stalled():
+            warnings.warn(complaint, RuntimeWarning, stacklevel=3)
+        return len(history) - first
+
+    def _call_engine(self, most):
+        """One call of the engine, of a length that keeps it under a second; its rows are in the history then."""
+        self._prepare()
+        start = time.perf_counter()
+        try:
+            rows = self._graph.run(len(self.history), min(self._most_per_call, most))
+            seconds = time.perf_counter() - start
+            self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
+        except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C: the call may have changed the weights, or not
+            self._unknown_state = True
+            raise
+        if seconds > SECONDS_PER_CALL:
+            self._most_per_call = max(1, self._most_per_call // 2)
+        elif seconds < SECONDS_PER_CALL / 2 and len(rows) == self._most_per_call:
+            self._most_per_call *= 2
+        return rows
+
+    def _prepare(self):
+        """Compiles, if that is still to be done; goes on without where XLA cannot and the user allowed it."""
+        try:
+            self._graph.prepare()
+        except CannotCompileError as error:
+            if self._engine != "xla_or_graph":
+                raise
+            warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=5)
+            variables = self._graph.variables()
+            self._graph.close()
+            self._graph = self._build_graph(engine="graph")
+            self._graph.load(variables)
+            self._graph.prepare()
+            self.history.config["engine"] = "graph"
+
+    def _check_finite(self, rows):
+        """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
+        if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
+            return
+        number = len(self.history) - 1
+        described = nonfinite.described(self.history.config, number, rows[-1])
+        if self._on_nonfinite == "raise":
+            arrays, place = self._graph.block_with(number)
+            directory = self._checkpoints.path if self._checkpoints else "."
+            draw = [array[place] for array in arrays]
+            path = nonfinite.save(directory, number, self.history.config, draw, self.weights())
+            raise NonFiniteError("%s; trainer.replay(%r) repeats it" % (described, path), path)
+        warnings.warn(described + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
+        self._warned = True
+
+    def _write_checkpoint_or_warn(self):
+        """In the middle of a run a full disk is no reason to stop: the last checkpoint is still there."""
+        try:
+            self._checkpoints.write(self._graph.variables(), self.history)
+        except OSError as error:
+            warnings.warn(
+                "checkpoint of %s could not be written (%s); the last one is %s, training goes on"
+                % (self.history.config["name"], error, self._checkpoints.newest),
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def restore(self, directory):
+        """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.
+
+        `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
+        either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`,
+        `on_nonfinite` and those about checkpoints.
+
+        Returns:
+          The history.
+
+        Raises:
+          ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
+            the trainer is closed.
+        """
+        self._check_open()
+        path = checkpoints.latest_checkpoint(_checks.path("directory", directory))
+        if path is None:
+            raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
+        variables, history = checkpoints.read(path, self.history.config, self._graph.variables())
+        self._graph.load(variables)
+        self.history, self._unknown_state = history, False
+        if self._checkpoints:
+            self._checkpoints.newest = path
+        return history
+
+    def replay(self, path):
+        """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, without training.
+
+        Args:
+          path: of the file that `NonFiniteError` names.
+
+        Returns:
+          A `Replay`.
+
+        Raises:
+          ValueError: the file is damaged, or from a trainer with other weights or draws.
+        """
+        return self._replay(_checks.path("path", path))
 
     def weights(self):
         """The weights now: a list of arrays, in the order in which the variables were created.
@@ -209,7 +295,7 @@ class Trainer:
           ValueError: the trainer is closed.
         """
         self._check_open()
-        return self._session.run(self._variables)
+        return self._graph.weights()
 
     def trained(self):
         """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
@@ -220,20 +306,23 @@ class Trainer:
         return Trained(self._build_optimizer, self.weights())
 
     def close(self):
-        """Frees the session. The history stays."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Frees the session and the directory of checkpoints. The history stays."""
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+            if self._checkpoints:
+                self._checkpoints.close()
 
     def _check_open(self):
-        if self._session is None:
+        if self._graph is None:
             raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
 
-    def _draws(self, index):
-        """The block that holds draw number `index` of the run, a flat list of arrays, and its place there."""
-        block, place = divmod(index, DRAWS_PER_BLOCK)
-        if block != self._block_number:
-            seed = (self._draws_seed << 32) | block
-            arrays = self._session.run(tf.nest.flatten(self._block), {self._block_seed: seed})
-            self._block_arrays, self._block_number = arrays, block
-        return self._block_arrays, place
+    def _check_ready(self):
+        self._check_open()
+        if self._unknown_state:
+            raise ValueError(
+                "trainer %r was stopped in the middle of a call, and its weights may be ahead of its history; "
+                "restore() a checkpoint, or create a new trainer" % self.history.config["name"]
+            )
+        if self._checkpoints:
+            self._checkpoints.check_ours()

@@ -1,5 +1,7 @@
 """What every test shares: a graph of its own, and figures that open no window."""
 
+import signal
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -24,6 +26,14 @@ def graph():
 def no_open_figures():
     yield
     plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """A shell starts background jobs with SIGINT ignored; the tests send it to themselves."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

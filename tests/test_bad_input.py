@@ -159,7 +159,7 @@ BAD_CALLS = [
     ),
     (lambda: trainer(meta_loss=3), TypeError, "meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"),
     (lambda: trainer(meta_loss=lambda losses: losses), ValueError, "meta_loss must be a scalar (shape ()), got shape"),
-    (lambda: trainer(engine="tpu"), ValueError, "engine must be one of graph, xla, got 'tpu'"),
+    (lambda: trainer(engine="tpu"), ValueError, "engine must be one of graph, xla, xla_or_graph, got 'tpu'"),
     (lambda: trainer(batch=0), ValueError, "batch must be a positive integer, got 0"),
     (lambda: trainer(batch=4, problem=Unbatched(2)), ValueError, "loss must keep the leading axis of a batch of draws"),
     (

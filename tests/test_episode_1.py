@@ -73,7 +73,7 @@ def test_trial_rows_average_the_summed_loss_over_each_1000():
 def test_table_shows_median_range_and_difference():
     histories = [history_of(20_000) for _ in range(3)]
     for history, shift in zip(histories, [0, 1, 5]):
-        history.last_loss = history.last_loss * 10.0**shift
+        history.last_loss[:] *= 10.0**shift
     rows = episode_1.training_rows(histories, [20_000])
     (row,) = episode_1.summary(rows)
     figures = [row[key] for key in ["median", "lowest", "highest", "difference"]]

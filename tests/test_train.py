@@ -1,34 +1,12 @@
-import os
-import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainers import ENGINES, same, small
 
 import l2l
-
-ENGINES = ["xla", "graph"]
-
-
-@pytest.fixture(autouse=True)
-def interrupts_arrive():
-    """A shell starts background jobs with SIGINT ignored; the tests send it to themselves."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def small(**changes):
-    """A trainer that is quick to build: without a word, one that compiles nothing."""
-    arguments = {"steps": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
-    arguments.update(changes)
-    build = arguments.pop("build_optimizer", lambda: l2l.CoordinatewiseLSTM((5,)))
-    return l2l.Trainer(l2l.Quadratic(2), build, **arguments)
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one, other))
 
 
 def test_training_lowers_the_meta_loss():
@@ -47,7 +25,7 @@ def test_the_same_seeds_are_bit_identical(engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_run_goes_on_where_it_stopped(engine, monkeypatch):
-    monkeypatch.setattr(l2l.train, "DRAWS_PER_BLOCK", 8)  # the runs cross three blocks
+    monkeypatch.setattr(l2l.graph, "DRAWS_PER_BLOCK", 8)  # the runs cross three blocks
     whole, parts = small(engine=engine), small(engine=engine)
     whole.run(25)
     parts.run(10)
@@ -58,7 +36,7 @@ def test_run_goes_on_where_it_stopped(engine, monkeypatch):
 
 
 def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkeypatch):
-    monkeypatch.setattr(l2l.train, "DRAWS_PER_BLOCK", 8)
+    monkeypatch.setattr(l2l.graph, "DRAWS_PER_BLOCK", 8)
     # The first loss is the start's, whatever the optimizer.
     first_loss = {"meta_loss": lambda losses: losses[0] + 0 * losses[-1]}
     one = small(weights_seed=1, **first_loss).run(20).meta_loss
@@ -87,7 +65,7 @@ def test_trainers_leave_the_default_graph_alone_and_finalize_their_own():
     trainer = small()
     trainer.run(2)
     assert len(tf.get_default_graph().get_operations()) == operations
-    with pytest.raises(RuntimeError, match="finalized"), trainer._session.graph.as_default():
+    with pytest.raises(RuntimeError, match="finalized"), trainer._graph._session.graph.as_default():
         tf.constant(0)
 
 
@@ -140,9 +118,11 @@ def test_a_loss_that_overflows_is_reported(engine):
         rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(-1e15))
         return lambda gradients, state: (-rate * gradients, state)
 
-    history = small(build_optimizer=build, engine=engine).run(3)
-    assert np.isinf(history.last_loss[0]) or np.isnan(history.last_loss[0])
-    assert np.isnan(history.last_loss[1:]).all()
+    trainer = small(build_optimizer=build, engine=engine)
+    with pytest.warns(RuntimeWarning, match="meta-iteration 0 has meta-loss inf, last loss inf"):
+        history = trainer.run(3)
+    assert np.isinf(history.last_loss).all() and history.skipped.all()
+    assert trainer.weights() == [np.float32(-1e15)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -229,65 +209,6 @@ def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
-    trainer = small(engine=engine)
-    trainer.run(1)  # compiled
-    handler = signal.getsignal(signal.SIGINT)
-    timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
-    with pytest.raises(KeyboardInterrupt, match="all kept"):
-        trainer.run(10**7)
-    timer.join()
-    assert signal.getsignal(signal.SIGINT) is handler
-    stopped_at = len(trainer.history)
-    assert stopped_at > 1
-    trainer.run(5)
-    undisturbed = small(engine=engine)
-    undisturbed.run(stopped_at + 5)
-    np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
-    assert same(trainer.weights(), undisturbed.weights())
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
-    together = [small(weights_seed=seed, engine=engine, name="a name") for seed in range(3)]
-    histories = l2l.train_together(together, [30, 10, 20], workers)
-    alone = [small(weights_seed=seed, engine=engine) for seed in range(3)]
-    for trainer, history, other, number in zip(together, histories, alone, [30, 10, 20]):
-        assert history is trainer.history
-        np.testing.assert_array_equal(history.last_loss, other.run(number).last_loss)
-        assert same(trainer.weights(), other.weights())
-    errors = capsys.readouterr().err
-    assert "a name: " in errors and "60/60" in errors and "a name, seed" in errors
-
-
-def test_interrupt_stops_all_that_train_together():
-    trainers = [small(weights_seed=seed) for seed in range(3)]
-    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
-    with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
-        l2l.train_together(trainers, 10**7, workers=2)
-    timer.join()
-    assert len(trainers[0].history) > 0 and len(trainers[1].history) > 0
-    l2l.train_together(trainers, 5)
-
-
-def test_if_one_fails_the_others_stop_and_keep_what_they_have():
-    trainers = [small(), small()]
-    trainers[0].run(1)
-
-    def failing(*arguments):
-        raise RuntimeError("no more")
-
-    trainers[0]._run_meta_steps = failing
-    with pytest.raises(RuntimeError, match="no more"):
-        l2l.train_together(trainers, 10**7, workers=2)
-    assert len(trainers[0].history) == 1
-    trainers[1].run(1)
-
-
 def test_run_works_outside_the_main_thread():
     trainer = small()
     thread = threading.Thread(target=trainer.run, args=[3])
@@ -299,7 +220,7 @@ def test_run_works_outside_the_main_thread():
 def test_what_was_computed_survives_an_error_in_the_middle():
     trainer = small()
     trainer.run(1)
-    run, calls = trainer._run_meta_steps, []
+    run, calls = trainer._graph._run, []
 
     def failing(*arguments):
         calls.append(arguments)
@@ -307,7 +228,7 @@ def test_what_was_computed_survives_an_error_in_the_middle():
             raise RuntimeError("no more")
         return run(*arguments)
 
-    trainer._run_meta_steps = failing
+    trainer._graph._run = failing
     with pytest.raises(RuntimeError, match="no more"):
         trainer.run(20)
     assert len(trainer.history) == 1 + 7
@@ -332,7 +253,7 @@ def test_a_batch_averages_the_meta_loss_over_its_draws(engine, meta_loss):
     # The same draws one at a time, by a trainer that has not learned yet.
     problem, single = l2l.Quadratic(2), []
     optimizer = l2l.CoordinatewiseLSTM((5,))
-    draws = problem.sample(3 * l2l.train.DRAWS_PER_BLOCK, 2 << 32)
+    draws = problem.sample(3 * l2l.graph.DRAWS_PER_BLOCK, 2 << 32)
     losses = [
         l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
     ]
@@ -348,3 +269,140 @@ def test_a_batch_averages_the_meta_loss_over_its_draws(engine, meta_loss):
 def test_a_batch_trains():
     history = small(batch=8, meta_loss="end", learning_rate=3e-3).run(200)
     assert history.meta_loss[-50:].mean() < 0.5 * history.meta_loss[:50].mean()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_threads_compute_what_one_does(engine):
+    one, two = (small(batch=6, engine=engine, threads=threads, second_derivatives=False) for threads in [1, 2])
+    first, other = one.run(10), two.run(10)
+    for column in ["meta_loss", "last_loss", "gradient_norm"]:
+        np.testing.assert_allclose(getattr(first, column), getattr(other, column), rtol=1e-4)
+    again = small(batch=6, engine=engine, threads=2, second_derivatives=False)
+    np.testing.assert_array_equal(again.run(10).meta_loss, other.meta_loss)
+    assert same(again.weights(), two.weights())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_zero_gradient_changes_no_weight(engine):
+    """Under a log, losses at the floor have no gradient; fast math must not divide by its norm."""
+    trainer = small(engine=engine, meta_loss=lambda losses: losses[0] + 0 * losses[-1])
+    before = trainer.weights()
+    assert trainer.run(3).gradient_norm.max() == 0
+    assert same(trainer.weights(), before)
+
+
+class Sometimes(l2l.Quadratic):
+    """A quadratic whose loss is NaN for some draws: about one in eight."""
+
+    def loss(self, x, draw):
+        return super().loss(x, draw) * tf.where(draw.scale[0] > 1.375, np.float32(np.nan), np.float32(1))
+
+
+def sometimes(engine, **changes):
+    return l2l.Trainer(
+        Sometimes(2),
+        lambda: l2l.CoordinatewiseLSTM((5,)),
+        steps=4,
+        learning_rate=0.01,
+        engine=engine,
+        name="odd",
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_meta_iterations_with_nan_are_skipped_and_counted(engine):
+    trainer = sometimes(engine)
+    trainer._graph.prepare()
+    with pytest.warns(RuntimeWarning) as caught:
+        history = trainer.run(100)
+    bad = np.isnan(history.meta_loss)
+    assert 5 < bad.sum() < 25
+    np.testing.assert_array_equal(history.skipped, bad)
+    assert all(np.isfinite(weight).all() for weight in trainer.weights())
+    messages = [str(each.message) for each in caught]
+    first = np.flatnonzero(bad)[0]
+    assert messages[0].startswith("odd (weights_seed=0, draws_seed=0): meta-iteration %d has meta-loss nan" % first)
+    assert len(messages) == 1
+    (complaint,) = history.complaints()
+    assert "%d of 100 meta-iterations had a NaN" % bad.sum() in complaint
+    # Adam's own count stands still too: a run of one bad meta-iteration changes nothing at all.
+    variables = trainer._graph.variables()
+    while not trainer.history.skipped[-1]:
+        variables = trainer._graph.variables()
+        trainer.run(1)
+    assert same(variables.values(), trainer._graph.variables().values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_on_nonfinite_raise_saves_the_draw_which_can_be_replayed(engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(RuntimeWarning):
+        skipped = sometimes(engine).run(100).skipped
+    first = np.flatnonzero(skipped)[0]
+    trainer = sometimes(engine, on_nonfinite="raise")
+    with pytest.raises(l2l.NonFiniteError, match="meta-iteration %d has .*trainer.replay" % first) as caught:
+        trainer.run(100)
+    assert len(trainer.history) == first + 1
+    replay = sometimes("graph").replay(caught.value.path)
+    assert np.isnan(replay.losses).all() and np.isnan(replay.meta_loss) and np.isnan(replay.gradient_norm)
+    with pytest.raises(l2l.NonFiniteError):
+        trainer.run(1000)  # goes on with the next draw, to the next bad one
+    assert len(trainer.history) == np.flatnonzero(skipped)[1] + 1
+    with pytest.raises(ValueError, match="is from another trainer: draw and weights have shapes"):
+        l2l.Trainer(l2l.Quadratic(3), l2l.CoordinatewiseLSTM, engine="graph").replay(caught.value.path)
+
+
+def test_replay_gives_the_figures_of_the_run(tmp_path):
+    trainer = small(meta_loss="end", batch=3)
+    arrays, place = trainer._graph.block_with(0)
+    draw = [array[place] for array in arrays]
+    path = l2l.nonfinite.save(str(tmp_path), 0, trainer.history.config, draw, trainer.weights())
+    replay, history = trainer.replay(path), trainer.run(1)
+    assert replay.losses.shape == (4, 3)
+    np.testing.assert_allclose(replay.meta_loss, history.meta_loss[0], rtol=1e-6)
+    np.testing.assert_allclose(replay.gradient_norm, history.gradient_norm[0], rtol=1e-5)
+    assert len(replay.gradients) == len(trainer.weights())
+
+
+def test_a_run_that_is_stuck_is_not_finished_in_silence():
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(1e-6))
+        return lambda gradients, state: (-rate * gradients, state)
+
+    with pytest.warns(RuntimeWarning, match="training is stuck: the log average of the last loss was -0.3"):
+        small(build_optimizer=build, learning_rate=1e-12, engine="xla").run(5000)
+
+
+def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it():
+    class InPython(l2l.Quadratic):
+        def loss(self, x, draw):
+            one = tf.py_func(lambda: np.float32(1), [], tf.float32)
+            one.set_shape([])
+            return one * super().loss(x, draw)
+
+    def built(engine):
+        return l2l.Trainer(InPython(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine=engine)
+
+    trainer = built("xla_or_graph")
+    with pytest.warns(RuntimeWarning, match="cannot compile this problem.*Going on with engine='graph'"):
+        history = trainer.run(5)
+    assert history.config["engine"] == "graph"
+    np.testing.assert_array_equal(history.last_loss, built("graph").run(5).last_loss)
+    assert small(engine="xla_or_graph").run(2).config["engine"] == "xla"
+
+
+def test_calls_of_an_engine_are_kept_short():
+    """A slow problem must not make Ctrl-C wait for a thousand meta-iterations."""
+    trainer = small(engine="xla")
+    trainer._graph.prepare()
+    run, calls = trainer._graph.run, []
+
+    def slow(index, most):
+        calls.append(most)
+        time.sleep(0.3 * most)
+        return run(index, most)
+
+    trainer._graph.run = slow
+    trainer.run(7)
+    assert max(calls) == 2

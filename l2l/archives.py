@@ -1,0 +1,171 @@
+"""Archives of arrays on disk: NumPy `.npz` files, written in one step and read without trust.
+
+An archive holds named arrays and one JSON object. It is an uncompressed zip file, which `numpy.load` also
+opens: a member `NAME.npy` for each array, and `config.npy` with the JSON object's UTF-8 bytes.
+
+Reading trusts nothing: no code runs, nothing is unpacked to disk, and no more memory is used than the file
+is long, since a compressed member is refused.
+"""
+
+import functools
+import json
+import operator
+import os
+import re
+import stat
+import struct
+import tempfile
+import zipfile
+
+import numpy as np
+
+MOST_MEMBERS = 10_000
+MOST_BYTES_OF_CONFIG = 64 * 1024
+
+# A zip file ends with 22 bytes, of which 4 are the length of the table of its members. One that is longer
+# than 32 bits can tell has 20 more before them, which tell where another table is.
+MOST_BYTES = 2**32 - 2**24
+_LOCATOR_LENGTH, _END_LENGTH, _TABLE_BYTES_PER_MEMBER = 20, 22, 400
+_MAGIC = b"\x93NUMPY\x01\x00"
+# What NumPy writes before a C-contiguous array of plain numbers, and nothing else.
+_HEADER = re.compile(
+    rb"\{'descr': '([<|][fiub][1248])', 'fortran_order': False, 'shape': \(((?:\d{1,18}(?:, |,|(?=\))))*)\), \} *\n"
+)
+
+
+def write(path, config, arrays):
+    """Writes an archive in one step: at any moment there is either what was there before, or all of the new one.
+
+    Args:
+      path: file name; its folder must exist.
+      config: dict of JSON types.
+      arrays: dict from name to array of numbers.
+
+    Raises:
+      ValueError: config or arrays are too large.
+      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
+    """
+    path = os.path.abspath(str(path))
+    text = np.frombuffer(json.dumps(config).encode(), np.uint8)
+    if text.size > MOST_BYTES_OF_CONFIG:
+        raise ValueError("config must have at most %d bytes as JSON, got %d" % (MOST_BYTES_OF_CONFIG, text.size))
+    total = sum(np.asarray(array).nbytes for array in arrays.values())
+    if total > MOST_BYTES:
+        raise ValueError("arrays must have at most %d bytes together, got %d" % (MOST_BYTES, total))
+    folder, name = os.path.split(path)
+    handle, aside = tempfile.mkstemp(prefix=name + ".", suffix=".unfinished", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, config=text, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        if os.path.exists(aside):
+            os.unlink(aside)
+        raise
+    # The new name itself must reach the disk too.
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read(path, known=None):
+    """The config and the arrays of an archive.
+
+    Args:
+      path: file name.
+      known: names of the arrays that it must hold, and no others; None for any.
+
+    Returns:
+      `(config, arrays)`: a dict and a dict from name to array.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no such archive: malformed, truncated, damaged, compressed, with pickled
+        objects, or with other members.
+    """
+    path = str(path)
+
+    def wrong(reason, *values):
+        return ValueError("%r is no archive that can be read: %s" % (path, reason % values))
+
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise wrong("not a regular file")
+    with open(path, "rb") as file:
+        _check_end(file, status.st_size, wrong)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                arrays, total = {}, 0
+                for member in archive.infolist():
+                    name = member.filename
+                    if not name.endswith(".npy") or name[:-4] in arrays:
+                        raise wrong("unknown or repeated member %.100r", name)
+                    if known is not None and name != "config.npy" and name[:-4] not in known:
+                        raise wrong("unknown member %.100r", name)
+                    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                        raise wrong("member %.100r is compressed or encrypted", name)
+                    total += member.file_size  # members may overlap, and then be more than the file
+                    if member.file_size != member.compress_size or total > status.st_size:
+                        raise wrong("its members are longer than the file")
+                    arrays[name[:-4]] = _array(archive.read(member), name, wrong)
+        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, struct.error, UnicodeDecodeError) as error:
+            raise wrong("damaged or truncated (%s)", error) from None
+    missing = [name for name in ["config", *(known or [])] if name not in arrays]
+    if missing:
+        raise wrong("it lacks %s", ", ".join(missing))
+    return _config(arrays.pop("config"), wrong), arrays
+
+
+def _check_end(file, size, wrong):
+    """Refuses a file whose table of members is missing or so long that reading it would need much memory."""
+    if size < _LOCATOR_LENGTH + _END_LENGTH:
+        raise wrong("too short (%d bytes)", size)
+    file.seek(size - _LOCATOR_LENGTH - _END_LENGTH)
+    locator, end = file.read(_LOCATOR_LENGTH), file.read(_END_LENGTH)
+    if not end.startswith(b"PK\x05\x06"):
+        raise wrong("its end is missing")
+    if locator.startswith(b"PK\x06\x07"):
+        raise wrong("it claims to be longer than %d bytes", MOST_BYTES)
+    (table_bytes,) = struct.unpack("<L", end[12:16])
+    if table_bytes > MOST_MEMBERS * _TABLE_BYTES_PER_MEMBER:
+        raise wrong("too many members (a table of %d bytes)", table_bytes)
+    file.seek(0)
+
+
+def _array(content, name, wrong):
+    if not content.startswith(_MAGIC):
+        raise wrong("member %.100r is no NumPy array of format 1.0", name)
+    start = len(_MAGIC) + 2
+    (length,) = struct.unpack("<H", content[start - 2 : start].ljust(2, b"\0"))
+    header = _HEADER.fullmatch(content[start : start + length])
+    if header is None:
+        raise wrong(
+            "member %.100r must hold plain numbers, its header is %.200r", name, content[start : start + length]
+        )
+    try:
+        dtype = np.dtype(header.group(1).decode())
+    except TypeError:
+        raise wrong("member %.100r has the unknown dtype %r", name, header.group(1)) from None
+    shape = tuple(int(number) for number in re.findall(rb"\d+", header.group(2)))
+    data = memoryview(content)[start + length :]
+    # Python's integers do not overflow, so a shape cannot lie.
+    if len(shape) > 32 or functools.reduce(operator.mul, shape, 1) * dtype.itemsize != len(data):
+        raise wrong("member %.100r has %d bytes, not what its shape %r needs", name, len(data), shape)
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _config(text, wrong):
+    if text.dtype != np.uint8 or text.ndim != 1 or text.size > MOST_BYTES_OF_CONFIG:
+        raise wrong("its config is not %d bytes at most", MOST_BYTES_OF_CONFIG)
+    try:
+        config = json.loads(text.tobytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise wrong("its config is no JSON (%s)", error) from None
+    if not isinstance(config, dict):
+        raise wrong("its config must be a JSON object, got %.100r", config)
+    return config

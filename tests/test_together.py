@@ -1,0 +1,48 @@
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from trainers import ENGINES, same, small
+
+import l2l
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
+    together = [small(weights_seed=seed, engine=engine, name="a name") for seed in range(3)]
+    histories = l2l.train_together(together, [30, 10, 20], workers)
+    alone = [small(weights_seed=seed, engine=engine) for seed in range(3)]
+    for trainer, history, other, number in zip(together, histories, alone, [30, 10, 20]):
+        assert history is trainer.history
+        np.testing.assert_array_equal(history.last_loss, other.run(number).last_loss)
+        assert same(trainer.weights(), other.weights())
+    errors = capsys.readouterr().err
+    assert "a name: " in errors and "60/60" in errors and "a name, seed" in errors
+
+
+def test_interrupt_stops_all_that_train_together():
+    trainers = [small(weights_seed=seed) for seed in range(3)]
+    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
+        l2l.train_together(trainers, 10**7, workers=2)
+    timer.join()
+    assert len(trainers[0].history) > 0 and len(trainers[1].history) > 0
+    l2l.train_together(trainers, 5)
+
+
+def test_if_one_fails_the_others_stop_and_keep_what_they_have():
+    trainers = [small(), small()]
+    trainers[0].run(1)
+
+    def failing(*arguments):
+        raise RuntimeError("no more")
+
+    trainers[0]._graph._run = failing
+    with pytest.raises(RuntimeError, match="no more"):
+        l2l.train_together(trainers, 10**7, workers=2)
+    assert len(trainers[0].history) == 1
+    trainers[1].run(1)
