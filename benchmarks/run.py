@@ -6,7 +6,7 @@
 The paths are absolute. DEEPMIND_CODE is a checkout of github.com/deepmind/learning-to-learn.
 
 Each figure is the median of several rounds after a warm-up, and engines take turns, so that a drift
-of the machine's speed meets all of them. One thread, but for the rows that say otherwise.
+of the machine's speed meets all of them. One thread, but for the row that says otherwise.
 Writes results/benchmarks.json and results/benchmarks.png.
 """
 
@@ -37,11 +37,12 @@ DOCUMENT = (2, 20, 1)
 SIZES = [
     DOCUMENT,
     *[(dims, 20, 1) for dims in (8, 32, 128, 512)],
-    *[(2, steps, 1) for steps in (5, 10, 40, 80)],
+    *[(2, steps, 1) for steps in (5, 10, 40, 80, 160)],
     *[(2, 20, batch) for batch in (4, 16, 64, 256)],
 ]
 LARGE = (10, 20, 128)  # DeepMind's `quadratic`: 1,280 rows
 ROUNDS = 5
+TWO_THREADS = "xla, two threads"
 
 
 def meta_iterations(size, engine):
@@ -55,7 +56,7 @@ def meta_iterations(size, engine):
 class Ours:
     """One of our engines, kept warm between rounds."""
 
-    def __init__(self, engine, size):
+    def __init__(self, engine, size, threads=1):
         dims, steps, batch = size
         self._trainer = l2l.Trainer(
             l2l.Quadratic(dims),
@@ -63,6 +64,7 @@ class Ours:
             steps=steps,
             batch=batch,
             engine=engine,
+            threads=threads,
             name="%s %s" % (engine, size),
         )
         self._number = meta_iterations(size, engine)
@@ -92,13 +94,14 @@ def outside(command, size, number):
     return json.loads(done.stdout.decode().splitlines()[-1])["ms_per_meta_iteration"]
 
 
-def measure(size, peers):
-    """Rows for one size: every engine, in turns."""
+def measure(size, peers, more=None):
+    """Rows for one size: every engine, in turns; `more` is a dict of further ones."""
     print("D=%d T=%d batch=%d" % size, file=sys.stderr, flush=True)
     engines = {
         "xla": Ours("xla", size),
         "graph": Ours("graph", size),
         "session loop": session_loop.SessionLoop(*size, meta_iterations(size, "session loop")),
+        **(more or {}),
     }
     times = {engine: [] for engine in engines}
     for _ in range(ROUNDS):
@@ -190,12 +193,13 @@ def main():
     rows = []
     for size in SIZES:
         rows += measure(size, jax)
-    rows += measure(LARGE, {**jax, **deepmind})
+    rows += measure(LARGE, {**jax, **deepmind}, {TWO_THREADS: Ours("xla", LARGE, threads=2)})
 
     loop = next(row for row in rows if row["engine"] == "session loop")["ms_per_meta_iteration"]
     ratios = {
         "session_loop_over_xla": ratio(rows, DOCUMENT, "session loop", "xla"),
         "jax_over_xla": ratio(rows, DOCUMENT, "jax", "xla"),
+        "one_thread_over_two_1280_rows": ratio(rows, LARGE, "xla", TWO_THREADS),
         "deepmind_over_xla_1280_rows": ratio(rows, LARGE, "deepmind", "xla"),
         # The document's time is for the speed of machine on which its loop takes 1.53 ms.
         "document_over_episode_1": DOCUMENT_SECONDS * loop / 1.53 / seconds,
@@ -204,6 +208,7 @@ def main():
         "session_loop_over_xla": "medians at D=2 T=20 batch=1; the loop in TensorFlow's default session, fresh graph",
         "jax_over_xla": "medians at D=2 T=20 batch=1; JAX pinned to one core, XLA on one thread",
         "deepmind_over_xla_1280_rows": "medians at D=10 T=20 batch=128; theirs pinned to one core, XLA on one thread",
+        "one_thread_over_two_1280_rows": "medians at D=10 T=20 batch=128, XLA with threads=1 and threads=2",
         "document_over_episode_1": "1,036 s, scaled by this run's session loop over the 1.53 ms it was measured with, "
         "over the wall time of the whole notebook with one seed, as a process",
     }

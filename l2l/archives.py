@@ -100,8 +100,11 @@ def read(path, known=None):
         _check_end(file, status.st_size, wrong)
         try:
             with zipfile.ZipFile(file) as archive:
-                arrays, total = {}, 0
-                for member in archive.infolist():
+                members = archive.infolist()
+                if sum(member.file_size for member in members) > status.st_size:  # they may overlap
+                    raise wrong("its members are longer than the file")
+                arrays = {}
+                for member in members:
                     name = member.filename
                     if not name.endswith(".npy") or name[:-4] in arrays:
                         raise wrong("unknown or repeated member %.100r", name)
@@ -109,9 +112,6 @@ def read(path, known=None):
                         raise wrong("unknown member %.100r", name)
                     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                         raise wrong("member %.100r is compressed or encrypted", name)
-                    total += member.file_size  # members may overlap, and then be more than the file
-                    if member.file_size != member.compress_size or total > status.st_size:
-                        raise wrong("its members are longer than the file")
                     arrays[name[:-4]] = _array(archive.read(member), name, wrong)
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, struct.error, UnicodeDecodeError) as error:
             raise wrong("damaged or truncated (%s)", error) from None

@@ -1,0 +1,108 @@
+"""Kills trainings at random moments, and compares what is left with a training that nobody disturbed.
+
+    make chaos
+
+Half of the kills meet the compiled engine, half the other. Each is SIGKILL to a process that writes a checkpoint
+every 20 ms; the next process restores and goes on. At the end an undisturbed trainer passes through the same places:
+at each of them, its variables and its history have to be bit for bit those of the checkpoint.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+import l2l
+
+FOREVER = 10**6  # meta-iterations: more than there is time for
+
+
+def training(engine, **checkpoints):
+    network = (20, 20) if engine == "xla" else (5,)
+    return l2l.Trainer(
+        l2l.Quadratic(2),
+        lambda: l2l.CoordinatewiseLSTM(network, "log"),
+        "end_log",
+        steps=20 if engine == "xla" else 4,
+        engine=engine,
+        weights_seed=1,
+        draws_seed=2,
+        **checkpoints,
+    )
+
+
+def work(engine, directory):
+    """What is killed: restores if it can, and trains on."""
+    trainer = training(engine, checkpoint_dir=directory, checkpoint_every=0.02)
+    if l2l.latest_checkpoint(directory):
+        trainer.restore(directory)
+    print("ready", flush=True)
+    trainer.run(FOREVER)
+
+
+def kill_once(engine, directory, moments):
+    """Starts the work, kills it, and reads all checkpoints that it left; returns the newest, or None."""
+    command = [sys.executable, os.path.abspath(__file__), "--work", engine, directory]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if moments.random() < 0.8:  # otherwise it may die while it starts or restores
+        process.stdout.readline()
+    time.sleep(moments.uniform(0, 4 if engine == "xla" else 2))  # xla: of which two compile
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    if process.returncode != -signal.SIGKILL:
+        raise RuntimeError("the work stopped by itself: %s" % errors.decode()[-2000:])
+    names = [name for name in os.listdir(directory) if name.endswith(".npz")]
+    found = {name: l2l.archives.read(os.path.join(directory, name))[1] for name in names}  # none may be unreadable
+    return found[max(found)] if found else None
+
+
+def identical(engine, checkpoints):
+    """For each checkpoint, in the order of their lengths, whether an undisturbed trainer has the same there."""
+    trainer, results = training(engine), []
+    for arrays in checkpoints:
+        if arrays is None:  # killed before the first one
+            results.append(True)
+            continue
+        number = len(arrays["history/meta_loss"])
+        if number > len(trainer.history):
+            trainer.run(number - len(trainer.history))
+        expected = {"variables/" + name: value for name, value in trainer._graph.variables().items()}
+        for column in ["meta_loss", "last_loss", "gradient_norm"]:
+            expected["history/" + column] = getattr(trainer.history, column)
+        results.append(
+            len(trainer.history) == number
+            and {*arrays} == {*expected, "history/seconds"}
+            and all(np.array_equal(arrays[name], expected[name]) for name in expected)
+        )
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", nargs=2, metavar=("ENGINE", "DIRECTORY"))
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(*arguments.work)
+        return
+    moments, results = random.Random(arguments.seed), []
+    for engine, kills in [("xla", arguments.kills // 2), ("graph", arguments.kills - arguments.kills // 2)]:
+        with tempfile.TemporaryDirectory() as directory:
+            checkpoints = [kill_once(engine, directory, moments) for _ in tqdm(range(kills), desc="kills, " + engine)]
+        lengths = [0 if arrays is None else len(arrays["history/meta_loss"]) for arrays in checkpoints]
+        print("%s: checkpoints at %s" % (engine, ", ".join(map(str, lengths))))
+        results += identical(engine, checkpoints)
+    print("%d of %d identical, no checkpoint unreadable" % (sum(results), len(results)))
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()

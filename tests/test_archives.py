@@ -1,0 +1,221 @@
+"""Archives from others: every bad file gives a clear error, and needs no more memory than it is long."""
+
+import io
+import json
+import os
+import struct
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+import l2l
+from l2l import archives
+
+PLAIN = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }"
+
+
+def test_written_and_read(tmp_path):
+    arrays = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.array(3, np.int64), "d": np.zeros([0, 2], np.float32)}
+    archives.write(tmp_path / "x", {"name": "x", "ü": [1, None]}, arrays)
+    config, read = archives.read(tmp_path / "x")
+    assert config == {"name": "x", "ü": [1, None]} and set(read) == set(arrays)
+    for name in arrays:
+        assert read[name].dtype == arrays[name].dtype and read[name].shape == arrays[name].shape
+        np.testing.assert_array_equal(read[name], arrays[name])
+    with np.load(str(tmp_path / "x"), allow_pickle=False) as plain:
+        np.testing.assert_array_equal(plain["a/b"], arrays["a/b"])
+        assert json.loads(plain["config"].tobytes().decode()) == config
+
+
+def test_writing_replaces_all_or_nothing(tmp_path, monkeypatch):
+    archives.write(tmp_path / "x.npz", {"number": 1}, {})
+
+    def full(file, **arrays):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        archives.write(tmp_path / "x.npz", {"number": 2}, {})
+    assert os.listdir(str(tmp_path)) == ["x.npz"]
+    assert archives.read(tmp_path / "x.npz")[0] == {"number": 1}
+
+
+def npy(header=PLAIN, data=bytes(24), magic=b"\x93NUMPY\x01\x00", length=None):
+    header += b"\n"
+    return magic + struct.pack("<H", len(header) if length is None else length) + header + data
+
+
+CONFIG = npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", b"{}")
+GOOD = {"config.npy": CONFIG, "a.npy": npy()}
+
+
+def zipped(members, **more):
+    file = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", **more) as archive:
+        warnings.simplefilter("ignore")  # of repeated names
+        for name, content in members.items() if isinstance(members, dict) else members:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def with_a(content):
+    return zipped({"config.npy": CONFIG, "a.npy": content})
+
+
+def with_config(text):
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }" % len(text)
+    return zipped({"config.npy": npy(header.encode(), text), "a.npy": npy()})
+
+
+def pickled():
+    file = io.BytesIO()
+    np.savez(file, config=np.array([{}], object))
+    return file.getvalue()
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+def overlapping():
+    """A hundred members, each of which is most of the file: 2 MB that claim to be 200."""
+    body, entries = b"", b""
+    inner = b"x" * 2_000_000
+    names = ["%03d.npy" % i for i in range(100)]
+    headers = 37 * len(names)
+    for i, name in enumerate(names):
+        size = headers - 37 * (i + 1) + len(inner)
+        fields = (0, 0, 0, 0, size, size, len(name), 0)
+        body += struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 20, *fields[:4], 0, *fields[4:]) + name.encode()
+        entries += (
+            struct.pack(
+                "<4sHHHHHHLLLHHHHHLL", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, size, size, len(name), 0, 0, 0, 0, 0, 37 * i
+            )
+            + name.encode()
+        )
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 100, 100, len(entries), len(body) + len(inner), 0)
+    return body + inner + entries + end
+
+
+GOOD_FILE = zipped(GOOD)
+
+BAD_FILES = {
+    "empty": (b"", "too short"),
+    "text": (b"meta_loss,last_loss\n" * 10, "its end is missing"),
+    "random bytes": (np.random.RandomState(0).bytes(5000), "its end is missing"),
+    "a pickle": (b"cos\nsystem\n(S'echo bad > /tmp/bad'\ntR." * 3, "its end is missing"),
+    "cut in the middle": (GOOD_FILE[: len(GOOD_FILE) // 2], "its end is missing"),
+    "cut by a byte": (GOOD_FILE[:-1], "its end is missing"),
+    "cut at the start": (GOOD_FILE[100:], "damaged or truncated"),
+    "a flipped byte in the data": (flipped(GOOD_FILE, GOOD_FILE.index(b"a.npy") + 80), "damaged or truncated"),
+    "a flipped byte in the table": (flipped(GOOD_FILE, GOOD_FILE.index(b"PK\1\2")), "damaged or truncated"),
+    "a table that is not there": (GOOD_FILE[:-10] + struct.pack("<LLH", 200, 10**6, 0), "damaged or truncated"),
+    "a table of gigabytes": (GOOD_FILE[:-10] + struct.pack("<LLH", 2**32 - 2, 0, 0), "too many members"),
+    "another table": (bytes(100) + b"PK\6\7" + bytes(16) + GOOD_FILE[-22:], "it claims to be longer than"),
+    "compressed": (zipped(GOOD, compression=zipfile.ZIP_BZIP2), "is compressed or encrypted"),
+    "a zip bomb": (
+        zipped({"config.npy": CONFIG, "a.npy": bytes(10**7)}, compression=zipfile.ZIP_DEFLATED),
+        "its members are longer than the file",
+    ),
+    "overlapping members": (overlapping(), "its members are longer than the file"),
+    "path that escapes": (zipped({**GOOD, "../../a.npy": npy()}), "unknown member '../../a.npy'"),
+    "absolute path": (zipped({**GOOD, "/etc/a.npy": npy()}), "unknown member '/etc/a.npy'"),
+    "a script": (zipped({**GOOD, "setup.py": b"import os"}), "unknown or repeated member 'setup.py'"),
+    "a name twice": (zipped([*GOOD.items(), ("a.npy", npy())]), "unknown or repeated member 'a.npy'"),
+    "a missing member": (zipped({"config.npy": CONFIG}), "it lacks a"),
+    "no config": (zipped({"a.npy": npy()}), "it lacks config"),
+    "pickled objects": (pickled(), "must hold plain numbers"),
+    "an object array": (with_a(npy(PLAIN.replace(b"<f8", b"|O"))), "must hold plain numbers"),
+    "text for numbers": (with_a(npy(PLAIN.replace(b"<f8", b"<U8"))), "must hold plain numbers"),
+    "a structured dtype": (with_a(npy(PLAIN.replace(b"'<f8'", b"[('a', '<f8')]"))), "must hold plain numbers"),
+    "an unknown dtype": (with_a(npy(PLAIN.replace(b"<f8", b"<b8"))), "unknown dtype"),
+    "Fortran order": (with_a(npy(PLAIN.replace(b"False", b"True"))), "must hold plain numbers"),
+    "code for a shape": (with_a(npy(PLAIN.replace(b"(3,)", b"exit()"))), "must hold plain numbers"),
+    "brackets without end": (with_a(npy(b"(" * 60000)), "must hold plain numbers"),
+    "a shape too large": (with_a(npy(PLAIN.replace(b"3", b"10000000000"))), "not what its shape"),
+    "a shape that overflows": (with_a(npy(PLAIN.replace(b"3,", b"4294967296, 4294967296, 16"))), "not what its shape"),
+    "a negative shape": (with_a(npy(PLAIN.replace(b"3", b"-3"))), "must hold plain numbers"),
+    "data cut short": (with_a(npy(data=bytes(23))), "not what its shape"),
+    "data too long": (with_a(npy(data=bytes(25))), "not what its shape"),
+    "another format of arrays": (with_a(npy(magic=b"\x93NUMPY\x02\x00")), "no NumPy array of format 1.0"),
+    "a header longer than the array": (with_a(npy(length=60000)), "must hold plain numbers"),
+    "no array at all": (with_a(b""), "no NumPy array of format 1.0"),
+    "a config that is no JSON": (with_config(b"{'a': 1}"), "its config is no JSON"),
+    "a config of another kind": (with_config(b"[1, 2]"), "its config must be a JSON object"),
+    "a config of brackets": (with_config(b"[" * 60000), "its config is no JSON"),
+    "a config that is too long": (with_config(b" " * 70000 + b"{}"), "its config is not"),
+    "a config in no encoding": (with_config(b"\xff\xfe"), "its config is no JSON"),
+}
+
+
+def test_the_good_file_is_read(tmp_path):
+    (tmp_path / "good").write_bytes(GOOD_FILE)
+    assert archives.read(tmp_path / "good", ["a"])[0] == {}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_refused(case, tmp_path):
+    content, reason = BAD_FILES[case]
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        archives.read(tmp_path / "bad.npz", ["a"])
+    assert type(caught.value) is ValueError
+    assert "bad.npz" in str(caught.value) and reason in str(caught.value) and len(str(caught.value)) < 600
+    # The same through every public function that reads a file.
+    for read in [l2l.History.load, l2l.load_weights]:
+        with pytest.raises(ValueError, match=r"bad\.npz"):
+            read(tmp_path / "bad.npz")
+
+
+def test_every_cut_and_every_flipped_byte_is_refused_or_harmless(tmp_path):
+    """No file makes anything but a ValueError, wherever it was damaged."""
+    path, accepted = tmp_path / "bad.npz", 0
+    for place in range(len(GOOD_FILE)):
+        for content in [GOOD_FILE[:place], flipped(GOOD_FILE, place)]:
+            path.write_bytes(content)
+            try:
+                _, arrays = archives.read(path, ["a"])
+            except ValueError:
+                continue
+            accepted += 1  # a date, say
+            np.testing.assert_array_equal(arrays["a"], np.zeros(3))
+    assert accepted < 150
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    os.symlink("/dev/zero", str(tmp_path / "zeros"))
+    for path in [tmp_path, tmp_path / "pipe", tmp_path / "zeros"]:
+        with pytest.raises(ValueError, match="not a regular file"):
+            archives.read(path)
+    with pytest.raises(FileNotFoundError):
+        archives.read(tmp_path / "nothing")
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="config must have at most 65536 bytes as JSON"):
+        archives.write(tmp_path / "x", {"text": "x" * 70000}, {})
+    monkeypatch.setattr(archives, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="arrays must have at most 100 bytes together, got 160"):
+        archives.write(tmp_path / "x", {}, {"a": np.zeros(20)})
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_histories_and_weights_of_another_kind_are_refused(tmp_path):
+    columns = {column: np.zeros(3) for column in l2l.History.COLUMNS}
+    for change in [
+        {"seconds": np.zeros(2)},
+        {"seconds": np.zeros(3, np.float32)},
+        {"meta_loss": np.zeros([3, 1])},
+        {"last_loss": np.zeros(3, np.int64)},
+    ]:
+        archives.write(tmp_path / "x", {}, {**columns, **change})
+        with pytest.raises(ValueError, match="must hold float64 columns"):
+            l2l.History.load(tmp_path / "x")
+    for config, arrays in [({}, {"0": np.zeros(2)}), ({"weights": 2}, {"0": np.zeros(2)}), ({"weights": 1}, columns)]:
+        archives.write(tmp_path / "x", config, arrays)
+        with pytest.raises(ValueError, match="must hold weights"):
+            l2l.load_weights(tmp_path / "x")
