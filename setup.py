@@ -19,6 +19,6 @@ setup(
     ],
     extras_require={
         "notebooks": ["jupyter", "nbclient", "nbconvert"],
-        "test": ["pytest", "nbclient", "nbconvert", "ipykernel", "ruff"],
+        "test": ["pytest", "hypothesis", "nbclient", "nbconvert", "ipykernel", "ruff"],
     },
 )

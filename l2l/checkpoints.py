@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from l2l import archives
+from l2l import _checks, archives
 from l2l.history import History, checked_column
 from l2l.results import measured_with
 
@@ -40,13 +40,12 @@ def latest_checkpoint(directory):
         if l2l.latest_checkpoint("run"):
             trainer.restore("run")
     """
-    paths = _all(directory)
+    paths = _all(_checks.path("directory", directory))
     return paths[-1] if paths else None
 
 
 def _all(directory):
     """Paths of the checkpoints in a directory, the oldest first."""
-    directory = str(directory)
     names = os.listdir(directory) if os.path.isdir(directory) else []
     return [os.path.join(directory, name) for name in sorted(names) if _PATTERN.fullmatch(name)]
 
@@ -66,7 +65,6 @@ def read(path, config, variables):
       ValueError: the file is no checkpoint, is damaged, has a newer format, or is from a trainer
         that was built in another way; the message says which.
     """
-    path = str(path)
     stored, arrays = archives.read(path)
     number = stored.get("format")
     if type(number) is not int or number < 1 or not isinstance(stored.get("trainer"), dict):

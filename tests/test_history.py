@@ -82,3 +82,55 @@ def test_loading_something_else_says_what_is_missing(tmp_path):
     np.savez(tmp_path / "other.npz", meta_loss=np.zeros(3))
     with pytest.raises(ValueError, match="it lacks config, last_loss"):
         l2l.History.load(tmp_path / "other.npz")
+
+
+def with_last_losses(losses, name="mine"):
+    history, losses = l2l.History({"name": name}), np.asarray(losses, np.float64)
+    history.append(np.stack([losses, losses, np.ones(len(losses)), np.ones(len(losses))], axis=1))
+    return history
+
+
+def test_a_sound_run_has_no_complaints():
+    assert with_last_losses(10 ** -np.linspace(0, 8, 6000)).complaints() == []
+    assert with_last_losses(np.ones(4000)).complaints() == []  # too short to tell
+    assert l2l.History().complaints() == []
+
+
+def test_a_stuck_run_is_found():
+    (complaint,) = with_last_losses(np.full(5000, 10**-0.33)).complaints()
+    assert complaint == (
+        "mine is stuck: the log average of the last loss was -0.33 in the first 1000 meta-iterations, and is -0.33 in "
+        "the last"
+    )
+
+
+def test_a_collapsed_run_is_found():
+    fall, frozen = 10 ** -np.linspace(0, 8, 6000), np.full(2000, 10**-0.8)
+    (complaint,) = with_last_losses(np.concatenate([fall, frozen])).complaints()
+    assert complaint == (
+        "mine has collapsed: the log average of the last loss was down to -7.33 at meta-iteration 6000, "
+        "and is -0.80 now"
+    )
+
+
+def test_skipped_meta_iterations_are_found():
+    losses = np.full(10, 0.1)
+    losses[[3, 7]] = np.nan, np.inf
+    history = with_last_losses(losses)
+    np.testing.assert_array_equal(np.flatnonzero(history.skipped), [3, 7])
+    (complaint,) = history.complaints()
+    assert complaint == (
+        "mine: 2 of 10 meta-iterations had a NaN or an infinity and changed nothing, the first was number 3"
+    )
+
+
+def test_a_run_of_nothing_but_nan_is_stuck():
+    assert "is stuck: the log average of the last loss was nan" in with_last_losses(np.full(5000, np.nan)).stalled()[0]
+
+
+def test_reserved_memory_is_used():
+    history = filled(3)
+    history.reserve(100)
+    memory = history._columns
+    history.append(np.zeros([100, 4]))
+    assert history._columns is memory and len(history) == 103

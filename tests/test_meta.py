@@ -142,6 +142,37 @@ def test_clipping_by_global_norm(run, clip_norm, expected):
         np.testing.assert_allclose(session.run(variables), -np.array(expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("gradient, unless", [(np.nan, False), (np.inf, False), (1.0, True)])
+def test_nothing_is_applied_where_the_norm_is_not_finite(run, gradient, unless):
+    variable = tf.get_variable("a", [], initializer=tf.constant_initializer(2.0))
+    update, _ = l2l.clip_and_apply(tf.train.AdamOptimizer(), [tf.constant(gradient)], [variable], unless=unless)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run(tf.global_variables())
+        assert not session.run(update)
+        assert session.run(tf.global_variables()) == before
+
+
+def test_the_log_of_nan_is_nan(run):
+    assert np.isnan(run(l2l.META_LOSSES["end_log"](tf.constant([1.0, np.nan]))))
+
+
+def test_shards_average_their_gradients(run):
+    problem, optimizer = l2l.Quadratic(2, tf.float64), float64_lstm()
+    draw = problem.sample(6, 3)
+    steps = [
+        l2l.meta_step(
+            problem, draw, optimizer, optimizer.variables, tf.train.AdamOptimizer(), steps=4, batch=6, shards=shards
+        )
+        for shards in [1, 3]
+    ]
+    one, three = run([(s.losses, s.meta_loss, s.last_loss, s.gradient_norm, *s.gradients) for s in steps])
+    for whole, parts in zip(one, three):
+        np.testing.assert_allclose(parts, whole, rtol=1e-10, atol=1e-14)
+    with pytest.raises(ValueError, match="shards must divide the batch, 6, got 4"):
+        l2l.meta_step(problem, draw, optimizer, optimizer.variables, None, batch=6, shards=4)
+
+
 def test_one_meta_step_is_one_step_of_adam_on_clipped_gradients(fixed_draw):
     optimizer = l2l.CoordinatewiseLSTM()
     meta = meta_step(optimizer, fixed_draw(), dtype=tf.float32)

@@ -106,3 +106,13 @@ def test_calls_share_the_weights_and_two_optimizers_do_not():
 def test_gradients_of_another_dtype_are_refused():
     with pytest.raises(TypeError, match="gradients must have the dtype of the weights, float32, got float64"):
         l2l.CoordinatewiseLSTM()(tf.zeros([2], tf.float64), None)
+
+
+def test_weights_saved_and_loaded(tmp_path):
+    weights = [np.arange(6, dtype=np.float32).reshape(2, 3), np.float64(2), np.zeros([0])]
+    l2l.save_weights(tmp_path / "weights.npz", l2l.Trained(l2l.CoordinatewiseLSTM, weights))
+    loaded = l2l.load_weights(tmp_path / "weights.npz")
+    for one, other in zip(weights, loaded):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    assert len(loaded) == 3
