@@ -83,9 +83,11 @@ def problem(name, value):
 
 
 def path(name, value):
-    """Returns `value` as a string; `TypeError` unless it is a string or a path."""
+    """Returns `value` as a string; `TypeError` unless it is a string or a path, `ValueError` if it is empty."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError("%s must be a path, got %r" % (name, value))
+    if not os.fspath(value):
+        raise ValueError("%s must be a path, got %r" % (name, value))
     return os.fspath(value)
 
 

@@ -7,6 +7,7 @@ Reading trusts nothing: no code runs, nothing is unpacked to disk, and no more m
 is long, since a compressed member is refused.
 """
 
+import contextlib
 import functools
 import json
 import operator
@@ -14,7 +15,7 @@ import os
 import re
 import stat
 import struct
-import tempfile
+import uuid
 import zipfile
 
 import numpy as np
@@ -24,9 +25,9 @@ from l2l import _checks
 MOST_MEMBERS = 10_000
 MOST_BYTES_OF_CONFIG = 64 * 1024
 
-# A zip file ends with 22 bytes, of which 4 are the length of the table of its members. One that is longer
-# than 32 bits can tell has 20 more before them, which tell where another table is.
-MOST_BYTES = 2**32 - 2**24
+# A zip file ends with 22 bytes, of which 4 are the length of the table of its members. Python writes 20 more
+# before them, which tell where another table is, where the file is longer than 31 bits can tell.
+MOST_BYTES = 2**31 - 2**24
 _LOCATOR_LENGTH, _END_LENGTH, _TABLE_BYTES_PER_MEMBER = 20, 22, 400
 _MAGIC = b"\x93NUMPY\x01\x00"
 # What NumPy writes before a C-contiguous array of plain numbers, and nothing else.
@@ -44,35 +45,41 @@ def write(path, config, arrays):
       arrays: dict from name to array of numbers.
 
     Raises:
-      ValueError: config or arrays are too large.
+      ValueError: config or arrays are too large, or an array holds something else than plain numbers.
       OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
     """
     path = os.path.abspath(_checks.path("path", path))
     text = np.frombuffer(json.dumps(config).encode(), np.uint8)
     if text.size > MOST_BYTES_OF_CONFIG:
         raise ValueError("config must have at most %d bytes as JSON, got %d" % (MOST_BYTES_OF_CONFIG, text.size))
-    total = sum(np.asarray(array).nbytes for array in arrays.values())
+    # Readers know C order and little-endian alone.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype.byteorder == ">":
+            raise ValueError("arrays must hold plain numbers of up to 64 bits, %r has dtype %s" % (name, array.dtype))
+    if len(arrays) >= MOST_MEMBERS:
+        raise ValueError("arrays must be fewer than %d, got %d" % (MOST_MEMBERS, len(arrays)))
+    total = sum(array.nbytes for array in arrays.values())
     if total > MOST_BYTES:
         raise ValueError("arrays must have at most %d bytes together, got %d" % (MOST_BYTES, total))
-    folder, name = os.path.split(path)
-    handle, aside = tempfile.mkstemp(prefix=name + ".", suffix=".unfinished", dir=folder)
+    aside = "%s.%s.unfinished" % (path, uuid.uuid4().hex)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "wb") as file:
             np.savez(file, config=text, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
         os.replace(aside, path)
     except BaseException:
         if os.path.exists(aside):
             os.unlink(aside)
         raise
-    # The new name itself must reach the disk too.
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The new name itself should reach the disk too; not every file system can do that.
+    with contextlib.suppress(OSError):
+        directory = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def read(path, known=None):
@@ -96,32 +103,61 @@ def read(path, known=None):
     def wrong(reason, *values):
         return ValueError("%r is no archive that can be read: %s" % (path, reason % values))
 
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise wrong("not a regular file")
-    with open(path, "rb") as file:
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115, closed below
+    except IsADirectoryError:
+        raise wrong("not a regular file") from None
+    with file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise wrong("not a regular file")
         _check_end(file, status.st_size, wrong)
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                if sum(member.file_size for member in members) > status.st_size:  # they may overlap
-                    raise wrong("its members are longer than the file")
-                arrays = {}
-                for member in members:
-                    name = member.filename
-                    if not name.endswith(".npy") or name[:-4] in arrays:
-                        raise wrong("unknown or repeated member %.100r", name)
-                    if known is not None and name != "config.npy" and name[:-4] not in known:
-                        raise wrong("unknown member %.100r", name)
-                    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-                        raise wrong("member %.100r is compressed or encrypted", name)
-                    arrays[name[:-4]] = _array(archive.read(member), name, wrong)
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, struct.error, UnicodeDecodeError) as error:
-            raise wrong("damaged or truncated (%s)", error) from None
+        with _damage_named(wrong):
+            archive = zipfile.ZipFile(file)
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > status.st_size:  # they may overlap
+            raise wrong("its members are longer than the file")
+        arrays = {}
+        for member in members:
+            name = member.filename
+            if not name.endswith(".npy") or name[:-4] in arrays:
+                raise wrong("unknown or repeated member %.100r", name)
+            if known is not None and name != "config.npy" and name[:-4] not in known:
+                raise wrong("unknown member %.100r", name)
+            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                raise wrong("member %.100r is compressed or encrypted", name)
+            if member.compress_size != member.file_size:  # it is the first of them that is read
+                raise wrong("member %.100r has two lengths", name)
+            with _damage_named(wrong):
+                content = archive.read(member)
+            arrays[name[:-4]] = _array(content, name, wrong)
     missing = [name for name in ["config", *(known or [])] if name not in arrays]
     if missing:
         raise wrong("it lacks %s", ", ".join(missing))
     return _config(arrays.pop("config"), wrong), arrays
+
+
+def _without_waiting(path, flags):
+    """Opens a file; a pipe that nobody writes to would otherwise keep the reader waiting."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+@contextlib.contextmanager
+def _damage_named(wrong):
+    """All that `zipfile` says about a damaged file, as one error."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        struct.error,
+        ValueError,
+        OverflowError,
+        IndexError,
+    ) as error:
+        raise wrong("damaged or truncated (%s)", error) from None
 
 
 def _check_end(file, size, wrong):
@@ -158,7 +194,7 @@ def _array(content, name, wrong):
     data = memoryview(content)[start + length :]
     # Python's integers do not overflow, so a shape cannot lie.
     if len(shape) > 32 or functools.reduce(operator.mul, shape, 1) * dtype.itemsize != len(data):
-        raise wrong("member %.100r has %d bytes, not what its shape %r needs", name, len(data), shape)
+        raise wrong("member %.100r has %d bytes, not what its shape %.200s needs", name, len(data), shape)
     return np.frombuffer(data, dtype).reshape(shape)
 
 

@@ -73,15 +73,9 @@ def read(path, config, variables):
         raise ValueError(
             "%r has format %d, which a newer version of l2l wrote; this one reads up to %d" % (path, number, FORMAT)
         )
-    differences = [
-        "%s=%.200r there, %.200r here" % (key, stored["trainer"].get(key), config.get(key))
-        for key in sorted({*stored["trainer"], *config} - _FREE)
-        if stored["trainer"].get(key) != config.get(key)
-    ]
-    if differences:
-        raise ValueError("%r is from another trainer: %s" % (path, "; ".join(differences)))
+    check_same_trainer(path, stored["trainer"], config)
     columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
-    _check_variables(path, {key.replace("variables/", "", 1): value for key, value in arrays.items()}, variables)
+    _check_variables(path, arrays, {"variables/" + name: value for name, value in variables.items()})
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
     history = History({**stored["trainer"], **{key: config[key] for key in _FREE if key in config}})
@@ -89,6 +83,21 @@ def read(path, config, variables):
     history.reserve(len(rows[0]))
     history.append(np.stack(rows, axis=1))
     return {name: arrays["variables/" + name] for name in variables}, history
+
+
+def check_same_trainer(path, stored, config):
+    """Refuses a file whose trainer was built with other arguments.
+
+    Raises:
+      ValueError: and which arguments, with both values.
+    """
+    differences = [
+        "%s=%.200r there, %.200r here" % (key, stored.get(key), config.get(key))
+        for key in sorted({*stored, *config} - _FREE)
+        if stored.get(key) != config.get(key)
+    ]
+    if differences:
+        raise ValueError("%r is from another trainer: %.2000s" % (path, "; ".join(differences)))
 
 
 def _check_variables(path, stored, variables):
@@ -99,9 +108,7 @@ def _check_variables(path, stored, variables):
             "absent" if array is None else "%s of shape %r" % (array.dtype.name, array.shape) for array in (there, here)
         ]
         if described[0] != described[1]:
-            raise ValueError(
-                "%r is from another optimizer: variable %.200r is %s there, %s here" % (path, name, *described)
-            )
+            raise ValueError("%r is from another optimizer: %.200r is %s there, %s here" % (path, name, *described))
 
 
 class CheckpointDirectory:
@@ -118,14 +125,14 @@ class CheckpointDirectory:
     """
 
     def __init__(self, path, every):
-        self.path, self._every = path, every
+        self.path, self._every = os.path.abspath(path), every  # the current directory may change
         self.newest = None  # path of the last checkpoint that the trainer wrote or restored
         self._written = time.monotonic()
         os.makedirs(path, exist_ok=True)
         self._lock = open(os.path.join(path, "lock"), "a+")  # noqa: SIM115, it stays open
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._lock.seek(0)
             owner = self._lock.read(100).strip()
             self._lock.close()
@@ -147,7 +154,7 @@ class CheckpointDirectory:
           ValueError: the newest checkpoint is not the last one that was written or restored.
         """
         newest = latest_checkpoint(self.path)
-        if newest is not None and os.path.realpath(newest) != os.path.realpath(self.newest or ""):
+        if newest is not None and (self.newest is None or os.path.realpath(newest) != os.path.realpath(self.newest)):
             raise ValueError(
                 "checkpoint_dir %r holds another training, up to %s; restore() it to go on with it, or name an "
                 "empty directory" % (self.path, os.path.basename(newest))

@@ -1,11 +1,13 @@
 """A meta-iteration that went bad: saved where it happened, and repeated."""
 
+import itertools
 import os
 from collections import namedtuple
 
 import tensorflow as tf
 
 from l2l import archives
+from l2l.checkpoints import check_same_trainer
 from l2l.meta import meta_step
 from l2l.problems import sample
 
@@ -20,6 +22,9 @@ class NonFiniteError(FloatingPointError):
     def __init__(self, message, path):
         super().__init__(message)
         self.path = path
+
+    def __reduce__(self):
+        return type(self), (self.args[0], self.path)  # so that it can come from another process
 
 
 Replay = namedtuple(
@@ -40,17 +45,27 @@ def described(config, number, figures):
 
 
 def save(directory, number, config, draw, weights):
-    """Writes `nonfinite-NUMBER.npz`: the draw and the weights before meta-iteration `number`; returns its path."""
+    """Writes `nonfinite-NUMBER.npz`: the draw and the weights before meta-iteration `number`; returns its path.
+
+    Where there is such a file, of another trainer say, the name gets a number more.
+    """
     path = os.path.join(directory, "nonfinite-%012d.npz" % number)
+    for i in itertools.count(1):
+        if not os.path.exists(path):
+            break
+        path = os.path.join(directory, "nonfinite-%012d-%d.npz" % (number, i))
     arrays = {"draw/%d" % i: array for i, array in enumerate(draw)}
     arrays.update({"weights/%d" % i: array for i, array in enumerate(weights)})
     archives.write(path, {"meta_iteration": number, "trainer": config}, arrays)
     return path
 
 
-def replay(problem, build_optimizer, meta_loss, settings, path):
-    """The saved meta-iteration again, op by op: a `Replay`. The first four arguments are those of the trainer."""
-    _, arrays = archives.read(path)
+def replay(problem, build_optimizer, meta_loss, settings, config, path):
+    """The saved meta-iteration again, op by op: a `Replay`. The arguments but the last two are those of the trainer."""
+    stored, arrays = archives.read(path)
+    if not isinstance(stored.get("trainer"), dict):
+        raise ValueError("%r is no saved draw" % path)
+    check_same_trainer(path, stored["trainer"], config)
     batch = settings["batch"] if settings["batch"] > 1 else None
     with tf.Graph().as_default():
         optimizer = build_optimizer()

@@ -59,14 +59,18 @@ def train_together(trainers, meta_iterations, workers=None):
                     progress.set_postfix_str("%s log average %.2f" % (name, average), refresh=False)
                     progress.update(finished)
 
-            trainer._run(number, report, stop)
+            try:
+                trainer._run(number, report, stop)
+            except BaseException:
+                stop.set()  # here, since it may not be the first that is waited for
+                raise
 
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
             try:
                 for future in futures:
                     future.result()
-            except BaseException:
+            except KeyboardInterrupt:  # the second one, which reaches this thread alone
                 stop.set()
                 raise
     leave(stop, "stopped, all that was computed is kept")

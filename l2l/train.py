@@ -6,6 +6,7 @@ import time
 import warnings
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from l2l import _checks, checkpoints, nonfinite
@@ -128,7 +129,9 @@ class Trainer:
         )
         self._most_per_call = 1
         self._unknown_state = self._warned = False
-        self._checkpoints = checkpoint_dir and CheckpointDirectory(checkpoint_dir, checkpoint_every)
+        self._checkpoints = None
+        if checkpoint_dir is not None:
+            self._checkpoints = CheckpointDirectory(checkpoint_dir, checkpoint_every)
 
     def run(self, meta_iterations):
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
@@ -183,9 +186,12 @@ class Trainer:
                     reported = len(history)
                 if self._checkpoints and self._checkpoints.is_due():
                     self._write_checkpoint_or_warn()
-        finally:
-            if self._checkpoints and len(history) > first and not self._unknown_state:
-                self._checkpoints.write(self._graph.variables(), history)
+        except BaseException:
+            if self._checkpoints and not self._unknown_state:
+                self._write_checkpoint_or_warn()  # what went wrong first is what the user must see
+            raise
+        if self._checkpoints:
+            self._checkpoints.write(self._graph.variables(), history)
         for complaint in history.stalled():
             warnings.warn(complaint, RuntimeWarning, stacklevel=3)
         return len(history) - first
@@ -198,8 +204,9 @@ class Trainer:
             rows = self._graph.run(len(self.history), min(self._most_per_call, most))
             seconds = time.perf_counter() - start
             self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
-        except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C: the call may have changed the weights, or not
-            self._unknown_state = True
+        except BaseException as error:
+            # An op that failed has updated nothing. After anything else, such as a second Ctrl-C, who knows.
+            self._unknown_state = not isinstance(error, tf.errors.OpError)
             raise
         if seconds > SECONDS_PER_CALL:
             self._most_per_call = max(1, self._most_per_call // 2)
@@ -215,11 +222,11 @@ class Trainer:
             if self._engine != "xla_or_graph":
                 raise
             warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=5)
-            variables = self._graph.variables()
-            self._graph.close()
-            self._graph = self._build_graph(engine="graph")
-            self._graph.load(variables)
-            self._graph.prepare()
+            graph = self._build_graph(engine="graph")
+            graph.load(self._graph.variables())
+            graph.prepare()
+            self._graph, compiled = graph, self._graph
+            compiled.close()
             self.history.config["engine"] = "graph"
 
     def _check_finite(self, rows):
@@ -232,7 +239,10 @@ class Trainer:
             arrays, place = self._graph.block_with(number)
             directory = self._checkpoints.path if self._checkpoints else "."
             draw = [array[place] for array in arrays]
-            path = nonfinite.save(directory, number, self.history.config, draw, self.weights())
+            try:
+                path = nonfinite.save(directory, number, self.history.config, draw, self.weights())
+            except OSError as error:
+                raise NonFiniteError("%s; its draw could not be saved (%s)" % (described, error), None) from None
             raise NonFiniteError("%s; trainer.replay(%r) repeats it" % (described, path), path)
         warnings.warn(described + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
         self._warned = True
@@ -260,6 +270,7 @@ class Trainer:
           The history.
 
         Raises:
+          TypeError: `directory` is no path.
           ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
             the trainer is closed.
         """
@@ -268,10 +279,11 @@ class Trainer:
         if path is None:
             raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
         variables, history = checkpoints.read(path, self.history.config, self._graph.variables())
+        self._unknown_state = True  # until all variables are there
         self._graph.load(variables)
         self.history, self._unknown_state = history, False
         if self._checkpoints:
-            self._checkpoints.newest = path
+            self._checkpoints.newest = os.path.abspath(path)
         return history
 
     def replay(self, path):
@@ -284,9 +296,9 @@ class Trainer:
           A `Replay`.
 
         Raises:
-          ValueError: the file is damaged, or from a trainer with other weights or draws.
+          ValueError: the file is damaged, or from a trainer that was built with other arguments.
         """
-        return self._replay(_checks.path("path", path))
+        return self._replay(self.history.config, _checks.path("path", path))
 
     def weights(self):
         """The weights now: a list of arrays, in the order in which the variables were created.

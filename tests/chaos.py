@@ -43,7 +43,8 @@ def work(engine, directory):
     trainer = training(engine, checkpoint_dir=directory, checkpoint_every=0.02)
     if l2l.latest_checkpoint(directory):
         trainer.restore(directory)
-    print("ready", flush=True)
+    trainer.run(1)  # compiled
+    print("training", flush=True)
     trainer.run(FOREVER)
 
 
@@ -51,9 +52,11 @@ def kill_once(engine, directory, moments):
     """Starts the work, kills it, and reads all checkpoints that it left; returns the newest, or None."""
     command = [sys.executable, os.path.abspath(__file__), "--work", engine, directory]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if moments.random() < 0.8:  # otherwise it may die while it starts or restores
+    if moments.random() < 0.8:
         process.stdout.readline()
-    time.sleep(moments.uniform(0, 4 if engine == "xla" else 2))  # xla: of which two compile
+        time.sleep(moments.uniform(0, 1.5))
+    else:  # while it starts, restores or compiles
+        time.sleep(moments.uniform(0, 5))
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()
     if process.returncode != -signal.SIGKILL:
@@ -67,11 +70,11 @@ def identical(engine, checkpoints):
     """For each checkpoint, in the order of their lengths, whether an undisturbed trainer has the same there."""
     trainer, results = training(engine), []
     for arrays in checkpoints:
-        if arrays is None:  # killed before the first one
-            results.append(True)
+        if arrays is None:  # killed before there was one: nothing may have been trained
+            results.append(len(trainer.history) == 0)
             continue
         number = len(arrays["history/meta_loss"])
-        if number > len(trainer.history):
+        if number > len(trainer.history):  # otherwise, if something was lost, the lengths will differ
             trainer.run(number - len(trainer.history))
         expected = {"variables/" + name: value for name, value in trainer._graph.variables().items()}
         for column in ["meta_loss", "last_loss", "gradient_norm"]:
@@ -99,6 +102,8 @@ def main():
             checkpoints = [kill_once(engine, directory, moments) for _ in tqdm(range(kills), desc="kills, " + engine)]
         lengths = [0 if arrays is None else len(arrays["history/meta_loss"]) for arrays in checkpoints]
         print("%s: checkpoints at %s" % (engine, ", ".join(map(str, lengths))))
+        if len(set(lengths)) <= kills // 2:
+            sys.exit("%s: too little was trained between the kills" % engine)
         results += identical(engine, checkpoints)
     print("%d of %d identical, no checkpoint unreadable" % (sum(results), len(results)))
     sys.exit(not all(results))

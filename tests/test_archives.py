@@ -100,6 +100,13 @@ def overlapping():
     return body + inner + entries + end
 
 
+def claiming(compressed):
+    """The stored length of the last member, of the two in the table, is another."""
+    good = zipped(GOOD)
+    place = good.rindex(b"PK\1\2") + 20
+    return good[:place] + struct.pack("<L", compressed) + good[place + 4 :]
+
+
 GOOD_FILE = zipped(GOOD)
 
 BAD_FILES = {
@@ -121,6 +128,7 @@ BAD_FILES = {
         "its members are longer than the file",
     ),
     "overlapping members": (overlapping(), "its members are longer than the file"),
+    "a member that claims gigabytes": (claiming(2 * 10**9), "has two lengths"),
     "path that escapes": (zipped({**GOOD, "../../a.npy": npy()}), "unknown member '../../a.npy'"),
     "absolute path": (zipped({**GOOD, "/etc/a.npy": npy()}), "unknown member '/etc/a.npy'"),
     "a script": (zipped({**GOOD, "setup.py": b"import os"}), "unknown or repeated member 'setup.py'"),
@@ -195,7 +203,19 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
         archives.read(tmp_path / "nothing")
 
 
+def test_arrays_in_any_order_can_be_written(tmp_path):
+    array = np.arange(6.0).reshape(2, 3)
+    archives.write(tmp_path / "x", {}, {"a": array.T, "b": array[:, ::2], "c": np.float32(2)})
+    _, read = archives.read(tmp_path / "x")
+    np.testing.assert_array_equal(read["a"], array.T)
+    np.testing.assert_array_equal(read["b"], array[:, ::2])
+    assert read["c"].shape == ()
+
+
 def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    for array in [np.zeros(2, complex), np.array(["x"]), np.array([{}], object), np.zeros(2, ">f8"), np.zeros(2, "V2")]:
+        with pytest.raises(ValueError, match="arrays must hold plain numbers of up to 64 bits, 'a' has dtype"):
+            archives.write(tmp_path / "x", {}, {"a": array})
     with pytest.raises(ValueError, match="config must have at most 65536 bytes as JSON"):
         archives.write(tmp_path / "x", {"text": "x" * 70000}, {})
     monkeypatch.setattr(archives, "MOST_BYTES", 100)

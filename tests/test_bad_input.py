@@ -164,6 +164,7 @@ BAD_CALLS = [
     (lambda: trainer(threads=2.0, batch=2), TypeError, "threads must be a positive integer, got 2.0"),
     (lambda: trainer(threads=2, batch=3), ValueError, "threads must divide the batch, 3, got 2"),
     (lambda: trainer(on_nonfinite="stop"), ValueError, "on_nonfinite must be one of raise, skip, got 'stop'"),
+    (lambda: trainer(checkpoint_dir=""), ValueError, "checkpoint_dir must be a path, got ''"),
     (lambda: trainer(checkpoint_dir=3), TypeError, "checkpoint_dir must be a path, got 3"),
     (lambda: trainer(checkpoint_every=0), ValueError, "checkpoint_every must be a positive finite number, got 0"),
     (lambda: trainer(checkpoint_every="1h"), TypeError, "checkpoint_every must be a positive finite number, got '1h'"),

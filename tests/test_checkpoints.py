@@ -82,11 +82,11 @@ def test_one_is_written_when_a_run_ends_in_whatever_way(tmp_path):
     def failing(*arguments):
         calls.append(arguments)
         if len(calls) > 4:
-            raise RuntimeError("no more")
+            raise tf.errors.InternalError(None, None, "no more")
         return run(*arguments)
 
     trainer._graph.run = failing
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(tf.errors.InternalError, match="no more"):
         trainer.run(20)
     assert l2l.latest_checkpoint(tmp_path).endswith("07.npz")
 
@@ -145,6 +145,47 @@ def test_a_second_interrupt_in_the_middle_of_a_call_leaves_the_last_checkpoint(t
     trainer.restore(tmp_path)
     trainer.run(5)
     assert_same_run(trainer, one_again("graph", 8))
+
+
+def test_an_error_of_unknown_effect_leaves_the_last_checkpoint(tmp_path):
+    """A signal handler of the user's, say, which raises when a call has just returned."""
+    trainer = logged(tmp_path)
+    trainer.run(3)
+    run = trainer._graph.run
+
+    def late(*arguments):
+        run(*arguments)
+        raise TimeoutError("too late")
+
+    trainer._graph.run = late
+    with pytest.raises(TimeoutError):
+        trainer.run(5)
+    assert l2l.latest_checkpoint(tmp_path).endswith("03.npz")
+    with pytest.raises(ValueError, match="stopped in the middle of a call"):
+        trainer.run(5)
+
+
+def test_a_relative_directory_stays_where_it_was(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    trainer = logged("run")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    trainer.run(2)
+    assert l2l.latest_checkpoint(tmp_path / "run").endswith("02.npz")
+    assert os.listdir(str(tmp_path / "elsewhere")) == []
+
+
+def test_a_full_disk_does_not_hide_what_stopped_the_run(tmp_path, monkeypatch):
+    trainer = logged(tmp_path, on_nonfinite="raise", meta_loss=lambda losses: losses[-1] * np.nan)
+
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(l2l.archives, "write", full)
+    expected = "meta-iteration 0 has .* could not be saved .*No space"
+    with pytest.warns(RuntimeWarning), pytest.raises(l2l.NonFiniteError, match=expected) as caught:
+        trainer.run(5)
+    assert caught.value.path is None
 
 
 def test_a_directory_belongs_to_one_trainer(tmp_path):
@@ -235,7 +276,12 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         ({}, arrays, "is no checkpoint: its config says format None"),
         (config, lacking, "lacks a column of the history"),
         (config, doubled, "must hold float64 columns"),
-        (config, {**arrays, "more": np.zeros(2)}, "variable 'more' is float64 of shape .* there, absent here"),
+        (
+            config,
+            {key.replace("variables/", ""): value for key, value in arrays.items()},
+            "is float32 of shape .* there, absent here",
+        ),
+        (config, {**arrays, "more": np.zeros(2)}, "'more' is float64 of shape .* there, absent here"),
     ]:
         l2l.archives.write(path, new_config, new_arrays)
         with pytest.raises(ValueError, match=message):
@@ -255,7 +301,7 @@ print("ready")""" % str(tmp_path / "run")
         assert (
             client.execute_interactive(build, output_hook=lambda message: None, timeout=60)["content"]["status"] == "ok"
         )
-        client.execute("trainer.run(10**6)")
+        client.execute("trainer.run(10**6)", stop_on_error=False)
         time.sleep(3)
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=30)

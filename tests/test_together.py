@@ -34,15 +34,16 @@ def test_interrupt_stops_all_that_train_together():
     l2l.train_together(trainers, 5)
 
 
-def test_if_one_fails_the_others_stop_and_keep_what_they_have():
+@pytest.mark.parametrize("which", [0, 1])
+def test_if_one_fails_the_others_stop_and_keep_what_they_have(which):
     trainers = [small(), small()]
-    trainers[0].run(1)
+    trainers[which].run(1)
 
     def failing(*arguments):
         raise RuntimeError("no more")
 
-    trainers[0]._graph._run = failing
+    trainers[which]._graph._run = failing
     with pytest.raises(RuntimeError, match="no more"):
         l2l.train_together(trainers, 10**7, workers=2)
-    assert len(trainers[0].history) == 1
-    trainers[1].run(1)
+    assert len(trainers[which].history) == 1
+    trainers[1 - which].run(1)

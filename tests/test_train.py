@@ -1,3 +1,5 @@
+import os
+import pickle
 import threading
 import time
 
@@ -225,13 +227,15 @@ def test_what_was_computed_survives_an_error_in_the_middle():
     def failing(*arguments):
         calls.append(arguments)
         if len(calls) > 7:
-            raise RuntimeError("no more")
+            raise tf.errors.InternalError(None, None, "no more")
         return run(*arguments)
 
     trainer._graph._run = failing
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(tf.errors.InternalError, match="no more"):
         trainer.run(20)
     assert len(trainer.history) == 1 + 7
+    trainer._graph._run = run
+    assert len(trainer.run(3)) == 1 + 7 + 3
 
 
 def test_a_closed_trainer_keeps_its_history():
@@ -302,11 +306,7 @@ def sometimes(engine, **changes):
     return l2l.Trainer(
         Sometimes(2),
         lambda: l2l.CoordinatewiseLSTM((5,)),
-        steps=4,
-        learning_rate=0.01,
-        engine=engine,
-        name="odd",
-        **changes,
+        **{"steps": 4, "learning_rate": 0.01, "engine": engine, "name": "odd", **changes},
     )
 
 
@@ -344,13 +344,21 @@ def test_on_nonfinite_raise_saves_the_draw_which_can_be_replayed(engine, tmp_pat
     with pytest.raises(l2l.NonFiniteError, match="meta-iteration %d has .*trainer.replay" % first) as caught:
         trainer.run(100)
     assert len(trainer.history) == first + 1
+    again = pickle.loads(pickle.dumps(caught.value))  # as from a process of a pool
+    assert (str(again), again.path) == (str(caught.value), caught.value.path)
     replay = sometimes("graph").replay(caught.value.path)
     assert np.isnan(replay.losses).all() and np.isnan(replay.meta_loss) and np.isnan(replay.gradient_norm)
     with pytest.raises(l2l.NonFiniteError):
         trainer.run(1000)  # goes on with the next draw, to the next bad one
     assert len(trainer.history) == np.flatnonzero(skipped)[1] + 1
-    with pytest.raises(ValueError, match="is from another trainer: draw and weights have shapes"):
+    with pytest.raises(ValueError, match="is from another trainer: draws="):
         l2l.Trainer(l2l.Quadratic(3), l2l.CoordinatewiseLSTM, engine="graph").replay(caught.value.path)
+    with pytest.raises(ValueError, match="is from another trainer: steps=4 there, 5 here"):
+        sometimes("graph", steps=5).replay(caught.value.path)
+    kept = os.listdir(str(tmp_path))
+    with pytest.raises(l2l.NonFiniteError, match=r"-1\.npz"):  # never overwritten
+        sometimes(engine, on_nonfinite="raise").run(100)
+    assert set(kept) < set(os.listdir(str(tmp_path)))
 
 
 def test_replay_gives_the_figures_of_the_run(tmp_path):
