@@ -14,6 +14,7 @@ import fcntl
 import os
 import re
 import time
+import warnings
 
 import numpy as np
 
@@ -178,6 +179,18 @@ class CheckpointDirectory:
         self.newest = path
         for old in _all(self.path)[:-KEPT]:
             os.unlink(old)
+
+    def write_or_warn(self, variables, history):
+        """The same where a full disk is no reason to stop, since the last checkpoint is still there."""
+        try:
+            self.write(variables, history)
+        except OSError as error:
+            warnings.warn(
+                "checkpoint of %s could not be written (%s); the last one, %s, stays"
+                % (history.config["name"], error, self.newest),
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def close(self):
         """Frees the directory for another trainer."""

@@ -16,7 +16,7 @@ class NonFiniteError(FloatingPointError):
     """A NaN or an infinity in a meta-iteration, which changed no weight.
 
     Attributes:
-      path: of the saved draw and weights, for `Trainer.replay`.
+      path: of the saved draw and weights, for `Trainer.replay`; None if they could not be saved.
     """
 
     def __init__(self, message, path):
@@ -25,6 +25,15 @@ class NonFiniteError(FloatingPointError):
 
     def __reduce__(self):
         return type(self), (self.args[0], self.path)  # so that it can come from another process
+
+
+def saved(directory, described, *what):
+    """The `NonFiniteError` to raise, after saving draw and weights; `what` are the other arguments of `save`."""
+    try:
+        path = save(directory, *what)
+    except OSError as error:
+        return NonFiniteError("%s; its draw could not be saved (%s)" % (described, error), None)
+    return NonFiniteError("%s; trainer.replay(%r) repeats it" % (described, path), path)
 
 
 Replay = namedtuple(

@@ -17,7 +17,6 @@ from l2l.history import History
 from l2l.interrupt import delayed_signals, leave
 from l2l.meta import get_meta_loss
 from l2l.networks import Trained
-from l2l.nonfinite import NonFiniteError
 
 # The progress line is refreshed after so many meta-iterations, and averages over so many.
 PROGRESS_EVERY = 100
@@ -185,10 +184,12 @@ class Trainer:
                     report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
                     reported = len(history)
                 if self._checkpoints and self._checkpoints.is_due():
-                    self._write_checkpoint_or_warn()
+                    self._checkpoints.write_or_warn(self._graph.variables(), history)
         except BaseException:
             if self._checkpoints and not self._unknown_state:
-                self._write_checkpoint_or_warn()  # what went wrong first is what the user must see
+                self._checkpoints.write_or_warn(
+                    self._graph.variables(), history
+                )  # what went wrong first is what the user must see
             raise
         if self._checkpoints:
             self._checkpoints.write(self._graph.variables(), history)
@@ -237,27 +238,11 @@ class Trainer:
         described = nonfinite.described(self.history.config, number, rows[-1])
         if self._on_nonfinite == "raise":
             arrays, place = self._graph.block_with(number)
-            directory = self._checkpoints.path if self._checkpoints else "."
             draw = [array[place] for array in arrays]
-            try:
-                path = nonfinite.save(directory, number, self.history.config, draw, self.weights())
-            except OSError as error:
-                raise NonFiniteError("%s; its draw could not be saved (%s)" % (described, error), None) from None
-            raise NonFiniteError("%s; trainer.replay(%r) repeats it" % (described, path), path)
+            directory = self._checkpoints.path if self._checkpoints else "."
+            raise nonfinite.saved(directory, described, number, self.history.config, draw, self.weights())
         warnings.warn(described + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
         self._warned = True
-
-    def _write_checkpoint_or_warn(self):
-        """In the middle of a run a full disk is no reason to stop: the last checkpoint is still there."""
-        try:
-            self._checkpoints.write(self._graph.variables(), self.history)
-        except OSError as error:
-            warnings.warn(
-                "checkpoint of %s could not be written (%s); the last one is %s, training goes on"
-                % (self.history.config["name"], error, self._checkpoints.newest),
-                RuntimeWarning,
-                stacklevel=4,
-            )
 
     def restore(self, directory):
         """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.

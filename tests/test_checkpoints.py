@@ -116,7 +116,7 @@ def test_a_full_disk_in_the_middle_of_a_run_warns_and_at_its_end_raises(tmp_path
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, before[1]))
-        expected = "could not be written .*; the last one is .*05.npz, training goes on"
+        expected = "could not be written .*; the last one, .*05.npz, stays"
         with pytest.warns(RuntimeWarning, match=expected), pytest.raises(OSError, match="File too large"):
             trainer.run(4)
     finally:
