@@ -157,13 +157,16 @@ def test_nested_position_nested_state_and_a_meta_loss_of_ones_own(engine):
     assert trainer.weights()[0] > 0.1
 
 
-def test_what_xla_cannot_compile_says_so():
-    class InPython(l2l.Quadratic):
-        def loss(self, x, draw):
-            one = tf.py_func(lambda: np.float32(1), [], tf.float32)
-            one.set_shape([])
-            return one * super().loss(x, draw)
+class InPython(l2l.Quadratic):
+    """A quadratic with an op that XLA has no code for."""
 
+    def loss(self, x, draw):
+        one = tf.py_func(lambda: np.float32(1), [], tf.float32)
+        one.set_shape([])
+        return one * super().loss(x, draw)
+
+
+def test_what_xla_cannot_compile_says_so():
     def build(engine):
         return l2l.Trainer(InPython(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine=engine)
 
@@ -383,12 +386,6 @@ def test_a_run_that_is_stuck_is_not_finished_in_silence():
 
 
 def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it():
-    class InPython(l2l.Quadratic):
-        def loss(self, x, draw):
-            one = tf.py_func(lambda: np.float32(1), [], tf.float32)
-            one.set_shape([])
-            return one * super().loss(x, draw)
-
     def built(engine):
         return l2l.Trainer(InPython(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine=engine)
 
