@@ -187,9 +187,8 @@ class Trainer:
                     self._checkpoints.write_or_warn(self._graph.variables(), history)
         except BaseException:
             if self._checkpoints and not self._unknown_state:
-                self._checkpoints.write_or_warn(
-                    self._graph.variables(), history
-                )  # what went wrong first is what the user must see
+                # Only a warning: what went wrong first is what the user must see.
+                self._checkpoints.write_or_warn(self._graph.variables(), history)
             raise
         if self._checkpoints:
             self._checkpoints.write(self._graph.variables(), history)
