@@ -52,7 +52,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 environment: $(READY)  ## make the environment in .venv, if it is not there
 
 clean:  ## remove the environment and all that was built
-	rm -rf .venv .python37 build .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .python37 build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt setup.py tools/find_python37

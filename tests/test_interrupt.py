@@ -15,7 +15,7 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt, match="all kept"):
-        trainer.run(10**7)
+        trainer.run(10**6)
     timer.join()
     assert signal.getsignal(signal.SIGINT) is handler
     stopped_at = len(trainer.history)

@@ -28,7 +28,7 @@ def test_interrupt_stops_all_that_train_together():
     timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
-        l2l.train_together(trainers, 10**7, workers=2)
+        l2l.train_together(trainers, 10**6, workers=2)
     timer.join()
     assert len(trainers[0].history) > 0 and len(trainers[1].history) > 0
     l2l.train_together(trainers, 5)
@@ -44,6 +44,6 @@ def test_if_one_fails_the_others_stop_and_keep_what_they_have(which):
 
     trainers[which]._graph._run = failing
     with pytest.raises(RuntimeError, match="no more"):
-        l2l.train_together(trainers, 10**7, workers=2)
+        l2l.train_together(trainers, 10**6, workers=2)
     assert len(trainers[which].history) == 1
     trainers[1 - which].run(1)
