@@ -20,7 +20,7 @@ import zipfile
 
 import numpy as np
 
-from l2l import _checks
+from l2l import checks
 
 MOST_MEMBERS = 10_000
 MOST_BYTES_OF_CONFIG = 64 * 1024
@@ -48,7 +48,7 @@ def write(path, config, arrays):
       ValueError: config or arrays are too large, or an array holds something else than plain numbers.
       OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
     """
-    path = os.path.abspath(_checks.path("path", path))
+    path = os.path.abspath(checks.path("path", path))
     text = np.frombuffer(json.dumps(config).encode(), np.uint8)
     if text.size > MOST_BYTES_OF_CONFIG:
         raise ValueError("config must have at most %d bytes as JSON, got %d" % (MOST_BYTES_OF_CONFIG, text.size))
@@ -98,7 +98,7 @@ def read(path, known=None):
       ValueError: it is no such archive: malformed, truncated, damaged, compressed, with pickled
         objects, or with other members.
     """
-    path = _checks.path("path", path)
+    path = checks.path("path", path)
 
     def wrong(reason, *values):
         return ValueError("%r is no archive that can be read: %s" % (path, reason % values))

@@ -5,8 +5,8 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 
-from l2l import _checks
-from l2l.history import LOG_FLOOR, History, rolling_log_average
+from l2l import checks
+from l2l.runs.history import LOG_FLOOR, History, rolling_log_average
 
 # Okabe and Ito's palette, made to be told apart by colour-blind readers; yellow, too pale
 # for a line on white, is left out.
@@ -34,7 +34,7 @@ def plot_losses(losses, draws=3):
         if values.ndim != 2:
             raise ValueError("losses[%r] must have shape [num, T], got %s" % (name, values.shape))
     fewest = min(len(values) for values in arrays.values())
-    if _checks.positive_integer("draws", draws) > fewest:
+    if checks.positive_integer("draws", draws) > fewest:
         raise ValueError("draws must be at most the %d draws of losses, got %r" % (fewest, draws))
     figure, panels = plt.subplots(
         1, draws, figsize=(3.6 * draws + 0.8, 3.6), sharey=True, squeeze=False, constrained_layout=True

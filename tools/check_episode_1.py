@@ -4,7 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from l2l import episode_1
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "notebooks"))
+
+import episode_1
 
 if __name__ == "__main__":
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]

@@ -6,9 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from l2l import episode_1
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+import episode_1  # noqa: E402, from there
+
 BUILD = ROOT / "build" / "episode_1"
 
 

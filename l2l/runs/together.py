@@ -6,9 +6,9 @@ import threading
 
 from tqdm import tqdm
 
-from l2l import _checks
-from l2l.interrupt import delayed_signals, leave
-from l2l.train import Trainer
+from l2l import checks
+from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.trainer import Trainer
 
 
 def train_together(trainers, meta_iterations, workers=None):
@@ -34,7 +34,7 @@ def train_together(trainers, meta_iterations, workers=None):
     for i, trainer in enumerate(trainers):
         if not isinstance(trainer, Trainer):
             raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
-        trainer._check_ready()
+        trainer.check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
     if not isinstance(meta_iterations, (list, tuple)):
@@ -44,14 +44,14 @@ def train_together(trainers, meta_iterations, workers=None):
             "meta_iterations must be one number, or one for each of %d trainers, got %r"
             % (len(trainers), meta_iterations)
         )
-    numbers = [_checks.positive_integer("meta_iterations", number) for number in meta_iterations]
-    workers = _checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
+    numbers = [checks.positive_integer("meta_iterations", number) for number in meta_iterations]
+    workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     names = ["%s, seed %d" % (t.history.config["name"], t.history.config["weights_seed"]) for t in trainers]
 
     experiments = " + ".join(sorted({trainer.history.config["name"] for trainer in trainers}))
     progress = tqdm(total=sum(numbers), desc=experiments, unit="it", mininterval=0.5)
     lock = threading.Lock()
-    with progress, delayed_signals(any(trainer._checkpoints for trainer in trainers)) as stop:
+    with progress, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
 
         def train(trainer, number, name):
             def report(finished, average):
@@ -60,7 +60,7 @@ def train_together(trainers, meta_iterations, workers=None):
                     progress.update(finished)
 
             try:
-                trainer._run(number, report, stop)
+                trainer.work(number, report, stop)
             except BaseException:
                 stop.set()  # here, since it may not be the first that is waited for
                 raise

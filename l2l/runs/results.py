@@ -8,11 +8,14 @@ import platform
 import numpy as np
 import tensorflow as tf
 
+from l2l.version import __version__
+
 
 def measured_with():
     """A dict with `versions`, `machine` and `date` (UTC, ISO 8601)."""
     return {
         "versions": {
+            "l2l": __version__,
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "numpy": np.__version__,

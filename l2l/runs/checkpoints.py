@@ -3,11 +3,11 @@
 A checkpoint is one archive (see `l2l.archives`) in a directory, `checkpoint-000000012000.npz` after 12,000
 meta-iterations. It holds
 
-    config            JSON: `format`, the trainer's configuration under `trainer`, versions and date
+    config            JSON: `format`, the trainer's record under `trainer`, versions and date
     variables/NAME    the weights, Adam's moments and powers, and every other variable, by name
+    place             number of the draw that comes next, and how many base iterations it has lived
+    carried/NUMBER    position and state of that draw, where a horizon is longer than a segment
     history/COLUMN    the columns of the history
-
-How many meta-iterations there are says which draws come next, so nothing more is needed for the seeds.
 """
 
 import fcntl
@@ -18,18 +18,23 @@ import warnings
 
 import numpy as np
 
-from l2l import _checks, archives
-from l2l.history import History, checked_column
-from l2l.results import measured_with
+from l2l import archives, checks
+from l2l.runs.history import History, checked_column
+from l2l.runs.results import measured_with
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 3  # checkpoints in a directory: the last ones
 
 _NAME = "checkpoint-%012d.npz"
 _PATTERN = re.compile(r"checkpoint-\d{12}\.npz")
 
-# What may differ between the trainer that wrote a checkpoint and the one that reads it.
-_FREE = {"name", "engine", "threads"}
+# What may differ between the trainer that wrote a checkpoint and the one that reads it; and, where nothing is
+# carried from one meta-iteration to the next in shards, the number of these.
+_FREE = {"name", "engine", "built_by"}
+
+
+def _free(record):
+    return _FREE | ({"threads"} if record["horizon"] == record["steps"] else set())
 
 
 def latest_checkpoint(directory):
@@ -41,7 +46,7 @@ def latest_checkpoint(directory):
         if l2l.latest_checkpoint("run"):
             trainer.restore("run")
     """
-    paths = _all(_checks.path("directory", directory))
+    paths = _all(checks.path("directory", directory))
     return paths[-1] if paths else None
 
 
@@ -51,62 +56,65 @@ def _all(directory):
     return [os.path.join(directory, name) for name in sorted(names) if _PATTERN.fullmatch(name)]
 
 
-def read(path, config, variables):
-    """The variables and the history of a checkpoint.
+def read(path, record, snapshot):
+    """The snapshot and the history of a checkpoint.
 
     Args:
       path: of the checkpoint.
-      config: the configuration of the trainer that is to go on.
-      variables: its variables, a dict from name to array, for their shapes and dtypes.
+      record: that of the trainer that is to go on.
+      snapshot: a snapshot of its own, a dict from name to array, for names, shapes and dtypes.
 
     Returns:
-      `(variables, history)`: a dict from name to array and a `History`.
+      `(snapshot, history)`: a dict from name to array and a `History`.
 
     Raises:
-      ValueError: the file is no checkpoint, is damaged, has a newer format, or is from a trainer
+      ValueError: the file is no checkpoint, is damaged, has another format, or is from a trainer
         that was built in another way; the message says which.
     """
     stored, arrays = archives.read(path)
     number = stored.get("format")
     if type(number) is not int or number < 1 or not isinstance(stored.get("trainer"), dict):
         raise ValueError("%r is no checkpoint: its config says format %.100r" % (path, number))
-    if number > FORMAT:
+    if number != FORMAT:
         raise ValueError(
-            "%r has format %d, which a newer version of l2l wrote; this one reads up to %d" % (path, number, FORMAT)
+            "%r has format %d, which %s version of l2l wrote; this one reads format %d"
+            % (path, number, "a newer" if number > FORMAT else "an older", FORMAT)
         )
-    check_same_trainer(path, stored["trainer"], config)
+    check_same_trainer(path, stored["trainer"], record)
     columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
-    _check_variables(path, arrays, {"variables/" + name: value for name, value in variables.items()})
+    _check_arrays(path, arrays, snapshot)
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
-    history = History({**stored["trainer"], **{key: config[key] for key in _FREE if key in config}})
+    if (arrays["place"] < 0).any():
+        raise ValueError("%r is no checkpoint: its place is %r" % (path, arrays["place"].tolist()))
+    history = History({**stored["trainer"], **{key: record[key] for key in _free(record) if key in record}})
     rows = [checked_column(path, columns, column) for column in History.COLUMNS]
     history.reserve(len(rows[0]))
     history.append(np.stack(rows, axis=1))
-    return {name: arrays["variables/" + name] for name in variables}, history
+    return arrays, history
 
 
-def check_same_trainer(path, stored, config):
+def check_same_trainer(path, stored, record):
     """Refuses a file whose trainer was built with other arguments.
 
     Raises:
       ValueError: and which arguments, with both values.
     """
     differences = [
-        "%s=%.200r there, %.200r here" % (key, stored.get(key), config.get(key))
-        for key in sorted({*stored, *config} - _FREE)
-        if stored.get(key) != config.get(key)
+        "%s=%.200r there, %.200r here" % (key, stored.get(key), record.get(key))
+        for key in sorted({*stored, *record} - _free(record))
+        if stored.get(key) != record.get(key)
     ]
     if differences:
         raise ValueError("%r is from another trainer: %.2000s" % (path, "; ".join(differences)))
 
 
-def _check_variables(path, stored, variables):
+def _check_arrays(path, stored, snapshot):
     """Names, shapes and dtypes must be those of the trainer."""
-    for name in sorted({*stored, *variables}):
-        there, here = (None if group.get(name) is None else group[name] for group in (stored, variables))
+    for name in sorted({*stored, *snapshot}):
         described = [
-            "absent" if array is None else "%s of shape %r" % (array.dtype.name, array.shape) for array in (there, here)
+            "absent" if name not in group else "%s of shape %r" % (group[name].dtype.name, group[name].shape)
+            for group in (stored, snapshot)
         ]
         if described[0] != described[1]:
             raise ValueError("%r is from another optimizer: %.200r is %s there, %s here" % (path, name, *described))
@@ -164,7 +172,7 @@ class CheckpointDirectory:
     def is_due(self):
         return time.monotonic() - self._written > self._every
 
-    def write(self, variables, history):
+    def write(self, snapshot, history):
         """Writes a checkpoint in one step, then deletes all but the last `KEPT`.
 
         Raises:
@@ -173,17 +181,16 @@ class CheckpointDirectory:
         self._written = time.monotonic()  # a disk that is full is not tried again at once
         path = os.path.join(self.path, _NAME % len(history))
         config = {"format": FORMAT, "trainer": history.config, **measured_with()}
-        arrays = {"variables/" + name: value for name, value in variables.items()}
-        arrays.update({"history/" + column: getattr(history, column) for column in History.COLUMNS})
-        archives.write(path, config, arrays)
+        columns = {"history/" + column: getattr(history, column) for column in History.COLUMNS}
+        archives.write(path, config, {**snapshot, **columns})
         self.newest = path
         for old in _all(self.path)[:-KEPT]:
             os.unlink(old)
 
-    def write_or_warn(self, variables, history):
+    def write_or_warn(self, snapshot, history):
         """The same where a full disk is no reason to stop, since the last checkpoint is still there."""
         try:
-            self.write(variables, history)
+            self.write(snapshot, history)
         except OSError as error:
             warnings.warn(
                 "checkpoint of %s could not be written (%s); the last one, %s, stays"

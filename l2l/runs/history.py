@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from l2l import _checks, archives
+from l2l import archives, checks
 
 # Added to losses under a decimal log, as in Episode 1, so that an exact zero counts as 1e-38.
 LOG_FLOOR = 1e-38
@@ -46,7 +46,7 @@ def rolling_log_average(values, window=500):
     Raises:
       TypeError, ValueError: `window` is not a positive integer, or `values` is not one-dimensional.
     """
-    window = _checks.positive_integer("window", window)
+    window = checks.positive_integer("window", window)
     logs = _log10(values)
     if logs.ndim != 1:
         raise ValueError("values must have one dimension, got shape %s" % (logs.shape,))
@@ -127,8 +127,8 @@ class History:
           TypeError, ValueError: `window` or `at` is not a positive integer, or there are fewer than
             `at` meta-iterations.
         """
-        window = _checks.positive_integer("window", window)
-        at = len(self) if at is None else _checks.positive_integer("at", at)
+        window = checks.positive_integer("window", window)
+        at = len(self) if at is None else checks.positive_integer("at", at)
         if at > len(self):
             raise ValueError("at must not exceed the %d meta-iterations of the history, got %r" % (len(self), at))
         return log_average(self.last_loss[max(0, at - window) : at])

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import tensorflow as tf
 
-from l2l import _checks
+from l2l import checks
 
 
 def _for_each_tensor(rule):
@@ -23,6 +23,7 @@ def _for_each_tensor(rule):
         update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
         return update, [pair[1] for pair in pairs]
 
+    optimizer.coordinatewise = True  # every rule here: many draws can be one batch
     return optimizer
 
 
@@ -32,7 +33,7 @@ def sgd(learning_rate=0.1):
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
     """
-    rate = _checks.positive_number("learning_rate", learning_rate)
+    rate = checks.positive_number("learning_rate", learning_rate)
     return _for_each_tensor(lambda gradient, state: (-rate * gradient, ()))
 
 
@@ -44,8 +45,8 @@ def momentum(learning_rate=0.1, decay=0.9):
     Raises:
       TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
     """
-    rate = _checks.positive_number("learning_rate", learning_rate)
-    decay = _checks.fraction("decay", decay)
+    rate = checks.positive_number("learning_rate", learning_rate)
+    decay = checks.fraction("decay", decay)
 
     def rule(gradient, velocity):
         velocity = gradient if velocity is None else decay * velocity + gradient
@@ -62,8 +63,8 @@ def nesterov(learning_rate=0.1, decay=0.9):
     Raises:
       TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
     """
-    rate = _checks.positive_number("learning_rate", learning_rate)
-    decay = _checks.fraction("decay", decay)
+    rate = checks.positive_number("learning_rate", learning_rate)
+    decay = checks.fraction("decay", decay)
 
     def rule(gradient, velocity):
         velocity = gradient if velocity is None else decay * velocity + gradient
@@ -81,9 +82,9 @@ def rmsprop(learning_rate=0.1, decay=0.99, epsilon=1e-5):
     Raises:
       TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or `decay` not in [0, 1).
     """
-    rate = _checks.positive_number("learning_rate", learning_rate)
-    decay = _checks.fraction("decay", decay)
-    epsilon = _checks.positive_number("epsilon", epsilon)
+    rate = checks.positive_number("learning_rate", learning_rate)
+    decay = checks.fraction("decay", decay)
+    epsilon = checks.positive_number("epsilon", epsilon)
 
     def rule(gradient, mean_square):
         mean_square = tf.zeros_like(gradient) if mean_square is None else mean_square
@@ -108,10 +109,10 @@ def adam(learning_rate=0.001, decay1=0.9, decay2=0.999, epsilon=1e-8):
     Raises:
       TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a decay not in [0, 1).
     """
-    rate = _checks.positive_number("learning_rate", learning_rate)
-    decay1 = _checks.fraction("decay1", decay1)
-    decay2 = _checks.fraction("decay2", decay2)
-    epsilon = _checks.positive_number("epsilon", epsilon)
+    rate = checks.positive_number("learning_rate", learning_rate)
+    decay1 = checks.fraction("decay1", decay1)
+    decay2 = checks.fraction("decay2", decay2)
+    epsilon = checks.positive_number("epsilon", epsilon)
 
     def rule(gradient, state):
         if state is None:

@@ -1,4 +1,4 @@
-"""The trainer: it owns one graph, one session, one learned optimizer and one history."""
+"""The trainer: it owns one training graph and one history."""
 
 import functools
 import os
@@ -9,14 +9,17 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from l2l import _checks, checkpoints, nonfinite
-from l2l.checkpoints import CheckpointDirectory
-from l2l.engines import CannotCompileError
-from l2l.graph import TrainingGraph
-from l2l.history import History
-from l2l.interrupt import delayed_signals, leave
-from l2l.meta import get_meta_loss
-from l2l.networks import Trained
+from l2l import checks
+from l2l.learning.engines import CannotCompileError
+from l2l.learning.settings import Settings
+from l2l.optimizers.trained import Trained
+from l2l.problems.problem import described
+from l2l.runs import checkpoints, nonfinite
+from l2l.runs.checkpoints import CheckpointDirectory
+from l2l.runs.history import History
+from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.results import measured_with
+from l2l.runs.training_graph import TrainingGraph
 
 # The progress line is refreshed after so many meta-iterations, and averages over so many.
 PROGRESS_EVERY = 100
@@ -41,36 +44,26 @@ class Trainer:
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another.
-      meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` to a scalar.
-      steps: `T`, base iterations of an unroll; a positive integer.
-      learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
-      clip_norm: the meta-gradient's global norm is clipped at this.
-      second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
-      batch: the meta-loss is averaged over so many draws in each meta-iteration. Above 1, the
-        problem's loss must keep a leading axis of draws, and a meta-loss of your own the last
-        axis of the losses `[T, B]`.
+      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `clip_norm`, `second_derivatives`, `batch`, `threads`,
+        `weights_seed`, `draws_seed`: how it is trained, with the defaults of Episode 1. `l2l.Settings` says what each is.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
-        session, about ten times slower; "xla_or_graph" goes over to the second, with a warning, where the first
+        session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
-      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
-        large batches. The number of shards changes rounding, not what is computed.
-      weights_seed: integer that fixes the initial weights.
-      draws_seed: integer that fixes the problems drawn.
       name: for the progress display and the history.
       on_nonfinite: what to do about a NaN or an infinity in the meta-loss, the last loss or the meta-gradient.
         Either way the meta-iteration changes no weight and counts in `history.skipped`. "skip" warns of the
-        first one and goes on; "raise" saves the draw and the weights and raises `NonFiniteError`.
+        first one and goes on; "raise" saves what it began with and raises `NonFiniteError`.
       checkpoint_dir: directory for checkpoints, made where it is missing; None for none. They are written every
-        `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Draws of a
+        `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Files of a
         `NonFiniteError` are saved there too, otherwise in the current directory.
       checkpoint_every: seconds, a positive number.
 
     Attributes:
-      history: a `History`, all meta-iterations so far.
+      history: a `History`, all meta-iterations so far; its `config` is the record of the training.
 
     Raises:
-      TypeError, ValueError: an argument out of range, an optimizer without variables, a directory that
-        another trainer uses, and all that `meta_step` raises.
+      TypeError, ValueError: an argument out of range, an optimizer without variables, a problem whose `batch_loss` is
+        not its `loss`, a directory that another trainer uses, and all that `meta_gradient` raises.
     """
 
     def __init__(
@@ -78,52 +71,35 @@ class Trainer:
         problem,
         build_optimizer,
         meta_loss="sum",
-        steps=20,
-        learning_rate=3e-4,
-        clip_norm=1.0,
-        second_derivatives=True,
-        batch=1,
         engine="xla",
-        threads=1,
-        weights_seed=0,
-        draws_seed=0,
         name="training",
         on_nonfinite="skip",
         checkpoint_dir=None,
         checkpoint_every=60.0,
+        **settings,
     ):
-        _checks.problem("problem", problem)
-        self._build_optimizer = _checks.function_without_arguments("build_optimizer", build_optimizer)
-        self._engine = _checks.one_of("engine", engine, _ENGINES)
-        self._on_nonfinite = _checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
-        checkpoint_every = _checks.positive_number("checkpoint_every", checkpoint_every)
-        checkpoint_dir = None if checkpoint_dir is None else _checks.path("checkpoint_dir", checkpoint_dir)
-        get_meta_loss(meta_loss)
-        settings = {
-            "steps": _checks.positive_integer("steps", steps),
-            "learning_rate": _checks.positive_number("learning_rate", learning_rate),
-            "clip_norm": _checks.positive_number("clip_norm", clip_norm),
-            "second_derivatives": bool(second_derivatives),
-            "batch": _checks.positive_integer("batch", batch),
-            "threads": _checks.positive_integer("threads", threads),
-            "weights_seed": _checks.seed("weights_seed", weights_seed),
-            "draws_seed": _checks.seed("draws_seed", draws_seed),
-        }
-        if batch % threads:
-            raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
-        self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, meta_loss, **settings)
-        self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, meta_loss, settings)
+        checks.problem("problem", problem)
+        self._build_optimizer = checks.function_without_arguments("build_optimizer", build_optimizer)
+        self._engine = checks.one_of("engine", engine, _ENGINES)
+        self._on_nonfinite = checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
+        checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
+        settings = Settings(meta_loss, **settings)
+        self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
+        self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings)
         self._graph = self._build_graph(engine=_ENGINES[engine])
-        optimizer = self._graph.optimizer
+        optimizer, described_problem = self._graph.optimizer, described(problem)
         self.history = History(
             {
                 "name": str(name),
-                "problem": type(problem).__name__,
-                "draws": self._graph.draws,
-                "casting": getattr(getattr(optimizer, "casting", None), "name", None),
-                "meta_loss": meta_loss if isinstance(meta_loss, str) else getattr(meta_loss, "__name__", "custom"),
                 "engine": _ENGINES[engine],
-                **settings,
+                "problem": described_problem["class"],
+                "problem_parameters": described_problem["parameters"],
+                "draws": self._graph.draws,
+                "optimizer": optimizer.description() if hasattr(optimizer, "description") else None,
+                "casting": getattr(getattr(optimizer, "casting", None), "name", None),
+                "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
+                **settings.in_json(),
             }
         )
         self._most_per_call = 1
@@ -155,23 +131,29 @@ class Trainer:
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
-        meta_iterations = _checks.positive_integer("meta_iterations", meta_iterations)
-        self._check_ready()
+        meta_iterations = checks.positive_integer("meta_iterations", meta_iterations)
+        self.check_ready()
         progress = tqdm(total=meta_iterations, desc=self.history.config["name"], unit="it", mininterval=0.5)
 
         def report(finished, average):
             progress.set_postfix_str("log average %.2f" % average, refresh=False)
             progress.update(finished)
 
-        with progress, delayed_signals(self._checkpoints is not None) as stop:
-            done = self._run(meta_iterations, report, stop)
+        with progress, delayed_signals(self.has_checkpoints) as stop:
+            done = self.work(meta_iterations, report, stop)
         leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
-    def _run(self, meta_iterations, report, stop):
-        """Trains until done or asked to stop, and keeps all that was computed; returns how many meta-iterations.
+    def work(self, meta_iterations, report, stop):
+        """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
 
-        `report(finished, log average)` is called now and then, `finished` being how many since the last call.
+        Args:
+          meta_iterations: how many, a positive integer.
+          report: `report(finished, log average)` is called now and then, `finished` being how many since the last call.
+          stop: a `Stop`.
+
+        Returns:
+          How many meta-iterations it were.
         """
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
@@ -184,14 +166,14 @@ class Trainer:
                     report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
                     reported = len(history)
                 if self._checkpoints and self._checkpoints.is_due():
-                    self._checkpoints.write_or_warn(self._graph.variables(), history)
+                    self._checkpoints.write_or_warn(self._graph.snapshot(), history)
         except BaseException:
             if self._checkpoints and not self._unknown_state:
                 # Only a warning: what went wrong first is what the user must see.
-                self._checkpoints.write_or_warn(self._graph.variables(), history)
+                self._checkpoints.write_or_warn(self._graph.snapshot(), history)
             raise
         if self._checkpoints:
-            self._checkpoints.write(self._graph.variables(), history)
+            self._checkpoints.write(self._graph.snapshot(), history)
         for complaint in history.stalled():
             warnings.warn(complaint, RuntimeWarning, stacklevel=3)
         return len(history) - first
@@ -201,7 +183,7 @@ class Trainer:
         self._prepare()
         start = time.perf_counter()
         try:
-            rows = self._graph.run(len(self.history), min(self._most_per_call, most))
+            rows = self._graph.run(min(self._most_per_call, most))
             seconds = time.perf_counter() - start
             self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
         except BaseException as error:
@@ -223,7 +205,7 @@ class Trainer:
                 raise
             warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=5)
             graph = self._build_graph(engine="graph")
-            graph.load(self._graph.variables())
+            graph.load(self._graph.snapshot())
             graph.prepare()
             self._graph, compiled = graph, self._graph
             compiled.close()
@@ -234,21 +216,19 @@ class Trainer:
         if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
             return
         number = len(self.history) - 1
-        described = nonfinite.described(self.history.config, number, rows[-1])
+        description = nonfinite.described(self.history.config, number, rows[-1])
         if self._on_nonfinite == "raise":
-            arrays, place = self._graph.block_with(number)
-            draw = [array[place] for array in arrays]
             directory = self._checkpoints.path if self._checkpoints else "."
-            raise nonfinite.saved(directory, described, number, self.history.config, draw, self.weights())
-        warnings.warn(described + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
+            raise nonfinite.error_of(directory, description, number, self.history.config, self._graph.failure())
+        warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
         self._warned = True
 
     def restore(self, directory):
         """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
-        either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`,
-        `on_nonfinite` and those about checkpoints.
+        either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`
+        (with a horizon longer than `steps` these too), `on_nonfinite` and those about checkpoints.
 
         Returns:
           The history.
@@ -259,12 +239,12 @@ class Trainer:
             the trainer is closed.
         """
         self._check_open()
-        path = checkpoints.latest_checkpoint(_checks.path("directory", directory))
+        path = checkpoints.latest_checkpoint(checks.path("directory", directory))
         if path is None:
             raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
-        variables, history = checkpoints.read(path, self.history.config, self._graph.variables())
+        snapshot, history = checkpoints.read(path, self.history.config, self._graph.snapshot())
         self._unknown_state = True  # until all variables are there
-        self._graph.load(variables)
+        self._graph.load(snapshot)
         self.history, self._unknown_state = history, False
         if self._checkpoints:
             self._checkpoints.newest = os.path.abspath(path)
@@ -282,7 +262,7 @@ class Trainer:
         Raises:
           ValueError: the file is damaged, or from a trainer that was built with other arguments.
         """
-        return self._replay(self.history.config, _checks.path("path", path))
+        return self._replay(self.history.config, checks.path("path", path))
 
     def weights(self):
         """The weights now: a list of arrays, in the order in which the variables were created.
@@ -299,7 +279,22 @@ class Trainer:
         Raises:
           ValueError: the trainer is closed.
         """
-        return Trained(self._build_optimizer, self.weights())
+        record = {**self.history.config, "meta_iterations": len(self.history), **measured_with()}
+        return Trained(self._build_optimizer, self.weights(), self._graph.adapted(), record)
+
+    def snapshot(self):
+        """All that the training needs to go on from here, a dict of arrays: what a checkpoint holds, without the history.
+
+        Raises:
+          ValueError: the trainer is closed.
+        """
+        self._check_open()
+        return self._graph.snapshot()
+
+    @property
+    def has_checkpoints(self):
+        """Whether it has a directory for checkpoints."""
+        return self._checkpoints is not None
 
     def close(self):
         """Frees the session and the directory of checkpoints. The history stays."""
@@ -313,7 +308,8 @@ class Trainer:
         if self._graph is None:
             raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
 
-    def _check_ready(self):
+    def check_ready(self):
+        """Raises `ValueError` where the trainer cannot run: it is closed, of unknown state, or would mix checkpoints."""
         self._check_open()
         if self._unknown_state:
             raise ValueError(

@@ -9,9 +9,9 @@ import os
 
 import numpy as np
 
-from l2l import _checks
-from l2l.history import log_average
-from l2l.results import format_table
+from l2l import checks
+from l2l.runs.history import log_average
+from l2l.runs.results import format_table
 
 # Average log results the document prints, by experiment and meta-iterations. RMSProp's is read
 # off a plot.
@@ -53,7 +53,7 @@ def length(meta_iterations):
         factor = 0.0
     if not 0 < factor <= 1:
         raise ValueError("L2L_LENGTH must be a number above 0 and up to 1, got %r" % text)
-    return max(1, round(_checks.positive_integer("meta_iterations", meta_iterations) * factor))
+    return max(1, round(checks.positive_integer("meta_iterations", meta_iterations) * factor))
 
 
 def seeds():

@@ -74,9 +74,25 @@ def function_without_arguments(name, value):
     return value
 
 
+def index(name, value, length):
+    """Returns `value` as an int; `ValueError` unless 0 <= value < length."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError("%s must hold integers from 0 to %d, got %r" % (name, length - 1, value))
+    if not 0 <= value < length:
+        raise ValueError("%s must hold integers from 0 to %d, got %r" % (name, length - 1, value))
+    return int(value)
+
+
+def boolean(name, value):
+    """Returns `value`; `TypeError` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError("%s must be True or False, got %r" % (name, value))
+    return value
+
+
 def problem(name, value):
     """Returns `value`; `TypeError` unless it has the functions of a `Problem`."""
-    parts = ["sample", "initial_position", "loss"]
+    parts = ["sample", "initial_position", "observe", "loss", "batch_loss"]
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in parts):
         raise TypeError("%s must be a Problem, such as Quadratic(2), got %r" % (name, value))
     return value

@@ -1,0 +1,22 @@
+"""Learning to learn: the unroll, meta-losses, the meta-gradient, the update, and engines that run them."""
+
+from l2l.learning.engines import CannotCompileError
+from l2l.learning.meta_losses import META_LOSSES
+from l2l.learning.segments import MetaGradient, meta_gradient
+from l2l.learning.settings import Settings
+from l2l.learning.unrolling import Unroll, learn, unroll
+from l2l.learning.updates import Update, clipped, update
+
+__all__ = [
+    "META_LOSSES",
+    "CannotCompileError",
+    "MetaGradient",
+    "Settings",
+    "Unroll",
+    "Update",
+    "clipped",
+    "learn",
+    "meta_gradient",
+    "unroll",
+    "update",
+]

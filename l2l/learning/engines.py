@@ -1,0 +1,181 @@
+"""Ways to run meta-iterations: op by op in a session, compiled by XLA, or compiled in shards.
+
+All build the same meta-iterations for the same draws. An engine is built in the current graph from
+
+    meta_iterations: a `MetaIterations`
+    draws: a block of draws, as from `Problem.sample`, of which the engine takes shapes and dtypes
+
+and returns `prepare(session)`, which gives a function
+
+    run(block, at, number) -> (rows, at)
+
+`block` is a flat list of arrays; `at` says where in it to begin: `At(place, age, carried)`. It runs up to
+`number` meta-iterations, and returns an array `[n, 3]` (meta-loss, last loss, gradient norm) and where to go on. It may
+stop earlier, and does so at the end of the block and after a figure that is NaN or infinite; where to go on is then
+where that meta-iteration began.
+"""
+
+import contextlib
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l.learning.meta_iteration import Place
+from l2l.process import prepare_xla
+
+# The compiled engine runs up to so many meta-iterations in a call.
+MOST_PER_CALL = 1000
+
+At = namedtuple(
+    "At",
+    [
+        "place",  # of the draw in its block, an integer
+        "age",  # base iterations that it has lived
+        "carried",  # list of arrays, see `Place`
+    ],
+)
+
+
+class CannotCompileError(ValueError):
+    """XLA has no code for an op of the problem, the optimizer or the meta-loss."""
+
+
+def placeholders_like(tensors):
+    """A placeholder for each tensor of a list."""
+    return [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
+
+
+def zeros_for(placeholders):
+    """An array of zeros for each placeholder of a list."""
+    return [np.zeros(place.shape.as_list(), place.dtype.as_numpy_dtype) for place in placeholders]
+
+
+@contextlib.contextmanager
+def refusals_named(what):
+    """XLA's refusals as a `CannotCompileError` that says what cannot be compiled."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
+        raise CannotCompileError(
+            "engine='xla' cannot compile %s; engine='graph' can run it. XLA says: %s"
+            % (what, error.message.strip().split("\n")[0])
+        ) from None
+
+
+_TRAINING = "this problem, optimizer or meta-loss"
+
+
+def _one_to_a_call(meta_iterations, draws, loop, **how):
+    """`(prepare, feeds)`, with a `session.run` for each meta-iteration: a call is one."""
+    draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
+    age, carried = placeholders_like([meta_iterations.start.age])[0], placeholders_like(meta_iterations.start.carried)
+    meta = meta_iterations.build(draw, Place(age, carried), loop, **how)
+    feeds = [*tf.nest.flatten(draw), age, *carried]
+    with tf.control_dependencies([meta.applied]):
+        fetches = [tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures]), tf.identity(meta.is_over)]
+    fetches += [meta.next.age, *meta.next.carried]
+
+    def prepare(session):
+        step = session.make_callable(fetches, feed_list=feeds)
+
+        def run(block, at, number):
+            row, is_over, age, *carried = step(*[array[at.place] for array in block], at.age, *at.carried)
+            return row[np.newaxis], At(at.place + int(is_over), int(age), carried)
+
+        return run
+
+    return prepare, feeds
+
+
+def graph_engine(meta_iterations, draws):
+    """One `session.run` for each meta-iteration, with every base iteration written into the graph."""
+    prepare, _ = _one_to_a_call(meta_iterations, draws, "python")
+    return prepare
+
+
+def shards_engine(meta_iterations, draws):
+    """One `session.run` for each meta-iteration, in which every shard is compiled; the update is not.
+
+    An XLA program runs on one thread, but several may run side by side. At sizes where a batch is worth
+    sharing, what a call costs is nothing beside it.
+    """
+    prepare_xla()
+    compiled = []
+
+    def call_shard(segment, inputs):
+        # As in `xla_engine`, a tf.function keeps loops as functions.
+        function = tf.function(segment, autograph=False)
+        compiled.append(tf.xla.experimental.compile(lambda *tensors: function(*tensors), inputs))
+        return compiled[-1]
+
+    prepare_calls, feeds = _one_to_a_call(meta_iterations, draws, "while", call_shard=call_shard)
+
+    def prepare(session):
+        with refusals_named(_TRAINING):  # the shards alone, so that nothing is trained
+            session.run(compiled, dict(zip(feeds, zeros_for(feeds))))
+        return prepare_calls(session)
+
+    return prepare
+
+
+def xla_engine(meta_iterations, draws):
+    """All meta-iterations of a call in one compiled loop; each base iteration is one turn of a loop inside.
+
+    Preparing compiles, which takes a few seconds.
+
+    Raises, on building or preparing:
+      CannotCompileError: XLA cannot compile the problem, the optimizer or the meta-loss.
+    """
+    prepare_xla()
+    block = placeholders_like(tf.nest.flatten(draws))
+    size = block[0].shape[0].value
+    start, first_age, number = placeholders_like([tf.constant(0)] * 3)
+    first_carried = placeholders_like(meta_iterations.start.carried)
+
+    # A tf.function gives XLA loops as functions, which it can compile; control flow written into the graph it cannot.
+    @tf.function(autograph=False)
+    def many(start, first_age, number, *tensors):
+        block, carried = tensors[: len(tensors) - len(first_carried)], tensors[len(tensors) - len(first_carried) :]
+
+        def body(i, place, age, carried, rows, _):
+            draw = tf.nest.pack_sequence_as(draws, [tf.gather(array, place) for array in block])
+            meta = meta_iterations.build(draw, Place(age, carried), "while")
+            with tf.control_dependencies([meta.applied]):
+                row = tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures])
+            finite = tf.reduce_all(tf.is_finite(row))
+            place += tf.cast(meta.is_over, tf.int32)
+            return i + 1, place, meta.next.age, meta.next.carried, rows.write(i, row), finite
+
+        rows = tf.TensorArray(tf.float64, size=MOST_PER_CALL, element_shape=[3])
+        done, place, age, carried, rows, _ = tf.while_loop(
+            lambda i, place, age, carried, rows, finite: (i < number) & (place < size) & finite,
+            body,
+            (tf.constant(0), start, first_age, list(carried), rows, tf.constant(True)),
+            maximum_iterations=MOST_PER_CALL,
+        )
+        return [rows.stack(), done, place, age, *carried]
+
+    feeds = [start, first_age, number, *block, *first_carried]
+    results = tf.xla.experimental.compile(lambda *inputs: many(*inputs), feeds)
+
+    def prepare(session):
+        call = session.make_callable(results, feed_list=feeds)
+        with refusals_named(_TRAINING):
+            call(*zeros_for(feeds))
+
+        def run(arrays, at, number):
+            rows, done, place, age, *carried = call(at.place, at.age, min(number, MOST_PER_CALL), *arrays, *at.carried)
+            return rows[:done], At(int(place), int(age), carried)
+
+        return run
+
+    return prepare
+
+
+ENGINES = {"xla": xla_engine, "graph": graph_engine}
+
+
+def engine_for(name, settings):
+    """The engine of that name for a training; with threads, a compiled training is compiled in shards."""
+    return shards_engine if name == "xla" and settings.threads > 1 else ENGINES[name]

@@ -1,0 +1,159 @@
+"""One meta-iteration: the next segment of a draw, its meta-gradient, the update, and what is carried on."""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l.learning.segments import MetaGradient, last_loss, meta_gradient
+from l2l.learning.updates import update
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
+from l2l.problems.problem import initial_position
+
+Place = namedtuple(
+    "Place",
+    [
+        "age",  # base iterations that the draw has lived, a scalar int32 tensor: 0 for a new one
+        "carried",  # flat list of tensors: position and state of each shard; empty where nothing is carried
+    ],
+)
+
+MetaIteration = namedtuple(
+    "MetaIteration",
+    [
+        "figures",  # list of scalars: meta-loss, last loss, gradient norm
+        "applied",  # boolean: whether the weights were updated, which they are not where a figure is NaN or infinite
+        "next",  # the `Place` after it; the one before where nothing was applied
+        "is_over",  # boolean: whether the draw has lived its horizon
+    ],
+)
+
+
+class MetaIterations:
+    """Builds meta-iterations of one training: pure functions of variables, draw and place, then the update.
+
+    Args:
+      problem: a `Problem`.
+      optimizer: the learned optimizer.
+      variables: those to train.
+      adam: the meta-optimizer.
+      settings: a `Settings`.
+      draw: one draw, or as many as the settings' batch along a leading axis; for its structure and shapes.
+
+    Attributes:
+      start: the `Place` of a first meta-iteration, of zeros; for shapes and dtypes of what is carried.
+    """
+
+    def __init__(self, problem, optimizer, variables, adam, settings, draw):
+        self._problem, self._variables, self._adam, self._settings = problem, variables, adam, settings
+        self._adapted = list(getattr(optimizer, "adapted", []))
+        if self._adapted and settings.threads > 1:
+            raise ValueError("threads must be 1 for an optimizer that adapts variables, got %r" % settings.threads)
+        self._batch = settings.batch // settings.threads if settings.batch > 1 else None
+        self._optimizer = for_batch(optimizer, self._batch)
+        self._structure, carried = None, []
+        if settings.carries:
+            self._optimizer = with_initial_state(self._optimizer)
+            with tf.name_scope("structure"):
+                (part, *_), _ = self._shards(draw, [])
+                x = initial_position(problem, part, self._batch)
+                self._structure = x, initial_state(self._optimizer, x)
+                like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(self._structure)]
+                carried = [tf.zeros(*one) for one in like * settings.threads]
+        self.start = Place(tf.constant(0), carried)
+
+    def _shards(self, draw, carried):
+        """Draw and carried tensors of each shard."""
+        number = self._settings.threads
+        if number == 1:
+            return [draw], [carried]
+        flat = zip(*[tf.split(tensor, number) for tensor in tf.nest.flatten(draw)])
+        size = len(carried) // number
+        return (
+            [tf.nest.pack_sequence_as(draw, part) for part in flat],
+            [carried[i * size : (i + 1) * size] for i in range(number)],
+        )
+
+    def _segment(self, draw, place, loop):
+        """The `MetaGradient` of one shard."""
+        settings, x, state = self._settings, None, None
+        if settings.carries:
+            x = initial_position(self._problem, draw, self._batch)
+            fresh = x, initial_state(self._optimizer, x)
+            is_new = tf.equal(place.age, 0)
+            picked = [
+                tf.where(tf.fill(new.shape, is_new), new, old) for new, old in zip(tensors_of(fresh), place.carried)
+            ]
+            x, state = with_tensors(fresh, picked)
+        return meta_gradient(
+            self._problem,
+            draw,
+            self._optimizer,
+            self._variables,
+            settings.meta_loss,
+            settings.steps,
+            x,
+            state,
+            place.age,
+            settings.carries,
+            settings.second_derivatives,
+            loop,
+            self._batch,
+        )
+
+    def meta_gradient(self, draw, place, loop, call_shard=lambda function, inputs: function(*inputs)):
+        """The meta-gradient of the next segment.
+
+        Args:
+          draw: like the one that this was made with.
+          place: a `Place`.
+          loop: as for `meta_gradient`.
+          call_shard: how the meta-gradient of a shard is computed: a function of a function of flat tensors, and of
+            the list of these. Shards depend on the variables and on nothing else, so a session with as many threads
+            computes them side by side.
+
+        Returns:
+          `(meta-gradient, carried)`: a `MetaGradient` of the whole batch, and what is carried on.
+        """
+        numbers = []
+
+        def flat_segment(age, *tensors):
+            number = len(tf.nest.flatten(draw))
+            part = tf.nest.pack_sequence_as(draw, tensors[:number])
+            meta = self._segment(part, Place(age, list(tensors[number:])), loop)
+            carried = tensors_of((meta.x, meta.state)) if self._settings.carries else []
+            numbers[:] = [2 + len(meta.gradients), 2 + len(meta.gradients) + len(carried)]
+            return [meta.losses, meta.meta_loss, *meta.gradients, *carried, *meta.adapted]
+
+        results = [
+            call_shard(flat_segment, [place.age, *tf.nest.flatten(part), *carried])
+            for part, carried in zip(*self._shards(draw, place.carried))
+        ]
+        first, second = numbers
+        carried = [tensor for result in results for tensor in result[first:second]]
+        return self._together([result[:first] for result in results], results[0][second:]), carried
+
+    def build(self, draw, place, loop, **how):
+        """A whole meta-iteration, a `MetaIteration`; the arguments are those of `meta_gradient`."""
+        meta, carried = self.meta_gradient(draw, place, loop, **how)
+        with tf.control_dependencies(carried):  # which an optimizer computes with the weights before the update
+            norm, applied = update(meta, self._variables, self._adam, self._settings.clip_norm, self._adapted)
+        age = place.age
+        if self._settings.carries:
+            age = tf.math.floormod(age + self._settings.steps, self._settings.horizon)
+        is_over = applied & tf.equal(age, 0)
+        if self._settings.carries:
+            age = tf.where(applied, age, place.age)
+            carried = [tf.where(tf.fill(new.shape, applied), new, old) for new, old in zip(carried, place.carried)]
+        return MetaIteration([meta.meta_loss, meta.last_loss, norm], applied, Place(age, carried), is_over)
+
+    def _together(self, shards, adapted):
+        """The `MetaGradient` of the whole batch from the losses, meta-losses and gradients of its shards."""
+        losses, values, *gradients = zip(*shards)
+        number = len(shards)
+        if number == 1:
+            losses, value, gradients = losses[0], values[0], [gradient for (gradient,) in gradients]
+        else:
+            losses, value = tf.concat(losses, axis=1), tf.add_n(values) / number
+            gradients = [tf.add_n(pieces) / number for pieces in gradients]
+        return MetaGradient(losses, value, last_loss(losses[-1], self._batch), gradients, None, None, list(adapted))

@@ -1,0 +1,65 @@
+"""Meta-losses: what a learned optimizer is trained on, a number made of the losses of an unroll."""
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.nests import over_draws
+
+# Under a log, a loss counts as no smaller than this: the smallest normal float32. TensorFlow's
+# CPU kernels flush anything smaller to zero, so 1e-38 itself would not keep log(0) away.
+SMALLEST_LOSS = float(np.finfo(np.float32).tiny)
+
+
+def floored_log(losses):
+    """Natural log. A loss below `SMALLEST_LOSS` gets that one's log, and no gradient. NaN stays NaN."""
+    return tf.log(
+        tf.where(losses < SMALLEST_LOSS, tf.fill(tf.shape(losses), tf.cast(SMALLEST_LOSS, losses.dtype)), losses)
+    )
+
+
+META_LOSSES = {
+    "sum": lambda losses: tf.reduce_sum(losses, axis=0),
+    "end": lambda losses: losses[-1],
+    "end_log": lambda losses: floored_log(losses[-1]),
+    "sum_log": lambda losses: tf.reduce_sum(floored_log(losses), axis=0),
+}
+
+
+def get_meta_loss(meta_loss):
+    """The function of that name in `META_LOSSES`, or the function itself.
+
+    Raises:
+      ValueError: an unknown name.
+      TypeError: neither a name nor callable.
+    """
+    if callable(meta_loss):
+        return meta_loss
+    if not isinstance(meta_loss, str):
+        known = ", ".join(sorted(META_LOSSES))
+        raise TypeError("meta_loss must be callable or one of %s, got %r" % (known, meta_loss))
+    return META_LOSSES[checks.one_of("meta_loss", meta_loss, META_LOSSES)]
+
+
+def meta_loss_of(meta_loss, losses, batch=None):
+    """The meta-loss of losses `[T]`, a scalar; of a batch's `[T, B]`, its mean over the draws.
+
+    A meta-loss of one's own is a function of the losses of one draw, and is mapped over those of a batch.
+
+    Raises:
+      TypeError, ValueError: an unknown meta-loss, or one that does not return a scalar.
+    """
+    function = get_meta_loss(meta_loss)
+    with tf.name_scope("meta_loss"):
+        if batch is None or isinstance(meta_loss, str):  # those of `META_LOSSES` take all draws at once
+            value, shape = checks.tensor("meta_loss", function(losses)), losses.shape[1:]
+        else:
+            value, shape = (
+                over_draws(lambda one: checks.tensor("meta_loss", function(one)), tf.transpose(losses)),
+                [batch],
+            )
+        if not value.shape.is_compatible_with(shape):
+            raise ValueError(
+                "meta_loss must be a scalar (shape ()), got shape %s" % (value.shape[0 if batch is None else 1 :],)
+            )
+        return value if batch is None else tf.reduce_mean(value)

@@ -1,0 +1,143 @@
+"""The meta-gradient: losses of a segment, a meta-loss of them, its gradient with respect to the learned weights.
+
+A *segment* is the `T` base iterations that one meta-gradient sees. A draw may live longer than that: position and
+state are then carried from one segment to the next, without a gradient (truncated backpropagation through time).
+"""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import checks
+from l2l.learning.backward import TurnsInReverse
+from l2l.learning.meta_losses import floored_log, meta_loss_of
+from l2l.learning.unrolling import base_iteration, gradients_of
+from l2l.optimizers.optimizer import bind, for_batch, initial_state, plain_product
+from l2l.problems.problem import initial_position, loss_function
+
+MetaGradient = namedtuple(
+    "MetaGradient",
+    [
+        "losses",  # [T], or [T, B] for a batch of draws
+        "meta_loss",  # scalar: the mean over the batch
+        "last_loss",  # scalar, the last of the losses; of a batch, exp(mean(log(loss)))
+        "gradients",  # of the meta-loss, one for each variable; zeros where it does not depend on it
+        "x",  # position after T updates, for the next segment; None unless `carry_on`
+        "state",  # the optimizer's, likewise
+        "adapted",  # the next values of the optimizer's `adapted` variables, a list
+    ],
+)
+
+
+def meta_gradient(
+    problem,
+    draw,
+    optimizer,
+    variables,
+    meta_loss="sum",
+    steps=20,
+    x=None,
+    state=None,
+    first=0,
+    carry_on=False,
+    second_derivatives=True,
+    loop="python",
+    batch=None,
+):
+    """Builds the meta-gradient of one segment: a pure function of variables, draw, position and state.
+
+    Args:
+      problem, draw: a `Problem` and one draw of it.
+      optimizer: the learned optimizer, `(gradients, state) -> (update, state)`.
+      variables: list of the variables to train.
+      meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
+      steps: `T`, a positive integer: the losses of the segment. They have seen its first `T - 1` updates.
+      x, state, first: where it starts, as for `unroll`. No gradient flows into `x` and a `state` that is given.
+      carry_on: whether to make update number `T` too, for a next segment.
+      second_derivatives, batch: as for `unroll`.
+      loop: "python": every step is in the graph, and `tf.gradients` differentiates all of it. "while": one step is,
+        as a loop that `backward` differentiates; to be called inside a `tf.function`.
+
+    Returns:
+      A `MetaGradient`.
+
+    Raises:
+      TypeError, ValueError: as `unroll`; an unknown meta-loss, one that is not a scalar, or one that depends on
+        none of the variables.
+    """
+    checks.problem("problem", problem)
+    steps = checks.positive_integer("steps", steps)
+    checks.one_of("loop", loop, ["python", "while"])
+    optimizer = for_batch(checks.function("optimizer", optimizer), batch)
+    x = initial_position(problem, draw, batch) if x is None else x
+    state = initial_state(optimizer, x) if state is None else state
+    loss, bound = loss_function(problem, draw, batch), bind(optimizer)
+    first = tf.convert_to_tensor(first)
+
+    def turn(x, state, t, product):
+        def step(gradients, state):
+            return bound.step(gradients, state, product)
+
+        return base_iteration(loss, step, x, state, t, second_derivatives)
+
+    plain = plain_product(bound)
+    early, by_loop, forward = [], None, None
+    turns = steps - 1  # the last loss follows outside
+    with tf.name_scope("segment"):
+        in_loop = turns - (state is None) if loop == "while" else 0
+        for i in range(turns - in_loop):
+            value, x, state = turn(x, state, first + i, plain)
+            early.append(value)
+        losses = [tf.stack(early)] if early else []
+        if in_loop:
+            by_loop = TurnsInReverse(turn, bound.kernels, x, state, first + len(early), in_loop, variables)
+            forward = by_loop.forward()
+            losses, x, state = [*losses, forward.losses], forward.x, forward.state
+        last = loss(x, first + steps - 1)
+        end_gradients = gradients_of(last, x)
+        adapted = optimizer.adapt(end_gradients, state) if getattr(optimizer, "adapted", None) else []
+        next_x, next_state = None, None
+        if carry_on:
+            _, next_x, next_state = turn(x, state, first + steps - 1, plain)
+        losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
+    value = meta_loss_of(meta_loss, losses, batch)
+    with tf.name_scope("meta_gradient"):
+        if by_loop is None:
+            gradients = tf.gradients(value, variables)
+        else:
+            gradients = _through_loop(by_loop, forward, losses, early, x, value, variables)
+        if not any(gradient is not None for gradient in gradients):
+            raise ValueError(
+                "meta_loss must depend on the optimizer's variables, it depends on none "
+                "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
+            )
+        gradients = [_dense(*pair) for pair in zip(gradients, variables)]
+    return MetaGradient(losses, value, last_loss(last, batch), gradients, next_x, next_state, adapted)
+
+
+def _through_loop(by_loop, forward, losses, early, x, value, variables):
+    """The gradients of the meta-loss `value` with respect to the variables: loop and what lies outside it.
+
+    Losses before the loop are `early`; the last one is a function of `x`, where the loop ends.
+    """
+    (of_losses,) = tf.gradients(value, losses)
+    if of_losses is None:
+        of_losses = tf.zeros_like(losses)
+    number = len(early)
+    of_x = tf.gradients(losses, tf.nest.flatten(x), grad_ys=of_losses)
+    tensors, of_tensors, of_variables = by_loop.backward(forward, of_losses[number:-1], of_x)
+    of_early = [of_losses[i] for i in range(number)]
+    outside = tf.gradients([*tensors, *early], variables, grad_ys=[*of_tensors, *of_early])
+    return [
+        one if other is None else other if one is None else tf.convert_to_tensor(one) + other
+        for one, other in zip(outside, of_variables)
+    ]
+
+
+def last_loss(losses, batch):
+    """The last loss of a segment as a scalar; of a batch `[B]`, `exp(mean(log(loss)))`."""
+    return losses if batch is None else tf.exp(tf.reduce_mean(floored_log(losses)))
+
+
+def _dense(gradient, variable):
+    return tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)

@@ -1,0 +1,90 @@
+"""The settings of a training: one record, which everything that has to know them reads."""
+
+from collections import namedtuple
+
+from l2l import checks
+from l2l.learning.meta_losses import get_meta_loss
+
+_FIELDS = [
+    "meta_loss",
+    "steps",
+    "horizon",
+    "learning_rate",
+    "clip_norm",
+    "second_derivatives",
+    "batch",
+    "threads",
+    "weights_seed",
+    "draws_seed",
+]
+
+
+class Settings(namedtuple("Settings", _FIELDS)):
+    """How a learned optimizer is trained. All are checked here, and nowhere else.
+
+    Args:
+      meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar.
+      steps: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
+      horizon: how many base iterations a draw lives, a multiple of `steps`; by default `steps`, the document's
+        case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state are
+        carried from one segment to the next without a gradient, and the next draw comes when the horizon is
+        reached, or after a meta-iteration that is skipped for a NaN.
+      learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
+      clip_norm: the meta-gradient's global norm is clipped at this.
+      second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
+      batch: the meta-loss is averaged over so many draws in each meta-iteration.
+      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
+        large batches. The number of shards changes rounding, not what is computed.
+      weights_seed: integer that fixes the initial weights.
+      draws_seed: integer that fixes the problems drawn.
+
+    Raises:
+      TypeError, ValueError: an argument out of range, or one that there is not.
+    """
+
+    def __new__(
+        cls,
+        meta_loss="sum",
+        steps=20,
+        horizon=None,
+        learning_rate=3e-4,
+        clip_norm=1.0,
+        second_derivatives=True,
+        batch=1,
+        threads=1,
+        weights_seed=0,
+        draws_seed=0,
+    ):
+        get_meta_loss(meta_loss)
+        steps = checks.positive_integer("steps", steps)
+        horizon = steps if horizon is None else checks.positive_integer("horizon", horizon)
+        if horizon % steps:
+            raise ValueError("horizon must be a multiple of steps, %r, got %r" % (steps, horizon))
+        batch, threads = checks.positive_integer("batch", batch), checks.positive_integer("threads", threads)
+        if batch % threads:
+            raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
+        return super().__new__(
+            cls,
+            meta_loss,
+            steps,
+            horizon,
+            checks.positive_number("learning_rate", learning_rate),
+            checks.positive_number("clip_norm", clip_norm),
+            checks.boolean("second_derivatives", second_derivatives),
+            batch,
+            threads,
+            checks.seed("weights_seed", weights_seed),
+            checks.seed("draws_seed", draws_seed),
+        )
+
+    @property
+    def carries(self):
+        """Whether position and state are carried from one segment to the next."""
+        return self.horizon > self.steps
+
+    def in_json(self):
+        """The record as a dict of JSON types; a meta-loss of one's own by its name."""
+        name = self.meta_loss
+        if not isinstance(name, str):
+            name = getattr(name, "__qualname__", type(name).__qualname__)
+        return {**self._asdict(), "meta_loss": name}

@@ -1,0 +1,246 @@
+"""The unroll: `T` base iterations of an optimizer on one draw of a problem.
+
+One `base_iteration` serves every loop. The Python loop writes each of them into the graph, as the
+document does; `tf.while_loop` writes one and repeats it. An unroll can be continued: it ends
+with a position and a state, from which the next one goes on.
+"""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import checks
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.optimizer import bind, for_batch, initial_state, plain_product
+from l2l.problems.problem import initial_position, loss_function, paths
+
+Unroll = namedtuple(
+    "Unroll",
+    [
+        "losses",  # [T], or [T, B] for a batch of draws: `losses[t] = f(x_t)`, before update t
+        "x",  # position after the T updates
+        "state",  # the optimizer's, after the T updates
+    ],
+)
+
+
+def base_iteration(loss, step, x, state, t, second_derivatives=True):
+    """The loss at `x`, its gradient, the optimizer's update, the next position.
+
+    Args:
+      loss: function `(x, t)` to a scalar, or to `[B]` for a batch, as from `problems.problem.loss_function`.
+      step: the optimizer, `(gradients, state) -> (update, state)`.
+      x: the position, a tensor or a nest of tensors.
+      state: what the optimizer returned at the step before; None at the first.
+      t: which base iteration it is, a scalar int32 tensor.
+      second_derivatives: False cuts the path from the gradients back to `x`.
+
+    Returns:
+      `(loss at x, next x, next state)`.
+
+    Raises:
+      ValueError: the loss does not depend on all of `x`, or the optimizer's update has another structure,
+        shape or dtype than `x`.
+      TypeError: the optimizer did not return a pair.
+    """
+    with tf.name_scope("base_iteration"):
+        value = loss(x, t)
+        gradients = gradients_of(value, x)
+        if not second_derivatives:
+            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
+        with tf.name_scope("optimizer"):
+            pair = step(gradients, state)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError("optimizer must return a pair (update, state), got %r" % (pair,))
+        update, state = pair
+        _check_update(x, update)
+        return value, tf.nest.map_structure(tf.add, x, update), state
+
+
+def gradients_of(loss, x):
+    """The gradients of a loss (of the sum of a batch's), a nest like `x`.
+
+    Raises:
+      ValueError: the loss does not depend on all of `x`.
+    """
+    with tf.name_scope("gradient"):
+        gradients = tf.gradients(loss, tf.nest.flatten(x))
+        for path, gradient in zip(paths(x), gradients):
+            if gradient is None:
+                raise ValueError("loss must depend on every tensor of x, it does not depend on %s" % path)
+        # A tf.gather leaves indexed slices.
+        return tf.nest.pack_sequence_as(x, [tf.convert_to_tensor(gradient) for gradient in gradients])
+
+
+def _check_update(x, update):
+    try:
+        tf.nest.assert_same_structure(x, update)
+    except (TypeError, ValueError):
+        raise ValueError("optimizer's update must have the structure of x, %r, got %r" % (x, update)) from None
+    pairs = zip(paths(x), tf.nest.flatten(x), tf.nest.flatten(update))
+    for path, position, change in pairs:
+        change = checks.tensor("optimizer's update", change)
+        if change.dtype != position.dtype or not change.shape.is_compatible_with(position.shape):
+            raise ValueError(
+                "optimizer's update must have shape %s and dtype %s as %s, got shape %s and dtype %s"
+                % (position.shape, position.dtype.name, path, change.shape, change.dtype.name)
+            )
+
+
+def check_same_state(state, next_state):
+    """Structure, shapes and dtypes must not change from the second step on, or a loop has no place for them.
+
+    Raises:
+      ValueError: they do.
+    """
+
+    def description(leaf):
+        return (
+            None if leaf is None else (leaf.dtype.name, leaf.shape.as_list() if leaf.shape.ndims is not None else None)
+        )
+
+    try:
+        tf.nest.assert_same_structure(state, next_state)
+        leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(next_state)]
+        before = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(state)]
+        same = list(map(description, before)) == list(map(description, leaves))
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            "optimizer's state must keep its structure, shapes and dtypes from step to step in a loop, "
+            "got %r after %r" % (next_state, state)
+        )
+
+
+def unroll(
+    problem,
+    draw,
+    optimizer,
+    x=None,
+    state=None,
+    steps=20,
+    first=0,
+    loop="python",
+    second_derivatives=True,
+    batch=None,
+):
+    """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
+
+        start = l2l.unroll(problem, draw, optimizer, steps=20)
+        more = l2l.unroll(problem, draw, optimizer, start.x, start.state, steps=20, first=20)
+
+    are the same 40 base iterations as `l2l.unroll(problem, draw, optimizer, steps=40)`.
+
+    Args:
+      problem: a `Problem`.
+      draw: one draw of it, as from `problem.draw()`.
+      optimizer: a function `(gradients, state) -> (update, state)`; `state` is None at the
+        first step and afterwards what the function returned, a nest of tensors (or of None).
+      x: the position to start from; None for the problem's `initial_position`.
+      state: the optimizer's state there; None for a first step.
+      steps: `T`, a positive integer.
+      first: which base iteration of the draw's life the first one is; an int, or a scalar int32 tensor.
+      loop: "python" (every step is in the graph) or "while" (`tf.while_loop`).
+      second_derivatives: False stops derivatives of the losses from flowing through the
+        gradients that the optimizer saw, as arXiv 1606.04474 does; Episode 1 keeps them.
+      batch: None for one draw; or how many draws there are at once, along a leading axis `B` of all
+        tensors of `draw` and `x`. An optimizer that is not coordinate-wise is mapped over them.
+
+    Returns:
+      An `Unroll`.
+
+    Raises:
+      TypeError, ValueError: an argument out of range, or a problem or an optimizer that
+        breaks its contract; the message says how. With loop="while", a state that changes its structure,
+        shapes or dtypes from the second step on is refused too.
+    """
+    steps = checks.positive_integer("steps", steps)
+    x, loss, optimizer, first = _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch)
+    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives)
+
+
+def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
+    """The losses of an optimizer on one draw of a problem, from its start.
+
+    `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`: the first is the loss
+    of the start, the last has seen `T - 1` updates.
+
+    Args:
+      The arguments are those of `unroll`.
+
+    Returns:
+      A tensor `[T]`, of the dtype of the loss; `[T, B]` with a batch.
+
+    Raises:
+      TypeError, ValueError: as `unroll`.
+    """
+    steps = checks.positive_integer("steps", steps)
+    x, loss, optimizer, first = _prepared(problem, draw, optimizer, None, 0, loop, second_derivatives, batch)
+    if steps == 1:
+        only = loss(x, first)
+        gradients_of(only, x)  # for its checks
+        return only[tf.newaxis]
+    done = _unrolled(loss, optimizer, x, None, steps - 1, first, loop, second_derivatives)
+    return tf.concat([done.losses, loss(done.x, first + steps - 1)[tf.newaxis]], axis=0)
+
+
+def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch):
+    """Checks, and what an unroll is made of: `(x, loss, optimizer for the batch, first)`."""
+    checks.problem("problem", problem)
+    checks.function("optimizer", optimizer)
+    checks.one_of("loop", loop, _LOOPS)
+    checks.boolean("second_derivatives", second_derivatives)
+    if batch is not None:
+        batch = checks.positive_integer("batch", batch)
+    x = initial_position(problem, draw, batch) if x is None else tf.nest.map_structure(tf.convert_to_tensor, x)
+    return x, loss_function(problem, draw, batch), for_batch(optimizer, batch), tf.convert_to_tensor(first)
+
+
+def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives):
+    with tf.name_scope("unroll"):
+        bound = bind(optimizer)
+        product = plain_product(bound)
+
+        def one(x, state, t):
+            return base_iteration(
+                loss, lambda gradients, state: bound.step(gradients, state, product), x, state, t, second_derivatives
+            )
+
+        if state is None:
+            state = initial_state(optimizer, x)
+        return _LOOPS[loop](one, x, state, steps, first)
+
+
+def _python_loop(one, x, state, steps, first):
+    losses = []
+    for i in range(steps):
+        loss, x, state = one(x, state, first + i)
+        losses.append(loss)
+    return Unroll(tf.stack(losses), x, state)
+
+
+def _while_loop(one, x, state, steps, first):
+    """The same as `_python_loop`, with one step in the graph; or two, where `state=None` needs one of its own."""
+    start = []
+    if state is None:
+        loss, x, state = one(x, state, first)
+        start, first, steps = [loss[tf.newaxis]], first + 1, steps - 1
+    if not steps:
+        return Unroll(start[0], x, state)
+
+    def body(i, losses, x, tensors):
+        before = with_tensors(state, tensors)
+        loss, x, after = one(x, before, first + i)
+        check_same_state(before, after)
+        return i + 1, losses.write(i, loss), x, tensors_of(after)
+
+    losses = tf.TensorArray(tf.nest.flatten(x)[0].dtype, size=steps)
+    _, losses, x, tensors = tf.while_loop(
+        lambda i, *_: i < steps, body, (tf.constant(0), losses, x, tensors_of(state)), maximum_iterations=steps
+    )
+    losses = losses.stack()
+    return Unroll(tf.concat([*start, losses], axis=0) if start else losses, x, with_tensors(state, tensors))
+
+
+_LOOPS = {"python": _python_loop, "while": _while_loop}

@@ -1,0 +1,75 @@
+"""The update: a meta-gradient, clipped by global norm, moves the learned weights by a step of the meta-optimizer."""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import checks
+
+Update = namedtuple(
+    "Update",
+    [
+        "gradient_norm",  # scalar, global norm of the gradients before clipping
+        "applied",  # boolean: whether anything was changed, which it is not where a figure is NaN or infinite
+    ],
+)
+
+
+def clipped(gradients, clip_norm=1.0):
+    """Gradients clipped by global norm: `g / max(1, |g| / clip_norm)`, `|g|` over all of them together.
+
+    Args:
+      gradients: list of tensors.
+      clip_norm: a positive number.
+
+    Returns:
+      `(clipped gradients, |g|)`.
+
+    Raises:
+      TypeError, ValueError: `clip_norm` is not a positive finite number.
+    """
+    clip_norm = checks.positive_number("clip_norm", clip_norm)
+    norm = tf.global_norm(gradients)
+    # tf.clip_by_global_norm divides by the norm, and XLA's fast math makes NaN of that where the norm is zero.
+    factor = clip_norm / tf.maximum(norm, clip_norm)
+    return [factor * gradient for gradient in gradients], norm
+
+
+def update(meta, variables, adam, clip_norm=1.0, adapted=()):
+    """Clips a meta-gradient and applies it.
+
+    Where the meta-loss, the last loss or the gradient's norm is NaN or infinite nothing is applied: neither the
+    weights nor the meta-optimizer's own state change, nor what the optimizer adapts.
+
+    Args:
+      meta: a `MetaGradient`.
+      variables: the list of variables that it was made for.
+      adam: the meta-optimizer, a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`.
+      clip_norm: as for `clipped`.
+      adapted: the optimizer's `adapted` variables, which get the values of `meta.adapted`.
+
+    Returns:
+      An `Update`; its `applied` has changed the variables once it is known.
+
+    Raises:
+      TypeError, ValueError: `clip_norm` is not a positive finite number; not as many gradients as variables.
+    """
+    if len(meta.gradients) != len(variables) or len(meta.adapted) != len(adapted):
+        raise ValueError(
+            "variables and adapted must be as many as the gradients and adapted values, %d and %d, got %d and %d"
+            % (len(meta.gradients), len(meta.adapted), len(variables), len(adapted))
+        )
+    with tf.name_scope("update"):
+        gradients, norm = clipped(meta.gradients, clip_norm)
+        finite = tf.is_finite(norm) & tf.is_finite(meta.meta_loss) & tf.is_finite(meta.last_loss)
+
+        def apply():
+            with tf.name_scope(None):  # so that Adam's variables have the same names with every engine
+                changes = [adam.apply_gradients(zip(gradients, variables))]
+                changes += [variable.assign(value).op for variable, value in zip(adapted, meta.adapted)]
+            with tf.control_dependencies(changes):
+                return tf.constant(True)
+
+        # Losses are those before the update, even ones that the gradients do not need.
+        with tf.control_dependencies([meta.losses, meta.meta_loss, *meta.adapted]):
+            return Update(norm, tf.cond(finite, apply, lambda: tf.constant(False)))

@@ -1,0 +1,198 @@
+"""Learned optimizers: coordinate-wise networks.
+
+Every coordinate of the optimizee is one row of the network's batch: the rows share the
+weights, and each has a state of its own. So a network trained on 2 coordinates runs on
+any number of them.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.optimizers import castings
+from l2l.optimizers.optimizer import Bound
+
+NetworkState = namedtuple(
+    "NetworkState",
+    [
+        "layers",  # (cell, hidden) of each LSTM layer, each [N, H]
+        "memory",  # the casting's, a nest of tensors [N, ...], or None
+    ],
+)
+
+
+class CoordinatewiseLSTM:
+    """An LSTM as an optimizer, `(gradients, state) -> (update, state)`.
+
+    For each coordinate: `encode -> linear(H) -> LSTM(H) -> ... -> LSTM(H) -> linear(1) -> decode`.
+    The LSTM is that of TensorFlow's `LSTMCell` with its defaults (gates in the order i, j, f, o, 1
+    added to the forget gate, no peepholes), and its kernels and biases have the same layout.
+    Glorot-uniform kernels, zero biases, zero states at the start. The defaults are Episode 1's:
+    2 layers of 20 units, 8 arrays, 6,621 weights. Source: arXiv 1606.04474, section 2.1.
+
+    The variables are created here, once, in the current default graph; calling the object
+    any number of times shares them.
+
+    Args:
+      hidden: units of each LSTM layer, a sequence of positive integers.
+      casting: "none", "log" or "log_and_sign", or a `Casting` such as `log_cast(-30)`.
+      dtype: floating-point type of weights, gradients and updates.
+
+    Attributes:
+      variables: the weights, a list of variables: kernel and bias of the input layer, of each
+        LSTM layer and of the output layer.
+      adapted: the casting's variables, which no gradient trains; a list, empty for most castings.
+      casting: the `Casting`.
+
+    Raises:
+      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting.
+    """
+
+    coordinatewise = True
+
+    def __init__(self, hidden=(20, 20), casting="none", dtype=tf.float32):
+        if not isinstance(hidden, (list, tuple)) or not hidden:
+            raise ValueError("hidden must be a non-empty list or tuple of positive integers, got %r" % (hidden,))
+        self._units = [checks.positive_integer("hidden[%d]" % i, value) for i, value in enumerate(hidden)]
+        self.casting = castings.get(casting)
+        self.dtype = tf.as_dtype(dtype)
+        self.variables = []
+        with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True, dtype=self.dtype):
+            self._create_layer("input", self.casting.features, self._units[0])
+            for i, (size, units) in enumerate(zip(self._units[:1] + self._units, self._units)):
+                self._create_layer("lstm_%d" % i, size + units, 4 * units)
+            self._create_layer("output", self._units[-1], 1)
+            self.adapted = [
+                tf.get_variable("adapted_%d" % i, [], initializer=tf.constant_initializer(value), trainable=False)
+                for i, value in enumerate(self.casting.adapted)
+            ]
+
+    def _create_layer(self, name, rows, columns):
+        with tf.variable_scope(name):
+            kernel = tf.get_variable("kernel", [rows, columns], initializer=tf.glorot_uniform_initializer())
+            bias = tf.get_variable("bias", [columns], initializer=tf.zeros_initializer())
+        self.variables += [kernel, bias]
+
+    def __call__(self, gradients, state):
+        """The update, with the structure of `gradients`, and the next state.
+
+        Raises:
+          TypeError: gradients of another dtype than the weights.
+        """
+        bound = self.bind()
+        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+
+    def initial_state(self, x):
+        """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
+        rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
+        count = rows.shape[0].value or tf.shape(rows)[0]
+        zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
+        return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
+
+    def adapt(self, gradients, state):
+        """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there."""
+        values = [tf.convert_to_tensor(variable) for variable in self.adapted]
+        return list(self.casting.adapt(_rows(gradients), state.memory, tuple(values)))
+
+    def description(self):
+        """What the network is, in JSON types; `from_description` builds it again."""
+        return {
+            "class": type(self).__name__,
+            "hidden": list(self._units),
+            "casting": castings.described(self.casting),
+            "dtype": self.dtype.name,
+        }
+
+    def bind(self):
+        """The network for one unroll, a `Bound`.
+
+        Nothing lies between the input layer and the first LSTM, so the two are one linear map:
+        `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
+        saves each step a matrix product. Each bias becomes a row of its kernel, for an input of 1.
+
+        `sigmoid(x) = (1 + tanh(x/2)) / 2`, so the halving goes into the kernels too, with the forget gate's 1:
+        one `tanh` over all gates is left to a step.
+        """
+        with tf.name_scope("bind"):
+            tensors = [tf.convert_to_tensor(variable) for variable in self.variables]
+            (kernel_in, bias_in), (kernel, bias), *rest = list(zip(tensors[::2], tensors[1::2]))
+            from_input, from_hidden = kernel[: self._units[0]], kernel[self._units[0] :]
+            folded = tf.concat([tf.matmul(kernel_in, from_input), from_hidden], axis=0)
+            folded_bias = tf.squeeze(tf.matmul(bias_in[tf.newaxis], from_input), axis=0) + bias
+            *layers, (kernel_out, bias_out) = [(folded, folded_bias), *rest]
+            kernels = [self._gates(*layer, units) for layer, units in zip(layers, self._units)]
+            kernels.append(_with_bias(kernel_out, bias_out))
+            adapted = tuple(tf.convert_to_tensor(variable) for variable in self.adapted)
+
+        def step(gradients, state, product):
+            return self._step(gradients, state, product, adapted)
+
+        return Bound(step, kernels)
+
+    def _gates(self, kernel, bias, units):
+        """Kernel with bias `[F + H + 1, 4H]` for `_lstm`: halved for the sigmoids of i, f and o, 1 added to f."""
+        dtype = self.dtype.as_numpy_dtype
+        halves = np.repeat(np.array([0.5, 1.0, 0.5, 0.5], dtype), units)
+        forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
+        return _with_bias(kernel, bias + forget) * halves
+
+    def _step(self, gradients, state, product, adapted):
+        for gradient in tf.nest.flatten(gradients):
+            if gradient.dtype != self.dtype:
+                raise TypeError(
+                    "gradients must have the dtype of the weights, %s, got %s" % (self.dtype.name, gradient.dtype.name)
+                )
+        state = self.initial_state(gradients) if state is None else state
+        rows = _rows(gradients)
+        ones = tf.ones_like(rows)[:, tf.newaxis]
+        with tf.name_scope("encode"):
+            outputs = self.casting.encode(rows, state.memory, adapted)
+        layers = []
+        for i, (cell, hidden) in enumerate(state.layers):
+            with tf.name_scope("lstm_%d" % i):
+                layers.append(_lstm(product(i, tf.concat([outputs, hidden, ones], axis=1)), cell))
+                outputs = layers[-1][1]
+        with tf.name_scope("output"):
+            outputs = tf.squeeze(product(len(layers), tf.concat([outputs, ones], axis=1)), axis=1)
+        with tf.name_scope("decode"):
+            updates = self.casting.decode(outputs, rows, state.memory, adapted)
+            memory = self.casting.remember(rows, state.memory)
+        return _like(gradients, updates), NetworkState(tuple(layers), memory)
+
+
+def from_description(description):
+    """Function that builds the network that `CoordinatewiseLSTM.description` describes.
+
+    Raises:
+      ValueError: it is none of the library's own.
+    """
+    if not isinstance(description, dict) or description.get("class") != CoordinatewiseLSTM.__name__:
+        raise ValueError("%.200r is no network of the library's own" % (description,))
+    casting = castings.from_description(description["casting"])
+    return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, description["dtype"])
+
+
+def _with_bias(kernel, bias):
+    return tf.concat([kernel, bias[tf.newaxis]], axis=0)
+
+
+def _lstm(gates, cell):
+    """One step of an LSTM: from the gates `[N, 4H]`, scaled as in `_gates`, the next `(cell, hidden)`, each `[N, H]`."""
+    i, j, f, o = tf.split(tf.tanh(gates), 4, axis=1)
+    cell = 0.5 * (cell * (f + 1) + (i + 1) * j)
+    return cell, 0.5 * (o + 1) * tf.tanh(cell)
+
+
+def _rows(nest):
+    """All coordinates of a nest of tensors, a row each: `[N]`."""
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tf.nest.flatten(nest)], axis=0)
+
+
+def _like(nest, rows):
+    """The inverse of `_rows`: a nest like this one, from rows `[N]`."""
+    flat = tf.nest.flatten(nest)
+    sizes = [tensor.shape.num_elements() or tf.size(tensor) for tensor in flat]
+    pieces = [tf.reshape(piece, tf.shape(tensor)) for piece, tensor in zip(tf.split(rows, sizes), flat)]
+    return tf.nest.pack_sequence_as(nest, pieces)

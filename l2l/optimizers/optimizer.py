@@ -1,0 +1,96 @@
+"""The contract of an optimizer, and what a learned one may say beyond it.
+
+An optimizer is a function `(gradients, state) -> (update, state)`; `state` is None at the first step. State
+is what changes from step to step and nothing else. That is all that a rule someone wrote down needs.
+
+A learned optimizer has the same contract, and variables. It may also define
+
+    initial_state(x)   its state before the first step at a position like `x`; without it the first step
+                       is a step of its own in every graph, with `state=None`
+    bind()             a `Bound`: what is computed once an unroll is computed there
+    adapt(gradients, state)
+                       new values of its `adapted` variables, which no gradient trains, once a meta-iteration
+    coordinatewise     True where each coordinate is treated on its own, so that many draws can be one batch;
+                       the library maps every other optimizer over the draws
+    description()      what it is, in JSON types, for files and records
+"""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l.nests import over_draws, tensors_of, with_tensors
+
+Bound = namedtuple(
+    "Bound",
+    [
+        "step",  # function `(gradients, state, product) -> (update, state)`
+        "kernels",  # matrices, of which a step uses each once: `product(i, inputs)` is `inputs @ kernels[i]`
+    ],
+)
+
+
+def bind(optimizer):
+    """The optimizer for one unroll, a `Bound`. One that does not bind has no kernels."""
+    if hasattr(optimizer, "bind"):
+        return optimizer.bind()
+    return Bound(lambda gradients, state, product: optimizer(gradients, state), [])
+
+
+def plain_product(bound):
+    """The `product` of a bound optimizer's steps, without anything else."""
+    return lambda i, inputs: tf.matmul(inputs, bound.kernels[i])
+
+
+def initial_state(optimizer, x):
+    """The state before the first step at a position like `x`, or None where the optimizer does not say."""
+    return optimizer.initial_state(x) if hasattr(optimizer, "initial_state") else None
+
+
+def for_batch(optimizer, batch):
+    """The optimizer for gradients with a leading axis of draws, which do not see each other.
+
+    A coordinate-wise one is that already; any other is mapped over the draws. With `batch=None`, for one draw,
+    it is the optimizer itself.
+    """
+    if batch is None or getattr(optimizer, "coordinatewise", False):
+        return optimizer
+
+    def over_all(gradients, state):
+        if state is None:
+            return over_draws(lambda one: optimizer(one, None), gradients)
+        return over_draws(optimizer, gradients, state)
+
+    if hasattr(optimizer, "initial_state"):
+        over_all.initial_state = lambda x: over_draws(optimizer.initial_state, x)
+    over_all.coordinatewise = True
+    return over_all
+
+
+def with_initial_state(optimizer):
+    """The optimizer, able to say what its first state is, so that a loop can begin an unroll or continue one.
+
+    One that cannot say so itself gets a state with a flag, whether its own is to be None. Each step then computes both
+    and picks one (XLA cannot differentiate a `tf.cond`), so that until the flag is down its own state is that after
+    a step with gradients of 1: from anything less likely a NaN might come, which no picking keeps out of a gradient.
+    """
+    if hasattr(optimizer, "initial_state"):
+        return optimizer
+
+    def flagged(gradients, state):
+        is_first, own = state
+        first, later = optimizer(gradients, None), optimizer(gradients, own)
+        picked = [
+            tf.where(tf.fill(tf.shape(one), is_first), one, other)
+            for one, other in zip(tensors_of(first), tensors_of(later))
+        ]
+        update, own = with_tensors(first, picked)
+        return update, (tf.zeros_like(is_first), own)
+
+    def flagged_initial_state(x):
+        _, state = optimizer(tf.nest.map_structure(tf.ones_like, x), None)
+        return tf.constant(True), with_tensors(state, tensors_of(state))
+
+    flagged.initial_state = flagged_initial_state
+    flagged.coordinatewise = getattr(optimizer, "coordinatewise", False)
+    return flagged

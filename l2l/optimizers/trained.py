@@ -1,0 +1,121 @@
+"""A learned optimizer with its weights, outside any graph, and as a file."""
+
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import archives
+from l2l.optimizers.networks import from_description
+
+FORMAT = 2
+
+
+class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
+    """A learned optimizer with its weights: what `Trainer.trained()` and `l2l.load` return.
+
+    Args:
+      build: function without arguments that creates the optimizer and its variables.
+      weights: list of arrays, in the order in which the trainable variables are created.
+      adapted: list of the values of the optimizer's `adapted` variables; empty for most.
+      record: dict of JSON types, what it was trained on, and how; {} where that is not known.
+    """
+
+    def __new__(cls, build, weights, adapted=(), record=None):
+        return super().__new__(cls, build, list(weights), list(adapted), dict(record or {}))
+
+    def __repr__(self):
+        number = sum(np.size(array) for array in self.weights)
+        trained = self.record.get("name")
+        return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
+
+    def create(self, name):
+        """Builds the optimizer in the current graph.
+
+        Args:
+          name: for error messages.
+
+        Returns:
+          `(optimizer, load)`; `load(session)` gives its variables their values.
+
+        Raises:
+          ValueError: what is built has other shapes than the weights.
+        """
+        created = len(tf.trainable_variables())
+        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
+            optimizer = self.build()
+        variables = tf.trainable_variables()[created:] + list(getattr(optimizer, "adapted", []))
+        values = [*self.weights, *self.adapted]
+        expected = [tuple(variable.shape.as_list()) for variable in variables]
+        if [np.shape(value) for value in values] != expected:
+            raise ValueError(
+                "%s must have weights of the shapes that it builds, %r, got %r"
+                % (name, expected, [np.shape(value) for value in values])
+            )
+
+        def load(session):
+            for variable, value in zip(variables, values):
+                variable.load(value, session)
+
+        return optimizer, load
+
+
+def save(path, trained):
+    """Writes a `Trained` to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled.
+
+    The file says what the optimizer is (layers, casting and its parameters), what it was trained on, how, and by which
+    version: `load` needs nothing else for the library's own networks.
+
+    Raises:
+      TypeError: `trained` is no `Trained`.
+      OSError: it cannot be written; a file of that name is as it was.
+    """
+    if not isinstance(trained, Trained):
+        raise TypeError("trained must be what trainer.trained() returns, got %r" % (trained,))
+    arrays = {"weights/%d" % i: array for i, array in enumerate(trained.weights)}
+    arrays.update({"adapted/%d" % i: array for i, array in enumerate(trained.adapted)})
+    archives.write(path, {"format": FORMAT, "weights": len(trained.weights), "record": trained.record}, arrays)
+
+
+def load(path, build=None):
+    """Reads what `save` wrote, a `Trained`. No code in the file runs.
+
+    Args:
+      path: of the file.
+      build: function without arguments that creates the optimizer, for one that is not the library's own; the file says
+        which function that was. Files of version 0.1, which hold weights alone, need it too.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a file that holds no trained optimizer, or is damaged, or has a newer format; or `build` is needed.
+    """
+    config, arrays = archives.read(path)
+    number, version = config.get("weights"), config.get("format", 1)
+    if type(number) is not int or type(version) is not int:
+        raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
+    if version > FORMAT:
+        raise ValueError(
+            "%r has format %d, which a newer version of l2l wrote; this one reads up to %d" % (path, version, FORMAT)
+        )
+    record, prefix = config.get("record", {}), "" if version == 1 else "weights/"
+    names = ["%s%d" % (prefix, i) for i in range(min(number, len(arrays)))]
+    adapted = ["adapted/%d" % i for i in range(len(arrays) - len(names))]
+    if number < 1 or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
+        raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
+    if build is None:
+        build = _builder(path, record)
+    return Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
+
+
+def _builder(path, record):
+    """The function that builds the optimizer of a record, which is one of the library's own."""
+    try:
+        build = from_description(record.get("optimizer"))
+        with tf.Graph().as_default():
+            build()
+        return build
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "build must be given for %r: its optimizer was built by %.200r and is none of the library's own (%s)"
+            % (str(path), record.get("built_by", "an unknown function"), error)
+        ) from None

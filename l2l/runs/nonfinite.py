@@ -1,0 +1,107 @@
+"""A meta-iteration that went bad: saved where it happened, and repeated."""
+
+import itertools
+import os
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import archives
+from l2l.learning.meta_iteration import MetaIterations, Place
+from l2l.learning.updates import clipped
+from l2l.problems.problem import sample
+from l2l.process import session_with_threads
+from l2l.runs.checkpoints import check_same_trainer
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or an infinity in a meta-iteration, which changed no weight.
+
+    Attributes:
+      path: of the file that `Trainer.replay` reads; None if it could not be written.
+    """
+
+    def __init__(self, message, path):
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self):
+        return type(self), (self.args[0], self.path)  # so that it can come from another process
+
+
+Replay = namedtuple(
+    "Replay",
+    [
+        "losses",  # [T], or [T, B] for a batch: the first that is not finite says which base iteration it was
+        "meta_loss",
+        "gradients",  # of the meta-loss, one array for each weight, before clipping
+        "gradient_norm",
+    ],
+)
+
+
+def described(record, number, figures):
+    """A sentence that says which meta-iteration it was, of which training, and what was wrong."""
+    which = "%s (weights_seed=%d, draws_seed=%d)" % (record["name"], record["weights_seed"], record["draws_seed"])
+    return "%s: meta-iteration %d has meta-loss %g, last loss %g, gradient norm %g" % (which, number, *figures)
+
+
+def error_of(directory, description, number, record, start):
+    """The `NonFiniteError` to raise, after writing what `replay` needs; the arguments are those of `write`."""
+    try:
+        path = write(directory, number, record, start)
+    except OSError as error:
+        return NonFiniteError("%s; its draw could not be saved (%s)" % (description, error), None)
+    return NonFiniteError("%s; trainer.replay(%r) repeats it" % (description, path), path)
+
+
+def write(directory, number, record, start):
+    """Writes `nonfinite-NUMBER.npz`: what meta-iteration `number` began with; returns its path.
+
+    Where there is such a file, of another trainer say, the name gets a number more.
+    """
+    path = os.path.join(directory, "nonfinite-%012d.npz" % number)
+    for i in itertools.count(1):
+        if not os.path.exists(path):
+            break
+        path = os.path.join(directory, "nonfinite-%012d-%d.npz" % (number, i))
+    archives.write(path, {"meta_iteration": number, "trainer": record}, start)
+    return path
+
+
+def replay(problem, build_optimizer, settings, record, path):
+    """The saved meta-iteration again, op by op, without an update: a `Replay`.
+
+    Raises:
+      ValueError: the file is damaged, or from another trainer.
+    """
+    stored, arrays = archives.read(path)
+    if not isinstance(stored.get("trainer"), dict):
+        raise ValueError("%r is no saved meta-iteration" % path)
+    check_same_trainer(path, stored["trainer"], record)
+    batch = [settings.batch] * (settings.batch > 1)
+    with tf.Graph().as_default() as graph:
+        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
+            optimizer = build_optimizer()
+        weights, variables = tf.trainable_variables(), tf.global_variables()
+        draws = sample(problem, 1, 0)
+        draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
+        meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw)
+        age = tf.placeholder(tf.int32, [])
+        carried = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in meta_iterations.start.carried]
+        meta, _ = meta_iterations.meta_gradient(draw, Place(age, carried), "python")
+        _, norm = clipped(meta.gradients)
+        places = {"draw/%d" % i: place for i, place in enumerate(tf.nest.flatten(draw))}
+        places.update({"carried/%d" % i: place for i, place in enumerate(carried)}, age=age)
+        for name, tensor in [*places.items(), *(("variables/" + v.op.name, v) for v in variables)]:
+            there = list(arrays[name].shape) if name in arrays else None
+            if there != tensor.shape.as_list():
+                raise ValueError(
+                    "%r is from another trainer: %s has shape %r there, %r here"
+                    % (path, name, there, tensor.shape.as_list())
+                )
+        with session_with_threads(graph) as session:
+            for variable in variables:
+                variable.load(arrays["variables/" + variable.op.name], session)
+            figures = [meta.losses, meta.meta_loss, list(meta.gradients), norm]
+            return Replay(*session.run(figures, {place: arrays[name] for name, place in places.items()}))

@@ -1,0 +1,147 @@
+"""One training in TensorFlow: a graph, a session, the learned optimizer's variables and Adam's."""
+
+from collections import OrderedDict
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.learning.engines import At, engine_for
+from l2l.learning.meta_iteration import MetaIterations
+from l2l.problems.batches import check_batch_loss
+from l2l.problems.problem import data_as_variables, sample
+from l2l.process import session_with_threads
+
+# Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
+# number `i % DRAWS_PER_BLOCK` of block `i // DRAWS_PER_BLOCK`.
+DRAWS_PER_BLOCK = 1000
+
+
+class TrainingGraph:
+    """The graph and the session of a training, initialized; nothing is compiled yet.
+
+    Args:
+      problem, build_optimizer: as for `Trainer`, checked.
+      settings: a `Settings`.
+      engine: "xla" or "graph".
+
+    Attributes:
+      optimizer: the learned optimizer.
+      draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
+    """
+
+    def __init__(self, problem, build_optimizer, settings, engine):
+        self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
+        batch = settings.batch
+        with tf.Graph().as_default() as graph:
+            # First of all in the graph: initial weights then depend on the seed alone, since
+            # TensorFlow derives an op's seed from its place in the graph.
+            tf.set_random_seed(settings.weights_seed)
+            with tf.variable_scope(tf.get_variable_scope(), use_resource=True):  # XLA knows no other variables
+                self.optimizer = checks.function("build_optimizer's result", build_optimizer())
+            self._weights = tf.trainable_variables()
+            if not self._weights:
+                raise ValueError(
+                    "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
+                )
+            set_data = data_as_variables(problem)
+            self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
+            self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
+            if batch > 1:
+                self._block = tf.nest.map_structure(
+                    lambda many: tf.reshape(many, [DRAWS_PER_BLOCK, batch, *many.shape[1:].as_list()]), self._block
+                )
+            self.draws = [[many.dtype.name, many.shape.as_list()[1:]] for many in tf.nest.flatten(self._block)]
+            adam = tf.train.AdamOptimizer(settings.learning_rate)
+            first = tf.nest.map_structure(lambda many: many[0], self._block)
+            meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)
+            self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
+            agreement = check_batch_loss(problem, first, batch) if batch > 1 else None
+            self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
+            initialize = tf.global_variables_initializer()
+        graph.finalize()
+        self._session = session_with_threads(graph, settings.threads)
+        self._session.run(initialize)
+        set_data(self._session)
+        if agreement:
+            agreement(self._session, {self._block_seed: self._seed_of(0)})
+        self._number, self._failed = 0, None  # of the draw
+        carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
+        self._at = At(0, 0, carried)
+
+    def prepare(self):
+        """Compiles, if there is something to compile; to be called before `run`, and may be again.
+
+        Raises:
+          CannotCompileError: XLA cannot compile the problem, the optimizer or the meta-loss.
+        """
+        if self._run is None:
+            self._run = self._prepare(self._session)
+
+    def run(self, most):
+        """Up to `most` meta-iterations more: an array `[n, 3]` of meta-loss, last loss and gradient norm.
+
+        After one that has a NaN or an infinity, it is the last; the next one has a new draw.
+        """
+        block, place = divmod(self._number, DRAWS_PER_BLOCK)
+        rows, at = self._run(self._draws_of(block), self._at._replace(place=place), most)
+        self._number, self._at = block * DRAWS_PER_BLOCK + at.place, at
+        if not np.isfinite(rows[-1]).all():
+            self._failed = self._number, at
+            self._number, self._at = self._number + 1, at._replace(age=0)
+        return rows
+
+    def _seed_of(self, block):
+        return (self._draws_seed << 32) | block
+
+    def _draws_of(self, block):
+        if block != self._block_number:
+            feed = {self._block_seed: self._seed_of(block)}
+            self._block_arrays = self._session.run(tf.nest.flatten(self._block), feed)
+            self._block_number = block
+        return self._block_arrays
+
+    def failure(self):
+        """What the last call's last meta-iteration began with, where it has a NaN or an infinity, a dict of arrays.
+
+        `draw/i` is the draw, and the others are as in `snapshot`, but for `age`, the base iterations that the draw has
+        lived. The weights are those of now, since that meta-iteration did not change them.
+        """
+        number, at = self._failed
+        block, place = divmod(number, DRAWS_PER_BLOCK)
+        arrays = {"draw/%d" % i: array[place] for i, array in enumerate(self._draws_of(block))}
+        arrays.update({"carried/%d" % i: array for i, array in enumerate(at.carried)})
+        return {**arrays, **self._variables_now(), "age": np.array(at.age)}
+
+    def _variables_now(self):
+        return {"variables/" + name: value for name, value in self._session.run(self._variables).items()}
+
+    def weights(self):
+        """The weights now, a list of arrays in the order in which they were created."""
+        return self._session.run(self._weights)
+
+    def adapted(self):
+        """What the optimizer adapts, as it is now, a list of arrays."""
+        return self._session.run(list(getattr(self.optimizer, "adapted", [])))
+
+    def snapshot(self):
+        """All that the training needs to go on from here, a dict from name to array.
+
+        `variables/NAME` are weights, Adam's state and every other variable; `place` is the number of the draw and
+        the base iterations that it has lived; `carried/i` are position and state.
+        """
+        arrays = self._variables_now()
+        arrays["place"] = np.array([self._number, self._at.age], np.int64)
+        arrays.update({"carried/%d" % i: array for i, array in enumerate(self._at.carried)})
+        return arrays
+
+    def load(self, snapshot):
+        """Goes on from a snapshot of a training with the same settings."""
+        for name, variable in self._variables.items():
+            variable.load(snapshot["variables/" + name], self._session)
+        number, age = snapshot["place"]
+        self._number = int(number)
+        self._at = At(0, int(age), [snapshot["carried/%d" % i] for i in range(len(self._at.carried))])
+
+    def close(self):
+        self._session.close()
