@@ -1,10 +1,15 @@
 """Packaging of l2l. The exact versions that it is tested with are in requirements.txt."""
 
+import re
+
 from setuptools import find_packages, setup
+
+with open("l2l/version.py") as file:
+    version = re.search(r'__version__ = "(.*)"', file.read()).group(1)
 
 setup(
     name="l2l",
-    version="0.1.0",
+    version=version,
     description="Learning to learn by gradient descent by gradient descent, in TensorFlow 1.15 graph mode",
     license="Apache-2.0",
     packages=find_packages(include=["l2l", "l2l.*"]),
@@ -18,7 +23,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "data": ["scikit-learn"],
         "notebooks": ["jupyter", "nbclient", "nbconvert"],
-        "test": ["pytest", "hypothesis", "nbclient", "nbconvert", "ipykernel", "ruff"],
+        "test": ["pytest", "hypothesis", "nbclient", "nbconvert", "ipykernel", "ruff", "scikit-learn", "psutil"],
     },
 )

@@ -6,7 +6,7 @@
 The paths are absolute. DEEPMIND_CODE is a checkout of github.com/deepmind/learning-to-learn.
 
 Each figure is the median of several rounds after a warm-up, and engines take turns, so that a drift
-of the machine's speed meets all of them. One thread, but for the row that says otherwise.
+of the machine's speed meets all of them. One thread, but for TensorFlow's default session and the row that says so.
 Writes results/benchmarks.json and results/benchmarks.png.
 """
 
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import matplotlib
+import psutil
 import session_loop
 
 import l2l
@@ -43,6 +44,7 @@ SIZES = [
 LARGE = (10, 20, 128)  # DeepMind's `quadratic`: 1,280 rows
 ROUNDS = 5
 TWO_THREADS = "xla, two threads"
+ONE_THREAD_LOOP = "session loop, one thread"
 
 
 def meta_iterations(size, engine):
@@ -101,6 +103,7 @@ def measure(size, peers, more=None):
         "xla": Ours("xla", size),
         "graph": Ours("graph", size),
         "session loop": session_loop.SessionLoop(*size, meta_iterations(size, "session loop")),
+        ONE_THREAD_LOOP: session_loop.SessionLoop(*size, meta_iterations(size, "session loop"), threads=1),
         **(more or {}),
     }
     times = {engine: [] for engine in engines}
@@ -161,6 +164,28 @@ def figure_of(rows):
     return figure
 
 
+def evaluations():
+    """Wall seconds of long evaluations, compilation included, and by how much memory grew, in a process of its own."""
+    print("evaluations", file=sys.stderr, flush=True)
+    command = [sys.executable, str(HERE / "run.py"), "--evaluate-only"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout.decode().splitlines()[-1])
+
+
+def evaluate():
+    """What `evaluations` measures: three optimizers at two sizes."""
+    problem, process = l2l.Quadratic(2), psutil.Process()
+    trainer = l2l.Trainer(problem, l2l.CoordinatewiseLSTM, engine="graph")
+    optimizers = {"SGD": l2l.sgd(), "RMSProp": l2l.rmsprop(), "RNN": trainer.trained()}
+    rows = []
+    for num, steps in [(1000, 1000), (100, 10_000), (100, 40_000)]:
+        before, start = process.memory_info().rss, time.perf_counter()
+        l2l.evaluate(problem, optimizers, num=num, steps=steps, record=range(0, steps, steps // 100))
+        seconds, grown = time.perf_counter() - start, process.memory_info().rss - before
+        rows.append({"draws": num, "base_iterations": steps, "seconds": seconds, "memory_grown_mib": grown / 2**20})
+    print(json.dumps(rows))
+
+
 def seconds_of_episode_1():
     """Wall time of the whole notebook at full length, from one seed."""
     print("Episode 1, from one seed", file=sys.stderr, flush=True)
@@ -183,7 +208,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jax-python", help="a Python that has JAX")
     parser.add_argument("--deepmind-python", help="a Python with TensorFlow 1.15, dm-sonnet 1.36 and mock")
+    parser.add_argument("--evaluate-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.evaluate_only:
+        evaluate()
+        return
     seconds = seconds_of_episode_1()
     jax = {"jax": [arguments.jax_python, str(HERE / "jax_peer.py")]} if arguments.jax_python else {}
     deepmind = {}
@@ -198,6 +227,7 @@ def main():
     loop = next(row for row in rows if row["engine"] == "session loop")["ms_per_meta_iteration"]
     ratios = {
         "session_loop_over_xla": ratio(rows, DOCUMENT, "session loop", "xla"),
+        "one_thread_session_loop_over_xla": ratio(rows, DOCUMENT, ONE_THREAD_LOOP, "xla"),
         "jax_over_xla": ratio(rows, DOCUMENT, "jax", "xla"),
         "one_thread_over_two_1280_rows": ratio(rows, LARGE, "xla", TWO_THREADS),
         "deepmind_over_xla_1280_rows": ratio(rows, LARGE, "deepmind", "xla"),
@@ -206,17 +236,27 @@ def main():
     }
     how = {
         "session_loop_over_xla": "medians at D=2 T=20 batch=1; the loop in TensorFlow's default session, fresh graph",
+        "one_thread_session_loop_over_xla": "the same; the loop in a session held to one thread",
         "jax_over_xla": "medians at D=2 T=20 batch=1; JAX pinned to one core, XLA on one thread",
         "deepmind_over_xla_1280_rows": "medians at D=10 T=20 batch=128; theirs pinned to one core, XLA on one thread",
         "one_thread_over_two_1280_rows": "medians at D=10 T=20 batch=128, XLA with threads=1 and threads=2",
         "document_over_episode_1": "1,036 s, scaled by this run's session loop over the 1.53 ms it was measured with, "
         "over the wall time of the whole notebook with one seed, as a process",
     }
-    results = {"rows": rows, "ratios": ratios, "how": how, "episode_1_seconds": seconds, **l2l.measured_with()}
+    results = {
+        "rows": rows,
+        "ratios": ratios,
+        "how": how,
+        "evaluations": evaluations(),
+        "episode_1_seconds": seconds,
+        **l2l.measured_with(),
+    }
     (ROOT / "results" / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
     figure_of(rows).savefig(str(ROOT / "results" / "benchmarks.png"), dpi=100)
     columns = {"name": "", "engine": "", "ms_per_meta_iteration": ".3f"}
     print(l2l.format_table(rows, columns))
+    columns = {"draws": ",d", "base_iterations": ",d", "seconds": ".1f", "memory_grown_mib": ".0f"}
+    print(l2l.format_table(results["evaluations"], columns))
     for name, value in ratios.items():
         print("%-30s %s" % (name, "not measured" if value is None else "%.2f" % value))
 

@@ -1,7 +1,7 @@
 """The peer that is always there: meta-training as Episode 1 writes it, one `session.run` after the other.
 
 TensorFlow's stock cells and optimizer, every base iteration in the graph, draws made by ops of the
-graph, TensorFlow's default session. The wrappers of `tf.contrib` are written as the linear layers
+graph. The wrappers of `tf.contrib` are written as the linear layers
 they are.
 """
 
@@ -13,9 +13,13 @@ HIDDEN, LAYERS = 20, 2
 
 
 class SessionLoop:
-    """A fresh graph and session, kept warm between rounds."""
+    """A fresh graph and session, kept warm between rounds.
 
-    def __init__(self, dims, steps, batch, meta_iterations):
+    Args:
+      threads: None for TensorFlow's default session, or how many it may use.
+    """
+
+    def __init__(self, dims, steps, batch, meta_iterations, threads=None):
         self._number = meta_iterations
         with tf.Graph().as_default() as graph:
             scale = tf.random_uniform([batch, dims], 0.5, 1.5)
@@ -35,7 +39,11 @@ class SessionLoop:
             gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
             self._fetches = [losses, adam.apply_gradients(zip(gradients, variables))]
             initialize = tf.global_variables_initializer()
-        self._session = tf.Session(graph=graph)
+        config = None
+        if threads is not None:
+            config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+            config.use_per_session_threads = True
+        self._session = tf.Session(graph=graph, config=config)
         self._session.run(initialize)
         self.round()  # warm-up
 

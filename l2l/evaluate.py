@@ -7,7 +7,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from l2l import checks
-from l2l.learning.engines import ENGINES, placeholders_like, refusals_named, zeros_for
+from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
@@ -41,13 +41,13 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
 
     Raises:
       TypeError, ValueError: an argument out of range, no optimizer, weights of other shapes than those that are
-        built, a problem whose `batch_loss` is not its `loss`, one that XLA cannot compile, and all that `unroll` raises.
+        built, a problem whose `batch_loss` is not its `loss`, or that XLA cannot compile, and all that `unroll` raises.
     """
     checks.problem("problem", problem)
     num = checks.positive_integer("num", num)
     steps = checks.positive_integer("steps", steps)
     seed = checks.seed("seed", seed)
-    engine = checks.one_of("engine", engine, ENGINES)
+    engine = checks.one_of("engine", engine, ["graph", "xla"])
     record = range(steps) if record is None else _checked_record(record, steps)
     if not isinstance(optimizers, dict) or not optimizers:
         raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))

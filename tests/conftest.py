@@ -14,6 +14,9 @@ import l2l
 
 import tensorflow as tf  # isort: skip
 
+# XLA reads its flags with the first session of the process, which most tests start before they compile anything.
+l2l.prepare_xla()
+
 
 @pytest.fixture(autouse=True)
 def graph():

@@ -43,7 +43,8 @@ class CannotCompileError(ValueError):
 
 def placeholders_like(tensors):
     """A placeholder for each tensor of a list."""
-    return [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
+    with tf.name_scope("inputs"):
+        return [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
 
 
 def zeros_for(placeholders):
@@ -68,11 +69,12 @@ _TRAINING = "this problem, optimizer or meta-loss"
 
 def _one_to_a_call(meta_iterations, draws, loop, **how):
     """`(prepare, feeds)`, with a `session.run` for each meta-iteration: a call is one."""
-    draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
-    age, carried = placeholders_like([meta_iterations.start.age])[0], placeholders_like(meta_iterations.start.carried)
+    with tf.name_scope("inputs"):
+        draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
+    age, *carried = placeholders_like([meta_iterations.start.age, *meta_iterations.start.carried])
     meta = meta_iterations.build(draw, Place(age, carried), loop, **how)
     feeds = [*tf.nest.flatten(draw), age, *carried]
-    with tf.control_dependencies([meta.applied]):
+    with tf.name_scope("figures"), tf.control_dependencies([meta.applied]):
         fetches = [tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures]), tf.identity(meta.is_over)]
     fetches += [meta.next.age, *meta.next.carried]
 

@@ -80,11 +80,8 @@ class MetaIterations:
         if settings.carries:
             x = initial_position(self._problem, draw, self._batch)
             fresh = x, initial_state(self._optimizer, x)
-            is_new = tf.equal(place.age, 0)
-            picked = [
-                tf.where(tf.fill(new.shape, is_new), new, old) for new, old in zip(tensors_of(fresh), place.carried)
-            ]
-            x, state = with_tensors(fresh, picked)
+            with tf.name_scope("start"):
+                x, state = with_tensors(fresh, _picked(tf.equal(place.age, 0), tensors_of(fresh), place.carried))
         return meta_gradient(
             self._problem,
             draw,
@@ -138,13 +135,11 @@ class MetaIterations:
         meta, carried = self.meta_gradient(draw, place, loop, **how)
         with tf.control_dependencies(carried):  # which an optimizer computes with the weights before the update
             norm, applied = update(meta, self._variables, self._adam, self._settings.clip_norm, self._adapted)
-        age = place.age
-        if self._settings.carries:
-            age = tf.math.floormod(age + self._settings.steps, self._settings.horizon)
-        is_over = applied & tf.equal(age, 0)
-        if self._settings.carries:
+        with tf.name_scope("carry_on"):
+            age = tf.math.floormod(place.age + self._settings.steps, self._settings.horizon)
+            is_over = applied & tf.equal(age, 0)
             age = tf.where(applied, age, place.age)
-            carried = [tf.where(tf.fill(new.shape, applied), new, old) for new, old in zip(carried, place.carried)]
+            carried = _picked(applied, carried, place.carried)
         return MetaIteration([meta.meta_loss, meta.last_loss, norm], applied, Place(age, carried), is_over)
 
     def _together(self, shards, adapted):
@@ -157,3 +152,8 @@ class MetaIterations:
             losses, value = tf.concat(losses, axis=1), tf.add_n(values) / number
             gradients = [tf.add_n(pieces) / number for pieces in gradients]
         return MetaGradient(losses, value, last_loss(losses[-1], self._batch), gradients, None, None, list(adapted))
+
+
+def _picked(condition, ours, others):
+    """One of two lists of tensors of the same shapes."""
+    return [tf.where(tf.fill(one.shape, condition), one, other) for one, other in zip(ours, others)]

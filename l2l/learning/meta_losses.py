@@ -54,10 +54,8 @@ def meta_loss_of(meta_loss, losses, batch=None):
         if batch is None or isinstance(meta_loss, str):  # those of `META_LOSSES` take all draws at once
             value, shape = checks.tensor("meta_loss", function(losses)), losses.shape[1:]
         else:
-            value, shape = (
-                over_draws(lambda one: checks.tensor("meta_loss", function(one)), tf.transpose(losses)),
-                [batch],
-            )
+            value = over_draws(lambda one: checks.tensor("meta_loss", function(one)), tf.transpose(losses))
+            shape = [batch]
         if not value.shape.is_compatible_with(shape):
             raise ValueError(
                 "meta_loss must be a scalar (shape ()), got shape %s" % (value.shape[0 if batch is None else 1 :],)

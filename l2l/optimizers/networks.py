@@ -179,7 +179,7 @@ def _with_bias(kernel, bias):
 
 
 def _lstm(gates, cell):
-    """One step of an LSTM: from the gates `[N, 4H]`, scaled as in `_gates`, the next `(cell, hidden)`, each `[N, H]`."""
+    """One step of an LSTM: the next `(cell, hidden)`, each `[N, H]`, from gates `[N, 4H]`, scaled as by `_gates`."""
     i, j, f, o = tf.split(tf.tanh(gates), 4, axis=1)
     cell = 0.5 * (cell * (f + 1) + (i + 1) * j)
     return cell, 0.5 * (o + 1) * tf.tanh(cell)

@@ -10,14 +10,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from l2l import checks
-from l2l.learning.engines import CannotCompileError
+from l2l.learning.engines import ENGINES, CannotCompileError
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
-from l2l.problems.problem import described
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.record import record_of
 from l2l.runs.results import measured_with
 from l2l.runs.training_graph import TrainingGraph
 
@@ -28,8 +28,8 @@ PROGRESS_WINDOW = 2000
 # An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
 SECONDS_PER_CALL = 1.0
 
-# The engine to begin with, for each value of the argument.
-_ENGINES = {"xla": "xla", "graph": "graph", "xla_or_graph": "xla"}
+# An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
+XLA_OR_GRAPH = "xla_or_graph"
 
 
 class Trainer:
@@ -44,8 +44,8 @@ class Trainer:
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another.
-      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `clip_norm`, `second_derivatives`, `batch`, `threads`,
-        `weights_seed`, `draws_seed`: how it is trained, with the defaults of Episode 1. `l2l.Settings` says what each is.
+      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `clip_norm`, `second_derivatives`, `batch`,
+        `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
@@ -80,28 +80,16 @@ class Trainer:
     ):
         checks.problem("problem", problem)
         self._build_optimizer = checks.function_without_arguments("build_optimizer", build_optimizer)
-        self._engine = checks.one_of("engine", engine, _ENGINES)
+        self._may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
+        engine = "xla" if self._may_fall_back else engine
         self._on_nonfinite = checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
         settings = Settings(meta_loss, **settings)
         self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
         self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings)
-        self._graph = self._build_graph(engine=_ENGINES[engine])
-        optimizer, described_problem = self._graph.optimizer, described(problem)
-        self.history = History(
-            {
-                "name": str(name),
-                "engine": _ENGINES[engine],
-                "problem": described_problem["class"],
-                "problem_parameters": described_problem["parameters"],
-                "draws": self._graph.draws,
-                "optimizer": optimizer.description() if hasattr(optimizer, "description") else None,
-                "casting": getattr(getattr(optimizer, "casting", None), "name", None),
-                "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
-                **settings.in_json(),
-            }
-        )
+        self._graph = self._build_graph(engine=engine)
+        self.history = History(record_of(str(name), engine, problem, build_optimizer, self._graph, settings))
         self._most_per_call = 1
         self._unknown_state = self._warned = False
         self._checkpoints = None
@@ -201,7 +189,7 @@ class Trainer:
         try:
             self._graph.prepare()
         except CannotCompileError as error:
-            if self._engine != "xla_or_graph":
+            if not self._may_fall_back:
                 raise
             warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=5)
             graph = self._build_graph(engine="graph")
@@ -283,7 +271,7 @@ class Trainer:
         return Trained(self._build_optimizer, self.weights(), self._graph.adapted(), record)
 
     def snapshot(self):
-        """All that the training needs to go on from here, a dict of arrays: what a checkpoint holds, without the history.
+        """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
 
         Raises:
           ValueError: the trainer is closed.
@@ -309,7 +297,7 @@ class Trainer:
             raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
 
     def check_ready(self):
-        """Raises `ValueError` where the trainer cannot run: it is closed, of unknown state, or would mix checkpoints."""
+        """Raises `ValueError` where the trainer cannot run: closed, in an unknown state, about to mix checkpoints."""
         self._check_open()
         if self._unknown_state:
             raise ValueError(

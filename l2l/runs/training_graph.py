@@ -53,7 +53,8 @@ class TrainingGraph:
                 )
             self.draws = [[many.dtype.name, many.shape.as_list()[1:]] for many in tf.nest.flatten(self._block)]
             adam = tf.train.AdamOptimizer(settings.learning_rate)
-            first = tf.nest.map_structure(lambda many: many[0], self._block)
+            with tf.name_scope("first_draw"):
+                first = tf.nest.map_structure(lambda many: many[0], self._block)
             meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
             agreement = check_batch_loss(problem, first, batch) if batch > 1 else None

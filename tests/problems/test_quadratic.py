@@ -22,6 +22,15 @@ def test_quadratic_loss_is_that_of_numpy(run, fixed_draw):
     np.testing.assert_allclose(run(loss), (0.5 * 0.3) ** 2 + (1.5 * 2.0) ** 2, rtol=1e-6)
 
 
+def test_batch_loss_is_loss_of_each_draw(run):
+    problem = l2l.Quadratic(3)
+    draws, x = problem.sample(4, 1), l2l.uniform([4, 3], -1.0, 1.0, 2)
+    losses = problem.batch_loss(x, draws)
+    assert losses.shape == [4]
+    one_by_one = [problem.loss(x[i], tf.nest.map_structure(lambda many, i=i: many[i], draws)) for i in range(4)]
+    np.testing.assert_allclose(*run([losses, one_by_one]), rtol=1e-6)
+
+
 def test_without_a_seed_each_run_draws_anew():
     draw = l2l.Quadratic(2).draw()
     with tf.Session() as session:
@@ -50,8 +59,3 @@ def test_float64_quadratic(run):
     problem = l2l.Quadratic(2, dtype=tf.float64)
     draw = problem.draw()
     assert problem.loss(problem.initial_position(draw), draw).dtype == tf.float64
-
-
-def test_a_problem_that_defines_nothing_says_what_is_missing():
-    with pytest.raises(NotImplementedError, match="Problem does not define sample"):
-        l2l.Problem().draw()

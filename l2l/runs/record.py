@@ -1,0 +1,27 @@
+"""The record of a training: what was trained on what, and how, in JSON types."""
+
+from l2l.problems.problem import described
+
+
+def record_of(name, engine, problem, build_optimizer, graph, settings):
+    """The record, which the history, checkpoints and files of trained optimizers hold: a dict of JSON types.
+
+    Args:
+      name: of the training.
+      engine: its name.
+      problem, build_optimizer: as for `Trainer`.
+      graph: the `TrainingGraph`, which knows the optimizer and the shapes of draws.
+      settings: a `Settings`.
+    """
+    optimizer, parts = graph.optimizer, described(problem)
+    return {
+        "name": name,
+        "engine": engine,
+        "problem": parts["class"],
+        "problem_parameters": parts["parameters"],
+        "draws": graph.draws,
+        "optimizer": optimizer.description() if hasattr(optimizer, "description") else None,
+        "casting": getattr(getattr(optimizer, "casting", None), "name", None),
+        "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
+        **settings.in_json(),
+    }

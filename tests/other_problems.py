@@ -1,0 +1,62 @@
+"""Problems for tests that need more than a quadratic: other losses, nested positions, data and minibatches."""
+
+import numpy as np
+import tensorflow as tf
+
+import l2l
+
+
+class Rosenbrock(l2l.Problem):
+    """As the README has it: the loss is a scalar of one draw only."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], -1.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+class Nested(l2l.Problem):
+    """A position of two tensors of different rank."""
+
+    def __init__(self, dtype=tf.float32):
+        self.dtype = tf.as_dtype(dtype)
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 1.0, 2.0, seed, dtype=self.dtype)
+
+    def initial_position(self, draw):
+        return {"matrix": tf.ones([2, 2], self.dtype) * draw, "scalar": draw}
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x["matrix"])) + tf.square(x["scalar"] - draw)
+
+
+class Regression(l2l.Problem):
+    """Linear regression on a data set that all draws share, with a minibatch for each base iteration."""
+
+    examples, features, size = 12, 3, 4
+
+    def __init__(self, dtype=np.float64, seed=0):
+        random = np.random.RandomState(seed)
+        inputs = random.normal(size=[self.examples, self.features])
+        self.data = inputs.astype(dtype), (inputs @ [1.0, -2.0, 0.5] + 0.3).astype(dtype)
+        self.dtype = tf.as_dtype(dtype)
+
+    def sample(self, num, seed=None):
+        start = l2l.uniform([num, self.features], -1.0, 1.0, seed, dtype=self.dtype)
+        return {"key": l2l.keys(num, seed), "start": start}
+
+    def initial_position(self, draw):
+        return draw["start"]
+
+    def observe(self, draw, t, data):
+        chosen = l2l.minibatch(draw["key"], t, self.size, self.examples)
+        return [tf.gather(array, chosen) for array in data]
+
+    def loss(self, x, observed):
+        inputs, targets = observed
+        return tf.reduce_mean(tf.square(tf.linalg.matvec(inputs, x) - targets))

@@ -1,0 +1,135 @@
+"""Which examples a base iteration sees: a hash of key and base iteration, alike in every engine."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.nests import over_draws
+
+
+def mixed(number):
+    """MurmurHash3's finalizer as published, on unsigned integers."""
+    number = np.asarray(number, np.uint32).copy()
+    number ^= number >> np.uint32(16)
+    number *= np.uint32(0x85EBCA6B)
+    number ^= number >> np.uint32(13)
+    number *= np.uint32(0xC2B2AE35)
+    number ^= number >> np.uint32(16)
+    return number
+
+
+def unsigned(number):
+    return np.asarray(number, np.int64).astype(np.uint32)
+
+
+def numpy_minibatch(key, t, size, examples):
+    number = mixed(mixed(unsigned(key)) + unsigned(t))
+    numbers = mixed(number + np.arange(size, dtype=np.uint32))
+    return (numbers & np.uint32(0x7FFFFFFF)) % np.uint32(examples)
+
+
+KEYS = [0, 1, -1, 2**31 - 1, -(2**31), 123456789]
+
+
+def chi_square(counts):
+    expected = counts.sum() / counts.size
+    return np.sum((counts - expected) ** 2) / expected
+
+
+def check_uniform(indices, examples):
+    """Within 5 standard deviations of what independent uniform draws give: their number less one, on average."""
+    degrees = examples - 1
+    assert indices.min() >= 0 and indices.max() < examples
+    assert abs(chi_square(np.bincount(indices.ravel(), minlength=examples)) - degrees) < 5 * np.sqrt(2 * degrees)
+
+
+def test_the_reference_is_the_published_hash():
+    # A fixed point, and a value of the reference implementation's fmix32.
+    assert mixed(0) == 0
+    assert mixed(1) == 0x514E28B7
+
+
+@pytest.mark.parametrize("size, examples", [(8, 1000), (1, 1), (5, 2**31 - 1)])
+def test_against_a_reference_in_numpy(run, size, examples):
+    key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+    chosen = l2l.minibatch(key, t, size, examples)
+    assert chosen.shape == [size] and chosen.dtype == tf.int32
+    for number in KEYS:
+        for when in [0, 1, 19, 2**31 - 1]:
+            expected = numpy_minibatch(number, when, size, examples)
+            np.testing.assert_array_equal(run(chosen, {key: number, t: when}), expected)
+
+
+def test_compiled_it_is_the_same():
+    key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+
+    def chosen(key, t):
+        return [l2l.minibatch(key, t, 50, 999)]
+
+    (compiled,), (plain,) = tf.xla.experimental.compile(chosen, [key, t]), chosen(key, t)
+    with tf.Session() as session:
+        for number in KEYS:
+            for when in [0, 3, 2**31 - 1]:
+                one, other = session.run([compiled, plain], {key: number, t: when})
+                np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("examples", [2, 17, 1000])
+def test_it_is_uniform_over_the_examples(run, examples):
+    check_uniform(run(l2l.minibatch(5, 0, 100000, examples)), examples)
+
+
+def test_it_is_uniform_over_base_iterations_and_over_draws(run):
+    times = over_draws(lambda t: l2l.minibatch(3, t, 8, 17), tf.range(5000))
+    draws = over_draws(lambda key: l2l.minibatch(key, 3, 8, 17), l2l.keys(5000, 1))
+    neighbours = over_draws(lambda key: l2l.minibatch(key, 3, 8, 17), tf.range(5000))  # keys one beside another
+    assert times.shape == draws.shape == [5000, 8]
+    times, draws, neighbours = run([times, draws, neighbours])
+    for indices in [times, draws, neighbours]:
+        check_uniform(indices, 17)
+        check_uniform(indices[:, 0], 17)
+        # One place tells nothing of the next, nor one base iteration or draw of the one after it.
+        check_uniform(17 * indices[:, 0] + indices[:, 1], 17**2)
+        check_uniform(17 * indices[:-1, 0] + indices[1:, 0], 17**2)
+
+
+def test_it_follows_from_key_and_base_iteration_and_differs_with_each(run):
+    one, again, other_key, other_t = run([l2l.minibatch(*pair, 20, 1000) for pair in [(1, 0), (1, 0), (2, 0), (1, 1)]])
+    np.testing.assert_array_equal(one, again)
+    assert np.mean(one == other_key) < 0.2 and np.mean(one == other_t) < 0.2
+    # A small key and a base iteration do not stand for one another.
+    assert np.mean(other_key == other_t) < 0.2
+
+
+def test_other_integers_serve_as_keys_and_base_iterations(run):
+    one, other = l2l.minibatch(7, 3, 5, 100), l2l.minibatch(tf.constant(7, tf.int64), tf.constant(3, tf.int64), 5, 100)
+    np.testing.assert_array_equal(*run([one, other]))
+
+
+@pytest.mark.parametrize("size, examples, named", [(0, 5, "size"), (5, 0, "examples"), (-1, 5, "size")])
+def test_sizes_are_checked(size, examples, named):
+    with pytest.raises(ValueError, match="^%s must be a positive integer" % named):
+        l2l.minibatch(0, 0, size, examples)
+    with pytest.raises(TypeError, match="^size must be a positive integer, got 2.5"):
+        l2l.minibatch(0, 0, 2.5, 3)
+
+
+def test_without_a_seed_each_run_has_new_keys():
+    keys = l2l.keys(100)
+    assert keys.shape == [100] and keys.dtype == tf.int32
+    with tf.Session() as session:
+        assert not np.any(session.run(keys) == session.run(keys))
+
+
+def test_with_a_seed_keys_repeat_and_fill_the_integers(run):
+    seed = tf.placeholder(tf.int64, [])
+    keys = l2l.keys(4000, seed)
+    one, again, other = (run(keys, {seed: number}) for number in [7, 7, 8])
+    np.testing.assert_array_equal(one, again)
+    assert not np.any(one == other) and len(set(one)) == 4000
+    check_uniform(((one.astype(np.int64) + 2**31) >> 28).astype(np.int64), 16)
+
+
+def test_keys_without_a_seed_fill_the_integers(run):
+    check_uniform(((run(l2l.keys(4000)).astype(np.int64) + 2**31) >> 28).astype(np.int64), 16)

@@ -1,0 +1,185 @@
+"""Numbers that go bad: skipped, counted, saved, and repeated."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainers import ENGINES, Listed, assert_same_run, losses_on_draws, one_rate, same, small
+
+import l2l
+from l2l.runs import nonfinite, training_graph
+
+
+
+class Sometimes(l2l.Quadratic):
+    """A quadratic whose loss is NaN for some draws: about one in eight."""
+
+    def loss(self, x, draw):
+        return super().loss(x, draw) * tf.where(draw.scale[0] > 1.375, np.float32(np.nan), np.float32(1))
+
+
+def sometimes(engine, **changes):
+    return small(
+        problem=Sometimes(2),
+        **{"learning_rate": 0.01, "engine": engine, "name": "odd", "weights_seed": 0, "draws_seed": 0, **changes},
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loss_that_overflows_is_reported(engine):
+    """NaN and infinity survive XLA's fast math."""
+    trainer = small(build_optimizer=lambda: one_rate(-1e15), engine=engine)
+    with pytest.warns(RuntimeWarning, match="meta-iteration 0 has meta-loss inf, last loss inf"):
+        history = trainer.run(3)
+    assert np.isinf(history.last_loss).all() and history.skipped.all()
+    assert trainer.weights() == [np.float32(-1e15)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_zero_gradient_changes_no_weight(engine):
+    """Under a log, losses at the floor have no gradient; fast math must not divide by its norm."""
+    trainer = small(engine=engine, meta_loss=lambda losses: losses[0] + 0 * losses[-1])
+    before = trainer.weights()
+    assert trainer.run(3).gradient_norm.max() == 0
+    assert same(trainer.weights(), before)
+
+
+def variables(trainer):
+    return {name: array for name, array in trainer.snapshot().items() if name.startswith("variables/")}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_meta_iterations_with_nan_are_skipped_and_counted(engine):
+    trainer = sometimes(engine)
+    with pytest.warns(RuntimeWarning) as caught:
+        history = trainer.run(100)
+    bad = np.isnan(history.meta_loss)
+    assert 5 < bad.sum() < 25
+    np.testing.assert_array_equal(history.skipped, bad)
+    assert all(np.isfinite(weight).all() for weight in trainer.weights())
+    messages = [str(each.message) for each in caught if each.category is RuntimeWarning]
+    first = np.flatnonzero(bad)[0]
+    assert messages[0].startswith("odd (weights_seed=0, draws_seed=0): meta-iteration %d has meta-loss nan" % first)
+    assert len(messages) == 1
+    (complaint,) = history.complaints()
+    assert "%d of 100 meta-iterations had a NaN" % bad.sum() in complaint
+    # Adam's own count stands still too: a run of one bad meta-iteration changes nothing at all.
+    before = variables(trainer)
+    while not trainer.history.skipped[-1]:
+        before = variables(trainer)
+        trainer.run(1)
+    assert same(before, variables(trainer))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_on_nonfinite_raise_saves_the_draw_which_can_be_replayed(engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(RuntimeWarning):
+        skipped = sometimes("graph").run(100).skipped
+    first = np.flatnonzero(skipped)[0]
+    trainer = sometimes(engine, on_nonfinite="raise")
+    with pytest.raises(l2l.NonFiniteError, match="meta-iteration %d has .*trainer.replay" % first) as caught:
+        trainer.run(100)
+    assert len(trainer.history) == first + 1
+    again = pickle.loads(pickle.dumps(caught.value))  # as from a process of a pool
+    assert (str(again), again.path) == (str(caught.value), caught.value.path)
+    replay = sometimes("graph").replay(caught.value.path)
+    assert np.isnan(replay.losses).all() and np.isnan(replay.meta_loss) and np.isnan(replay.gradient_norm)
+    with pytest.raises(l2l.NonFiniteError):
+        trainer.run(1000)  # goes on with the next draw, to the next bad one
+    assert len(trainer.history) == np.flatnonzero(skipped)[1] + 1
+    with pytest.raises(ValueError, match="is from another trainer: draws="):
+        small(problem=l2l.Quadratic(3)).replay(caught.value.path)
+    with pytest.raises(ValueError, match="is from another trainer: .*steps=4 there, 5 here"):
+        sometimes("graph", steps=5).replay(caught.value.path)
+
+
+def test_what_was_saved_is_never_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        with pytest.raises(l2l.NonFiniteError):
+            sometimes("graph", on_nonfinite="raise").run(100)
+    kept = sorted(os.listdir(str(tmp_path)))
+    assert len(kept) == 3 and sum(name.endswith("-1.npz") for name in kept) == 1
+    for name in kept:
+        assert np.isnan(sometimes("graph").replay(name).meta_loss)
+
+
+def test_a_file_that_is_no_saved_meta_iteration_is_refused(tmp_path):
+    trainer, path = small(), str(tmp_path / "x.npz")
+    for config, arrays, message in [
+        ({}, {}, "is no saved meta-iteration"),
+        ({"trainer": 3}, {}, "is no saved meta-iteration"),
+        ({"trainer": {}}, {}, "is from another trainer: batch=None there, 1 here"),
+        ({"trainer": trainer.history.config}, {}, "is from another trainer: draw/0 has shape None there"),
+        ({"trainer": trainer.history.config}, {"draw/0": np.zeros(3)}, r"draw/0 has shape \[3\] there, \[2\] here"),
+    ]:
+        l2l.archives.write(path, config, arrays)
+        with pytest.raises(ValueError, match=message):
+            trainer.replay(path)
+
+
+@pytest.mark.parametrize("settings", [{"batch": 3}, {"batch": 4, "threads": 2, "horizon": 12}])
+def test_replay_gives_the_figures_of_the_run(settings, tmp_path):
+    """Of a meta-iteration that had nothing wrong with it, in the middle of a draw's life where there is a horizon."""
+    trainer, problem = small(meta_loss="end", **settings), l2l.Quadratic(2)
+    trainer.run(4)
+    snapshot = trainer.snapshot()
+    number, age = snapshot.pop("place")
+    with tf.Session() as session:
+        batch = settings["batch"]
+        arrays = session.run(tf.nest.flatten(problem.sample(training_graph.DRAWS_PER_BLOCK * batch, 2 << 32)))
+    draw = {"draw/%d" % i: array[number * batch : (number + 1) * batch] for i, array in enumerate(arrays)}
+    start = {**snapshot, **draw, "age": np.array(age)}
+    assert age == (4 if "horizon" in settings else 0)
+    replay = trainer.replay(nonfinite.write(str(tmp_path), 4, trainer.history.config, start))
+    history = trainer.run(1)
+    assert replay.losses.shape == (4, batch)
+    np.testing.assert_allclose(replay.meta_loss, history.meta_loss[-1], rtol=1e-6)
+    np.testing.assert_allclose(replay.gradient_norm, history.gradient_norm[-1], rtol=1e-5)
+    assert len(replay.gradients) == len(trainer.weights())
+
+
+STARTS = [[1.0, 0.5], [0.25, -1.0], [-0.75, 0.5], [0.5, 0.125], [-0.25, -0.5]]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_after_a_skipped_meta_iteration_a_new_draw_comes(engine):
+    """Beside a trainer whose draws lack the bad one: but for the skipped meta-iteration they are bit for bit alike."""
+    settings = {"steps": 3, "horizon": 6, "engine": engine, "learning_rate": 0.01}
+    whole = small(problem=Listed(STARTS, [-1, -1, 0, -1, -1]), **settings)
+    without = small(problem=Listed(STARTS[:2] + STARTS[3:]), **settings)
+    with pytest.warns(RuntimeWarning, match="meta-iteration 4 has"):
+        whole.run(9)
+    without.run(8)
+    np.testing.assert_array_equal(whole.history.skipped, [False] * 4 + [True] + [False] * 4)
+    np.testing.assert_array_equal(np.delete(whole.history.meta_loss, 4), without.history.meta_loss)
+    np.testing.assert_array_equal(np.delete(whole.history.last_loss, 4), without.history.last_loss)
+    assert same(variables(whole), variables(without))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_nan_in_the_middle_of_a_horizon_is_skipped_and_replayed_where_it_was(engine, tmp_path):
+    """The second draw goes bad at base iteration 4: in its second segment, which begins with base iteration 3."""
+    problem, good = Listed(STARTS, [-1, 4, -1, -1, -1]), Listed(STARTS)
+    # A learning rate that changes no weight, so that a plain unroll says what all losses must be.
+    settings = {"problem": problem, "steps": 3, "horizon": 9, "engine": engine, "learning_rate": 1e-12}
+    trainer = small(**settings)
+    build = lambda: l2l.CoordinatewiseLSTM((5,))  # noqa: E731
+    losses = losses_on_draws(good, lambda: good.sample(3), trainer.weights(), build, 9)
+    with pytest.warns(RuntimeWarning, match="meta-iteration 4 has"):
+        history = trainer.run(8)
+    expected = [*losses[0][[2, 5, 8]], losses[1][2], np.nan, *losses[2][[2, 5, 8]]]
+    np.testing.assert_allclose(history.last_loss, expected, rtol=1e-4)
+    assert trainer.snapshot()["place"].tolist() == [3, 0]
+
+    raising = small(on_nonfinite="raise", checkpoint_dir=tmp_path, **settings)
+    with pytest.raises(l2l.NonFiniteError, match="meta-iteration 4 has") as caught:
+        raising.run(8)
+    replay = raising.replay(caught.value.path)
+    np.testing.assert_array_equal(np.isfinite(replay.losses), [True, False, False])
+    np.testing.assert_allclose(replay.losses[0], losses[1][3], rtol=1e-4)
+    raising.run(3)  # the next draw
+    assert_same_run(raising, trainer)

@@ -1,0 +1,147 @@
+"""One training in TensorFlow: seeds, draws, snapshots, and what is checked when it is built."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainers import ENGINES, losses_on_draws, recorded_graphs, same, small
+
+import l2l
+from l2l.runs import training_graph
+
+
+def start_loss(losses):
+    """A meta-loss that shows which draw it was: the first loss is the start's, whatever the optimizer."""
+    return losses[0] + 0 * losses[-1]
+
+
+def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkeypatch):
+    monkeypatch.setattr(training_graph, "DRAWS_PER_BLOCK", 8)
+    one = small(weights_seed=1, meta_loss=start_loss).run(20).meta_loss
+    np.testing.assert_array_equal(one, small(weights_seed=9, meta_loss=start_loss).run(20).meta_loss)
+    assert not np.any(one == small(draws_seed=3, meta_loss=start_loss).run(20).meta_loss)
+    assert len(set(one)) == 20
+
+
+def test_weights_depend_on_their_seed_alone():
+    one = small()
+    assert same(one.weights(), small(draws_seed=9, steps=7, meta_loss="end_log").weights())
+    assert same(one.weights(), small(horizon=8, batch=2).weights())
+    assert not same(one.weights(), small(weights_seed=9).weights())
+
+
+def test_trainers_leave_the_default_graph_alone_and_finalize_their_own(monkeypatch):
+    graphs, session_with_threads = [], training_graph.session_with_threads
+
+    def recording(graph, *arguments):
+        graphs.append(graph)
+        return session_with_threads(graph, *arguments)
+
+    monkeypatch.setattr(training_graph, "session_with_threads", recording)
+    operations = len(tf.get_default_graph().get_operations())
+    small().run(2)
+    assert len(tf.get_default_graph().get_operations()) == operations
+    (graph,) = graphs
+    assert graph.finalized and graph is not tf.get_default_graph()
+
+
+def test_a_snapshot_is_all_that_a_training_needs_to_go_on(monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
+    one, other = small(horizon=8), small(horizon=8)
+    one.run(3)
+    snapshot = one.snapshot()
+    assert snapshot["place"].tolist() == [1, 4]  # the second draw, which has lived one segment of four
+    assert {"variables/coordinatewise_lstm/input/kernel", "carried/0"} < set(snapshot)
+    graphs[1].load(snapshot)
+    assert same(other.snapshot(), snapshot)
+    np.testing.assert_array_equal(one.run(5).meta_loss[3:], other.run(5).meta_loss)
+    assert same(one.snapshot(), other.snapshot())
+
+
+def test_without_a_horizon_nothing_is_carried():
+    trainer = small()
+    trainer.run(3)
+    snapshot = trainer.snapshot()
+    assert snapshot["place"].tolist() == [3, 0] and not [name for name in snapshot if name.startswith("carried")]
+
+
+def test_a_training_is_prepared_once(monkeypatch):
+    prepared, engine_for = [], training_graph.engine_for
+
+    def recording_engine_for(name, settings):
+        def engine(*arguments):
+            prepare = engine_for(name, settings)(*arguments)
+
+            def recording_prepare(session):
+                prepared.append(name)
+                return prepare(session)
+
+            return recording_prepare
+
+        return engine
+
+    monkeypatch.setattr(training_graph, "engine_for", recording_engine_for)
+    trainer = small(engine="xla")
+    assert prepared == []  # compiling waits for the first run
+    for number in [1, 2, 50]:
+        trainer.run(number)
+    assert prepared == ["xla"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_averages_the_meta_loss_over_its_draws(engine):
+    """The same draws one at a time, by a plain unroll with the same weights."""
+    problem = l2l.Quadratic(2)
+    trainer = small(batch=3, engine=engine, meta_loss="sum_log")
+    losses = losses_on_draws(
+        problem,
+        lambda: tf.nest.map_structure(
+            lambda many: many[:3], problem.sample(3 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
+        ),
+        trainer.weights(),
+        lambda: l2l.CoordinatewiseLSTM((5,)),
+        steps=4,
+    )
+    history = trainer.run(1)
+    np.testing.assert_allclose(history.meta_loss[0], np.log(losses).sum(axis=1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(history.last_loss[0], 10 ** np.mean(np.log10(losses)[:, -1]), rtol=1e-5)
+
+
+def test_a_meta_loss_of_ones_own_sees_one_draw_of_a_batch():
+    """Losses `[T]`: one that would mix up draws if it saw all of them, beside the same by name."""
+    for name, function in [("sum", tf.reduce_sum), ("end", lambda losses: losses[-1])]:
+        ours, named = small(batch=3, meta_loss=function).run(3), small(batch=3, meta_loss=name).run(3)
+        np.testing.assert_allclose(ours.meta_loss, named.meta_loss, rtol=1e-6)
+        np.testing.assert_allclose(ours.gradient_norm, named.gradient_norm, rtol=1e-5)
+
+
+def test_a_loss_for_one_draw_is_mapped_over_a_batch():
+    """It may add up over everything it sees, which is one draw; so a batch averages over what each draw gives alone."""
+
+    class Everything(l2l.Quadratic):
+        batch_loss = l2l.Problem.batch_loss
+
+        def loss(self, x, draw):
+            return tf.reduce_sum(tf.square(draw.scale * x))
+
+    ours, library = small(problem=Everything(2), batch=3).run(3), small(batch=3).run(3)
+    np.testing.assert_allclose(ours.meta_loss, library.meta_loss, rtol=1e-5)
+    np.testing.assert_allclose(ours.gradient_norm, library.gradient_norm, rtol=1e-4)
+
+
+class Wrong(l2l.Quadratic):
+    """A form for many draws that is not the one for each of them: away from the axes or by its gradient alone."""
+
+    def __init__(self, gradient_alone):
+        super().__init__(2)
+        self.gradient_alone = gradient_alone
+
+    def batch_loss(self, x, draw):
+        right = super().batch_loss(x, draw)
+        return tf.stop_gradient(right) + 0.5 * (right - tf.stop_gradient(right)) if self.gradient_alone else 1.1 * right
+
+
+@pytest.mark.parametrize("gradient_alone, what", [(False, "losses"), (True, "gradients")])
+def test_a_batch_loss_that_is_not_the_loss_is_refused_when_a_trainer_is_built(gradient_alone, what):
+    with pytest.raises(ValueError, match="batch_loss of Wrong must be loss of each draw; for 3 draws it has " + what):
+        small(problem=Wrong(gradient_alone), batch=3)
+    small(problem=Wrong(gradient_alone))  # without a batch nothing uses it
