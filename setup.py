@@ -20,7 +20,7 @@ setup(
         "h5py<=2.10",  # with a newer one TensorFlow 1.15 does not start
         "protobuf<3.21",  # likewise
         "matplotlib>=3.4,<4",
-        "tqdm",
+        "tqdm>=4.60",
     ],
     extras_require={
         "data": ["scikit-learn"],

@@ -2,9 +2,10 @@
 
     make chaos
 
-Half of the kills meet the compiled engine, half the other. Each is SIGKILL to a process that writes a checkpoint
+Half of the kills meet the compiled engine, half the other; and half of them a training with a horizon of three
+segments, which can be hit in the middle of a draw's life. Each is SIGKILL to a process that writes a checkpoint
 every 20 ms; the next process restores and goes on. At the end an undisturbed trainer passes through the same places:
-at each of them, its variables and its history have to be bit for bit those of the checkpoint.
+at each of them, its snapshot and its history have to be bit for bit those of the checkpoint.
 """
 
 import argparse
@@ -23,14 +24,18 @@ import l2l
 
 FOREVER = 10**6  # meta-iterations: more than there is time for
 
+# Engine, and segments to a draw. Fewer kills than two for each of them go to the first ones.
+TRAININGS = [("xla", 3), ("graph", 1), ("xla", 1), ("graph", 3)]
 
-def training(engine, **checkpoints):
-    network = (20, 20) if engine == "xla" else (5,)
+
+def training(engine, segments, **checkpoints):
+    network, steps = ((20, 20), 20) if engine == "xla" else ((5,), 4)
     return l2l.Trainer(
         l2l.Quadratic(2),
         lambda: l2l.CoordinatewiseLSTM(network, "log"),
         "end_log",
-        steps=20 if engine == "xla" else 4,
+        steps=steps,
+        horizon=segments * steps,
         engine=engine,
         weights_seed=1,
         draws_seed=2,
@@ -38,9 +43,9 @@ def training(engine, **checkpoints):
     )
 
 
-def work(engine, directory):
+def work(engine, segments, directory):
     """What is killed: restores if it can, and trains on."""
-    trainer = training(engine, checkpoint_dir=directory, checkpoint_every=0.02)
+    trainer = training(engine, segments, checkpoint_dir=directory, checkpoint_every=0.02)
     if l2l.latest_checkpoint(directory):
         trainer.restore(directory)
     trainer.run(1)  # compiled
@@ -48,9 +53,9 @@ def work(engine, directory):
     trainer.run(FOREVER)
 
 
-def kill_once(engine, directory, moments):
+def kill_once(engine, segments, directory, moments):
     """Starts the work, kills it, and reads all checkpoints that it left; returns the newest, or None."""
-    command = [sys.executable, os.path.abspath(__file__), "--work", engine, directory]
+    command = [sys.executable, os.path.abspath(__file__), "--work", engine, str(segments), directory]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if moments.random() < 0.8:
         process.stdout.readline()
@@ -66,9 +71,9 @@ def kill_once(engine, directory, moments):
     return found[max(found)] if found else None
 
 
-def identical(engine, checkpoints):
+def identical(engine, segments, checkpoints):
     """For each checkpoint, in the order of their lengths, whether an undisturbed trainer has the same there."""
-    trainer, results = training(engine), []
+    trainer, results = training(engine, segments), []
     for arrays in checkpoints:
         if arrays is None:  # killed before there was one: nothing may have been trained
             results.append(len(trainer.history) == 0)
@@ -76,7 +81,7 @@ def identical(engine, checkpoints):
         number = len(arrays["history/meta_loss"])
         if number > len(trainer.history):  # otherwise, if something was lost, the lengths will differ
             trainer.run(number - len(trainer.history))
-        expected = {"variables/" + name: value for name, value in trainer._graph.variables().items()}
+        expected = trainer.snapshot()
         for column in ["meta_loss", "last_loss", "gradient_norm"]:
             expected["history/" + column] = getattr(trainer.history, column)
         results.append(
@@ -89,22 +94,28 @@ def identical(engine, checkpoints):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", nargs=2, metavar=("ENGINE", "DIRECTORY"))
+    parser.add_argument("--work", nargs=3, metavar=("ENGINE", "SEGMENTS", "DIRECTORY"))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.work:
-        work(*arguments.work)
+        engine, segments, directory = arguments.work
+        work(engine, int(segments), directory)
         return
     moments, results = random.Random(arguments.seed), []
-    for engine, kills in [("xla", arguments.kills // 2), ("graph", arguments.kills - arguments.kills // 2)]:
+    # Two kills at least for each training that is killed at all: the second meets one that was restored.
+    trainings = TRAININGS[: max(1, min(len(TRAININGS), arguments.kills // 2))]
+    for i, (engine, segments) in enumerate(trainings):
+        kills, name = len(range(i, arguments.kills, len(trainings))), "%s, horizon of %d" % (engine, segments)
         with tempfile.TemporaryDirectory() as directory:
-            checkpoints = [kill_once(engine, directory, moments) for _ in tqdm(range(kills), desc="kills, " + engine)]
+            checkpoints = [
+                kill_once(engine, segments, directory, moments) for _ in tqdm(range(kills), desc="kills, " + name)
+            ]
         lengths = [0 if arrays is None else len(arrays["history/meta_loss"]) for arrays in checkpoints]
-        print("%s: checkpoints at %s" % (engine, ", ".join(map(str, lengths))))
+        print("%s: checkpoints at %s" % (name, ", ".join(map(str, lengths))))
         if len(set(lengths)) <= kills // 2:
-            sys.exit("%s: too little was trained between the kills" % engine)
-        results += identical(engine, checkpoints)
+            sys.exit("%s: too little was trained between the kills" % name)
+        results += identical(engine, segments, checkpoints)
     print("%d of %d identical, no checkpoint unreadable" % (sum(results), len(results)))
     sys.exit(not all(results))
 

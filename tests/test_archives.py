@@ -173,7 +173,7 @@ def test_refused(case, tmp_path):
     assert type(caught.value) is ValueError
     assert "bad.npz" in str(caught.value) and reason in str(caught.value) and len(str(caught.value)) < 600
     # The same through every public function that reads a file.
-    for read in [l2l.History.load, l2l.load_weights]:
+    for read in [l2l.History.load, l2l.load]:
         with pytest.raises(ValueError, match=r"bad\.npz"):
             read(tmp_path / "bad.npz")
 
@@ -235,7 +235,89 @@ def test_histories_and_weights_of_another_kind_are_refused(tmp_path):
         archives.write(tmp_path / "x", {}, {**columns, **change})
         with pytest.raises(ValueError, match="must hold float64 columns"):
             l2l.History.load(tmp_path / "x")
-    for config, arrays in [({}, {"0": np.zeros(2)}), ({"weights": 2}, {"0": np.zeros(2)}), ({"weights": 1}, columns)]:
+    one = {"weights/0": np.zeros(2)}
+    for config, arrays in [
+        ({}, {"0": np.zeros(2)}),
+        ({"weights": 2}, {"0": np.zeros(2)}),
+        ({"weights": 1}, columns),
+        ({"weights": 0}, {}),
+        ({"weights": True}, {"0": np.zeros(2)}),
+        ({"weights": "1"}, {"0": np.zeros(2)}),
+        ({"format": 2, "weights": 2}, one),
+        ({"format": 2, "weights": 1}, {"0": np.zeros(2)}),
+        ({"format": "2", "weights": 1}, one),
+        ({"format": 0, "weights": 1}, one),
+        ({"format": 2, "weights": 1, "record": []}, one),
+        ({"format": 2, "weights": 1}, {**one, "adapted/1": np.zeros(2)}),
+    ]:
         archives.write(tmp_path / "x", config, arrays)
-        with pytest.raises(ValueError, match="must hold weights"):
-            l2l.load_weights(tmp_path / "x")
+        with pytest.raises(ValueError, match="must hold a trained optimizer, saved by l2l"):
+            l2l.load(tmp_path / "x", build=l2l.CoordinatewiseLSTM)
+    archives.write(tmp_path / "x", {"format": 3, "weights": 1}, one)
+    with pytest.raises(ValueError, match="has format 3, which a newer version of l2l wrote; this one reads up to 2"):
+        l2l.load(tmp_path / "x")
+
+
+DESCRIPTION = {
+    "class": "CoordinatewiseLSTM",
+    "hidden": [3],
+    "casting": {"kind": "none", "name": "none", "parameters": {}},
+    "dtype": "float32",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class": "Trainer"},
+        {"class": ["CoordinatewiseLSTM"]},
+        {"hidden": 3},
+        {"hidden": []},
+        {"hidden": [0]},
+        {"hidden": [[3]]},
+        {"hidden": "33"},
+        {"hidden": [10**30]},
+        {"hidden": None},
+        {"dtype": "string"},
+        {"dtype": "int32"},
+        {"dtype": 7},
+        {"dtype": "x"},
+        {"dtype": {}},
+        {"casting": None},
+        {"casting": "none"},
+        {"casting": []},
+        {"casting": {"kind": "none"}},
+        {"casting": {"kind": ["none"], "parameters": {}}},
+        {"casting": {"kind": "__class__", "parameters": {}}},
+        {"casting": {"kind": "log", "parameters": {"min_log_gradient": "x"}}},
+        {"casting": {"kind": "log", "parameters": {"min_log_gradient": 5}}},
+        {"casting": {"kind": "log", "parameters": {"other": 5}}},
+        {"casting": {"kind": "log", "parameters": [1]}},
+        {"casting": {"kind": "log_and_sign", "parameters": {"k": 10**400}}},
+    ],
+    ids=lambda change: str(change)[:60],
+)
+def test_a_description_that_describes_nothing_is_refused(change, tmp_path):
+    """The record of a trained optimizer is read without trust too: whatever stands there, it is a ValueError."""
+    config = {"format": 2, "weights": 1, "record": {"optimizer": {**DESCRIPTION, **change}}}
+    archives.write(tmp_path / "x", config, {"weights/0": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"build must be given for .*none of the library's own"):
+        l2l.load(tmp_path / "x")
+
+
+def test_a_description_with_a_part_missing_is_refused(tmp_path):
+    for optimizer in [None, [], 3, *({k: v for k, v in DESCRIPTION.items() if k != name} for name in DESCRIPTION)]:
+        archives.write(
+            tmp_path / "x",
+            {"format": 2, "weights": 1, "record": {"optimizer": optimizer}},
+            {"weights/0": np.zeros(2)},
+        )
+        with pytest.raises(ValueError, match=r"build must be given for .*none of the library's own"):
+            l2l.load(tmp_path / "x")
+
+
+def test_a_trained_optimizer_of_other_weights_is_refused_where_it_is_used(tmp_path):
+    config = {"format": 2, "weights": 1, "record": {"optimizer": DESCRIPTION}}
+    archives.write(tmp_path / "x", config, {"weights/0": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"optimizers\['x'\] must have weights of the shapes that it builds"):
+        l2l.evaluate(l2l.Quadratic(2), {"x": l2l.load(tmp_path / "x")}, num=1, steps=1)

@@ -56,10 +56,36 @@ class Constant(l2l.Quadratic):
 
 
 class Unbatched(l2l.Quadratic):
-    """A problem that adds up over everything."""
+    """A problem whose form for many draws adds up over all of them."""
 
-    def loss(self, x, draw):
+    def batch_loss(self, x, draw):
         return tf.reduce_sum(tf.square(draw.scale * x))
+
+
+class Adapting(l2l.Casting):
+    """A casting with a variable of its own."""
+
+    adapted = (1.0,)
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return gradients[:, tf.newaxis]
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return outputs
+
+
+def unroll(**changes):
+    problem = l2l.Quadratic(2)
+    return l2l.unroll(problem, problem.draw(0), **{"optimizer": l2l.sgd(), **changes})
+
+
+def meta_gradient(**changes):
+    problem, optimizer = l2l.Quadratic(2), l2l.CoordinatewiseLSTM((2,))
+    return l2l.meta_gradient(problem, problem.draw(0), optimizer, optimizer.variables, **changes)
+
+
+def evaluate(**changes):
+    return l2l.evaluate(**{"problem": l2l.Quadratic(2), "optimizers": {"a": l2l.sgd()}, **changes})
 
 
 BAD_CALLS = [
@@ -174,20 +200,66 @@ BAD_CALLS = [
     (lambda: l2l.latest_checkpoint(7), TypeError, "directory must be a path, got 7"),
     (lambda: l2l.History.load(7), TypeError, "path must be a path, got 7"),
     (lambda: l2l.History().save(None), TypeError, "path must be a path, got None"),
-    (lambda: l2l.load_weights(7), TypeError, "path must be a path, got 7"),
-    (lambda: l2l.save_weights("x", [1.0]), TypeError, "trained must be what trainer.trained() returns, got [1.0]"),
+    (lambda: l2l.load(7), TypeError, "path must be a path, got 7"),
+    (lambda: l2l.save("x", [1.0]), TypeError, "trained must be what trainer.trained() returns, got [1.0]"),
     (
         lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.Trained(l2l.CoordinatewiseLSTM, [np.zeros(3)])}),
         ValueError,
         "optimizers['a'] must have weights of the shapes that it builds, [(1, 20)",
     ),
     (lambda: trainer(batch=0), ValueError, "batch must be a positive integer, got 0"),
-    (lambda: trainer(batch=4, problem=Unbatched(2)), ValueError, "loss must keep the leading axis of a batch of draws"),
     (
-        lambda: trainer(batch=4, meta_loss=tf.reduce_sum),
+        lambda: trainer(batch=4, problem=Unbatched(2)),
         ValueError,
-        "meta_loss must keep the last axis of a batch of draws (shape (4,))",
+        "batch_loss must return a loss for each draw (shape (4,)), got shape ()",
     ),
+    (
+        lambda: trainer(batch=4, meta_loss=lambda losses: losses),
+        ValueError,
+        "meta_loss must be a scalar (shape ()), got shape (3,)",
+    ),
+    (lambda: trainer(batch=4, meta_loss=lambda losses: None), TypeError, "meta_loss must be a tensor, got None"),
+    (lambda: trainer(batch=2.0), TypeError, "batch must be a positive integer, got 2.0"),
+    (lambda: trainer(horizon=0), ValueError, "horizon must be a positive integer, got 0"),
+    (lambda: trainer(horizon=9.0), TypeError, "horizon must be a positive integer, got 9.0"),
+    (lambda: trainer(horizon=10), ValueError, "horizon must be a multiple of steps, 3, got 10"),
+    (lambda: trainer(horizon=2), ValueError, "horizon must be a multiple of steps, 3, got 2"),
+    (lambda: trainer(second_derivatives=0), TypeError, "second_derivatives must be True or False, got 0"),
+    (lambda: trainer(second_derivatives=None), TypeError, "second_derivatives must be True or False, got None"),
+    (lambda: trainer(stepz=3), TypeError, "unexpected keyword argument 'stepz'"),
+    (lambda: l2l.Settings(horizon=30), ValueError, "horizon must be a multiple of steps, 20, got 30"),
+    (lambda: l2l.Settings("last"), ValueError, "meta_loss must be one of end, end_log, sum, sum_log, got 'last'"),
+    (
+        lambda: trainer(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Adapting()), batch=2, threads=2),
+        ValueError,
+        "threads must be 1 for an optimizer that adapts variables, got 2",
+    ),
+    (lambda: learn(second_derivatives=1), TypeError, "second_derivatives must be True or False, got 1"),
+    (lambda: learn(batch=0), ValueError, "batch must be a positive integer, got 0"),
+    (lambda: unroll(steps=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: unroll(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
+    (lambda: unroll(batch=True), TypeError, "batch must be a positive integer, got True"),
+    (lambda: unroll(second_derivatives="no"), TypeError, "second_derivatives must be True or False, got 'no'"),
+    (lambda: unroll(optimizer=None), TypeError, "optimizer must be callable, got None"),
+    (lambda: meta_gradient(steps=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: meta_gradient(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),
+    (lambda: meta_gradient(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
+    (lambda: meta_gradient(batch=0), ValueError, "batch must be a positive integer, got 0"),
+    (lambda: meta_gradient(second_derivatives=1), TypeError, "second_derivatives must be True or False, got 1"),
+    (lambda: meta_gradient(meta_loss="last"), ValueError, "meta_loss must be one of end, end_log, sum, sum_log, got"),
+    (lambda: l2l.clipped([tf.ones([2])], 0), ValueError, "clip_norm must be a positive finite number, got 0"),
+    (
+        lambda: l2l.update(meta_gradient(steps=3), [], tf.train.AdamOptimizer(0.1)),
+        ValueError,
+        "variables and adapted must be as many as the gradients and adapted values, 6 and 0, got 0 and 0",
+    ),
+    (lambda: l2l.minibatch(0, 0, 0, 10), ValueError, "size must be a positive integer, got 0"),
+    (lambda: l2l.minibatch(0, 0, 5, 10.0), TypeError, "examples must be a positive integer, got 10.0"),
+    (lambda: l2l.testing.check_problem(7), TypeError, "problem must be a Problem, such as Quadratic(2), got 7"),
+    (lambda: l2l.testing.check_problem(l2l.Quadratic(2), 0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: l2l.testing.check_optimizer(7), TypeError, "build must be callable, got 7"),
+    (lambda: l2l.testing.check_optimizer(l2l.sgd()), TypeError, "build must be a function without arguments, got"),
+    (lambda: l2l.testing.check_optimizer(l2l.sgd, 2), ValueError, "steps must be at least 3, got 2"),
     (lambda: trainer(weights_seed=-1), ValueError, "weights_seed must be an integer from 0 to 2**31 - 1, got -1"),
     (lambda: trainer(draws_seed=1.5), TypeError, "draws_seed must be an integer from 0 to 2**31 - 1, got 1.5"),
     (lambda: trainer(build_optimizer=None), TypeError, "build_optimizer must be callable, got None"),
@@ -234,6 +306,21 @@ BAD_CALLS = [
     ),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, num=0), ValueError, "num must be a positive integer"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, seed=-1), ValueError, "seed must be an integer from 0"),
+    (lambda: evaluate(steps=2.0), TypeError, "steps must be a positive integer, got 2.0"),
+    (lambda: evaluate(engine="xla_or_graph"), ValueError, "engine must be one of graph, xla, got 'xla_or_graph'"),
+    (lambda: evaluate(record=[20]), ValueError, "record must hold integers from 0 to 19, got 20"),
+    (lambda: evaluate(record=[-1]), ValueError, "record must hold integers from 0 to 19, got -1"),
+    (lambda: evaluate(record=range(0, 30, 10), steps=20), ValueError, "record must hold integers from 0 to 19, got 20"),
+    (lambda: evaluate(record=[]), ValueError, "record must name at least one base iteration, got []"),
+    (lambda: evaluate(record=[1.0]), TypeError, "record must be a sequence of integers from 0 to 19, got [1.0]"),
+    (lambda: evaluate(record=[True]), TypeError, "record must be a sequence of integers from 0 to 19, got [True]"),
+    (lambda: evaluate(record=5), TypeError, "record must be a sequence of integers from 0 to 19, got 5"),
+    (lambda: evaluate(record="12"), TypeError, "record must be a sequence of integers from 0 to 19, got '12'"),
+    (
+        lambda: evaluate(problem=Unbatched(2)),
+        ValueError,
+        "batch_loss must return a loss for each draw (shape (1000,)), got shape ()",
+    ),
     (lambda: l2l.rolling_log_average([1.0], 0), ValueError, "window must be a positive integer, got 0"),
     (lambda: l2l.rolling_log_average([[1.0]], 5), ValueError, "values must have one dimension, got shape (1, 1)"),
     (lambda: l2l.History().log_average(5, at=3), ValueError, "at must not exceed the 0 meta-iterations of the history"),

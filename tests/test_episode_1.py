@@ -2,11 +2,11 @@ import copy
 import json
 from pathlib import Path
 
+import episode_1
 import numpy as np
 import pytest
 
 import l2l
-from l2l import episode_1
 
 ROOT = Path(__file__).resolve().parent.parent
 

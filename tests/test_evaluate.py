@@ -1,6 +1,9 @@
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainers import ENGINES, one_rate, small
 
 import l2l
 
@@ -16,7 +19,7 @@ def test_all_optimizers_see_the_same_draws():
 
 def test_the_same_seed_gives_the_same_draws_and_another_gives_others():
     def first_losses(seed):
-        return l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, num=10, steps=2, seed=seed)["SGD"][:, 0]
+        return l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, 10, 2, seed, engine="graph")["SGD"][:, 0]
 
     np.testing.assert_array_equal(first_losses(4), first_losses(4))
     assert not np.any(first_losses(4) == first_losses(5))
@@ -31,18 +34,18 @@ def test_sgd_on_many_draws_is_sgd_in_numpy():
 
 
 def test_trained_optimizers_come_with_their_weights():
-    problem = l2l.Quadratic(2)
-    trainer = l2l.Trainer(problem, lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, meta_loss="end")
+    trainer = small(meta_loss="end", engine="xla")
     untrained = trainer.trained()
     trainer.run(300)
-    losses = l2l.evaluate(problem, {"before": untrained, "after": trainer.trained()}, num=100, steps=4)
+    optimizers = {"before": untrained, "after": trainer.trained()}
+    losses = l2l.evaluate(l2l.Quadratic(2), optimizers, num=100, steps=4)
     assert losses["after"][:, -1].mean() < 0.5 * losses["before"][:, -1].mean()
 
 
 def test_an_evaluated_loss_is_the_trainers(graph):
     """The weights arrive in the right places: the evaluated optimizer does what the trainer's does."""
     problem = l2l.Quadratic(2)
-    trainer = l2l.Trainer(problem, lambda: l2l.CoordinatewiseLSTM((5, 3)), steps=4)
+    trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((5, 3)))
     losses = l2l.evaluate(problem, {"RNN": trainer.trained()}, num=5, steps=4, seed=3)["RNN"]
     optimizer = l2l.CoordinatewiseLSTM((5, 3))
     draws = problem.sample(5, -1 - 3)
@@ -55,19 +58,13 @@ def test_an_evaluated_loss_is_the_trainers(graph):
 
 
 def test_held_out_draws_are_not_those_of_a_training_with_the_same_seed():
-    first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, num=30, steps=2, seed=0)["SGD"][:, 0]
-    trainer = l2l.Trainer(
-        l2l.Quadratic(2), l2l.CoordinatewiseLSTM, meta_loss=lambda losses: losses[0] + 0 * losses[-1], steps=2
-    )
+    first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, num=30, steps=2, seed=2)["SGD"][:, 0]
+    trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 0 * losses[-1], steps=2)
     assert not set(first) & set(trainer.run(30).meta_loss.astype(np.float32))
 
 
 def test_optimizers_whose_variables_have_the_same_names():
-    def build():
-        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1))
-        return lambda gradients, state: (-rate * gradients, state)
-
-    one, other = l2l.Trained(build, [np.float32(0.1)]), l2l.Trained(build, [np.float32(0.2)])
+    one, other = l2l.Trained(one_rate, [np.float32(0.1)]), l2l.Trained(one_rate, [np.float32(0.2)])
     losses = l2l.evaluate(l2l.Quadratic(2), {"0.1": one, "0.2": other, "SGD": l2l.sgd(0.2)}, num=4, steps=3)
     np.testing.assert_allclose(losses["0.2"], losses["SGD"], rtol=1e-5)
     assert np.all(losses["0.1"][:, 1:] > 1.01 * losses["0.2"][:, 1:])
@@ -75,5 +72,142 @@ def test_optimizers_whose_variables_have_the_same_names():
 
 @pytest.mark.parametrize("steps", [1, 40])
 def test_steps_may_differ_from_those_of_the_training(steps):
-    trainer = l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4)
-    assert l2l.evaluate(l2l.Quadratic(7), {"RNN": trainer.trained()}, num=2, steps=steps)["RNN"].shape == (2, steps)
+    losses = l2l.evaluate(l2l.Quadratic(7), {"RNN": small().trained()}, num=2, steps=steps)
+    assert losses["RNN"].shape == (2, steps)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_record_selects_base_iterations(engine):
+    problem, optimizers = l2l.Quadratic(2), {"RMSProp": l2l.rmsprop()}
+    whole = l2l.evaluate(problem, optimizers, num=5, steps=12, engine=engine)["RMSProp"]
+    for record in [range(0, 12, 5), [11], [7, 0, 7], np.arange(12)]:
+        some = l2l.evaluate(problem, optimizers, num=5, steps=12, record=record, engine=engine)["RMSProp"]
+        np.testing.assert_array_equal(some, whole[:, list(record)])
+
+
+def by_norm(gradients, state):
+    """Gradient descent whose step has the length 0.05, whatever the gradient: its coordinates are not on their own."""
+    return -0.05 * gradients / (1e-6 + tf.norm(gradients)), state
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [l2l.sgd(), l2l.rmsprop(), l2l.adam(0.1), l2l.vsgd(), by_norm],
+    ids=["sgd", "rmsprop", "adam", "vsgd", "one that mixes coordinates"],
+)
+def test_both_engines_evaluate_alike(optimizer):
+    """To the rounding of 20 steps in float32, of losses that begin near 1."""
+    xla, graph = evaluated_by_both(l2l.Quadratic(3), optimizer)
+    np.testing.assert_allclose(xla, graph, rtol=1e-4, atol=1e-6)
+
+
+def test_both_engines_evaluate_a_trained_network_alike():
+    """In float64, since what a network does with small gradients makes roundings larger from step to step."""
+    problem = l2l.Quadratic(3, tf.float64)
+    trainer = small(
+        problem=problem,
+        build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log_and_sign", tf.float64),
+        learning_rate=0.01,
+    )
+    trainer.run(100)
+    xla, graph = evaluated_by_both(problem, trainer.trained())
+    np.testing.assert_allclose(xla, graph, rtol=1e-9, atol=1e-14)
+
+
+def evaluated_by_both(problem, optimizer):
+    return [l2l.evaluate(problem, {"it": optimizer}, num=8, steps=20, engine=engine)["it"] for engine in ENGINES]
+
+
+class Counted(l2l.Quadratic):
+    """A loss that grows with the base iteration, so that a part of an evaluation has to know where it begins."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def observe(self, draw, t, data):
+        return draw, tf.cast(1 + t, tf.float32)
+
+    def loss(self, x, observed):
+        draw, factor = observed
+        return factor * super().loss(x, draw)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("optimizer", ["momentum", "trained"])
+def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
+    """Three draws to a part, of seven; three base iterations to a call, of twenty: none of them comes out even."""
+    optimizer = l2l.momentum(0.01) if optimizer == "momentum" else small().trained()
+    arguments = {"problem": Counted(2), "optimizers": {"it": optimizer}, "num": 7, "steps": 20, "engine": engine}
+    whole = l2l.evaluate(**arguments)["it"]
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
+    parts = l2l.evaluate(**arguments)["it"]
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    some = l2l.evaluate(record=[19, 2, 3, 10], **arguments)["it"]
+    np.testing.assert_array_equal(some, parts[:, [19, 2, 3, 10]])
+
+
+def test_a_draw_larger_than_a_part_is_evaluated_alone(monkeypatch):
+    whole = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, num=3, steps=4, engine="graph")["SGD"]
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 2)
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 1)
+    parts = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, num=3, steps=4, engine="graph")["SGD"]
+    np.testing.assert_allclose(parts, whole, rtol=1e-6)
+
+
+class Wrong(l2l.Quadratic):
+    """A form for many draws that is not the one for each of them."""
+
+    def batch_loss(self, x, draw):
+        return tf.reduce_sum(tf.square(draw.scale * x), axis=-1) + tf.reduce_mean(x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_loss_that_is_not_the_loss_is_refused(engine):
+    with pytest.raises(ValueError, match="batch_loss of Wrong must be loss of each draw; for 4 draws it has losses"):
+        l2l.evaluate(Wrong(2), {"SGD": l2l.sgd()}, num=4, steps=2, engine=engine)
+
+
+class InPython(l2l.Quadratic):
+    """A quadratic with an op that XLA has no code for."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def loss(self, x, draw):
+        one = tf.py_func(lambda: np.float32(1), [], tf.float32)
+        one.set_shape([])
+        return one * super().loss(x, draw)
+
+
+def test_what_xla_cannot_compile_says_so_and_runs_without():
+    optimizers = {"SGD": l2l.sgd()}
+    with pytest.raises(ValueError, match=r"engine='xla' cannot compile this problem or optimizer; engine='graph' can"):
+        l2l.evaluate(InPython(2), optimizers, num=2, steps=2)
+    ours, plain = (
+        l2l.evaluate(problem, optimizers, num=2, steps=2, engine="graph")["SGD"]
+        for problem in [InPython(2), l2l.Quadratic(2)]
+    )
+    np.testing.assert_allclose(ours, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_data_is_seen_by_every_draw(engine):
+    class Shared(l2l.Problem):
+        data = {"factor": np.array([2.0, 3.0], np.float32)}
+
+        def sample(self, num, seed=None):
+            return l2l.uniform([num, 2], -1.0, 1.0, seed)
+
+        def initial_position(self, draw):
+            return draw
+
+        def observe(self, draw, t, data):
+            return data["factor"]
+
+        def loss(self, x, factor):
+            return tf.reduce_sum(factor * tf.square(x))
+
+    losses = l2l.evaluate(Shared(), {"SGD": l2l.sgd(0.1)}, num=3, steps=2, engine=engine)["SGD"]
+    with tf.Session() as session:
+        x = session.run(Shared().sample(3, -1))
+    np.testing.assert_allclose(losses[:, 0], (x**2 * [2, 3]).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(losses[:, 1], ((x * [0.6, 0.4]) ** 2 * [2, 3]).sum(axis=1), rtol=1e-5)

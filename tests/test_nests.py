@@ -149,6 +149,8 @@ def test_it_works_inside_loops_and_functions(run):
     def looped(nest):
         return tf.while_loop(lambda i, nest: i < 2, lambda i, nest: (i + 1, doubled(nest)), (0, nest))[1]
 
-    plain, in_loop, in_function = run([doubled(doubled(many)), looped(many), tf.function(looped, autograph=False)(many)])
+    plain, in_loop, in_function = run(
+        [doubled(doubled(many)), looped(many), tf.function(looped, autograph=False)(many)]
+    )
     np.testing.assert_allclose(in_loop, plain, rtol=1e-6)
     np.testing.assert_allclose(in_function, plain, rtol=1e-6)

@@ -83,7 +83,7 @@ class Listed(l2l.Problem):
         return tf.reduce_sum(tf.square(x)) * tf.where(bad, np.float32(np.nan), np.float32(1))
 
 
-def losses_on_draws(problem, sample, weights, build, steps):
+def losses_on_draws(problem, sample, weights, build, steps, loop="python"):
     """The losses `[T]` on each of some draws, a list of arrays: a plain unroll, op by op, with these weights.
 
     Args:
@@ -93,7 +93,7 @@ def losses_on_draws(problem, sample, weights, build, steps):
         optimizer, draws = build(), sample()
         number = tf.nest.flatten(draws)[0].shape[0].value
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], draws) for i in range(number)]
-        losses = [l2l.learn(problem, one, optimizer, steps) for one in singles]
+        losses = [l2l.learn(problem, one, optimizer, steps, loop) for one in singles]
         for variable, value in zip(tf.trainable_variables(), weights):
             variable.load(value, session)
         return session.run(losses)

@@ -81,11 +81,13 @@ class TurnsInReverse:
 
     def _trace(self):
         """Builds one turn aside, to learn the shapes of its products, and which tensors from outside it uses."""
-        shapes = []
+        number, used = len(self._kernels), []
+        shapes = [None] * number  # of inputs and result, for each kernel
 
         def product(i, inputs):
             result = tf.matmul(inputs, self._kernels[i])
-            shapes.append((inputs.shape, result.shape))
+            used.append(i)
+            shapes[i] = inputs.shape, result.shape
             return result
 
         def traced(t, *tensors):
@@ -97,6 +99,10 @@ class TurnsInReverse:
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._carried]
         function = tf.function(traced, autograph=False)
         concrete = function.get_concrete_function(tf.TensorSpec([], tf.int32), *specs)
+        if sorted(used) != list(range(number)):
+            raise ValueError(
+                "optimizer must multiply by each of its %d kernels once a step, it used %s" % (number, used)
+            )
         self._product_shapes = shapes
         self._adds_up = any(shape[0].value > MOST_ROWS_KEPT for shape, _ in shapes)
         kernels = {id(kernel) for kernel in self._kernels}
@@ -123,11 +129,11 @@ class TurnsInReverse:
         """Runs the turns; returns a `Forward`."""
 
         def body(i, losses, tensors, kept):
-            results = []
+            results = [None] * len(self._kernels)
 
             def product(k, inputs):
-                results.append(tf.matmul(inputs, self._kernels[k]))
-                return results[-1]
+                results[k] = tf.matmul(inputs, self._kernels[k])
+                return results[k]
 
             x, state = self._nests(tensors)
             loss, next_x, next_state = self._turn(x, state, self._first + i, product)
@@ -177,13 +183,12 @@ class TurnsInReverse:
         def body(i, carried, sums, of_kernels):
             kept = [array.read(i) for array in forward.kept]
             tensors, results = kept[: len(self._carried)], kept[len(self._carried) :]
-            product_inputs, product_outputs = [], []
+            product_inputs, product_outputs = [None] * len(self._kernels), [None] * len(self._kernels)
 
-            def product(k, product_input):
-                output = _remembered_product(product_input, self._kernels[k], transposed[k], results[k])
-                product_inputs.append(product_input)
-                product_outputs.append(output)
-                return output
+            def product(k, inputs):
+                product_inputs[k] = inputs
+                product_outputs[k] = _remembered_product(inputs, self._kernels[k], transposed[k], results[k])
+                return product_outputs[k]
 
             x, state = self._nests(tensors)
             loss, next_x, next_state = self._turn(x, state, self._first + i, product)

@@ -12,6 +12,7 @@ from l2l import checks
 from l2l.learning.backward import TurnsInReverse
 from l2l.learning.meta_losses import floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
+from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, for_batch, initial_state, plain_product
 from l2l.problems.problem import initial_position, loss_function
 
@@ -69,8 +70,8 @@ def meta_gradient(
     steps = checks.positive_integer("steps", steps)
     checks.one_of("loop", loop, ["python", "while"])
     optimizer = for_batch(checks.function("optimizer", optimizer), batch)
-    x = initial_position(problem, draw, batch) if x is None else x
-    state = initial_state(optimizer, x) if state is None else state
+    x = initial_position(problem, draw, batch) if x is None else _without_gradient(x)
+    state = initial_state(optimizer, x) if state is None else _without_gradient(state)
     loss, bound = loss_function(problem, draw, batch), bind(optimizer)
     first = tf.convert_to_tensor(first)
 
@@ -127,11 +128,21 @@ def _through_loop(by_loop, forward, losses, early, x, value, variables):
     of_x = tf.gradients(losses, tf.nest.flatten(x), grad_ys=of_losses)
     tensors, of_tensors, of_variables = by_loop.backward(forward, of_losses[number:-1], of_x)
     of_early = [of_losses[i] for i in range(number)]
-    outside = tf.gradients([*tensors, *early], variables, grad_ys=[*of_tensors, *of_early])
+    # The meta-loss itself too, which may weigh the variables.
+    outside = tf.gradients(
+        [*tensors, *early, value],
+        variables,
+        grad_ys=[*of_tensors, *of_early, tf.ones_like(value)],
+        stop_gradients=[losses],
+    )
     return [
         one if other is None else other if one is None else tf.convert_to_tensor(one) + other
         for one, other in zip(outside, of_variables)
     ]
+
+
+def _without_gradient(nest):
+    return with_tensors(nest, [tf.stop_gradient(tensor) for tensor in tensors_of(nest)])
 
 
 def last_loss(losses, batch):

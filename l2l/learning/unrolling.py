@@ -193,7 +193,7 @@ def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batc
     checks.boolean("second_derivatives", second_derivatives)
     if batch is not None:
         batch = checks.positive_integer("batch", batch)
-    x = initial_position(problem, draw, batch) if x is None else tf.nest.map_structure(tf.convert_to_tensor, x)
+    x = initial_position(problem, draw, batch) if x is None else tf.nest.map_structure(tf.identity, x)
     return x, loss_function(problem, draw, batch), for_batch(optimizer, batch), tf.convert_to_tensor(first)
 
 
@@ -233,14 +233,17 @@ def _while_loop(one, x, state, steps, first):
         before = with_tensors(state, tensors)
         loss, x, after = one(x, before, first + i)
         check_same_state(before, after)
+        one_loss.append(loss)
         return i + 1, losses.write(i, loss), x, tensors_of(after)
 
+    one_loss = []
     losses = tf.TensorArray(tf.nest.flatten(x)[0].dtype, size=steps)
     _, losses, x, tensors = tf.while_loop(
         lambda i, *_: i < steps, body, (tf.constant(0), losses, x, tensors_of(state)), maximum_iterations=steps
     )
-    losses = losses.stack()
-    return Unroll(tf.concat([*start, losses], axis=0) if start else losses, x, with_tensors(state, tensors))
+    losses = tf.concat([*start, losses.stack()], axis=0)
+    losses.set_shape([steps + len(start), *one_loss[0].shape])
+    return Unroll(losses, x, with_tensors(state, tensors))
 
 
 _LOOPS = {"python": _python_loop, "while": _while_loop}

@@ -61,6 +61,9 @@ def update(meta, variables, adam, clip_norm=1.0, adapted=()):
         )
     with tf.name_scope("update"):
         gradients, norm = clipped(meta.gradients, clip_norm)
+        if meta.adapted:  # of which one that is not finite counts as a bad meta-gradient
+            finite = tf.reduce_all([tf.reduce_all(tf.is_finite(value)) for value in meta.adapted])
+            norm = tf.where(finite, norm, tf.constant(float("nan"), norm.dtype))
         finite = tf.is_finite(norm) & tf.is_finite(meta.meta_loss) & tf.is_finite(meta.last_loss)
 
         def apply():

@@ -188,7 +188,8 @@ def from_description(description):
     Raises:
       ValueError: it is none of the library's, or its parameters are not that one's.
     """
-    kind, parameters = description.get("kind"), description.get("parameters")
+    parts = description if isinstance(description, dict) else {}
+    kind, parameters = parts.get("kind"), parts.get("parameters")
     if not isinstance(kind, str) or kind not in CASTINGS or not isinstance(parameters, dict):
         raise ValueError("casting %.100r is none of the library's own" % (description,))
     unknown = sorted(set(parameters) - set(inspect.signature(CASTINGS[kind]).parameters))

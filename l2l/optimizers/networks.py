@@ -110,7 +110,7 @@ class CoordinatewiseLSTM:
 
         Nothing lies between the input layer and the first LSTM, so the two are one linear map:
         `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
-        saves each step a matrix product. Each bias becomes a row of its kernel, for an input of 1.
+        saves each step a matrix product.
 
         `sigmoid(x) = (1 + tanh(x/2)) / 2`, so the halving goes into the kernels too, with the forget gate's 1:
         one `tanh` over all gates is left to a step.
@@ -122,21 +122,21 @@ class CoordinatewiseLSTM:
             folded = tf.concat([tf.matmul(kernel_in, from_input), from_hidden], axis=0)
             folded_bias = tf.squeeze(tf.matmul(bias_in[tf.newaxis], from_input), axis=0) + bias
             *layers, (kernel_out, bias_out) = [(folded, folded_bias), *rest]
-            kernels = [self._gates(*layer, units) for layer, units in zip(layers, self._units)]
-            kernels.append(_with_bias(kernel_out, bias_out))
+            gates = [self._gates(*layer, units) for layer, units in zip(layers, self._units)]
+            kernels, biases = zip(*gates, (kernel_out, bias_out))
             adapted = tuple(tf.convert_to_tensor(variable) for variable in self.adapted)
 
         def step(gradients, state, product):
-            return self._step(gradients, state, product, adapted)
+            return self._step(gradients, state, lambda i, inputs: product(i, inputs) + biases[i], adapted)
 
-        return Bound(step, kernels)
+        return Bound(step, list(kernels))
 
     def _gates(self, kernel, bias, units):
-        """Kernel with bias `[F + H + 1, 4H]` for `_lstm`: halved for the sigmoids of i, f and o, 1 added to f."""
+        """Kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: halved for the sigmoids of i, f and o, 1 added to f."""
         dtype = self.dtype.as_numpy_dtype
         halves = np.repeat(np.array([0.5, 1.0, 0.5, 0.5], dtype), units)
         forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
-        return _with_bias(kernel, bias + forget) * halves
+        return kernel * halves, (bias + forget) * halves
 
     def _step(self, gradients, state, product, adapted):
         for gradient in tf.nest.flatten(gradients):
@@ -146,16 +146,15 @@ class CoordinatewiseLSTM:
                 )
         state = self.initial_state(gradients) if state is None else state
         rows = _rows(gradients)
-        ones = tf.ones_like(rows)[:, tf.newaxis]
         with tf.name_scope("encode"):
             outputs = self.casting.encode(rows, state.memory, adapted)
         layers = []
         for i, (cell, hidden) in enumerate(state.layers):
             with tf.name_scope("lstm_%d" % i):
-                layers.append(_lstm(product(i, tf.concat([outputs, hidden, ones], axis=1)), cell))
+                layers.append(_lstm(product(i, tf.concat([outputs, hidden], axis=1)), cell))
                 outputs = layers[-1][1]
         with tf.name_scope("output"):
-            outputs = tf.squeeze(product(len(layers), tf.concat([outputs, ones], axis=1)), axis=1)
+            outputs = tf.squeeze(product(len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
             memory = self.casting.remember(rows, state.memory)
@@ -172,10 +171,6 @@ def from_description(description):
         raise ValueError("%.200r is no network of the library's own" % (description,))
     casting = castings.from_description(description["casting"])
     return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, description["dtype"])
-
-
-def _with_bias(kernel, bias):
-    return tf.concat([kernel, bias[tf.newaxis]], axis=0)
 
 
 def _lstm(gates, cell):

@@ -9,7 +9,8 @@ A learned optimizer has the same contract, and variables. It may also define
                        is a step of its own in every graph, with `state=None`
     bind()             a `Bound`: what is computed once an unroll is computed there
     adapt(gradients, state)
-                       new values of its `adapted` variables, which no gradient trains, once a meta-iteration
+                       new values of its `adapted` variables, which no gradient trains, once a meta-iteration;
+                       from a batch, the mean over the draws, unless it is coordinate-wise and sees all at once
     coordinatewise     True where each coordinate is treated on its own, so that many draws can be one batch;
                        the library maps every other optimizer over the draws
     description()      what it is, in JSON types, for files and records
@@ -63,6 +64,11 @@ def for_batch(optimizer, batch):
 
     if hasattr(optimizer, "initial_state"):
         over_all.initial_state = lambda x: over_draws(optimizer.initial_state, x)
+    if hasattr(optimizer, "adapt"):
+        over_all.adapted = optimizer.adapted
+        over_all.adapt = lambda gradients, state: [
+            tf.reduce_mean(values, axis=0) for values in over_draws(optimizer.adapt, gradients, state)
+        ]
     over_all.coordinatewise = True
     return over_all
 
@@ -92,5 +98,8 @@ def with_initial_state(optimizer):
         return tf.constant(True), with_tensors(state, tensors_of(state))
 
     flagged.initial_state = flagged_initial_state
+    if hasattr(optimizer, "adapt"):
+        flagged.adapted = optimizer.adapted
+        flagged.adapt = lambda gradients, state: optimizer.adapt(gradients, state[1])
     flagged.coordinatewise = getattr(optimizer, "coordinatewise", False)
     return flagged

@@ -42,7 +42,7 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
           ValueError: what is built has other shapes than the weights.
         """
         created = len(tf.trainable_variables())
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
+        with tf.variable_scope(None, default_name="trained", use_resource=True):  # two may name variables alike
             optimizer = self.build()
         variables = tf.trainable_variables()[created:] + list(getattr(optimizer, "adapted", []))
         values = [*self.weights, *self.adapted]
@@ -100,7 +100,7 @@ def load(path, build=None):
     record, prefix = config.get("record", {}), "" if version == 1 else "weights/"
     names = ["%s%d" % (prefix, i) for i in range(min(number, len(arrays)))]
     adapted = ["adapted/%d" % i for i in range(len(arrays) - len(names))]
-    if number < 1 or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
+    if not 0 < number <= len(arrays) or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
     if build is None:
         build = _builder(path, record)

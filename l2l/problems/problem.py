@@ -131,7 +131,8 @@ def initial_position(problem, draw, batch=None):
     """
     with tf.name_scope("initial_position"):
         x = problem.initial_position(draw) if batch is None else over_draws(problem.initial_position, draw)
-        x = tf.nest.map_structure(tf.convert_to_tensor, x)
+        # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into the draw too.
+        x = tf.nest.map_structure(tf.identity, x)
     for path, tensor in zip(paths(x), tf.nest.flatten(x)):
         if not tensor.dtype.is_floating:
             raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))
@@ -192,11 +193,12 @@ def data_in_graph(problem):
     """The problem's data as tensors of the current graph, which holds them once however often this is called."""
     if problem.data is None:
         return None
-    for owner, tensors in tf.get_collection(_DATA):
-        if owner is problem:
-            return tensors
-    with tf.init_scope(), tf.name_scope("data"):
-        tensors = tf.nest.map_structure(tf.constant, problem.data)
+    with tf.init_scope():  # a function's graph has a copy of the collection
+        for owner, tensors in tf.get_collection(_DATA):
+            if owner is problem:
+                return tensors
+        with tf.name_scope("data"):
+            tensors = tf.nest.map_structure(tf.constant, problem.data)
         tf.add_to_collection(_DATA, (problem, tensors))
     return tensors
 

@@ -1,6 +1,10 @@
+"""The meta-gradient of a segment: finite differences, second derivatives, and what is carried to the next one."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from other_problems import Regression
+from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
 
 import l2l
 
@@ -12,47 +16,14 @@ def float64_lstm(casting="none"):
     return l2l.CoordinatewiseLSTM((4,), casting, dtype=tf.float64)
 
 
-def meta_step(optimizer, draw, loop="python", meta_loss="sum", second_derivatives=True, dtype=tf.float64):
-    adam = tf.train.AdamOptimizer(3e-4)
-    return l2l.meta_step(
-        l2l.Quadratic(2, dtype),
-        draw,
-        optimizer,
-        optimizer.variables,
-        adam,
-        meta_loss,
-        STEPS,
-        second_derivatives=second_derivatives,
-        loop=loop,
-    )
-
-
-@pytest.mark.parametrize(
-    "name, function",
-    [
-        ("sum", np.sum),
-        ("end", lambda losses: losses[-1]),
-        ("end_log", lambda losses: np.log(losses[-1])),
-        ("sum_log", lambda losses: np.log(losses).sum()),
-    ],
-)
-def test_meta_losses(run, name, function):
-    losses = np.array([3.0, 0.5, 1e-20], np.float32)
-    np.testing.assert_allclose(run(l2l.META_LOSSES[name](tf.constant(losses))), function(losses), rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["end_log", "sum_log"])
-def test_the_log_of_an_exact_zero_is_finite_and_has_no_gradient(run, name):
-    losses = tf.constant([1.0, 0.0])
-    value = l2l.META_LOSSES[name](losses)
-    value, gradient = run([value, tf.gradients(value, losses)[0]])
-    np.testing.assert_allclose(value, np.log(np.finfo(np.float32).tiny), rtol=1e-6)
-    assert gradient[1] == 0 and np.isfinite(gradient).all()
+def segment(optimizer, draw, loop="python", meta_loss="sum", dtype=tf.float64, steps=STEPS, **more):
+    problem = l2l.Quadratic(2, dtype)
+    return meta_gradient(problem, draw, optimizer, optimizer.variables, meta_loss, steps, loop=loop, **more)
 
 
 def directional_derivatives(value, variables, directions, step=1e-6):
     """Central finite differences of a tensor along directions in weight space."""
-    results = []
+    differences = []
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         start = session.run(variables)
@@ -63,10 +34,10 @@ def directional_derivatives(value, variables, directions, step=1e-6):
             return session.run(value)
 
         for direction in directions:
-            results.append((value_at(step, direction) - value_at(-step, direction)) / (2 * step))
+            differences.append((value_at(step, direction) - value_at(-step, direction)) / (2 * step))
         for variable, weights in zip(variables, start):
             variable.load(weights, session)
-    return np.array(results)
+    return np.array(differences)
 
 
 def gradients_along(gradients, directions, run):
@@ -79,12 +50,22 @@ def random_directions(variables, number=4):
     return [[random.normal(size=variable.shape.as_list()) for variable in variables] for _ in range(number)]
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("casting", ["none", "log", "log_and_sign"])
-@pytest.mark.parametrize("meta_loss", ["sum", "end_log"])
+@pytest.mark.parametrize(
+    "casting, meta_loss, loop",
+    [
+        ("none", "sum", "python"),
+        ("log", "sum", "python"),
+        ("log_and_sign", "sum", "python"),
+        ("none", "end_log", "python"),
+        ("log", "end_log", "python"),
+        ("log_and_sign", "end_log", "python"),
+        ("log", "end_log", "while"),  # the others follow: the loops are compared in test_backward.py
+        ("log_and_sign", "sum", "while"),
+    ],
+)
 def test_meta_gradient_against_finite_differences(run, fixed_draw, loop, casting, meta_loss):
     optimizer = float64_lstm(casting)
-    meta = meta_step(optimizer, fixed_draw(np.float64), loop, meta_loss)
+    meta = segment(optimizer, fixed_draw(np.float64), loop, meta_loss)
     directions = random_directions(optimizer.variables)
     expected = directional_derivatives(meta.meta_loss, optimizer.variables, directions)
     np.testing.assert_allclose(gradients_along(meta.gradients, directions, run), expected, rtol=1e-5)
@@ -94,7 +75,7 @@ def test_meta_gradient_against_finite_differences(run, fixed_draw, loop, casting
 def test_without_second_derivatives_it_is_that_of_an_optimizer_fed_with_constants(run, fixed_draw, loop):
     draw = fixed_draw(np.float64)
     optimizer = float64_lstm()
-    meta = meta_step(optimizer, draw, loop, second_derivatives=False)
+    meta = segment(optimizer, draw, loop, second_derivatives=False)
 
     # The gradients along the way, recorded as numbers ...
     recorded = []
@@ -116,92 +97,201 @@ def test_without_second_derivatives_it_is_that_of_an_optimizer_fed_with_constant
     ours = gradients_along(meta.gradients, directions, run)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
-    with_second = gradients_along(meta_step(optimizer, draw, loop).gradients, directions, run)
+    with_second = gradients_along(segment(optimizer, draw, loop).gradients, directions, run)
     assert np.all(np.abs(with_second / ours - 1) > 1e-3)
 
 
-def test_both_loops_give_the_same_meta_gradient(run, fixed_draw):
+def test_the_losses_are_those_of_learn(run, fixed_draw):
+    optimizer, draw = float64_lstm("log"), fixed_draw(np.float64)
+    learned = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, STEPS)
+    (losses, value, last, *_), learned = results([segment(optimizer, draw, meta_loss="end")], [learned])
+    np.testing.assert_allclose(losses, learned, rtol=1e-12)
+    assert value == last == losses[-1]
+
+
+def test_both_loops_give_the_same_meta_gradient(fixed_draw):
     optimizer = float64_lstm("log")
-    python, loop = (meta_step(optimizer, fixed_draw(np.float64), loop) for loop in LOOPS)
-    (losses, gradients), (other_losses, other_gradients) = run(
-        [(python.losses, python.gradients), (loop.losses, loop.gradients)]
-    )
-    np.testing.assert_allclose(losses, other_losses, rtol=1e-12)
-    for gradient, other in zip(gradients, other_gradients):
-        np.testing.assert_allclose(gradient, other, rtol=1e-9, atol=1e-12)
+    metas = [segment(optimizer, fixed_draw(np.float64), loop, "sum_log", carry_on=True) for loop in LOOPS]
+    assert_same(*results(metas))
 
 
-@pytest.mark.parametrize("clip_norm, expected", [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])])
-def test_clipping_by_global_norm(run, clip_norm, expected):
-    variables = [tf.get_variable(name, [], initializer=tf.zeros_initializer()) for name in "ab"]
-    descent = tf.train.GradientDescentOptimizer(1.0)
-    update, norm = l2l.clip_and_apply(descent, [tf.constant(3.0), tf.constant(4.0)], variables, clip_norm)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_position_and_state_that_are_carried_are_those_of_an_unroll(fixed_draw, loop):
+    problem, draw, optimizer = l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), float64_lstm("log_and_sign")
+    first = segment(optimizer, draw, loop, steps=2, carry_on=True)
+    second = segment(optimizer, draw, loop, steps=2, x=first.x, state=first.state, first=2, carry_on=True)
+    whole = l2l.unroll(problem, draw, optimizer, steps=4)
+    half = l2l.unroll(problem, draw, optimizer, steps=2)
+    tf.nest.assert_same_structure(first.state, half.state)
+    pairs = [(first.x, half.x), (second.x, whole.x), *zip(tensors(first.state), tensors(half.state))]
+    pairs += zip(tensors(second.state), tensors(whole.state))
+    losses, pairs = results([], [[first.losses, second.losses, whole.losses], pairs])
+    np.testing.assert_allclose(np.concatenate(losses[:2]), losses[2], rtol=1e-12)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_nothing_is_carried_unless_it_is_asked_for(fixed_draw, loop):
+    meta = segment(float64_lstm(), fixed_draw(np.float64), loop)
+    assert meta.x is None and meta.state is None and meta.adapted == []
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_gradient_flows_into_the_given_position_and_state(fixed_draw, loop):
+    """A second segment has the meta-gradient that it has from the same numbers as constants."""
+    draw, optimizer = fixed_draw(np.float64), float64_lstm()
+    first = segment(optimizer, draw, steps=3, carry_on=True)
+    places = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors((first.x, first.state))]
+    layers = tuple((cell, hidden) for cell, hidden in zip(places[1::2], places[2::2]))
+    given = {"x": places[0], "state": first.state._replace(layers=layers)}
+    joined = segment(optimizer, draw, loop, steps=3, x=first.x, state=first.state, first=3)
+    cut = segment(optimizer, draw, loop, steps=3, first=3, **given)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        assert session.run([norm, update])[0] == 5.0
-        np.testing.assert_allclose(session.run(variables), -np.array(expected), rtol=1e-6)
+        values = session.run(tensors((first.x, first.state)))
+        ours = session.run(tensors(joined))
+        expected = session.run(tensors(cut), dict(zip(places, values)))
+    assert_same(ours, expected)
 
 
-@pytest.mark.parametrize("gradient, unless", [(np.nan, False), (np.inf, False), (1.0, True)])
-def test_nothing_is_applied_where_the_norm_is_not_finite(run, gradient, unless):
-    variable = tf.get_variable("a", [], initializer=tf.constant_initializer(2.0))
-    update, _ = l2l.clip_and_apply(tf.train.AdamOptimizer(), [tf.constant(gradient)], [variable], unless=unless)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        before = session.run(tf.global_variables())
-        assert not session.run(update)
-        assert session.run(tf.global_variables()) == before
+@pytest.mark.parametrize("loop", LOOPS)
+def test_minibatches_are_those_of_the_base_iterations_life(loop):
+    problem, optimizer = Regression(), float64_lstm("log_and_sign")
+    draw = problem.draw(1)
+    meta = meta_gradient(problem, draw, optimizer, optimizer.variables, steps=3, first=4, loop=loop)
+    expected = l2l.unroll(problem, draw, optimizer, steps=3, first=4)
+    wrong = l2l.unroll(problem, draw, optimizer, steps=1)
+    losses, expected, wrong = results([], [meta.losses, expected.losses, wrong.losses])
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    assert np.all(losses[0] != wrong[0])
 
 
-def test_the_log_of_nan_is_nan(run):
-    assert np.isnan(run(l2l.META_LOSSES["end_log"](tf.constant([1.0, np.nan]))))
-
-
-def test_shards_average_their_gradients(run):
-    problem, optimizer = l2l.Quadratic(2, tf.float64), float64_lstm()
-    draw = problem.sample(6, 3)
-    steps = [
-        l2l.meta_step(
-            problem, draw, optimizer, optimizer.variables, tf.train.AdamOptimizer(), steps=4, batch=6, shards=shards
-        )
-        for shards in [1, 3]
+def test_a_batch_averages_meta_losses_and_gradients_of_its_draws():
+    problem, optimizer = l2l.Quadratic(2, tf.float64), float64_lstm("log")
+    draws = problem.sample(3, 1)
+    metas = [
+        meta_gradient(problem, draws, optimizer, optimizer.variables, "sum_log", 4, batch=3),
+        *[meta_gradient(problem, one_of(draws, i), optimizer, optimizer.variables, "sum_log", 4) for i in range(3)],
     ]
-    one, three = run([(s.losses, s.meta_loss, s.last_loss, s.gradient_norm, *s.gradients) for s in steps])
-    for whole, parts in zip(one, three):
-        np.testing.assert_allclose(parts, whole, rtol=1e-10, atol=1e-14)
-    with pytest.raises(ValueError, match="shards must divide the batch, 6, got 4"):
-        l2l.meta_step(problem, draw, optimizer, optimizer.variables, None, batch=6, shards=4)
-
-
-def test_one_meta_step_is_one_step_of_adam_on_clipped_gradients(fixed_draw):
-    optimizer = l2l.CoordinatewiseLSTM()
-    meta = meta_step(optimizer, fixed_draw(), dtype=tf.float32)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        before = session.run(optimizer.variables)
-        gradients, norm, _ = session.run([meta.gradients, meta.gradient_norm, meta.update])
-        after = session.run(optimizer.variables)
-    flat = np.concatenate([gradient.ravel() for gradient in gradients])
-    np.testing.assert_allclose(norm, np.linalg.norm(flat), rtol=1e-5)
-    for old, new, gradient in zip(before, after, gradients):
-        g = gradient / max(1.0, norm)
-        # Adam's first step: mean and mean square are the gradient's, each corrected in full.
-        np.testing.assert_allclose(new - old, -3e-4 * g / (np.abs(g) + 1e-8 / np.sqrt(1e-3)), atol=1e-7)
+    together, *alone = results(metas)
+    np.testing.assert_allclose(together[0], np.transpose([one[0] for one in alone]), rtol=1e-10)
+    np.testing.assert_allclose(together[1], np.mean([one[1] for one in alone]), rtol=1e-10)
+    np.testing.assert_allclose(together[2], np.exp(np.mean([np.log(one[2]) for one in alone])), rtol=1e-10)
+    for gradient, *gradients in zip(together[3:], *[one[3:] for one in alone]):
+        np.testing.assert_allclose(gradient, np.mean(gradients, axis=0), rtol=1e-8, atol=1e-12)
 
 
 def test_a_meta_loss_of_ones_own(run, fixed_draw):
-    optimizer = l2l.CoordinatewiseLSTM()
-    meta = meta_step(optimizer, fixed_draw(), meta_loss=lambda losses: tf.reduce_max(losses[2:]), dtype=tf.float32)
+    optimizer = l2l.CoordinatewiseLSTM((5,))
+    meta = segment(optimizer, fixed_draw(), meta_loss=lambda losses: tf.reduce_max(losses[2:]), dtype=tf.float32)
     losses, value = run([meta.losses, meta.meta_loss])
     assert value == losses[2:].max()
 
 
-def test_variables_that_the_meta_loss_ignores_stay_as_they_are(fixed_draw):
-    optimizer = l2l.CoordinatewiseLSTM()
-    bystander = tf.get_variable("bystander", [], initializer=tf.ones_initializer())
+def test_a_meta_loss_of_some_losses_alone(fixed_draw):
+    optimizer = float64_lstm()
+
+    def some(losses):
+        return losses[2] * losses[3]
+
+    assert_same(*results([segment(optimizer, fixed_draw(np.float64), loop, some) for loop in LOOPS]))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_meta_loss_that_weighs_the_variables_too(fixed_draw, loop):
+    """With either loop, or with none: what is added for the weights has a gradient as well."""
+    optimizer = float64_lstm()
+
+    def decaying(losses):
+        return tf.reduce_sum(losses) + 0.1 * tf.add_n([tf.reduce_sum(tf.square(v)) for v in optimizer.variables])
+
+    draw = fixed_draw(np.float64)
+    metas = [segment(optimizer, draw, "python"), segment(optimizer, draw, loop, decaying)]
+    plain, ours, weights = results(metas, [optimizer.variables])
+    for gradient, other, weight in zip(ours[3:], plain[3:], weights):
+        np.testing.assert_allclose(gradient, other + 0.2 * weight, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_variables_that_the_meta_loss_ignores_get_zeros(fixed_draw, loop):
+    optimizer = float64_lstm()
+    bystander = tf.get_variable("bystander", [2], tf.float64, tf.ones_initializer(), use_resource=True)
     optimizer.variables = [*optimizer.variables, bystander]
-    meta = meta_step(optimizer, fixed_draw(), dtype=tf.float32)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        session.run(meta.update)
-        assert session.run(bystander) == 1
+    (figures,) = results([segment(optimizer, fixed_draw(np.float64), loop)])
+    np.testing.assert_array_equal(figures[-1], [0, 0])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_meta_loss_that_depends_on_no_variable_is_refused(fixed_draw, loop, steps):
+    variable = tf.get_variable("alone", [], tf.float64, use_resource=True)
+    with pytest.raises(
+        ValueError,
+        match=r"meta_loss must depend on the optimizer's variables, it depends on none \(with steps=%d the losses have "
+        r"seen %d updates\)" % (steps, steps - 1),
+    ):
+        meta_gradient(
+            l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), l2l.sgd(), [variable], steps=steps, loop=loop
+        )
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_shortest_segment_has_two_losses(fixed_draw, loop):
+    optimizer = float64_lstm()
+    with pytest.raises(ValueError, match="with steps=1 the losses have seen 0 updates"):
+        segment(optimizer, fixed_draw(np.float64), loop, steps=1)
+    (figures,) = results([segment(optimizer, fixed_draw(np.float64), loop, "end", steps=2)])
+    assert all(np.any(gradient) for gradient in figures[3:])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_learned_optimizer_adapts_follows_from_the_end_of_the_segment(run, fixed_draw, loop):
+    class Largest(l2l.Casting):
+        """Remembers the last gradient, and adapts to the largest that there was at the end."""
+
+        adapted = (0.5,)
+
+        def initial_memory(self, gradients):
+            return tf.zeros_like(gradients)
+
+        def encode(self, gradients, memory=None, adapted=()):
+            return tf.expand_dims(gradients * adapted[0], axis=1)
+
+        def decode(self, outputs, gradients=None, memory=None, adapted=()):
+            return outputs
+
+        def remember(self, gradients, memory):
+            return gradients
+
+        def adapt(self, gradients, memory, adapted):
+            return (adapted[0] + tf.reduce_max(gradients) + 10 * tf.reduce_max(memory),)
+
+    problem, draw, optimizer = l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), float64_lstm(Largest())
+    (adapted,) = segment(optimizer, draw, loop, carry_on=True).adapted
+    path = [l2l.unroll(problem, draw, optimizer, steps=steps).x for steps in [3, 4]]
+    before, last = [tf.gradients(problem.loss(x, draw), x)[0] for x in path]
+    adapted, before, last = run([adapted, before, last])
+    np.testing.assert_allclose(adapted, 0.5 + last.max() + 10 * before.max(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_arguments_are_checked(fixed_draw, loop):
+    optimizer, draw = float64_lstm(), fixed_draw(np.float64)
+    problem, variables = l2l.Quadratic(2, tf.float64), optimizer.variables
+    with pytest.raises(TypeError, match="problem must be a Problem"):
+        meta_gradient("quadratic", draw, optimizer, variables, loop=loop)
+    with pytest.raises(TypeError, match="optimizer must be callable"):
+        meta_gradient(problem, draw, "lstm", variables, loop=loop)
+    with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
+        meta_gradient(problem, draw, optimizer, variables, steps=0, loop=loop)
+    with pytest.raises(ValueError, match="meta_loss must be one of"):
+        meta_gradient(problem, draw, optimizer, variables, "mean", steps=3, loop=loop)
+
+
+def test_the_kind_of_loop_is_checked(fixed_draw):
+    optimizer = float64_lstm()
+    with pytest.raises(ValueError, match="loop must be one of python, while, got 'for'"):
+        l2l.meta_gradient(
+            l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), optimizer, optimizer.variables, loop="for"
+        )

@@ -1,24 +1,15 @@
+"""The unroll: base iterations in both kinds of loop, of one draw and of many, and continued."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from other_problems import Nested, Regression
 
 import l2l
-from l2l.unroll import step
+from l2l.learning.unrolling import base_iteration
+from l2l.problems.problem import loss_function
 
 LOOPS = ["python", "while"]
-
-
-class Nested(l2l.Problem):
-    """A position of two tensors of different rank."""
-
-    def sample(self, num, seed=None):
-        return l2l.uniform([num], 1.0, 2.0, seed)
-
-    def initial_position(self, draw):
-        return {"matrix": tf.ones([2, 2]) * draw, "scalar": draw}
-
-    def loss(self, x, draw):
-        return tf.reduce_sum(tf.square(x["matrix"])) + tf.square(x["scalar"] - draw)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -101,7 +92,8 @@ def test_second_derivatives_flow_or_do_not(run, second_derivatives, factor):
     # x1 = x0 - 0.1 g(x0): its derivative is 1 - 0.2 scale^2 through the gradient, 1 around it.
     draw = l2l.problems.QuadraticDraw(tf.constant([1.5]), tf.constant([2.0]))
     x0 = draw.start
-    _, x1, _ = step(l2l.Quadratic(1), draw, l2l.sgd(), x0, None, second_derivatives)
+    loss = loss_function(l2l.Quadratic(1), draw)
+    _, x1, _ = base_iteration(loss, l2l.sgd(), x0, None, tf.constant(0), second_derivatives)
     np.testing.assert_allclose(run(tf.gradients(x1, x0)[0]), [factor], rtol=1e-6)
 
 
@@ -109,3 +101,137 @@ def test_second_derivatives_flow_or_do_not(run, second_derivatives, factor):
 def test_without_second_derivatives_the_losses_are_the_same(run, fixed_draw, loop):
     losses = [l2l.learn(l2l.Quadratic(2), fixed_draw(), l2l.rmsprop(), 6, loop, second) for second in (True, False)]
     np.testing.assert_array_equal(*run(losses))
+
+
+class Shifted(l2l.Problem):
+    """A position that is the draw itself, which the loss sees too."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], 1.0, 2.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x - 3 * draw))
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("optimizer", ["sgd", "lstm"])
+def test_gradients_are_those_of_the_position_and_not_of_the_draw(run, loop, optimizer, batch):
+    """A position may be the very tensor that the draw is: no gradient goes on through what the loss knows of it."""
+    optimizer = l2l.sgd(0.1) if optimizer == "sgd" else DescentThatSaysItsState()
+    problem = Shifted()
+    draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
+    losses, start = run([l2l.learn(problem, draw, optimizer, 3, loop, batch=batch), draw])
+    expected = [np.sum((2 * 0.8**t * start) ** 2, axis=-1) for t in range(3)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_gradients_of_a_nest_are_those_of_each_tensor_alone(run, loop):
+    """One tensor of a position may be computed from another."""
+    problem = Nested()
+    draw = problem.draw(1)
+    losses, start = run([l2l.learn(problem, draw, l2l.sgd(0.1), 3, loop), draw])
+    np.testing.assert_allclose(losses, [4 * (0.8**t * start) ** 2 for t in range(3)], rtol=1e-5)
+
+
+class DescentThatSaysItsState:
+    """Gradient descent with a state of its own, so that a loop holds every step."""
+
+    coordinatewise = True
+
+    def __call__(self, gradients, state):
+        return tf.nest.map_structure(lambda gradient: -0.1 * gradient, gradients), state
+
+    def initial_state(self, x):
+        return tf.constant(0)
+
+
+def lstm():
+    return l2l.CoordinatewiseLSTM((3,), "log_and_sign")
+
+
+BUILDS = {"sgd": l2l.sgd, "rmsprop": l2l.rmsprop, "adam": lambda: l2l.adam(0.1), "lstm": lstm}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", sorted(BUILDS))
+def test_an_unroll_continued_is_one_unroll(run, fixed_draw, loop, name):
+    problem, draw, optimizer = l2l.Quadratic(2), fixed_draw(), BUILDS[name]()
+    whole = l2l.unroll(problem, draw, optimizer, steps=10, loop=loop)
+    half = l2l.unroll(problem, draw, optimizer, steps=5, loop=loop)
+    rest = l2l.unroll(problem, draw, optimizer, half.x, half.state, steps=5, first=5, loop=loop)
+    tf.nest.assert_same_structure(rest.state, whole.state)
+    whole, half, rest = run([(each.losses, each.x, _tensors(each.state)) for each in [whole, half, rest]])
+    np.testing.assert_allclose(np.concatenate([half[0], rest[0]]), whole[0], rtol=1e-5)
+    np.testing.assert_allclose(rest[1], whole[1], rtol=1e-5, atol=1e-7)
+    for one, other in zip(rest[2], whole[2]):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def _tensors(state):
+    return [leaf for leaf in tf.nest.flatten(state) if leaf is not None]
+
+
+@pytest.mark.parametrize("loop, batch", [("python", None), ("while", 3)])
+def test_it_is_continued_with_the_minibatches_of_its_own_base_iterations(run, loop, batch):
+    """`first` says which base iteration it is, on which the minibatches depend."""
+    problem, optimizer = Regression(), l2l.rmsprop()
+    draws = problem.draw(1) if batch is None else problem.sample(batch, 1)
+    more = {"loop": loop, "batch": batch}
+    whole = l2l.unroll(problem, draws, optimizer, steps=3, **more)
+    half = l2l.unroll(problem, draws, optimizer, steps=1, **more)
+    rest = l2l.unroll(problem, draws, optimizer, half.x, half.state, steps=2, first=tf.constant(1), **more)
+    wrong = l2l.unroll(problem, draws, optimizer, half.x, half.state, steps=1, **more)
+    whole, half, rest, wrong = run([each.losses for each in [whole, half, rest, wrong]])
+    np.testing.assert_allclose(np.concatenate([half, rest]), whole, rtol=1e-10)
+    assert np.all(wrong[0] != rest[0])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("optimizer", ["sgd", "lstm"])
+def test_learn_records_what_an_unroll_does_with_one_update_less(run, fixed_draw, loop, optimizer):
+    """`learn` of `T` losses has made `T - 1` updates, an unroll of `T` steps `T`, with the same losses."""
+    problem, draw, optimizer = l2l.Quadratic(2), fixed_draw(), BUILDS[optimizer]()
+    losses = l2l.learn(problem, draw, optimizer, 4, loop)
+    same = l2l.unroll(problem, draw, optimizer, steps=4, loop=loop)
+    before = l2l.unroll(problem, draw, optimizer, steps=3, loop=loop)
+    losses, same, last = run([losses, same.losses, problem.loss(before.x, draw)])
+    np.testing.assert_allclose(losses, same, rtol=1e-6)
+    np.testing.assert_allclose(losses[-1], last, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_unroll_of_a_single_step(run, fixed_draw, loop):
+    for optimizer in [l2l.sgd(), l2l.adam(0.1), lstm()]:
+        done = l2l.unroll(l2l.Quadratic(2), fixed_draw(), optimizer, steps=1, loop=loop)
+        losses, x = run([done.losses, done.x])
+        assert losses.shape == (1,) and np.all(x != [1.0, -0.5])
+
+
+def test_an_unroll_starts_where_it_is_told(run, fixed_draw):
+    x = np.array([2.0, 3.0], np.float32)
+    done = l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), x, steps=2)
+    losses, x = run([done.losses, done.x])
+    np.testing.assert_allclose(losses[0], (0.5 * 2) ** 2 + (1.5 * 3) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(x, [2 * 0.95**2, 3 * 0.55**2], rtol=1e-5)
+
+
+def test_an_optimizer_binds_once_an_unroll(fixed_draw):
+    network, calls = lstm(), []
+
+    class Counting:
+        initial_state, coordinatewise = staticmethod(network.initial_state), True
+
+        def __call__(self, gradients, state):
+            raise AssertionError("an optimizer that binds is not called")
+
+        def bind(self):
+            calls.append(1)
+            return network.bind()
+
+    l2l.unroll(l2l.Quadratic(2), fixed_draw(), Counting(), steps=5)
+    assert len(calls) == 1

@@ -1,8 +1,13 @@
+"""Castings: the library's by their formulas, and one of one's own that remembers and adapts, all the way through."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy_networks import network, random_weights, zero_states
+from trainers import small
 
 import l2l
+from l2l.optimizers import castings
 
 LOG_CASTS = [-1.0, -15.0, -30.0]
 
@@ -91,8 +96,177 @@ def test_log_and_sign_returns_the_raw_output(run):
 
 
 def test_castings_by_name():
-    assert l2l.casting.get("none").name == "none"
-    assert l2l.casting.get("log").name == "log(-15)"
-    assert l2l.casting.get("log_and_sign").features == 2
+    assert castings.get("none").name == "none"
+    assert castings.get("log").name == "log(-15)"
+    assert castings.get("log_and_sign").features == 2
     own = l2l.log_cast(-20)
-    assert l2l.casting.get(own) is own
+    assert castings.get(own) is own
+    assert sorted(l2l.CASTINGS) == ["log", "log_and_sign", "none"]
+    with pytest.raises(ValueError, match="casting must be one of log, log_and_sign, none, got 'mine'"):
+        castings.get("mine")
+    with pytest.raises(TypeError, match="casting must be a Casting or one of log, log_and_sign, none, got 3"):
+        castings.get(3)
+
+
+@pytest.mark.parametrize("casting", [l2l.no_casting(), l2l.log_cast(-20), l2l.log_and_sign(10)], ids=str)
+def test_the_librarys_castings_are_descriptions_and_can_be_described(casting):
+    assert isinstance(casting, l2l.Casting)
+    assert casting.adapted == () and casting.initial_memory(tf.zeros([2])) is None
+    assert casting.remember(tf.zeros([2]), None) is None and casting.adapt(tf.zeros([2]), None, ()) == ()
+    again = castings.from_description(castings.described(casting))
+    assert castings.described(again) == castings.described(casting)
+    assert (again.name, again.features) == (casting.name, casting.features)
+
+
+def test_names_tell_parameters_apart():
+    assert [each.name for each in [l2l.no_casting(), l2l.log_cast(-20), l2l.log_and_sign(7.5)]] == [
+        "none",
+        "log(-20)",
+        "log_and_sign(7.5)",
+    ]
+    assert repr(l2l.log_cast(-20)) == "<casting log(-20)>"
+
+
+def test_a_casting_that_defines_nothing_says_what_is_missing():
+    class Mine(l2l.Casting):
+        pass
+
+    assert Mine().name == "Mine" and castings.described(Mine()) == {"kind": None, "name": "Mine", "parameters": {}}
+    with pytest.raises(NotImplementedError, match="Mine does not define encode"):
+        Mine().encode(tf.zeros([2]))
+    with pytest.raises(NotImplementedError, match="Mine does not define decode"):
+        Mine().decode(tf.zeros([2]))
+    with pytest.raises(ValueError, match="is none of the library's own"):
+        castings.from_description(castings.described(Mine()))
+
+
+TINY = 1e-30
+
+
+class Ratio(l2l.Casting):
+    """The ratio of successive gradients, and their size compared with the smallest that were met so far.
+
+    It remembers `|g|` of the step before, 0 for none yet, and adapts `m`, a running minimum of `log|g|`.
+    """
+
+    features, adapted = 2, (-1.0,)
+
+    def initial_memory(self, gradients):
+        return tf.zeros_like(gradients)
+
+    def encode(self, gradients, memory=None, adapted=()):
+        (m,) = adapted
+        sizes = tf.abs(gradients)
+        ratios = gradients / (tf.where(tf.equal(memory, 0), sizes, memory) + 1e-8)
+        return tf.stack([ratios, tf.log(sizes + TINY) / m], axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        (m,) = adapted
+        return outputs * (tf.abs(gradients) + memory) / (1 + tf.exp(m))
+
+    def remember(self, gradients, memory):
+        return tf.abs(gradients)
+
+    def adapt(self, gradients, memory, adapted):
+        (m,) = adapted
+        return (tf.minimum(m, 0.99 * m + 0.01 * tf.reduce_min(tf.log(tf.abs(gradients) + TINY))),)
+
+
+class NumpyRatio:
+    """The same with a memory of its own."""
+
+    def __init__(self, rows, m):
+        self.memory, self.m = np.zeros(rows), m
+
+    def step(self, gradients, states, weights):
+        sizes = np.abs(gradients)
+        ratios = gradients / (np.where(self.memory == 0, sizes, self.memory) + 1e-8)
+        outputs, states = network(np.stack([ratios, np.log(sizes + TINY) / self.m], axis=1), states, weights)
+        update = outputs * (sizes + self.memory) / (1 + np.exp(self.m))
+        self.memory = sizes
+        return update, states
+
+    def adapted(self, gradients):
+        return min(self.m, 0.99 * self.m + 0.01 * np.log(np.abs(gradients) + TINY).min())
+
+
+def test_a_casting_that_remembers_and_adapts_against_numpy():
+    optimizer = l2l.CoordinatewiseLSTM((3, 4), Ratio(), tf.float64)
+    assert len(optimizer.adapted) == 1 and optimizer.adapted[0] not in optimizer.variables
+    assert optimizer.variables == tf.trainable_variables()
+    gradients = [[0.7, -1e-4, 0.0], [0.1, 2e-5, -3.0], [-0.2, 1e-9, 0.5], [0.3, 0.0, 1.0]]
+    state, updates, memories, adapted = None, [], [], []
+    for gradient in np.array(gradients):
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+        memories.append(state.memory)
+        adapted.append(optimizer.adapt(tf.constant(gradient), state)[0])
+
+    weights, m = random_weights(optimizer.variables), -2.5
+    with tf.Session() as session:
+        for variable, value in zip(optimizer.variables + optimizer.adapted, [*weights, m]):
+            variable.load(value, session)
+        updates, memories, adapted = session.run([updates, memories, adapted])
+
+    reference, states = NumpyRatio(3, m), zero_states(3, (3, 4))
+    for t, gradient in enumerate(np.array(gradients)):
+        update, states = reference.step(gradient, states, weights)
+        np.testing.assert_allclose(updates[t], update, rtol=1e-9)
+        np.testing.assert_allclose(memories[t], reference.memory, rtol=1e-12)
+        np.testing.assert_allclose(adapted[t], reference.adapted(gradient), rtol=1e-12)
+
+
+def test_its_memory_is_that_of_each_draw_in_a_batch_and_goes_round_a_loop(run):
+    optimizer, problem = l2l.CoordinatewiseLSTM((3,), Ratio(), tf.float64), l2l.Quadratic(2, tf.float64)
+    draws = problem.sample(3, 1)
+    alone = [
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
+    ]
+    together = [l2l.learn(problem, draws, optimizer, 4, loop, batch=3) for loop in ["python", "while"]]
+    alone, *together = run([tf.stack(alone, axis=1), *together])
+    for losses in together:
+        np.testing.assert_allclose(losses, alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("horizon", [4, 8])
+def test_a_casting_that_remembers_and_adapts_is_trained_alike_by_both_engines(horizon):
+    results = []
+    for engine in ["graph", "xla"]:
+        trainer = small(
+            build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), Ratio()), engine=engine, horizon=horizon, batch=2
+        )
+        (name,) = (name for name in trainer.snapshot() if "adapted" in name)
+        assert trainer.snapshot()[name] == -1
+        history = trainer.run(30)
+        results.append((history, trainer.snapshot(), trainer.trained()))
+        trainer.close()
+    (graph, graph_end, graph_trained), (xla, xla_end, xla_trained) = results
+    for column in ["meta_loss", "last_loss", "gradient_norm"]:
+        np.testing.assert_allclose(getattr(xla, column), getattr(graph, column), rtol=1e-4)
+    assert graph_end[name] < -1 - 1e-3
+    assert sorted(graph_end) == sorted(xla_end)
+    for key in graph_end:
+        np.testing.assert_allclose(xla_end[key], graph_end[key], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(xla_end[name], graph_end[name], rtol=1e-4)
+    np.testing.assert_array_equal(graph_trained.adapted, [graph_end[name]])
+    np.testing.assert_array_equal(xla_trained.adapted, [xla_end[name]])
+    np.testing.assert_array_equal(xla_end["place"], [30 * 4 // horizon, 30 * 4 % horizon])
+
+
+def test_what_a_training_adapts_follows_from_the_last_gradients():
+    """Each meta-iteration moves `m` once, by the gradients at the last loss of its segment, and to nowhere else."""
+    problem, build = l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,), Ratio())
+    trainer = small(build_optimizer=build)
+    m = -1.0
+    for number in range(3):
+        trained = trainer.trained()
+        with tf.Graph().as_default(), tf.Session() as session:
+            optimizer, load = trained.create("trained")
+            load(session)
+            draws = problem.sample(1000, 2 << 32)  # block 0 of `draws_seed=2`
+            draw = tf.nest.map_structure(lambda many, number=number: many[number], draws)
+            x = l2l.unroll(problem, draw, optimizer, steps=3).x
+            gradients = session.run(tf.gradients(problem.loss(x, draw), x)[0])
+        m = NumpyRatio(2, m).adapted(gradients)
+        trainer.run(1)
+        np.testing.assert_allclose(trainer.trained().adapted, [m], rtol=1e-5)

@@ -1,21 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy_networks import network, random_weights, zero_states
 
 import l2l
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def numpy_lstm(x, state, kernel, bias):
-    """TensorFlow's LSTMCell: gates i, j, f, o in this order, 1 added to the forget gate."""
-    c, h = state
-    i, j, f, o = np.split(np.concatenate([x, h], axis=1) @ kernel + bias, 4, axis=1)
-    c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
-    h = sigmoid(o) * np.tanh(c)
-    return h, (c, h)
+from l2l.optimizers.networks import NetworkState, from_description
+from l2l.optimizers.optimizer import bind, plain_product
 
 
 def test_episode_1_has_8_arrays_and_6621_weights():
@@ -46,25 +38,21 @@ def test_against_a_recomputation_in_numpy(run, casting, hidden):
         update, state = optimizer(tf.constant(gradient), state)
         updates.append(update)
 
-    # Weights larger than the initial ones, so that no gate idles around its middle.
-    random = np.random.RandomState(0)
-    weights = [random.normal(size=variable.shape.as_list()) for variable in optimizer.variables]
+    weights = random_weights(optimizer.variables)
     with tf.Session() as session:
         for variable, value in zip(optimizer.variables, weights):
             variable.load(value, session)
-        updates = session.run(updates)
+        updates, layers = session.run([updates, state.layers])
         encoded = session.run([optimizer.casting.encode(tf.constant(gradient)) for gradient in gradients])
 
-    (kernel_in, bias_in), (kernel_out, bias_out) = weights[:2], weights[-2:]
-    states = [(np.zeros([3, size]), np.zeros([3, size])) for size in hidden]
+    states = zero_states(3, hidden)
     for values, update in zip(encoded, updates):
-        values = values @ kernel_in + bias_in
-        for layer in range(len(hidden)):
-            kernel, bias = weights[2 + 2 * layer : 4 + 2 * layer]
-            values, states[layer] = numpy_lstm(values, states[layer], kernel, bias)
-        output = (values @ kernel_out + bias_out)[:, 0]
+        output, states = network(values, states, weights)
         expected = np.sign(output) * np.exp(15 * np.abs(output) - 15) if casting == "log" else output
         np.testing.assert_allclose(update, expected, rtol=1e-9)
+    for ours, expected in zip(layers, states):
+        for one, other in zip(ours, expected):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-13)  # some lie near 0, a difference of others
 
 
 def test_coordinates_do_not_see_each_other(run):
@@ -108,11 +96,109 @@ def test_gradients_of_another_dtype_are_refused():
         l2l.CoordinatewiseLSTM()(tf.zeros([2], tf.float64), None)
 
 
-def test_weights_saved_and_loaded(tmp_path):
-    weights = [np.arange(6, dtype=np.float32).reshape(2, 3), np.float64(2), np.zeros([0])]
-    l2l.save_weights(tmp_path / "weights.npz", l2l.Trained(l2l.CoordinatewiseLSTM, weights))
-    loaded = l2l.load_weights(tmp_path / "weights.npz")
-    for one, other in zip(weights, loaded):
+def test_the_state_has_a_row_for_each_coordinate_and_no_weights():
+    optimizer = l2l.CoordinatewiseLSTM((3, 5), "log_and_sign")
+    x = {"matrix": tf.zeros([2, 2]), "scalar": tf.zeros([])}
+    _, state = optimizer(x, None)
+    assert isinstance(state, NetworkState) and state.memory is None
+    assert [[tensor.shape.as_list() for tensor in pair] for pair in state.layers] == [[[5, 3]] * 2, [[5, 5]] * 2]
+    assert len(tf.nest.flatten(state)) == 5  # cell and hidden of two layers, and no memory
+
+
+def test_the_initial_state_is_that_of_a_first_step(run):
+    optimizer = l2l.CoordinatewiseLSTM((3, 5))
+    x = [tf.ones([2, 2]), tf.ones([])]
+    initial = optimizer.initial_state(x)
+    first, said = optimizer(x, None), optimizer(x, initial)
+    tf.nest.assert_same_structure(first[1], initial)
+    assert [one.shape for one in tf.nest.flatten(initial)[:-1]] == [one.shape for one in tf.nest.flatten(first[1])[:-1]]
+    values, first, said = run([initial.layers, (first[0], first[1].layers), (said[0], said[1].layers)])
+    assert all(not np.any(value) for value in tf.nest.flatten(values))
+    for one, other in zip(tf.nest.flatten(first), tf.nest.flatten(said)):
         np.testing.assert_array_equal(one, other)
-        assert one.dtype == other.dtype
-    assert len(loaded) == 3
+
+
+def test_the_initial_state_for_a_shape_unknown_until_run_time(run):
+    x = tf.placeholder(tf.float32, [None, 2])
+    state = l2l.CoordinatewiseLSTM((3,)).initial_state(x)
+    assert run(state.layers, {x: np.ones([4, 2])})[0][0].shape == (8, 3)
+
+
+def test_bound_it_computes_the_same_and_uses_each_kernel_once(run):
+    """The unroll's loop may replace the products, so all that multiplies weights with rows goes through them."""
+    optimizer = l2l.CoordinatewiseLSTM((3, 5, 4), "log")
+    bound, gradients = bind(optimizer), tf.constant([0.3, -2.0])
+    used = []
+
+    def product(i, inputs):
+        used.append((i, inputs.shape.as_list()))
+        return plain_product(bound)(i, inputs)
+
+    state, bound_state = None, optimizer.initial_state(gradients)
+    for _ in range(2):
+        update, state = optimizer(gradients, state)
+        bound_update, bound_state = bound.step(gradients, bound_state, product)
+    shapes = [kernel.shape.as_list() for kernel in bound.kernels]
+    assert [columns for _, columns in shapes] == [12, 20, 16, 1]
+    assert used == 2 * [(i, [2, rows]) for i, (rows, _) in enumerate(shapes)]
+    np.testing.assert_array_equal(*run([update, bound_update]))
+
+
+def test_an_optimizer_that_does_not_bind_has_no_kernels(run):
+    bound, gradients = bind(l2l.sgd(0.5)), tf.constant([1.0, 2.0])
+    assert bound.kernels == []
+    np.testing.assert_array_equal(run(bound.step(gradients, None, None)[0]), [-0.5, -1.0])
+
+
+@pytest.mark.parametrize("casting", ["none", "log", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
+def test_what_a_description_describes_is_the_same_network(run, casting):
+    optimizer = l2l.CoordinatewiseLSTM((3, 5), casting, tf.float64)
+    description = json.loads(json.dumps(optimizer.description()))
+    again = from_description(description)()
+    assert again.description() == optimizer.description()
+    assert again.dtype == tf.float64 and again.casting.name == optimizer.casting.name
+    weights = random_weights(optimizer.variables)
+    gradients = tf.constant([0.3, -2e-4], tf.float64)
+    with tf.Session() as session:
+        for variable, value in zip(optimizer.variables + again.variables, weights + weights):
+            variable.load(value, session)
+        updates = session.run([optimizer(gradients, None)[0], again(gradients, None)[0]])
+    np.testing.assert_array_equal(*updates)
+
+
+def described(**changes):
+    return {**l2l.CoordinatewiseLSTM((3,)).description(), **changes}
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        lambda: None,
+        lambda: "CoordinatewiseLSTM",
+        lambda: {},
+        lambda: described(**{"class": "Mine"}),
+        lambda: described(casting={"kind": None, "name": "Mine", "parameters": {}}),
+        lambda: described(casting={"kind": "mine", "name": "Mine", "parameters": {}}),
+        lambda: described(casting={"kind": "log", "name": "log", "parameters": {"k": 1.0}}),
+        lambda: described(casting={"kind": ["log"], "name": "log", "parameters": {}}),
+        lambda: described(casting={"kind": "log", "name": "log", "parameters": None}),
+        lambda: described(casting="log"),
+    ],
+)
+def test_what_is_none_of_the_librarys_own_is_refused(description):
+    with pytest.raises(ValueError):
+        from_description(description())
+
+
+def test_a_subclass_is_not_taken_for_the_network_itself():
+    class Mine(l2l.CoordinatewiseLSTM):
+        pass
+
+    with pytest.raises(ValueError, match="is no network of the library's own"):
+        from_description(Mine((3,)).description())
+
+
+def test_most_castings_adapt_nothing():
+    optimizer = l2l.CoordinatewiseLSTM((3,), "log")
+    assert optimizer.adapted == []
+    assert optimizer.adapt(tf.zeros([2]), optimizer.initial_state(tf.zeros([2]))) == []

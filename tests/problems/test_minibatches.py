@@ -111,7 +111,7 @@ def test_other_integers_serve_as_keys_and_base_iterations(run):
 def test_sizes_are_checked(size, examples, named):
     with pytest.raises(ValueError, match="^%s must be a positive integer" % named):
         l2l.minibatch(0, 0, size, examples)
-    with pytest.raises(TypeError, match="^size must be a positive integer, got 2.5"):
+    with pytest.raises(TypeError, match=r"^size must be a positive integer, got 2\.5"):
         l2l.minibatch(0, 0, 2.5, 3)
 
 

@@ -110,7 +110,7 @@ def test_positions_are_checked(batch):
     draw = tf.zeros([] if batch is None else [batch])
     with pytest.raises(TypeError, match=r"^x\[1\] must have a floating-point dtype, got int32$"):
         initial_position(Given(start=start), draw, batch)
-    with pytest.raises(TypeError, match="^x must have a floating-point dtype, got int32$"):
+    with pytest.raises(TypeError, match=r"^x must have a floating-point dtype, got int32$"):
         initial_position(Given(start=lambda draw: tf.constant(1)), draw, batch)
 
 
@@ -171,9 +171,7 @@ def test_what_a_base_iteration_sees_depends_on_it(run):
     x = initial_position(problem, draws, 3)
     t = tf.placeholder(tf.int32, [])
     together = loss_function(problem, draws, 3)(x, t)
-    alone = [
-        loss_function(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws))(x[i], t) for i in range(3)
-    ]
+    alone = [loss_function(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws))(x[i], t) for i in range(3)]
     losses = [run([together, tf.stack(alone)], {t: number}) for number in [0, 1]]
     for one, other in losses:
         np.testing.assert_allclose(one, other, rtol=1e-12)
@@ -217,7 +215,9 @@ def test_the_shape_of_a_form_for_batches_is_checked():
 
     problem = Summed(2)
     draws = sample(problem, 3)
-    with pytest.raises(ValueError, match=r"batch_loss must return a loss for each draw \(shape \(3,\)\), got shape \(\)"):
+    with pytest.raises(
+        ValueError, match=r"batch_loss must return a loss for each draw \(shape \(3,\)\), got shape \(\)"
+    ):
         loss_function(problem, draws, 3)(initial_position(problem, draws, 3), tf.constant(0))
 
 
@@ -278,9 +278,7 @@ def test_data_as_variables_are_no_constants_and_hold_the_same(graph):
             np.testing.assert_array_equal(values, expected)
         losses = session.run(loss)
     with tf.Graph().as_default(), tf.Session() as session:
-        np.testing.assert_allclose(
-            losses, session.run(l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)), rtol=1e-12
-        )
+        np.testing.assert_allclose(losses, session.run(l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)), rtol=1e-12)
 
 
 def test_a_problem_without_data_has_nothing_to_set(graph):

@@ -11,35 +11,37 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from jupyter_client.manager import start_new_kernel
-from trainers import ENGINES, same, small
+from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, same, small
 
 import l2l
+from l2l.runs import training_graph
 
-CHAOS = Path(__file__).resolve().parent / "chaos.py"
+CHAOS = Path(__file__).resolve().parent.parent / "chaos.py"
 
 
 def logged(checkpoint_dir=None, **changes):
     return small(
-        build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log"),
-        **{"checkpoint_dir": checkpoint_dir, "checkpoint_every": 1e-9, **changes},
+        **{
+            "build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), "log"),
+            "checkpoint_dir": checkpoint_dir,
+            "checkpoint_every": 1e-9,
+            **changes,
+        },
     )
 
 
-def assert_same_run(one, other):
-    for column in ["meta_loss", "last_loss", "gradient_norm"]:
-        np.testing.assert_array_equal(getattr(one.history, column), getattr(other.history, column))
-    assert same(one._graph.variables().values(), other._graph.variables().values())
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_restored_it_goes_on_bit_for_bit(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(l2l.graph, "DRAWS_PER_BLOCK", 8)
-    whole, first = logged(engine=engine), logged(str(tmp_path), engine=engine)
+@pytest.mark.parametrize("engine, horizon", [("graph", 4), ("graph", 12), ("xla", 12)])
+def test_restored_it_goes_on_bit_for_bit(engine, horizon, tmp_path, monkeypatch):
+    """With a horizon of three segments it is restored in the middle of a draw's life."""
+    monkeypatch.setattr(training_graph, "DRAWS_PER_BLOCK", 4)  # the runs cross blocks
+    settings = {"engine": engine, "horizon": horizon}
+    whole, first = logged(**settings), logged(str(tmp_path), **settings)
     whole.run(25)
     first.run(11)
     first.close()
-    second = logged(tmp_path, engine=engine)
+    second = logged(tmp_path, **settings)
     assert second.restore(tmp_path) is second.history and len(second.history) == 11
+    assert second.snapshot()["place"].tolist() == ([11, 0] if horizon == 4 else [3, 8])
     second.run(14)
     assert_same_run(second, whole)
     assert sorted(os.listdir(str(tmp_path)))[-1] == "lock"
@@ -47,21 +49,33 @@ def test_restored_it_goes_on_bit_for_bit(engine, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("written, read", [ENGINES, ENGINES[::-1]])
 def test_a_checkpoint_of_one_engine_opens_in_the_other(written, read, tmp_path):
-    one = logged(tmp_path, engine=written)
+    one = logged(tmp_path, engine=written, horizon=12)
     one.run(5)
-    one.close()
-    other = logged(engine=read, threads=1, name="another name")
+    other = logged(engine=read, horizon=12, name="another name")
     other.restore(tmp_path)
-    assert_same_run(other, one_again(written, 5))
+    assert_same_run(other, one)
     assert (other.history.config["engine"], other.history.config["name"]) == (read, "another name")
-    other.run(3)
-    np.testing.assert_allclose(other.history.last_loss, one_again(written, 8).history.last_loss, rtol=1e-3)
+    np.testing.assert_allclose(other.run(3).last_loss, one.run(3).last_loss, rtol=1e-3)
 
 
-def one_again(engine, number):
-    trainer = logged(engine=engine)
+def one_again(number, **changes):
+    trainer = logged(**changes)
     trainer.run(number)
     return trainer
+
+
+def test_threads_may_change_unless_shards_carry_something(tmp_path):
+    """With a horizon each shard carries its own part of the batch; so many as there were have to go on with it."""
+    one = logged(tmp_path / "free", batch=2)
+    one.run(3)
+    other = logged(batch=2, threads=2)
+    other.restore(tmp_path / "free")
+    assert other.history.config["threads"] == 2
+    assert_close_runs(other.run(2), one.run(2), 1e-4)
+    one = logged(tmp_path / "carried", batch=2, horizon=12)
+    one.run(2)
+    with pytest.raises(ValueError, match="is from another trainer: threads=1 there, 2 here"):
+        logged(batch=2, horizon=12, threads=2).restore(tmp_path / "carried")
 
 
 def test_the_last_three_are_kept(tmp_path):
@@ -73,11 +87,11 @@ def test_the_last_three_are_kept(tmp_path):
     assert l2l.latest_checkpoint(tmp_path / "nothing") is None
 
 
-def test_one_is_written_when_a_run_ends_in_whatever_way(tmp_path):
+def test_one_is_written_when_a_run_ends_in_whatever_way(tmp_path, monkeypatch):
     trainer = logged(tmp_path, checkpoint_every=1e9)
     trainer.run(3)
     assert l2l.latest_checkpoint(tmp_path).endswith("03.npz")
-    run, calls = trainer._graph.run, []
+    run, calls = training_graph.TrainingGraph.run, []
 
     def failing(*arguments):
         calls.append(arguments)
@@ -85,7 +99,7 @@ def test_one_is_written_when_a_run_ends_in_whatever_way(tmp_path):
             raise tf.errors.InternalError(None, None, "no more")
         return run(*arguments)
 
-    trainer._graph.run = failing
+    monkeypatch.setattr(training_graph.TrainingGraph, "run", failing)
     with pytest.raises(tf.errors.InternalError, match="no more"):
         trainer.run(20)
     assert l2l.latest_checkpoint(tmp_path).endswith("07.npz")
@@ -126,38 +140,38 @@ def test_a_full_disk_in_the_middle_of_a_run_warns_and_at_its_end_raises(tmp_path
     assert not [name for name in os.listdir(str(tmp_path)) if "unfinished" in name]
     trainer.run(1)
     assert l2l.latest_checkpoint(tmp_path).endswith("10.npz")
-    assert_same_run(trainer, one_again("graph", 10))
+    assert_same_run(trainer, one_again(10))
 
 
-def test_a_second_interrupt_in_the_middle_of_a_call_leaves_the_last_checkpoint(tmp_path):
+def test_a_second_interrupt_in_the_middle_of_a_call_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     trainer = logged(tmp_path)
     trainer.run(3)
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    trainer._graph.run = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(5)
+    with monkeypatch.context() as patched:
+        patched.setattr(training_graph.TrainingGraph, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(5)
     with pytest.raises(ValueError, match=r"stopped in the middle of a call.*restore\(\) a checkpoint"):
         trainer.run(5)
-    del trainer._graph.run
     trainer.restore(tmp_path)
     trainer.run(5)
-    assert_same_run(trainer, one_again("graph", 8))
+    assert_same_run(trainer, one_again(8))
 
 
-def test_an_error_of_unknown_effect_leaves_the_last_checkpoint(tmp_path):
+def test_an_error_of_unknown_effect_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     """A signal handler of the user's, say, which raises when a call has just returned."""
     trainer = logged(tmp_path)
     trainer.run(3)
-    run = trainer._graph.run
+    run = training_graph.TrainingGraph.run
 
     def late(*arguments):
         run(*arguments)
         raise TimeoutError("too late")
 
-    trainer._graph.run = late
+    monkeypatch.setattr(training_graph.TrainingGraph, "run", late)
     with pytest.raises(TimeoutError):
         trainer.run(5)
     assert l2l.latest_checkpoint(tmp_path).endswith("03.npz")
@@ -193,8 +207,8 @@ def test_a_directory_belongs_to_one_trainer(tmp_path):
     with pytest.raises(ValueError, match="checkpoint_dir .* is in use by a trainer of process %d; close" % os.getpid()):
         logged(tmp_path)
     first.run(2)
-    code = "import l2l; l2l.Trainer(l2l.Quadratic(2), l2l.CoordinatewiseLSTM, checkpoint_dir=%r)" % str(tmp_path)
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    code = "import l2l; l2l.Trainer(l2l.Quadratic(2), l2l.CoordinatewiseLSTM, engine='graph', checkpoint_dir=%r)"
+    other = subprocess.run([sys.executable, "-c", code % str(tmp_path)], capture_output=True)
     assert b"is in use by a trainer of process %d" % os.getpid() in other.stderr
     first.run(2)
     first.close()
@@ -221,9 +235,15 @@ def test_another_training_is_not_overwritten(tmp_path):
     second.run(1)
 
 
-def build_other_names():
-    kernel = tf.get_variable("mine", [], initializer=tf.constant_initializer(0.1))
-    return lambda gradients, state: (-kernel * gradients, state)
+class Scaled(l2l.Quadratic):
+    """A problem with a parameter of which its draws say nothing."""
+
+    def __init__(self, factor, data=None):
+        super().__init__(2)
+        self.factor, self.data = factor, data
+
+    def loss(self, x, draw):
+        return self.factor * super().loss(x, draw)
 
 
 @pytest.mark.parametrize(
@@ -231,51 +251,86 @@ def build_other_names():
     [
         (
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((6,), "log")},
-            r"input/bias' is float32 of shape \(5,\) there, float",
+            r"'hidden': \[5\], .* there, .*'hidden': \[6\], .* here",
         ),
-        ({"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")}, r"lstm_1/bias' is absent there"),
+        ({"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")}, r"'hidden': \[5, 5\], .* here"),
         ({"build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
         (
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), l2l.log_cast(-30))},
             r"casting='log\(-15\)' there, 'log\(-30\)'",
         ),
-        ({"build_optimizer": build_other_names}, r"casting='log\(-15\)' there, None here"),
-        ({"steps": 5}, "steps=4 there, 5 here"),
+        ({"build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
+        ({"steps": 5, "horizon": 5}, "horizon=4 there, 5 here; steps=4 there, 5 here"),
+        ({"horizon": 12}, "horizon=4 there, 12 here"),
         ({"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
         ({"meta_loss": "end"}, "meta_loss='sum' there, 'end' here"),
         ({"draws_seed": 3, "weights_seed": 3}, "draws_seed=2 there, 3 here; weights_seed=1 there, 3 here"),
         ({"batch": 2}, r"batch=1 there, 2 here; draws=\[\['float32', \[2\]\]"),
+        ({"problem": Scaled(2.0, np.zeros(3))}, r"problem_parameters=.*'factor': 1\.0.* there, .*'factor': 2\.0"),
+        ({"problem": l2l.Quadratic(2)}, "problem='Scaled' there, 'Quadratic' here"),
+        ({"problem": Scaled(1.0, np.ones(3))}, r"problem_parameters=.*'data': 'float64 \[3\], checksum"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(changes, message, tmp_path):
-    first = logged(tmp_path)
+    first = logged(tmp_path, problem=Scaled(1.0, np.zeros(3)))
     first.run(2)
     first.close()
-    other = small(**{"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), "log"), **changes})
-    weights = other.weights()
+    other = logged(**{"problem": Scaled(1.0, np.zeros(3)), **changes})
+    snapshot = other.snapshot()
     with pytest.raises(ValueError, match=message):
         other.restore(tmp_path)
-    assert same(weights, other.weights()) and len(other.history) == 0
+    assert same(snapshot, other.snapshot()) and len(other.history) == 0
+
+
+def test_another_optimizer_of_ones_own_is_told_apart_by_its_variables(tmp_path):
+    def with_shape(name, shape):
+        def build():
+            kernel = tf.get_variable(name, shape, initializer=tf.constant_initializer(0.1))
+            return lambda gradients, state: (-tf.reduce_sum(kernel) * gradients, state)
+
+        return build
+
+    first = logged(tmp_path, build_optimizer=with_shape("mine", []))
+    first.run(2)
+    for build, message in [
+        (with_shape("mine", [3]), r"'variables/mine' is float32 of shape \(\) there, float32 of shape \(3,\) here"),
+        (with_shape("other", []), "'variables/mine' is float32 of shape .* there, absent here"),
+    ]:
+        other = logged(build_optimizer=build)
+        snapshot = other.snapshot()
+        with pytest.raises(ValueError, match=message):
+            other.restore(tmp_path)
+        assert same(snapshot, other.snapshot())
 
 
 def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
-    trainer = logged(tmp_path)
-    trainer.run(2)
+    trainer = logged(tmp_path, horizon=8)
+    trainer.run(3)
     path = Path(l2l.latest_checkpoint(tmp_path))
     content = path.read_bytes()
     config, arrays = l2l.archives.read(path)
+    assert config["format"] == 2
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"checkpoint-000000000002\.npz' is no archive that can be read"):
+    with pytest.raises(ValueError, match=r"checkpoint-000000000003\.npz' is no archive that can be read"):
         trainer.restore(tmp_path)
-    lacking = {key: value for key, value in arrays.items() if key != "history/seconds"}
-    doubled = {**arrays, "history/seconds": np.zeros(5)}
+
+    def without(*names):
+        return {name: array for name, array in arrays.items() if name not in names}
+
     for new_config, new_arrays, message in [
-        ({**config, "format": 2}, arrays, "has format 2, which a newer version of l2l wrote; this one reads up to 1"),
+        ({**config, "format": 3}, arrays, "has format 3, which a newer version of l2l wrote; this one reads format 2"),
+        ({**config, "format": 1}, arrays, "has format 1, which an older version of l2l wrote; this one reads format 2"),
+        ({**config, "format": 0}, arrays, "is no checkpoint: its config says format 0"),
+        ({**config, "format": True}, arrays, "is no checkpoint: its config says format True"),
         ({**config, "format": "1"}, arrays, "is no checkpoint: its config says format '1'"),
         ({**config, "trainer": None}, arrays, "is no checkpoint"),
         ({}, arrays, "is no checkpoint: its config says format None"),
-        (config, lacking, "lacks a column of the history"),
-        (config, doubled, "must hold float64 columns"),
+        (config, without("history/seconds"), "lacks a column of the history"),
+        (config, {**arrays, "history/seconds": np.zeros(5)}, "must hold float64 columns"),
+        (config, without("place"), r"'place' is absent there, int64 of shape \(2,\) here"),
+        (config, {**arrays, "place": np.zeros(3, np.int64)}, r"'place' is int64 of shape \(3,\) there"),
+        (config, {**arrays, "place": np.array([1, -4])}, r"is no checkpoint: its place is \[1, -4\]"),
+        (config, without("carried/0"), "'carried/0' is absent there, float32 of shape"),
         (
             config,
             {key.replace("variables/", ""): value for key, value in arrays.items()},
@@ -287,7 +342,7 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             trainer.restore(tmp_path)
     path.write_bytes(content)
-    assert len(trainer.restore(tmp_path)) == 2
+    assert len(trainer.restore(tmp_path)) == 3
 
 
 def test_ctrl_c_in_a_notebook_cell_keeps_the_kernel_and_the_history(tmp_path):

@@ -131,6 +131,6 @@ def test_a_run_of_nothing_but_nan_is_stuck():
 def test_reserved_memory_is_used():
     history = filled(3)
     history.reserve(100)
-    memory = history._columns
+    before = history.meta_loss
     history.append(np.zeros([100, 4]))
-    assert history._columns is memory and len(history) == 103
+    assert np.shares_memory(before, history.meta_loss) and len(history) == 103

@@ -12,7 +12,6 @@ import l2l
 from l2l.runs import nonfinite, training_graph
 
 
-
 class Sometimes(l2l.Quadratic):
     """A quadratic whose loss is NaN for some draws: about one in eight."""
 
@@ -92,19 +91,17 @@ def test_on_nonfinite_raise_saves_the_draw_which_can_be_replayed(engine, tmp_pat
     assert len(trainer.history) == np.flatnonzero(skipped)[1] + 1
     with pytest.raises(ValueError, match="is from another trainer: draws="):
         small(problem=l2l.Quadratic(3)).replay(caught.value.path)
-    with pytest.raises(ValueError, match="is from another trainer: .*steps=4 there, 5 here"):
+    with pytest.raises(ValueError, match=r"is from another trainer: .*steps=4 there, 5 here"):
         sometimes("graph", steps=5).replay(caught.value.path)
 
 
 def test_what_was_saved_is_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for _ in range(3):
-        with pytest.raises(l2l.NonFiniteError):
+    for _ in range(2):
+        with pytest.raises(l2l.NonFiniteError) as caught:
             sometimes("graph", on_nonfinite="raise").run(100)
-    kept = sorted(os.listdir(str(tmp_path)))
-    assert len(kept) == 3 and sum(name.endswith("-1.npz") for name in kept) == 1
-    for name in kept:
-        assert np.isnan(sometimes("graph").replay(name).meta_loss)
+    first, second = sorted(os.listdir(str(tmp_path)), key=len)
+    assert second == first.replace(".npz", "-1.npz") == os.path.basename(caught.value.path)
 
 
 def test_a_file_that_is_no_saved_meta_iteration_is_refused(tmp_path):
@@ -167,8 +164,7 @@ def test_a_nan_in_the_middle_of_a_horizon_is_skipped_and_replayed_where_it_was(e
     # A learning rate that changes no weight, so that a plain unroll says what all losses must be.
     settings = {"problem": problem, "steps": 3, "horizon": 9, "engine": engine, "learning_rate": 1e-12}
     trainer = small(**settings)
-    build = lambda: l2l.CoordinatewiseLSTM((5,))  # noqa: E731
-    losses = losses_on_draws(good, lambda: good.sample(3), trainer.weights(), build, 9)
+    losses = losses_on_draws(good, lambda: good.sample(3), trainer.weights(), lambda: l2l.CoordinatewiseLSTM((5,)), 9)
     with pytest.warns(RuntimeWarning, match="meta-iteration 4 has"):
         history = trainer.run(8)
     expected = [*losses[0][[2, 5, 8]], losses[1][2], np.nan, *losses[2][[2, 5, 8]]]

@@ -1,0 +1,239 @@
+"""The hand-written backward loop, against `tf.gradients` of the same base iterations written out, in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from other_problems import Nested, Regression
+from segment_helpers import assert_same, meta_gradient, results
+from trainers import small
+
+import l2l
+from l2l.learning import backward
+
+
+def lstm(hidden=(3,), casting="none"):
+    return l2l.CoordinatewiseLSTM(hidden, casting, tf.float64)
+
+
+def weight(name, shape=(), value=0.1):
+    return tf.get_variable(name, shape, tf.float64, tf.constant_initializer(value), use_resource=True)
+
+
+def compare(optimizer, problem=None, draw=None, rtol=1e-9, **more):
+    """Everything that both loops make."""
+    problem = l2l.Quadratic(2, tf.float64) if problem is None else problem
+    batch = more.get("batch")
+    if draw is None:
+        draw = problem.draw(3) if batch is None else problem.sample(batch, 3)
+    variables = tf.trainable_variables()
+    arguments = problem, draw, optimizer, variables
+    ours, theirs = results([meta_gradient(*arguments, loop=loop, **more) for loop in ["while", "python"]])
+    assert_same(ours, theirs, rtol=rtol)
+    assert any(np.any(gradient) for gradient in theirs[3 : 3 + len(variables)])
+
+
+@pytest.mark.parametrize(
+    "hidden, casting, steps, second_derivatives",
+    [
+        ((3,), "none", 2, True),
+        ((3,), "log", 7, True),
+        ((3,), "log_and_sign", 3, False),
+        ((3, 4), "none", 3, False),
+        ((3, 4), "log_and_sign", 2, True),
+        ((3, 2, 4), "none", 2, True),
+        ((3, 2, 4), "log", 3, False),
+    ],
+)
+def test_the_networks(hidden, casting, steps, second_derivatives):
+    compare(lstm(hidden, casting), steps=steps, second_derivatives=second_derivatives, carry_on=True)
+
+
+def typed(gradients, state, rate, decay):
+    """Momentum as one would type it into a cell, with what is learned given."""
+    state = tf.zeros_like(gradients) if state is None else state
+    state = tf.sigmoid(decay) * state + gradients
+    return -rate * state, state
+
+
+@pytest.mark.parametrize("steps, second_derivatives", [(2, True), (3, False), (7, True)])
+def test_a_typed_in_optimizer_whose_first_state_is_none(steps, second_derivatives):
+    rate, decay = weight("rate", [2]), weight("decay", (), -0.3)
+    compare(
+        lambda gradients, state: typed(gradients, state, rate, decay),
+        steps=steps,
+        second_derivatives=second_derivatives,
+        carry_on=True,
+    )
+
+
+def test_a_state_of_integers_and_none_beside_what_is_differentiated():
+    rate = weight("rate")
+
+    def counting(gradients, state):
+        count, mean = (tf.constant(0), 0.5 * gradients) if state is None else (state["count"], state["mean"])
+        mean = 0.9 * mean + rate * gradients
+        after = {"count": count + 1, "hole": None, "mean": mean, "flag": tf.constant(True)}
+        return -rate * mean / tf.cast(count + 1, tf.float64), after
+
+    compare(counting, steps=5, carry_on=True)
+
+
+class Warm:
+    """An optimizer whose first state is learned, as is a matrix product of its step."""
+
+    coordinatewise = True
+
+    def __init__(self):
+        self.start, self.rate = weight("start", [3], 0.4), weight("rate", [3, 1], -0.2)
+
+    def initial_state(self, x):
+        return tf.tile(self.start[tf.newaxis], [x.shape[0].value, 1])
+
+    def __call__(self, gradients, state):
+        state = self.initial_state(gradients) if state is None else state
+        state = 0.5 * state + tf.tanh(gradients)[:, tf.newaxis]
+        return tf.squeeze(tf.matmul(state, self.rate), axis=1), state
+
+
+@pytest.mark.parametrize("steps", [2, 7])
+def test_an_initial_state_that_depends_on_a_trained_variable(steps):
+    compare(Warm(), steps=steps, carry_on=True)
+
+
+class Bound:
+    """An optimizer that computes tensors from its variables once an unroll: one of them a kernel, two of them not."""
+
+    coordinatewise = True
+
+    def __init__(self):
+        self.kernel, self.rate, self.shift = weight("kernel", [2, 1], 0.3), weight("rate"), weight("shift", [2], 0.2)
+
+    def __call__(self, gradients, state):
+        bound = self.bind()
+        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+
+    def bind(self):
+        kernel, rate, shift = tf.tanh(self.kernel), tf.exp(self.rate), self.shift + 1
+
+        def step(gradients, state, product):
+            state = tf.zeros_like(gradients) if state is None else state
+            state = 0.5 * state + gradients
+            outputs = product(0, tf.stack([gradients, state], axis=1))
+            return -0.1 * rate * tf.squeeze(outputs, axis=1) * shift + 0.01 * self.rate * gradients, state
+
+        return l2l.Bound(step, [kernel])
+
+
+@pytest.mark.parametrize("steps, second_derivatives", [(3, True), (7, False)])
+def test_what_is_bound_beside_kernels(steps, second_derivatives):
+    compare(Bound(), steps=steps, second_derivatives=second_derivatives, carry_on=True)
+
+
+class TwoKernels:
+    """An optimizer that uses its second kernel first; they have one shape, so that no shape tells them apart."""
+
+    coordinatewise = True
+
+    def __init__(self):
+        self.kernels = [
+            weight("first", [2, 2], [[0.3, 0.1], [0.2, -0.4]]),
+            weight("second", [2, 2], [[1.0, 0.5], [0.1, 0.7]]),
+        ]
+
+    def __call__(self, gradients, state):
+        bound = self.bind()
+        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+
+    def initial_state(self, x):
+        return tf.zeros_like(x)
+
+    def bind(self):
+        kernels = [tf.tanh(kernel) for kernel in self.kernels]
+
+        def step(gradients, state, product):
+            state = tf.zeros_like(gradients) if state is None else state
+            hidden = tf.tanh(product(1, tf.stack([gradients, state], axis=1)))
+            outputs = product(0, hidden)
+            return -0.1 * outputs[:, 0], outputs[:, 1]
+
+        return l2l.Bound(step, kernels)
+
+
+@pytest.mark.parametrize("most", [1, 64])
+def test_kernels_may_be_used_in_any_order(monkeypatch, most):
+    monkeypatch.setattr(backward, "MOST_ROWS_KEPT", most)
+    compare(TwoKernels(), steps=4, carry_on=True)
+
+
+def test_more_rows_than_are_kept_have_the_same_gradients(monkeypatch):
+    optimizer, problem = lstm((3,), "log"), l2l.Quadratic(3, tf.float64)
+    arguments = problem, problem.draw(3), optimizer, optimizer.variables
+    metas = [meta_gradient(*arguments, steps=4, loop=loop) for loop in ["python", "while"]]
+    monkeypatch.setattr(backward, "MOST_ROWS_KEPT", 1)
+    metas.append(meta_gradient(*arguments, steps=4, loop="while"))
+    plain, kept, added_up = results(metas)
+    assert_same(kept, plain)
+    assert_same(added_up, plain)
+
+
+@pytest.mark.parametrize("optimizer", [lstm, Bound, Warm], ids=["lstm", "bound", "warm"])
+def test_many_draws_at_once(optimizer):
+    """Of the optimizers, one knows draws as rows; the others are mapped, or see all coordinates as one."""
+    optimizer = optimizer()
+    if not isinstance(optimizer, l2l.CoordinatewiseLSTM):
+        optimizer.coordinatewise = False
+    compare(optimizer, steps=3, batch=3, carry_on=True, meta_loss="sum_log")
+
+
+def test_nested_positions():
+    compare(lstm((3,), "log_and_sign"), Nested(tf.float64), steps=4, carry_on=True)
+
+
+def test_minibatches_of_a_later_part_of_a_life():
+    compare(lstm((3,), "log_and_sign"), Regression(), steps=3, first=5)
+
+
+def test_a_nest_of_a_typed_in_optimizer():
+    rate = weight("rate")
+
+    def nested(gradients, state):
+        state = gradients if state is None else tf.nest.map_structure(lambda a, b: 0.5 * a + b, state, gradients)
+        return tf.nest.map_structure(lambda tensor: -rate * tensor, state), state
+
+    compare(nested, Nested(tf.float64), steps=4, carry_on=True)
+
+
+def test_a_meta_loss_of_the_last_loss_alone():
+    compare(lstm(), steps=4, meta_loss="end_log", second_derivatives=False)
+
+
+def test_a_state_that_changes_in_a_loop_is_refused(fixed_draw):
+    rate = weight("rate")
+
+    def growing(gradients, state):
+        return -rate * gradients, gradients if state is None else tf.concat([state, gradients], axis=0)
+
+    with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
+        meta_gradient(l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), growing, [rate], steps=4, loop="while")
+
+
+def build_too_early():
+    """Computes with its variable once, where a compiled loop would never see it change."""
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(-2.0))
+    positive = tf.exp(rate, name="computed_too_early")
+    return lambda gradients, state: (-positive * gradients, state)
+
+
+def build_in_time():
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(-2.0))
+    return lambda gradients, state: (-tf.exp(rate) * gradients, state)
+
+
+def test_what_is_computed_with_variables_when_they_are_created_is_refused_by_name():
+    with pytest.raises(
+        ValueError, match=r"build_optimizer must not compute with its variables .* 'computed_too_early' is"
+    ):
+        small(build_optimizer=build_too_early, engine="xla")
+    trainers = [small(build_optimizer=build, engine="graph") for build in [build_too_early, build_in_time]]
+    one, other = (trainer.run(5).meta_loss for trainer in trainers)
+    np.testing.assert_allclose(one, other, rtol=1e-6)

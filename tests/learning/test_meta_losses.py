@@ -1,0 +1,85 @@
+"""Meta-losses: numbers made of the losses of an unroll."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.learning.meta_losses import SMALLEST_LOSS, floored_log, get_meta_loss, meta_loss_of
+
+BY_HAND = {
+    "sum": np.sum,
+    "end": lambda losses: losses[-1],
+    "end_log": lambda losses: np.log(losses[-1]),
+    "sum_log": lambda losses: np.log(losses).sum(),
+}
+
+
+def test_all_are_tested_here():
+    assert sorted(l2l.META_LOSSES) == sorted(BY_HAND)
+
+
+@pytest.mark.parametrize("name", sorted(BY_HAND))
+def test_meta_losses(run, name):
+    losses = np.array([3.0, 0.5, 1e-20], np.float32)
+    expected = BY_HAND[name](losses)
+    value = run([l2l.META_LOSSES[name](tf.constant(losses)), meta_loss_of(name, tf.constant(losses))])
+    np.testing.assert_allclose(value, [expected, expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(BY_HAND))
+def test_that_of_a_batch_is_the_mean_over_its_draws(run, name):
+    losses = np.random.RandomState(0).uniform(0.1, 2, size=[4, 3])
+    value = meta_loss_of(name, tf.constant(losses), 3)
+    assert value.shape == [] and value.dtype == tf.float64
+    np.testing.assert_allclose(run(value), np.mean([BY_HAND[name](one) for one in losses.T]), rtol=1e-12)
+
+
+def spread(losses):
+    """A meta-loss of one's own that would mix the draws of a batch, were it not mapped."""
+    return tf.reduce_max(losses) - tf.reduce_min(losses[1:])
+
+
+def test_one_of_ones_own_is_mapped_over_the_draws(run):
+    losses = np.random.RandomState(0).uniform(0.1, 2, size=[4, 3])
+    alone, together = meta_loss_of(spread, tf.constant(losses[:, 0])), meta_loss_of(spread, tf.constant(losses), 3)
+    expected = [one.max() - one[1:].min() for one in losses.T]
+    alone, together = run([alone, together])
+    np.testing.assert_allclose(alone, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(together, np.mean(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["end_log", "sum_log"])
+def test_the_log_of_an_exact_zero_is_finite_and_has_no_gradient(run, name):
+    losses = tf.constant([1.0, 0.0])
+    value = l2l.META_LOSSES[name](losses)
+    value, gradient = run([value, tf.gradients(value, losses)[0]])
+    np.testing.assert_allclose(value, np.log(np.finfo(np.float32).tiny), rtol=1e-6)
+    assert gradient[1] == 0 and np.isfinite(gradient).all()
+
+
+def test_the_log_of_nan_is_nan(run):
+    assert np.isnan(run(l2l.META_LOSSES["end_log"](tf.constant([1.0, np.nan]))))
+
+
+def test_the_floored_log_is_the_log_above_its_floor(run):
+    values = np.array([SMALLEST_LOSS / 2, SMALLEST_LOSS, 2 * SMALLEST_LOSS, 1e-300, 1.0, np.inf])
+    expected = np.log(np.maximum(values, SMALLEST_LOSS))
+    np.testing.assert_allclose(run(floored_log(tf.constant(values))), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_what_is_no_scalar_is_refused(batch):
+    losses = tf.zeros([4] if batch is None else [4, 3])
+    with pytest.raises(ValueError, match=r"meta_loss must be a scalar \(shape \(\)\), got shape \(2,\)"):
+        meta_loss_of(lambda losses: losses[:2], losses, batch)
+    with pytest.raises(TypeError, match="meta_loss must be a tensor, got None"):
+        meta_loss_of(lambda losses: None, losses, batch)
+
+
+def test_by_name_or_as_a_function():
+    assert get_meta_loss("end") is l2l.META_LOSSES["end"] and get_meta_loss(spread) is spread
+    with pytest.raises(ValueError, match="meta_loss must be one of end, end_log, sum, sum_log, got 'last'"):
+        get_meta_loss("last")
+    with pytest.raises(TypeError, match="meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"):
+        get_meta_loss(3)

@@ -1,0 +1,244 @@
+"""A learned optimizer with its weights, outside any graph and as a file."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy_networks import random_weights
+from trainers import small
+
+import l2l
+from l2l import archives
+from l2l.optimizers.trained import FORMAT
+
+
+class Adapting(l2l.Casting):
+    """A casting of one's own with a variable, of the test's module and not of the library."""
+
+    adapted = (-3.0, 2.0)
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return tf.expand_dims(gradients * adapted[0] + adapted[1], axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return outputs
+
+
+def build_adapting():
+    return l2l.CoordinatewiseLSTM((3,), Adapting())
+
+
+def update_of(trained, gradients=(0.3, -2e-4)):
+    """What it makes of a gradient, in a graph of its own."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        optimizer, load = trained.create("trained")
+        load(session)
+        return session.run(optimizer(tf.constant(gradients, optimizer.dtype), None)[0])
+
+
+def same(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other):
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+def test_weights_saved_and_loaded(tmp_path):
+    weights = [np.arange(6, dtype=np.float32).reshape(2, 3), np.float64(2), np.zeros([0])]
+    record = {"name": "mine", "meta_iterations": 3}
+    l2l.save(tmp_path / "weights.npz", l2l.Trained(l2l.CoordinatewiseLSTM, weights, [np.float32(-1)], record))
+    loaded = l2l.load(tmp_path / "weights.npz", build=l2l.CoordinatewiseLSTM)
+    same(loaded.weights, weights)
+    same(loaded.adapted, [np.float32(-1)])
+    assert loaded.record == record and loaded.build is l2l.CoordinatewiseLSTM
+
+
+@pytest.mark.parametrize("casting", ["none", "log", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
+def test_a_file_of_the_librarys_own_networks_needs_nothing_else(tmp_path, casting):
+    def build():
+        return l2l.CoordinatewiseLSTM((3, 2), casting)
+
+    optimizer = build()
+    weights = [array.astype(np.float32) for array in random_weights(optimizer.variables)]
+    trained = l2l.Trained(build, weights, record={"optimizer": optimizer.description(), "name": "first"})
+    path = tmp_path / "optimizer.npz"
+    l2l.save(path, trained)
+    loaded = l2l.load(path)
+    same(loaded.weights, weights)
+    np.testing.assert_array_equal(update_of(loaded), update_of(trained))
+
+
+def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
+    trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log"), steps=2)
+    trainer.run(2)
+    trained = trainer.trained()
+    trainer.close()
+    path = tmp_path / "optimizer.npz"
+    l2l.save(path, trained)
+    loaded = l2l.load(path)
+    same(loaded.weights, trained.weights)
+    assert loaded.record == json.loads(json.dumps(trained.record))
+    assert loaded.record["meta_iterations"] == 2 and loaded.record["problem"] == "Quadratic"
+    losses = l2l.evaluate(l2l.Quadratic(2), {"one": trained, "other": loaded}, num=3, steps=3, engine="graph")
+    np.testing.assert_array_equal(losses["one"], losses["other"])
+
+
+def test_a_file_of_another_optimizer_needs_its_function_and_names_it(tmp_path):
+    trainer = small(build_optimizer=build_adapting, steps=2)
+    trainer.run(1)
+    trained = trainer.trained()
+    trainer.close()
+    path = str(tmp_path / "optimizer.npz")
+    l2l.save(path, trained)
+    with pytest.raises(ValueError, match=r"build must be given for .*optimizer\.npz.* was built by 'build_adapting'"):
+        l2l.load(path)
+    loaded = l2l.load(path, build=build_adapting)
+    same(loaded.weights, trained.weights)
+    same(loaded.adapted, [np.float32(-3), np.float32(2)])
+    np.testing.assert_array_equal(update_of(loaded), update_of(trained))
+
+
+def test_what_was_adapted_is_loaded_into_the_adapted_variables():
+    with tf.Graph().as_default(), tf.Session() as session:
+        optimizer = build_adapting()
+        session.run(tf.global_variables_initializer())
+        weights = session.run(optimizer.variables)
+    updates = [update_of(l2l.Trained(build_adapting, weights, adapted)) for adapted in [(-3.0, 2.0), (-5.0, 1.0)]]
+    assert np.all(updates[0] != updates[1])
+    with pytest.raises(ValueError, match="must have weights of the shapes that it builds"):
+        update_of(l2l.Trained(build_adapting, weights))
+
+
+def test_weights_of_other_shapes_are_refused_by_name():
+    trained = l2l.Trained(lambda: l2l.CoordinatewiseLSTM((3,)), [np.zeros([2, 2])])
+    with pytest.raises(ValueError, match=r"^optimizers\['RNN'\] must have weights of the shapes that it builds"):
+        trained.create("optimizers['RNN']")
+
+
+def test_two_of_one_kind_live_in_one_graph():
+    first = [np.full(shape, 0.1) for shape in [(1, 2), (2,), (4, 8), (8,), (2, 1), (1,)]]
+    second = [2 * array for array in first]
+    trained = [l2l.Trained(lambda: l2l.CoordinatewiseLSTM((2,)), weights) for weights in [first, second]]
+    gradients = tf.constant([1.0, -1.0])
+    created = [each.create("trained") for each in trained]
+    updates = [optimizer(gradients, None)[0] for optimizer, _ in created]
+    with tf.Session() as session:
+        for _, load in created:
+            load(session)
+        updates = session.run(updates)
+    for each, update in zip(trained, updates):
+        np.testing.assert_allclose(update, update_of(each, (1.0, -1.0)), rtol=1e-6)
+
+
+def test_a_trained_optimizer_says_how_large_it_is():
+    trained = l2l.Trained(None, [np.zeros([2, 3]), np.zeros([4])], record={"name": "mine"})
+    assert repr(trained) == "<Trained optimizer of 10 weights, from 'mine'>"
+    assert repr(trained._replace(record={})) == "<Trained optimizer of 10 weights>"
+    assert trained.adapted == []
+
+
+def test_a_file_of_version_0_1_is_read_with_its_function(tmp_path):
+    path = str(tmp_path / "old.npz")
+    arrays = {"0": np.ones([2, 3], np.float32), "1": np.zeros([3], np.float32)}
+    archives.write(path, {"weights": 2}, arrays)
+    loaded = l2l.load(path, build=l2l.CoordinatewiseLSTM)
+    same(loaded.weights, [arrays["0"], arrays["1"]])
+    assert loaded.adapted == [] and loaded.record == {}
+    with pytest.raises(ValueError, match=r"build must be given for .*old\.npz.* was built by 'an unknown function'"):
+        l2l.load(path)
+
+
+def test_more_than_ten_arrays_keep_their_order(tmp_path):
+    weights = [np.full([1], i, np.float32) for i in range(12)]
+    l2l.save(tmp_path / "a.npz", l2l.Trained(None, weights))
+    same(l2l.load(tmp_path / "a.npz", build=l2l.CoordinatewiseLSTM).weights, weights)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    path = str(tmp_path / "new.npz")
+    archives.write(path, {"weights": 1, "format": FORMAT + 1, "record": {}}, {"weights/0": np.zeros(1)})
+    with pytest.raises(ValueError, match="format 3, which a newer version of l2l wrote; this one reads up to 2"):
+        l2l.load(path, build=l2l.CoordinatewiseLSTM)
+
+
+@pytest.mark.parametrize(
+    "config, arrays",
+    [
+        ({}, ["weights/0"]),
+        ({"weights": "1", "format": 2}, ["weights/0"]),
+        ({"weights": True, "format": 2}, ["weights/0"]),
+        ({"weights": 1, "format": "2"}, ["weights/0"]),
+        ({"weights": 0, "format": 2}, []),
+        ({"weights": -1, "format": 2}, ["weights/0"]),
+        ({"weights": 2, "format": 2}, ["weights/0"]),
+        ({"weights": 10**15, "format": 2}, ["weights/0"]),
+        ({"weights": 1, "format": 2}, ["weights/1"]),
+        ({"weights": 1, "format": 2}, ["0"]),
+        ({"weights": 1, "format": 2}, ["weights/0", "adapted/1"]),
+        ({"weights": 1, "format": 2}, ["weights/0", "other"]),
+        ({"weights": 1, "format": 2, "record": []}, ["weights/0"]),
+        ({"weights": 1}, ["weights/0"]),
+        ({"weights": 1}, ["0", "1"]),
+    ],
+)
+def test_an_archive_of_something_else_is_refused(tmp_path, config, arrays):
+    path = str(tmp_path / "other.npz")
+    archives.write(path, config, {name: np.zeros(1) for name in arrays})
+    with pytest.raises(ValueError, match=r"other\.npz' must hold a trained optimizer, saved by l2l\.save"):
+        l2l.load(path, build=l2l.CoordinatewiseLSTM)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500, -1])
+def test_a_damaged_file_is_refused(tmp_path, keep):
+    path = tmp_path / "damaged.npz"
+    l2l.save(path, l2l.Trained(None, [np.zeros([3, 3])]))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"damaged\.npz"):
+        l2l.load(path, build=l2l.CoordinatewiseLSTM)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class": "Mine"},
+        {"hidden": 3},
+        {"hidden": "3"},
+        {"hidden": []},
+        {"hidden": [0]},
+        {"hidden": [None]},
+        {"dtype": "no dtype"},
+        {"dtype": None},
+        {"dtype": "int32"},
+        {"casting": None},
+        {"casting": "log"},
+        {"casting": {}},
+        {"casting": {"kind": "log", "parameters": {"k": 1}}},
+        {"casting": {"kind": "log", "parameters": {"min_log_gradient": "x"}}},
+        {"casting": {"kind": "log", "parameters": {"min_log_gradient": 5}}},
+    ],
+    ids=str,
+)
+def test_a_record_that_describes_no_network_asks_for_the_function(tmp_path, change):
+    path = str(tmp_path / "odd.npz")
+    description = {**l2l.CoordinatewiseLSTM((3,)).description(), **change}
+    l2l.save(path, l2l.Trained(None, [np.zeros(1)], record={"optimizer": description, "built_by": "me"}))
+    with pytest.raises(ValueError, match=r"build must be given for .*odd\.npz.* was built by 'me'"):
+        l2l.load(path)
+
+
+def test_no_such_file_and_no_trained_optimizer(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        l2l.load(tmp_path / "missing.npz")
+    with pytest.raises(TypeError, match=r"trained must be what trainer\.trained"):
+        l2l.save(tmp_path / "a.npz", [np.zeros(1)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "optimizer.npz"
+    l2l.save(path, l2l.Trained(None, [np.zeros(2)]))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="arrays must hold plain numbers"):
+        l2l.save(path, l2l.Trained(None, [np.array(["text"])]))
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

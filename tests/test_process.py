@@ -1,0 +1,76 @@
+"""What concerns the whole process. XLA reads its flags once, so each test has processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+PARTS = {
+    "start": "import os, json, warnings; warnings.simplefilter('always'); import l2l",
+    "flags": "print(json.dumps({name: os.environ.get(name) for name in ['XLA_FLAGS', 'TF_CPU_ALLOCATOR_USE_BFC']}))",
+    "train": "l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((3,)), steps=3, engine=%r).run(2)",
+    "session": "import tensorflow as tf; tf.Session().run(tf.constant(1))",
+    "evaluate": "l2l.evaluate(l2l.Quadratic(2), {'SGD': l2l.sgd()}, num=2, steps=2)",
+    "prepare": "l2l.prepare_xla()",
+    # A large number, added and taken away, leaves no trace where sums may be rearranged; a NaN should be seen anyway.
+    "figures": """
+x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
+results = tf.xla.experimental.compile(lambda x, y: [x + y - y, tf.cast(tf.is_nan(x * y), tf.float32)], [x, y])
+session = tf.Session()
+rearranged, _ = session.run(results, {x: 1.0, y: 1e8})
+_, seen = session.run(results, {x: 1.0, y: float("nan")})
+print(json.dumps([float(rearranged), float(seen)]))""",
+}
+
+
+def process(*parts, **environment):
+    """What a process printed, a list of what each line is in JSON, and its warnings as text."""
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ["XLA_FLAGS", "TF_CPU_ALLOCATOR_USE_BFC"]
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([PARTS["start"], *parts])],
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_importing_and_training_op_by_op_leave_the_environment_alone():
+    nothing = {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": None}
+    printed, errors = process(PARTS["flags"], PARTS["train"] % "graph", PARTS["flags"])
+    assert printed == [nothing, nothing] and "RuntimeWarning" not in errors
+
+
+def test_the_compiled_engine_prepares_xla_once_and_in_silence():
+    parts = [PARTS["evaluate"], PARTS["flags"], PARTS["train"] % "xla", PARTS["prepare"], PARTS["flags"]]
+    (first, second), errors = process(*parts)
+    assert first == second and "RuntimeWarning" not in errors
+    assert "--xla_cpu_enable_fast_math=true --xla_cpu_fast_math_honor_nans=true" in first["XLA_FLAGS"]
+    assert first["TF_CPU_ALLOCATOR_USE_BFC"] == "true"
+
+
+def test_after_a_session_of_the_programs_own_a_warning_says_what_to_do():
+    """Where XLA has read its flags already, as it has once a session computed something."""
+    _, errors = process(PARTS["session"], PARTS["evaluate"])
+    assert "RuntimeWarning: XLA had read its flags before l2l could set them" in errors
+    assert "slower, and round differently. Call l2l.prepare_xla() before the first session" in errors
+    assert errors.count("RuntimeWarning") == 1
+
+
+def test_prepared_first_a_session_of_the_programs_own_does_no_harm():
+    parts = [PARTS["prepare"], PARTS["session"], PARTS["evaluate"], PARTS["figures"]]
+    printed, errors = process(*parts)
+    assert printed == [[1.0, 1.0]] and "RuntimeWarning" not in errors
+
+
+def test_the_users_flags_come_last_and_win():
+    users = "--xla_cpu_enable_fast_math=false"
+    parts = [PARTS["flags"], PARTS["prepare"], PARTS["flags"], PARTS["session"], PARTS["figures"]]
+    printed, errors = process(*parts, XLA_FLAGS=users, TF_CPU_ALLOCATOR_USE_BFC="false")
+    before, after, figures = printed
+    assert before == {"XLA_FLAGS": users, "TF_CPU_ALLOCATOR_USE_BFC": "false"}
+    assert after["XLA_FLAGS"].endswith("=true " + users) and after["TF_CPU_ALLOCATOR_USE_BFC"] == "false"
+    assert figures == [0.0, 1.0] and "RuntimeWarning" not in errors

@@ -1,0 +1,184 @@
+"""The conformance checks accept what is right, and say in words what is wrong."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.testing import check_optimizer, check_problem
+
+
+class Valley(l2l.Problem):
+    """A problem that keeps its contract, to be broken by subclasses."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], 0.1, 1.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return (1 - x[0]) ** 2 + tf.reduce_sum(tf.square(x))
+
+
+class Unseeded(Valley):
+    def sample(self, num, seed=None):
+        return tf.random.uniform([num, 2])
+
+
+class Constant(Valley):
+    def sample(self, num, seed=None):
+        return tf.ones([num, 2])
+
+
+class Random(Valley):
+    def loss(self, x, draw):
+        return super().loss(x, draw) * tf.random.uniform([])
+
+
+class Infinite(Valley):
+    def loss(self, x, draw):
+        return super().loss(x, draw) / 0.0
+
+
+class FiniteWithoutGradient(Valley):
+    def loss(self, x, draw):
+        return super().loss(x, draw) + tf.sqrt(tf.reduce_sum(tf.square(x - draw)))
+
+
+class Mixed(Valley):
+    def batch_loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x)) * tf.ones([x.shape[0].value])
+
+
+class OnceDifferentiable(Valley):
+    def loss(self, x, draw):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.constant(0), logits=x)
+
+
+class InPython(Valley):
+    def loss(self, x, draw):
+        one = tf.py_func(lambda: np.float32(1), [], tf.float32)
+        one.set_shape([])
+        return one * super().loss(x, draw)
+
+
+@pytest.mark.parametrize("problem", [l2l.Quadratic(2), Valley()], ids=["quadratic", "valley"])
+def test_a_problem_that_keeps_its_contract_passes(problem):
+    check_problem(problem)
+
+
+@pytest.mark.parametrize(
+    "problem, sentences",
+    [
+        (Unseeded, ["sample must follow from its seed alone"]),
+        (Constant, ["sample must use its seed"]),
+        (Random, ["loss and observe must be pure"]),
+        (Infinite, ["loss must be finite at the initial position"]),
+        (FiniteWithoutGradient, ["loss must have finite gradients at the initial position"]),
+        (Mixed, ["a batch of draws must have the losses of each draw alone", "batch_loss of Mixed must be loss"]),
+        (OnceDifferentiable, ["loss has no second derivative", "second_derivatives=False"]),
+        (InPython, ["XLA cannot compile it, so train with engine='graph'", "PyFunc"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_problem_that_breaks_it_is_told_how(problem, sentences):
+    with pytest.raises(ValueError, match="%s breaks its contract" % problem.__name__) as caught:
+        check_problem(problem())
+    assert all(sentence in str(caught.value) for sentence in sentences), caught.value
+
+
+def mixing(gradients, state):
+    """All coordinates of a draw shrink together, which is right as long as it does not claim to be coordinate-wise."""
+    return -0.1 * gradients / tf.norm(gradients), None
+
+
+@pytest.mark.parametrize(
+    "build",
+    [l2l.sgd, l2l.vsgd, lambda: mixing, lambda: l2l.CoordinatewiseLSTM((3,), "log_and_sign")],
+    ids=["sgd", "vsgd", "mixing", "lstm"],
+)
+def test_an_optimizer_that_keeps_its_contract_passes(build):
+    check_optimizer(build)
+
+
+def claims_to_be_coordinatewise():
+    def optimizer(gradients, state):
+        return mixing(gradients, state)
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def remembers_outside_its_state():
+    calls = []
+
+    def optimizer(gradients, state):
+        calls.append(None)
+        return -0.1 * gradients / len(calls), state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def has_a_variable_of_no_use():
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1))
+    tf.get_variable("idle", [], initializer=tf.zeros_initializer())
+    return lambda gradients, state: (-rate * gradients, None)
+
+
+class StartsElsewhere(l2l.CoordinatewiseLSTM):
+    def initial_state(self, x):
+        state = super().initial_state(x)
+        return state._replace(layers=tf.nest.map_structure(tf.ones_like, state.layers))
+
+    def bind(self):
+        bound = super().bind()
+
+        def step(gradients, state, product):
+            state = super(StartsElsewhere, self).initial_state(gradients) if state is None else state
+            return bound.step(gradients, state, product)
+
+        return bound._replace(step=step)
+
+
+class ForgetsAKernel(l2l.CoordinatewiseLSTM):
+    def bind(self):
+        bound = super().bind()
+        return bound._replace(kernels=[*bound.kernels, bound.kernels[0]])
+
+
+def in_python():
+    def optimizer(gradients, state):
+        one = tf.py_func(lambda: np.float32(0.1), [], tf.float32)
+        one.set_shape([])
+        return -one * gradients, None
+
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "build, sentence",
+    [
+        (claims_to_be_coordinatewise, "it is not coordinate-wise"),
+        (remembers_outside_its_state, "is something that changes from step to step not in the state?"),
+        (has_a_variable_of_no_use, "no meta-gradient reaches the variable 'idle'"),
+        (lambda: StartsElsewhere((3,)), "the first step from initial_state must be the first step with state=None"),
+        (lambda: ForgetsAKernel((3,)), "a step must multiply by each of its 3 kernels once, it used [0, 1]"),
+        (in_python, "XLA cannot compile it"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_optimizer_that_breaks_it_is_told_how(build, sentence):
+    with pytest.raises(ValueError, match="breaks its contract") as caught:
+        check_optimizer(build)
+    assert sentence in str(caught.value), caught.value
+
+
+def test_what_cannot_be_checked_is_refused():
+    with pytest.raises(TypeError, match="problem must be a Problem"):
+        check_problem(Valley)
+    with pytest.raises(TypeError, match="build must be a function without arguments"):
+        check_optimizer(mixing)
+    with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
+        check_optimizer(l2l.sgd, steps=2)
