@@ -32,8 +32,8 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/check
 	$(PYTHON) tools/check_episode_1.py build/check/episode_1.json
 
-test: $(READY)  ## run the tests
-	$(PYTHON) -m pytest
+test: $(READY)  ## run the tests, on two cores
+	$(PYTHON) -m pytest -n 2
 
 chaos: $(READY)  ## kill trainings 50 times, and check that nothing is lost; about five minutes
 	$(PYTHON) tests/chaos.py

@@ -25,6 +25,16 @@ setup(
     extras_require={
         "data": ["scikit-learn"],
         "notebooks": ["jupyter", "nbclient", "nbconvert"],
-        "test": ["pytest", "hypothesis", "nbclient", "nbconvert", "ipykernel", "ruff", "scikit-learn", "psutil"],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "nbclient",
+            "nbconvert",
+            "ipykernel",
+            "ruff",
+            "scikit-learn",
+            "psutil",
+        ],
     },
 )

@@ -118,4 +118,7 @@ def tensor(name, value):
 def _number(name, value, allowed):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError("%s must be %s, got %r" % (name, allowed, value))
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("%s must be %s, got an integer of %d bits" % (name, allowed, value.bit_length())) from None

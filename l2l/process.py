@@ -37,8 +37,8 @@ def prepare_xla():
     """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
 
     The compiled engine calls this when it is needed. Where a program makes sessions of its own before, it calls this
-    first, once; otherwise XLA has read its flags already, and a `RuntimeWarning` says so: compiled trainings are then
-    slower, and round differently.
+    first, once. Otherwise XLA has read its flags already: a `RuntimeWarning` says so, since a NaN can then go unnoticed
+    in a compiled training, which is slower, too, and rounds differently.
 
     Sets the environment variables XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
     the user's come last, and win) and TF_CPU_ALLOCATOR_USE_BFC, unless it is set.
@@ -47,24 +47,24 @@ def prepare_xla():
         if _prepared:
             return
         _prepared.append(True)
-        users = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, users]).strip()
+        os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
         # TensorFlow then keeps the memory that it frees. Given back to the system, it returns page by page, and
         # two threads that compute side by side spend a third of their time on that.
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-        if "fast_math" not in users and not _has_fast_math():
+        if not _notices_nan():
             warnings.warn(
-                "XLA had read its flags before l2l could set them, since a session was started earlier: compiled "
-                "trainings will be slower, and round differently. Call l2l.prepare_xla() before the first session",
+                "XLA does not tell NaN from numbers: it had read its flags before l2l could set them, since a session "
+                "was started earlier, or XLA_FLAGS asks for that. In compiled trainings a NaN may go unnoticed. Call "
+                "l2l.prepare_xla() before the first session, or use engine='graph'",
                 RuntimeWarning,
                 stacklevel=3,
             )
 
 
-def _has_fast_math():
-    """Whether XLA rearranges sums of floats: only then does a large number, added and taken away, leave no trace."""
+def _notices_nan():
+    """Whether a compiled program finds a NaN that it computes. With XLA's default it does not."""
     with tf.Graph().as_default() as graph:
-        x = tf.placeholder(tf.float32, [])
-        (result,) = tf.xla.experimental.compile(lambda x: [(x + np.float32(1e8)) - np.float32(1e8)], [x])
+        x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
+        (result,) = tf.xla.experimental.compile(lambda x, y: [tf.is_nan(x * y)], [x, y])
         with session_with_threads(graph) as session:
-            return session.run(result, {x: 1.0}) == 1.0
+            return bool(session.run(result, {x: np.nan, y: 1.0}))

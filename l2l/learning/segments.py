@@ -69,6 +69,8 @@ def meta_gradient(
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
     checks.one_of("loop", loop, ["python", "while"])
+    checks.boolean("second_derivatives", second_derivatives)
+    batch = None if batch is None else checks.positive_integer("batch", batch)
     optimizer = for_batch(checks.function("optimizer", optimizer), batch)
     x = initial_position(problem, draw, batch) if x is None else _without_gradient(x)
     state = initial_state(optimizer, x) if state is None else _without_gradient(state)

@@ -91,7 +91,7 @@ def load(path, build=None):
     """
     config, arrays = archives.read(path)
     number, version = config.get("weights"), config.get("format", 1)
-    if type(number) is not int or type(version) is not int:
+    if type(number) is not int or type(version) is not int or version < 1:
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
     if version > FORMAT:
         raise ValueError(

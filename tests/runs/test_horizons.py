@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from sklearn.datasets import load_digits
 from trainers import ENGINES, Listed, assert_close_runs, losses_on_draws, small
 
 import l2l
@@ -72,17 +73,9 @@ def test_with_a_batch_and_threads_they_train_alike():
 
 
 def examples():
-    """Features and labels: handwritten digits where scikit-learn has them, else three clouds of points."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        random = np.random.RandomState(0)
-        labels = random.randint(0, 3, 150).astype(np.int32)
-        features = 2 * np.eye(3, 6)[labels] + 0.5 * random.standard_normal([150, 6])
-    else:
-        features, labels = load_digits(n_class=3, return_X_y=True)
-        features, labels = features[:150, 18:24] / 16, labels[:150].astype(np.int32)
-    return {"features": features.astype(np.float32), "labels": labels}
+    """Features and labels of 150 handwritten digits: six pixels of each."""
+    features, labels = load_digits(n_class=3, return_X_y=True)
+    return {"features": features[:150, 18:24].astype(np.float32) / 16, "labels": labels[:150].astype(np.int32)}
 
 
 class TwoLayers(l2l.Problem):
