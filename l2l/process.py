@@ -33,6 +33,14 @@ def session_with_threads(graph, threads=1):
     return tf.Session(graph=graph, config=config)
 
 
+def prepare_allocator():
+    """Lets TensorFlow keep the memory that it frees, if no session has run in this process: sets
+    TF_CPU_ALLOCATOR_USE_BFC, unless it is set. Given back to the system, memory returns page by page, and two threads
+    that compute side by side spend a third of their time on that.
+    """
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+
+
 def prepare_xla():
     """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
 
@@ -40,17 +48,15 @@ def prepare_xla():
     first, once. Otherwise XLA has read its flags already: a `RuntimeWarning` says so, since a NaN can then go unnoticed
     in a compiled training, which is slower, too, and rounds differently.
 
-    Sets the environment variables XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
-    the user's come last, and win) and TF_CPU_ALLOCATOR_USE_BFC, unless it is set.
+    Sets the environment variable XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
+    the user's come last, and win), and the allocator, as `prepare_allocator` does for the other engine.
     """
     with _lock:
         if _prepared:
             return
         _prepared.append(True)
         os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
-        # TensorFlow then keeps the memory that it frees. Given back to the system, it returns page by page, and
-        # two threads that compute side by side spend a third of their time on that.
-        os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+        prepare_allocator()
         if not _notices_nan():
             warnings.warn(
                 "XLA does not tell NaN from numbers: it had read its flags before l2l could set them, since a session "

@@ -38,10 +38,13 @@ def process(*parts, **environment):
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_importing_and_training_op_by_op_leave_the_environment_alone():
-    nothing = {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": None}
+def test_importing_leaves_the_environment_alone_and_training_op_by_op_sets_the_allocator():
     printed, errors = process(PARTS["flags"], PARTS["train"] % "graph", PARTS["flags"])
-    assert printed == [nothing, nothing] and "RuntimeWarning" not in errors
+    assert printed == [
+        {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": None},
+        {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": "true"},
+    ]
+    assert "RuntimeWarning" not in errors
 
 
 def test_the_compiled_engine_prepares_xla_once_and_in_silence():

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l.learning.meta_iteration import Place
-from l2l.process import prepare_xla
+from l2l.process import prepare_allocator, prepare_xla
 
 # The compiled engine runs up to so many meta-iterations in a call.
 MOST_PER_CALL = 1000
@@ -92,6 +92,7 @@ def _one_to_a_call(meta_iterations, draws, loop, **how):
 
 def graph_engine(meta_iterations, draws):
     """One `session.run` for each meta-iteration, with every base iteration written into the graph."""
+    prepare_allocator()
     prepare, _ = _one_to_a_call(meta_iterations, draws, "python")
     return prepare
 

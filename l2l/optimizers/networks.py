@@ -112,8 +112,8 @@ class CoordinatewiseLSTM:
         `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
         saves each step a matrix product.
 
-        `sigmoid(x) = (1 + tanh(x/2)) / 2`, so the halving goes into the kernels too, with the forget gate's 1:
-        one `tanh` over all gates is left to a step.
+        `tanh(x) = 2 sigmoid(2x) - 1`, so the doubling goes into the kernels too, with the forget gate's 1:
+        one `sigmoid` over all gates is left to a step.
         """
         with tf.name_scope("bind"):
             tensors = [tf.convert_to_tensor(variable) for variable in self.variables]
@@ -132,11 +132,11 @@ class CoordinatewiseLSTM:
         return Bound(step, list(kernels))
 
     def _gates(self, kernel, bias, units):
-        """Kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: halved for the sigmoids of i, f and o, 1 added to f."""
+        """Kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: doubled for j, 1 added to the forget gate f."""
         dtype = self.dtype.as_numpy_dtype
-        halves = np.repeat(np.array([0.5, 1.0, 0.5, 0.5], dtype), units)
+        factors = np.repeat(np.array([1.0, 2.0, 1.0, 1.0], dtype), units)
         forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
-        return kernel * halves, (bias + forget) * halves
+        return kernel * factors, (bias + forget) * factors
 
     def _step(self, gradients, state, product, adapted):
         for gradient in tf.nest.flatten(gradients):
@@ -175,9 +175,9 @@ def from_description(description):
 
 def _lstm(gates, cell):
     """One step of an LSTM: the next `(cell, hidden)`, each `[N, H]`, from gates `[N, 4H]`, scaled as by `_gates`."""
-    i, j, f, o = tf.split(tf.tanh(gates), 4, axis=1)
-    cell = 0.5 * (cell * (f + 1) + (i + 1) * j)
-    return cell, 0.5 * (o + 1) * tf.tanh(cell)
+    i, j, f, o = tf.split(tf.sigmoid(gates), 4, axis=1)
+    cell = cell * f + i * (2 * j - 1)
+    return cell, o * tf.tanh(cell)
 
 
 def _rows(nest):
