@@ -124,8 +124,8 @@ def _through_loop(by_loop, forward, losses, early, x, value, variables):
     Losses before the loop are `early`; the last one is a function of `x`, where the loop ends.
     """
     (of_losses,) = tf.gradients(value, losses)
-    if of_losses is None:
-        of_losses = tf.zeros_like(losses)
+    # A tf.gather leaves indexed slices.
+    of_losses = tf.zeros_like(losses) if of_losses is None else tf.convert_to_tensor(of_losses)
     number = len(early)
     of_x = tf.gradients(losses, tf.nest.flatten(x), grad_ys=of_losses)
     tensors, of_tensors, of_variables = by_loop.backward(forward, of_losses[number:-1], of_x)
