@@ -16,7 +16,7 @@ from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, loss_function, sample
+from l2l.problems.problem import Problem, data_as_variables, initial_position, loss_function, sample, uniform
 from l2l.problems.quadratic import Quadratic
 from l2l.process import prepare_xla, session_with_threads
 
@@ -194,6 +194,13 @@ def check_optimizer(build, steps=4):
                 found.append("initial_state must have the structure of the states that steps return")
             first.append(optimizer(gradients, said)[0])
         _check_kernels(found, optimizer, gradients)
+        try:
+            unroll(_Nested(), _Nested().draw(1), optimizer, steps=2)
+        except Exception as error:
+            found.append(
+                "it must take a nest of gradients where the position is one, and return an update like it; "
+                "tf.nest.map_structure applies a rule to each tensor (%s)" % str(error).split("\n")[0]
+            )
         plain = meta_gradient(problem, singles[0], optimizer, variables, "sum", steps) if variables else None
         if variables:
             losses = unroll(problem, singles[0], optimizer, steps=steps).losses
@@ -244,6 +251,19 @@ def check_optimizer(build, steps=4):
                     "XLA cannot compile it, so train with engine='graph': %s" % error.message.strip().split("\n")[0]
                 )
     found.raise_if_any(getattr(build, "__name__", "the optimizer"))
+
+
+class _Nested(Problem):
+    """A quadratic whose position is a nest of tensors of different rank."""
+
+    def sample(self, num, seed=None):
+        return uniform([num, 2, 3], -1.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return {"matrix": draw, "scalar": draw[0, 0]}
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x["matrix"])) + tf.square(x["scalar"])
 
 
 def _some_draws(problem):

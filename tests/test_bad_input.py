@@ -88,6 +88,13 @@ def evaluate(**changes):
     return l2l.evaluate(**{"problem": l2l.Quadratic(2), "optimizers": {"a": l2l.sgd()}, **changes})
 
 
+class OnceDifferentiable(l2l.Quadratic):
+    """A loss with an op whose gradient TensorFlow cannot differentiate."""
+
+    def loss(self, x, draw):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.constant(0), logits=x)
+
+
 BAD_CALLS = [
     (lambda: l2l.Quadratic(dims=0), ValueError, "dims must be a positive integer, got 0"),
     (lambda: l2l.Quadratic(dims=-2), ValueError, "dims must be a positive integer, got -2"),
@@ -226,7 +233,13 @@ BAD_CALLS = [
     (lambda: trainer(horizon=2), ValueError, "horizon must be a multiple of steps, 3, got 2"),
     (lambda: trainer(second_derivatives=0), TypeError, "second_derivatives must be True or False, got 0"),
     (lambda: trainer(second_derivatives=None), TypeError, "second_derivatives must be True or False, got None"),
-    (lambda: trainer(stepz=3), TypeError, "unexpected keyword argument 'stepz'"),
+    (lambda: trainer(stepz=3), TypeError, "Trainer has no setting 'stepz'; there are meta_loss, steps, horizon, learn"),
+    (
+        lambda: trainer(problem=OnceDifferentiable(2)),
+        ValueError,
+        "second_derivatives must be False for a loss with an op that has none",
+    ),
+    (lambda: l2l.minibatch(tf.constant(0.5), 0, 4, 10), TypeError, "key must be an integer, as from l2l.keys, got dty"),
     (lambda: l2l.Settings(horizon=30), ValueError, "horizon must be a multiple of steps, 20, got 30"),
     (lambda: l2l.Settings("last"), ValueError, "meta_loss must be one of end, end_log, sum, sum_log, got 'last'"),
     (

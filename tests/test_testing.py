@@ -90,7 +90,8 @@ def test_a_problem_that_breaks_it_is_told_how(problem, sentences):
 
 def mixing(gradients, state):
     """All coordinates of a draw shrink together, which is right as long as it does not claim to be coordinate-wise."""
-    return -0.1 * gradients / tf.norm(gradients), None
+    length = tf.global_norm(tf.nest.flatten(gradients))
+    return tf.nest.map_structure(lambda gradient: -0.1 * gradient / length, gradients), None
 
 
 @pytest.mark.parametrize(
@@ -157,9 +158,14 @@ def in_python():
     return optimizer
 
 
+def knows_no_nests():
+    return lambda gradients, state: (-0.1 * gradients, None)
+
+
 @pytest.mark.parametrize(
     "build, sentence",
     [
+        (knows_no_nests, "it must take a nest of gradients where the position is one"),
         (claims_to_be_coordinatewise, "it is not coordinate-wise"),
         (remembers_outside_its_state, "is something that changes from step to step not in the state?"),
         (has_a_variable_of_no_use, "no meta-gradient reaches the variable 'idle'"),

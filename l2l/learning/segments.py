@@ -64,7 +64,7 @@ def meta_gradient(
 
     Raises:
       TypeError, ValueError: as `unroll`; an unknown meta-loss, one that is not a scalar, or one that depends on
-        none of the variables.
+        none of the variables; a loss without second derivatives where they are asked for.
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
@@ -105,10 +105,16 @@ def meta_gradient(
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
     value = meta_loss_of(meta_loss, losses, batch)
     with tf.name_scope("meta_gradient"):
-        if by_loop is None:
-            gradients = tf.gradients(value, variables)
-        else:
-            gradients = _through_loop(by_loop, forward, losses, early, x, value, variables)
+        try:
+            if by_loop is None:
+                gradients = tf.gradients(value, variables)
+            else:
+                gradients = _through_loop(by_loop, forward, losses, early, x, value, variables)
+        except LookupError as error:
+            raise ValueError(
+                "second_derivatives must be False for a loss with an op that has none, or for an optimizer with an op "
+                "that has no gradient: %s" % str(error).split("\n")[0]
+            ) from error
         if not any(gradient is not None for gradient in gradients):
             raise ValueError(
                 "meta_loss must depend on the optimizer's variables, it depends on none "

@@ -116,6 +116,6 @@ def _builder(path, record):
         return build
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            "build must be given for %r: its optimizer was built by %.200r and is none of the library's own (%s)"
-            % (str(path), record.get("built_by", "an unknown function"), error)
-        ) from None
+            "build must be given for %r: its optimizer was built by %.200r and is none of the library's own"
+            % (str(path), record.get("built_by", "an unknown function"))
+        ) from error

@@ -22,8 +22,11 @@ def minibatch(key, t, size, examples):
       An int32 tensor `[size]` of indices from 0 to `examples - 1`.
 
     Raises:
-      TypeError, ValueError: `size` or `examples` is not a positive integer.
+      TypeError, ValueError: `size` or `examples` is not a positive integer, or `key` is no integer.
     """
+    key = checks.tensor("key", key)
+    if not key.dtype.is_integer:
+        raise TypeError("key must be an integer, as from l2l.keys, got dtype %s" % key.dtype.name)
     size = checks.positive_integer("size", size)
     examples = checks.positive_integer("examples", examples)
     with tf.name_scope("minibatch"):

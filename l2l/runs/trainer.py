@@ -85,6 +85,10 @@ class Trainer:
         self._on_nonfinite = checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
+        unknown = sorted(set(settings) - set(Settings._fields))
+        if unknown:
+            known = ", ".join(Settings._fields)
+            raise TypeError("Trainer has no setting %s; there are %s" % (", ".join(map(repr, unknown)), known))
         settings = Settings(meta_loss, **settings)
         self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
         self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings)
