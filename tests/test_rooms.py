@@ -1,0 +1,33 @@
+"""The rooms of the package import one way: each only from those above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
+BELOW_ALL = {"archives", "checks", "nests", "process", "version"}
+ROOMS = ["problems", "optimizers", "learning", "runs"]
+
+
+def imported(path):
+    """The parts of the package that a module imports from: `problems`, `checks`, ..."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "l2l":
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("l2l."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_itself_and_from_those_above_it(room):
+    allowed = BELOW_ALL | set(ROOMS[: ROOMS.index(room) + 1])
+    for path in (PACKAGE / room).glob("*.py"):
+        assert imported(path) <= allowed, path
+
+
+@pytest.mark.parametrize("module", sorted(BELOW_ALL))
+def test_what_lies_below_the_rooms_imports_from_none(module):
+    assert imported(PACKAGE / (module + ".py")) <= BELOW_ALL
