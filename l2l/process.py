@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 # Fast math makes tanh twice as fast; NaN and infinity stay what they are. One thread: a step is too small to be shared.
-# Without LLVM's expensive passes compiling takes 40% less time, and a meta-iteration at the document's size 12% more.
+# Without LLVM's expensive passes compiling takes far less time, and a meta-iteration of few coordinates a little more.
 _XLA_FLAGS = [
     "--xla_cpu_multi_thread_eigen=false",
     "--xla_cpu_enable_fast_math=true",
