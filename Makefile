@@ -33,7 +33,7 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 	$(PYTHON) tools/check_episode_1.py build/check/episode_1.json
 
 test: $(READY)  ## run the tests, on two cores
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 
 chaos: $(READY)  ## kill trainings 50 times, and check that nothing is lost; about five minutes
 	$(PYTHON) tests/chaos.py

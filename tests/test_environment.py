@@ -132,9 +132,9 @@ def touch(path):
 def test_the_environment_is_made_once(project):
     code, calls = make(project, "test")
     assert code == 0
-    assert calls[0] == "-m venv .venv" and calls[-1] == "-m pytest -n 2"
+    assert calls[0] == "-m venv .venv" and calls[-1] == "-m pytest -n 2 --dist worksteal"
     assert any("--requirement requirements.txt" in call for call in calls)
-    assert make(project, "test") == (0, ["-m pytest -n 2"])
+    assert make(project, "test") == (0, ["-m pytest -n 2 --dist worksteal"])
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "setup.py"])
