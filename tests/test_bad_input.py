@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainers import one_rate
 
 import l2l
 
@@ -233,6 +234,11 @@ BAD_CALLS = [
     (lambda: trainer(horizon=2), ValueError, "horizon must be a multiple of steps, 3, got 2"),
     (lambda: trainer(second_derivatives=0), TypeError, "second_derivatives must be True or False, got 0"),
     (lambda: trainer(second_derivatives=None), TypeError, "second_derivatives must be True or False, got None"),
+    (
+        lambda: trainer(steps=1, engine="xla", build_optimizer=one_rate),
+        ValueError,
+        "meta_loss must depend on the optimizer's variables, it depends on none (with steps=1 the losses have seen 0",
+    ),
     (lambda: trainer(stepz=3), TypeError, "Trainer has no setting 'stepz'; there are meta_loss, steps, horizon, learn"),
     (
         lambda: trainer(problem=OnceDifferentiable(2)),

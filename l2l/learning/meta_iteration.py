@@ -51,14 +51,14 @@ class MetaIterations:
             raise ValueError("threads must be 1 for an optimizer that adapts variables, got %r" % settings.threads)
         self._batch = settings.batch // settings.threads if settings.batch > 1 else None
         self._optimizer = for_batch(optimizer, self._batch)
-        self._structure, carried = None, []
+        carried = []
         if settings.carries:
             self._optimizer = with_initial_state(self._optimizer)
             with tf.name_scope("structure"):
                 (part, *_), _ = self._shards(draw, [])
                 x = initial_position(problem, part, self._batch)
-                self._structure = x, initial_state(self._optimizer, x)
-                like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(self._structure)]
+                structure = x, initial_state(self._optimizer, x)
+                like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(structure)]
                 carried = [tf.zeros(*one) for one in like * settings.threads]
         self.start = Place(tf.constant(0), carried)
 

@@ -87,7 +87,7 @@ def meta_gradient(
     early, by_loop, forward = [], None, None
     turns = steps - 1  # the last loss follows outside
     with tf.name_scope("segment"):
-        in_loop = turns - (state is None) if loop == "while" else 0
+        in_loop = max(0, turns - (state is None)) if loop == "while" else 0
         for i in range(turns - in_loop):
             value, x, state = turn(x, state, first + i, plain)
             early.append(value)
