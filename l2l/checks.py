@@ -5,6 +5,7 @@ import math
 import numbers
 import os
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,6 +33,25 @@ def positive_number(name, value):
     if not (math.isfinite(number) and number > 0):
         raise ValueError("%s must be a positive finite number, got %r" % (name, value))
     return number
+
+
+def positive_float32(name, value):
+    """Returns `value` as a float; allowed are the positive normal numbers of float32, which TensorFlow computes with."""
+    number = _number(name, value, "a positive number of float32, 1.18e-38 to 3.4e38")
+    if not float(np.finfo(np.float32).tiny) <= number <= float(np.finfo(np.float32).max):
+        raise ValueError("%s must be a positive number of float32, 1.18e-38 to 3.4e38, got %r" % (name, value))
+    return number
+
+
+def dtype(name, value):
+    """Returns `value` as a dtype; allowed are float32 and float64."""
+    try:
+        found = tf.as_dtype(value)
+    except TypeError:
+        raise TypeError("%s must be float32 or float64, got %r" % (name, value)) from None
+    if found not in (tf.float32, tf.float64):
+        raise ValueError("%s must be float32 or float64, got %r" % (name, found.name))
+    return found
 
 
 def negative_number(name, value):

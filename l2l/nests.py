@@ -21,6 +21,13 @@ def is_differentiable(tensor):
     return tensor.dtype.is_floating
 
 
+def is_finite(tensor):
+    """Whether each number is neither NaN nor infinite, by its bits: compilers may take for granted that it is."""
+    integers, exponent = {tf.float32: (tf.int32, 0x7F800000), tf.float64: (tf.int64, 0x7FF << 52)}[tensor.dtype]
+    mask = tf.constant(exponent, integers)
+    return tf.not_equal(tf.bitwise.bitwise_and(tf.bitcast(tensor, integers), mask), mask)
+
+
 def over_draws(function, *nests):
     """What a function of one draw gives for many: its results stacked along a leading axis `[B, ...]`.
 

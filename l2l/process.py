@@ -1,11 +1,15 @@
-"""What concerns the whole process: sessions, and the settings that XLA reads once."""
+"""What concerns the whole process: sessions, graphs, and the settings that XLA reads once."""
 
+import contextlib
 import os
 import threading
 import warnings
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
+
+from l2l.nests import is_finite
 
 # Fast math makes tanh twice as fast; NaN and infinity stay what they are. One thread: a step is too small to be shared.
 # Without LLVM's expensive passes compiling takes far less time, and a meta-iteration of few coordinates a little more.
@@ -18,7 +22,32 @@ _XLA_FLAGS = [
 ]
 
 _lock = threading.Lock()
-_prepared = []
+_in_force = {}  # what `prepare_xla` found, once it has looked
+
+
+@contextlib.contextmanager
+def own_graph():
+    """A new graph, the default one within the block; nothing of it is differentiated afterwards.
+
+    TensorFlow keeps a gradient for each `tf.function` in a registry of the process, and through it the whole graph, for
+    good: many trainings in one process would fill its memory. At the end of the block those of this graph are dropped.
+    """
+    with tf.Graph().as_default() as graph:
+        try:
+            yield graph
+        finally:
+            registry = ops._gradient_registry._registry
+            for name, entry in list(registry.items()):
+                cells = getattr(entry["type"], "__closure__", None) or []
+                if any(_is_within(getattr(cell.cell_contents, "_func_graph", None), graph) for cell in cells):
+                    registry.pop(name, None)
+
+
+def _is_within(inner, graph):
+    """Whether a function's graph belongs to this graph, or to a function of it."""
+    while inner is not None and inner is not graph:
+        inner = getattr(inner, "outer_graph", None)
+    return inner is graph
 
 
 def session_with_threads(graph, threads=1):
@@ -45,32 +74,61 @@ def prepare_xla():
     """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
 
     The compiled engine calls this when it is needed. Where a program makes sessions of its own before, it calls this
-    first, once. Otherwise XLA has read its flags already: a `RuntimeWarning` says so, since a NaN can then go unnoticed
-    in a compiled training, which is slower, too, and rounds differently.
+    first, once. Otherwise XLA has read its flags already, and what is compiled rounds in another way. Whether it did is
+    measured: a `RuntimeWarning` says so, and the record of a training has it (see `xla_in_force`).
 
     Sets the environment variable XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
     the user's come last, and win), and the allocator, as `prepare_allocator` does for the other engine.
+
+    Raises:
+      RuntimeError: compiled programs cannot tell NaN from numbers at all, so that one would spoil a training unseen.
     """
     with _lock:
-        if _prepared:
-            return
-        _prepared.append(True)
-        os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
-        prepare_allocator()
-        if not _notices_nan():
-            warnings.warn(
-                "XLA does not tell NaN from numbers: it had read its flags before l2l could set them, since a session "
-                "was started earlier, or XLA_FLAGS asks for that. In compiled trainings a NaN may go unnoticed. Call "
-                "l2l.prepare_xla() before the first session, or use engine='graph'",
-                RuntimeWarning,
-                stacklevel=3,
+        if not _in_force:
+            own = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, own]).strip()
+            prepare_allocator()
+            _in_force.update(_measured(), flags=own or None)
+            if not _in_force["honours_nan"] or not (_in_force["fast_math"] or own):
+                warnings.warn(
+                    "XLA computes with other flags than l2l's: it had read them before l2l could set them, since a "
+                    "session was started earlier, or XLA_FLAGS asks for that. Compiled trainings and evaluations round "
+                    "differently from those of other processes%s. Call l2l.prepare_xla() before the first session, or "
+                    "use engine='graph'"
+                    % ("" if _in_force["honours_nan"] else ", and a tf.is_nan of your own may not find a NaN"),
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+        if not _in_force["finds_nan"]:
+            raise RuntimeError(
+                "engine='xla' cannot be used in this process: what XLA compiles here does not notice a NaN, even in its "
+                "bits; call l2l.prepare_xla() before the first session and without XLA_FLAGS of your own, or use "
+                "engine='graph'"
             )
 
 
-def _notices_nan():
-    """Whether a compiled program finds a NaN that it computes. With XLA's default it does not."""
+def xla_in_force():
+    """What compiled programs of this process do, as measured: a dict of JSON types.
+
+    `honours_nan`: whether `tf.is_nan` finds a NaN. `fast_math`: whether sums are reordered. `finds_nan`: whether a NaN
+    is found in its bits. `flags`: the user's own XLA_FLAGS, or None. With l2l's flags the first three are True.
+    """
+    prepare_xla()
+    return dict(_in_force)
+
+
+def _measured():
+    """`honours_nan`, `fast_math` and `finds_nan`, from a small compiled program."""
+
+    def program(x, y):
+        product = x * y
+        # Reordered, this is 1; in order, the 1 is lost.
+        return [tf.is_nan(product), (tf.constant(1e8) * x + 1.0) - tf.constant(1e8) * x, is_finite(product)]
+
     with tf.Graph().as_default() as graph:
         x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
-        (result,) = tf.xla.experimental.compile(lambda x, y: [tf.is_nan(x * y)], [x, y])
+        results = tf.xla.experimental.compile(program, [x, y])
         with session_with_threads(graph) as session:
-            return bool(session.run(result, {x: np.nan, y: 1.0}))
+            is_nan, _, finite = session.run(results, {x: np.nan, y: 1.0})
+            _, one, _ = session.run(results, {x: 1.0, y: 1.0})
+    return {"honours_nan": bool(is_nan), "fast_math": bool(one == 1.0), "finds_nan": not finite}

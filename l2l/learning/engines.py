@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l.learning.meta_iteration import Place
+from l2l.nests import is_finite
 from l2l.process import prepare_allocator, prepare_xla
 
 # The compiled engine runs up to so many meta-iterations in a call.
@@ -146,7 +147,7 @@ def xla_engine(meta_iterations, draws):
             meta = meta_iterations.build(draw, Place(age, carried), "while")
             with tf.control_dependencies([meta.applied]):
                 row = tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures])
-            finite = tf.reduce_all(tf.is_finite(row))
+            finite = tf.reduce_all(is_finite(row))
             place += tf.cast(meta.is_over, tf.int32)
             return i + 1, place, meta.next.age, meta.next.carried, rows.write(i, row), finite
 

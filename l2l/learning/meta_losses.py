@@ -6,16 +6,24 @@ import tensorflow as tf
 from l2l import checks
 from l2l.nests import over_draws
 
-# Under a log, a loss counts as no smaller than this: the smallest normal float32. TensorFlow's
-# CPU kernels flush anything smaller to zero, so 1e-38 itself would not keep log(0) away.
-SMALLEST_LOSS = float(np.finfo(np.float32).tiny)
+
+def smallest_loss(dtype):
+    """Under a log, a loss counts as no smaller than this: the smallest normal number of its dtype, a float.
+
+    TensorFlow's CPU kernels flush anything smaller to zero, so for float32 1e-38 itself would not keep log(0) away.
+    """
+    return float(np.finfo(dtype.as_numpy_dtype).tiny)
 
 
 def floored_log(losses):
-    """Natural log. A loss below `SMALLEST_LOSS` gets that one's log, and no gradient. NaN stays NaN."""
-    return tf.log(
-        tf.where(losses < SMALLEST_LOSS, tf.fill(tf.shape(losses), tf.cast(SMALLEST_LOSS, losses.dtype)), losses)
-    )
+    """Natural log. A loss below `smallest_loss` gets that one's log, and no gradient; a negative one NaN, as NaN does."""
+    smallest = smallest_loss(losses.dtype)
+
+    def filled(value):
+        return tf.fill(tf.shape(losses), tf.constant(value, losses.dtype))
+
+    floored = tf.where(losses < smallest, filled(smallest), losses)
+    return tf.log(tf.where(losses < 0, filled(np.nan), floored))
 
 
 META_LOSSES = {
@@ -47,7 +55,7 @@ def meta_loss_of(meta_loss, losses, batch=None):
     A meta-loss of one's own is a function of the losses of one draw, and is mapped over those of a batch.
 
     Raises:
-      TypeError, ValueError: an unknown meta-loss, or one that does not return a scalar.
+      TypeError, ValueError: an unknown meta-loss, or one that does not return a scalar of the losses' dtype.
     """
     function = get_meta_loss(meta_loss)
     with tf.name_scope("meta_loss"):
@@ -59,5 +67,9 @@ def meta_loss_of(meta_loss, losses, batch=None):
         if not value.shape.is_compatible_with(shape):
             raise ValueError(
                 "meta_loss must be a scalar (shape ()), got shape %s" % (value.shape[0 if batch is None else 1 :],)
+            )
+        if value.dtype != losses.dtype:
+            raise TypeError(
+                "meta_loss must have the dtype of the losses, %s, got %s" % (losses.dtype.name, value.dtype.name)
             )
         return value if batch is None else tf.reduce_mean(value)

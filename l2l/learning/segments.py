@@ -21,7 +21,7 @@ MetaGradient = namedtuple(
     [
         "losses",  # [T], or [T, B] for a batch of draws
         "meta_loss",  # scalar: the mean over the batch
-        "last_loss",  # scalar, the last of the losses; of a batch, exp(mean(log(loss)))
+        "last_loss",  # scalar, the last of the losses; of a batch, exp(mean(log(loss))), the mean if one is negative
         "gradients",  # of the meta-loss, one for each variable; zeros where it does not depend on it
         "x",  # position after T updates, for the next segment; None unless `carry_on`
         "state",  # the optimizer's, likewise
@@ -110,7 +110,9 @@ def meta_gradient(
                 gradients = tf.gradients(value, variables)
             else:
                 gradients = _through_loop(by_loop, forward, losses, early, x, value, variables)
-        except LookupError as error:
+        except (LookupError, TypeError) as error:
+            if isinstance(error, TypeError) and "Second-order" not in str(error):  # as of a while loop in the loss
+                raise
             raise ValueError(
                 "second_derivatives must be False for a loss with an op that has none, or for an optimizer with an op "
                 "that has no gradient: %s" % str(error).split("\n")[0]
@@ -154,8 +156,12 @@ def _without_gradient(nest):
 
 
 def last_loss(losses, batch):
-    """The last loss of a segment as a scalar; of a batch `[B]`, `exp(mean(log(loss)))`."""
-    return losses if batch is None else tf.exp(tf.reduce_mean(floored_log(losses)))
+    """The last loss of a segment as a scalar; of a batch `[B]`, `exp(mean(log(loss)))`, or the mean if one is negative."""
+    if batch is None:
+        return losses
+    return tf.where(
+        tf.reduce_any(losses < 0), tf.reduce_mean(losses), tf.exp(tf.reduce_mean(floored_log(tf.abs(losses))))
+    )
 
 
 def _dense(gradient, variable):

@@ -30,7 +30,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
         carried from one segment to the next without a gradient, and the next draw comes when the horizon is
         reached, or after a meta-iteration that is skipped for a NaN.
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
-      clip_norm: the meta-gradient's global norm is clipped at this.
+      clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
       batch: the meta-loss is averaged over so many draws in each meta-iteration.
       threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
@@ -68,8 +68,8 @@ class Settings(namedtuple("Settings", _FIELDS)):
             meta_loss,
             steps,
             horizon,
-            checks.positive_number("learning_rate", learning_rate),
-            checks.positive_number("clip_norm", clip_norm),
+            checks.positive_float32("learning_rate", learning_rate),
+            None if clip_norm is None else checks.positive_float32("clip_norm", clip_norm),
             checks.boolean("second_derivatives", second_derivatives),
             batch,
             threads,

@@ -5,6 +5,7 @@ from collections import namedtuple
 import tensorflow as tf
 
 from l2l import checks
+from l2l.nests import is_finite
 
 Update = namedtuple(
     "Update",
@@ -20,16 +21,18 @@ def clipped(gradients, clip_norm=1.0):
 
     Args:
       gradients: list of tensors.
-      clip_norm: a positive number.
+      clip_norm: a positive number of float32; None for gradients as they are.
 
     Returns:
       `(clipped gradients, |g|)`.
 
     Raises:
-      TypeError, ValueError: `clip_norm` is not a positive finite number.
+      TypeError, ValueError: `clip_norm` is not such a number.
     """
-    clip_norm = checks.positive_number("clip_norm", clip_norm)
     norm = tf.global_norm(gradients)
+    if clip_norm is None:
+        return list(gradients), norm
+    clip_norm = checks.positive_float32("clip_norm", clip_norm)
     # tf.clip_by_global_norm divides by the norm, and XLA's fast math makes NaN of that where the norm is zero.
     factor = clip_norm / tf.maximum(norm, clip_norm)
     return [factor * gradient for gradient in gradients], norm
@@ -52,7 +55,7 @@ def update(meta, variables, adam, clip_norm=1.0, adapted=()):
       An `Update`; its `applied` has changed the variables once it is known.
 
     Raises:
-      TypeError, ValueError: `clip_norm` is not a positive finite number; not as many gradients as variables.
+      TypeError, ValueError: `clip_norm` is no positive number of float32; not as many gradients as variables.
     """
     if len(meta.gradients) != len(variables) or len(meta.adapted) != len(adapted):
         raise ValueError(
@@ -62,9 +65,9 @@ def update(meta, variables, adam, clip_norm=1.0, adapted=()):
     with tf.name_scope("update"):
         gradients, norm = clipped(meta.gradients, clip_norm)
         if meta.adapted:  # of which one that is not finite counts as a bad meta-gradient
-            finite = tf.reduce_all([tf.reduce_all(tf.is_finite(value)) for value in meta.adapted])
+            finite = tf.reduce_all([tf.reduce_all(is_finite(value)) for value in meta.adapted])
             norm = tf.where(finite, norm, tf.constant(float("nan"), norm.dtype))
-        finite = tf.is_finite(norm) & tf.is_finite(meta.meta_loss) & tf.is_finite(meta.last_loss)
+        finite = is_finite(norm) & is_finite(meta.meta_loss) & is_finite(meta.last_loss)
 
         def apply():
             with tf.name_scope(None):  # so that Adam's variables have the same names with every engine

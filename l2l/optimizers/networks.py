@@ -30,7 +30,11 @@ class CoordinatewiseLSTM:
     The LSTM is that of TensorFlow's `LSTMCell` with its defaults (gates in the order i, j, f, o, 1
     added to the forget gate, no peepholes), and its kernels and biases have the same layout.
     Glorot-uniform kernels, zero biases, zero states at the start. The defaults are Episode 1's:
-    2 layers of 20 units, 8 arrays, 6,621 weights. Source: arXiv 1606.04474, section 2.1.
+    2 layers of 20 units, 8 arrays, 6,621 weights. Source: arXiv 1606.04474, section 2.1, whose own network is
+
+        CoordinatewiseLSTM((20, 20), log_and_sign(10), input_layer=False, output_scale=0.01)
+
+    with 5,141 weights; the 0.01 is in the authors' code alone.
 
     The variables are created here, once, in the current default graph; calling the object
     any number of times shares them.
@@ -38,7 +42,9 @@ class CoordinatewiseLSTM:
     Args:
       hidden: units of each LSTM layer, a sequence of positive integers.
       casting: "none", "log" or "log_and_sign", or a `Casting` such as `log_cast(-30)`.
-      dtype: floating-point type of weights, gradients and updates.
+      dtype: of weights, gradients and updates, float32 or float64.
+      input_layer: False leaves the first linear layer out, and the first LSTM sees what the casting encodes.
+      output_scale: what the last layer gives is multiplied by this before it is decoded, a positive number.
 
     Attributes:
       variables: the weights, a list of variables: kernel and bias of the input layer, of each
@@ -47,21 +53,29 @@ class CoordinatewiseLSTM:
       casting: the `Casting`.
 
     Raises:
-      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting.
+      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting or dtype, an
+        `output_scale` that is not positive. When it is called, a casting whose results have wrong shapes or dtypes.
     """
 
     coordinatewise = True
 
-    def __init__(self, hidden=(20, 20), casting="none", dtype=tf.float32):
+    def __init__(self, hidden=(20, 20), casting="none", dtype=tf.float32, input_layer=True, output_scale=1.0):
         if not isinstance(hidden, (list, tuple)) or not hidden:
-            raise ValueError("hidden must be a non-empty list or tuple of positive integers, got %r" % (hidden,))
+            raise ValueError(
+                "hidden must list the units of each layer, positive integers such as (20, 20), got %r" % (hidden,)
+            )
         self._units = [checks.positive_integer("hidden[%d]" % i, value) for i, value in enumerate(hidden)]
         self.casting = castings.get(casting)
-        self.dtype = tf.as_dtype(dtype)
+        self.dtype = checks.dtype("dtype", dtype)
+        self._input_layer = checks.boolean("input_layer", input_layer)
+        self._output_scale = checks.positive_float32("output_scale", output_scale)
         self.variables = []
         with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True, dtype=self.dtype):
-            self._create_layer("input", self.casting.features, self._units[0])
-            for i, (size, units) in enumerate(zip(self._units[:1] + self._units, self._units)):
+            inputs = self.casting.features
+            if self._input_layer:
+                self._create_layer("input", inputs, self._units[0])
+                inputs = self._units[0]
+            for i, (size, units) in enumerate(zip([inputs, *self._units], self._units)):
                 self._create_layer("lstm_%d" % i, size + units, 4 * units)
             self._create_layer("output", self._units[-1], 1)
             self.adapted = [
@@ -103,6 +117,8 @@ class CoordinatewiseLSTM:
             "hidden": list(self._units),
             "casting": castings.described(self.casting),
             "dtype": self.dtype.name,
+            "input_layer": self._input_layer,
+            "output_scale": self._output_scale,
         }
 
     def bind(self):
@@ -117,11 +133,16 @@ class CoordinatewiseLSTM:
         """
         with tf.name_scope("bind"):
             tensors = [tf.convert_to_tensor(variable) for variable in self.variables]
-            (kernel_in, bias_in), (kernel, bias), *rest = list(zip(tensors[::2], tensors[1::2]))
-            from_input, from_hidden = kernel[: self._units[0]], kernel[self._units[0] :]
-            folded = tf.concat([tf.matmul(kernel_in, from_input), from_hidden], axis=0)
-            folded_bias = tf.squeeze(tf.matmul(bias_in[tf.newaxis], from_input), axis=0) + bias
-            *layers, (kernel_out, bias_out) = [(folded, folded_bias), *rest]
+            pairs = list(zip(tensors[::2], tensors[1::2]))
+            if self._input_layer:
+                (kernel_in, bias_in), (kernel, bias), *rest = pairs
+                from_input, from_hidden = kernel[: self._units[0]], kernel[self._units[0] :]
+                folded = tf.concat([tf.matmul(kernel_in, from_input), from_hidden], axis=0)
+                folded_bias = tf.squeeze(tf.matmul(bias_in[tf.newaxis], from_input), axis=0) + bias
+                pairs = [(folded, folded_bias), *rest]
+            *layers, (kernel_out, bias_out) = pairs
+            if self._output_scale != 1:
+                kernel_out, bias_out = self._output_scale * kernel_out, self._output_scale * bias_out
             gates = [self._gates(*layer, units) for layer, units in zip(layers, self._units)]
             kernels, biases = zip(*gates, (kernel_out, bias_out))
             adapted = tuple(tf.convert_to_tensor(variable) for variable in self.adapted)
@@ -130,6 +151,14 @@ class CoordinatewiseLSTM:
             return self._step(gradients, state, lambda i, inputs: product(i, inputs) + biases[i], adapted)
 
         return Bound(step, list(kernels))
+
+    def _check_cast(self, function, result, shape):
+        result = checks.tensor("%s of %r" % (function, self.casting), result)
+        if not result.shape.is_compatible_with(shape) or result.dtype != self.dtype:
+            raise ValueError(
+                "%s of %r must return shape %s and dtype %s, got shape %s and dtype %s"
+                % (function, self.casting, tf.TensorShape(shape), self.dtype.name, result.shape, result.dtype.name)
+            )
 
     def _gates(self, kernel, bias, units):
         """Kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: doubled for j, 1 added to the forget gate f."""
@@ -148,6 +177,7 @@ class CoordinatewiseLSTM:
         rows = _rows(gradients)
         with tf.name_scope("encode"):
             outputs = self.casting.encode(rows, state.memory, adapted)
+            self._check_cast("encode", outputs, [rows.shape[0].value, self.casting.features])
         layers = []
         for i, (cell, hidden) in enumerate(state.layers):
             with tf.name_scope("lstm_%d" % i):
@@ -157,6 +187,7 @@ class CoordinatewiseLSTM:
             outputs = tf.squeeze(product(len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
+            self._check_cast("decode", updates, [rows.shape[0].value])
             memory = self.casting.remember(rows, state.memory)
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 
@@ -170,7 +201,8 @@ def from_description(description):
     if not isinstance(description, dict) or description.get("class") != CoordinatewiseLSTM.__name__:
         raise ValueError("%.200r is no network of the library's own" % (description,))
     casting = castings.from_description(description["casting"])
-    return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, description["dtype"])
+    settings = {key: description[key] for key in ["dtype", "input_layer", "output_scale"]}
+    return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, **settings)
 
 
 def _lstm(gates, cell):

@@ -16,6 +16,7 @@ A learned optimizer has the same contract, and variables. It may also define
     description()      what it is, in JSON types, for files and records
 """
 
+import json
 from collections import namedtuple
 
 import tensorflow as tf
@@ -29,6 +30,11 @@ Bound = namedtuple(
         "kernels",  # matrices, of which a step uses each once: `product(i, inputs)` is `inputs @ kernels[i]`
     ],
 )
+
+
+def described(optimizer):
+    """What an optimizer says of itself, a dict of JSON types; None for one that says nothing."""
+    return json.loads(json.dumps(optimizer.description())) if hasattr(optimizer, "description") else None
 
 
 def bind(optimizer):

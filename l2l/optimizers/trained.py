@@ -1,12 +1,14 @@
 """A learned optimizer with its weights, outside any graph, and as a file."""
 
+import os
 from collections import namedtuple
 
 import numpy as np
 import tensorflow as tf
 
-from l2l import archives
+from l2l import archives, checks
 from l2l.optimizers.networks import from_description
+from l2l.optimizers.optimizer import described
 
 FORMAT = 2
 
@@ -39,19 +41,26 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
           `(optimizer, load)`; `load(session)` gives its variables their values.
 
         Raises:
-          ValueError: what is built has other shapes than the weights.
+          ValueError: what is built has other shapes or dtypes than the weights, or is described in another way than what
+            was trained, as a network with another casting is.
         """
         created = len(tf.trainable_variables())
         with tf.variable_scope(None, default_name="trained", use_resource=True):  # two may name variables alike
             optimizer = self.build()
         variables = tf.trainable_variables()[created:] + list(getattr(optimizer, "adapted", []))
-        values = [*self.weights, *self.adapted]
-        expected = [tuple(variable.shape.as_list()) for variable in variables]
-        if [np.shape(value) for value in values] != expected:
-            raise ValueError(
-                "%s must have weights of the shapes that it builds, %r, got %r"
-                % (name, expected, [np.shape(value) for value in values])
-            )
+        values = [np.asarray(value) for value in [*self.weights, *self.adapted]]
+        built = [(variable.dtype.base_dtype.name, tuple(variable.shape.as_list())) for variable in variables]
+        given = [(value.dtype.name, value.shape) for value in values]
+        if given != built:
+            raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
+        trained, here = self.record.get("optimizer"), described(optimizer)
+        if trained is not None and here is not None and trained != here:
+            differences = [
+                "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
+                for key in sorted({*trained, *here})
+                if trained.get(key) != here.get(key)
+            ]
+            raise ValueError("%s was trained with %s" % (name, "; ".join(differences)))
 
         def load(session):
             for variable, value in zip(variables, values):
@@ -87,7 +96,8 @@ def load(path, build=None):
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a file that holds no trained optimizer, or is damaged, or has a newer format; or `build` is needed.
+      ValueError: a file that holds no trained optimizer, or is damaged, or has a newer format; `build` is needed, or
+        does not build what was trained.
     """
     config, arrays = archives.read(path)
     number, version = config.get("weights"), config.get("format", 1)
@@ -102,9 +112,11 @@ def load(path, build=None):
     adapted = ["adapted/%d" % i for i in range(len(arrays) - len(names))]
     if not 0 < number <= len(arrays) or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
-    if build is None:
-        build = _builder(path, record)
-    return Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
+    build = _builder(path, record) if build is None else checks.function_without_arguments("build", build)
+    trained = Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
+    with tf.Graph().as_default():
+        trained.create(repr(os.fspath(path)))  # for its checks
+    return trained
 
 
 def _builder(path, record):
@@ -112,7 +124,7 @@ def _builder(path, record):
     try:
         build = from_description(record.get("optimizer"))
         with tf.Graph().as_default():
-            build()
+            build()  # which checks what the description says
         return build
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

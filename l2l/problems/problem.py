@@ -25,6 +25,8 @@ import tensorflow as tf
 from l2l import checks
 from l2l.nests import over_draws
 
+_FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
+
 _DATA = "l2l_data"  # the collection of a graph that holds, for each problem, its data as tensors
 
 
@@ -103,7 +105,10 @@ class Problem:
         return over_draws(self.loss, x, observed)
 
     def draw(self, seed=None):
-        """One draw, without the leading axis of `sample`."""
+        """One draw, without the leading axis of `sample`; with a seed from 0 on, one that no training or evaluation sees."""
+        if seed is not None:
+            # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.
+            seed = _FIRST_OF_DRAWS - tf.cast(seed, tf.int64)
         return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
 
 

@@ -18,15 +18,15 @@ class Quadratic(Problem):
 
     Args:
       dims: `D`, a positive integer.
-      dtype: floating-point type of draw, position and loss.
+      dtype: of draw, position and loss, float32 or float64.
 
     Raises:
-      TypeError, ValueError: `dims` is not a positive integer.
+      TypeError, ValueError: `dims` is not a positive integer, or `dtype` another one.
     """
 
     def __init__(self, dims=2, dtype=tf.float32):
         self.dims = checks.positive_integer("dims", dims)
-        self.dtype = tf.as_dtype(dtype)
+        self.dtype = checks.dtype("dtype", dtype)
 
     def sample(self, num, seed=None):
         """`num` draws: scale and start, each `[num, D]`."""

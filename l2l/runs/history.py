@@ -17,17 +17,20 @@ def _log10(values):
 
 
 def log_average(values):
-    """The mean of `log10(value + 1e-38)`, NaN left out: -6 says that the values lie around 1e-6.
+    """The mean of `log10(value + 1e-38)`: -6 says that the values lie around 1e-6.
+
+    NaN counts as infinity, which is where losses come from that became NaN: the average is infinite where one diverged.
 
     Args:
       values: array of any shape.
 
     Returns:
-      A float, NaN where there is no value.
+      A float; NaN where there is no value, or a negative one, which has no logarithm.
     """
-    logs = _log10(values)
-    logs = logs[~np.isnan(logs)]
-    return float(logs.mean()) if logs.size else float("nan")
+    values = np.asarray(values, np.float64)
+    if not values.size or (values < 0).any():
+        return float("nan")
+    return float(_log10(np.where(np.isnan(values), np.inf, values)).mean())
 
 
 def rolling_log_average(values, window=500):
@@ -123,6 +126,8 @@ class History:
     def log_average(self, window, at=None):
         """The log average of the last losses over the `window` meta-iterations up to `at` (default: the last).
 
+        Those that were skipped changed nothing, and are left out: `skipped` counts them.
+
         Raises:
           TypeError, ValueError: `window` or `at` is not a positive integer, or there are fewer than
             `at` meta-iterations.
@@ -131,7 +136,8 @@ class History:
         at = len(self) if at is None else checks.positive_integer("at", at)
         if at > len(self):
             raise ValueError("at must not exceed the %d meta-iterations of the history, got %r" % (len(self), at))
-        return log_average(self.last_loss[max(0, at - window) : at])
+        part = slice(max(0, at - window), at)
+        return log_average(self.last_loss[part][~self.skipped[part]])
 
     def complaints(self):
         """What is wrong with the run, a list of sentences; empty for a sound one.
@@ -153,10 +159,11 @@ class History:
 
         From 5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall
         by 0.1 since the start (a run that is stuck), or a rise by 3 above its lowest value (one that has collapsed).
+        Of losses that may be negative it says nothing.
         """
         name, found = self.config.get("name", "this run"), []
         windows = len(self) // _CHECKED_WINDOW
-        if windows >= 5:
+        if windows >= 5 and not (self.last_loss < 0).any():
             ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]
             first, last, lowest = ends[0], ends[-1], np.nanmin(ends) if np.isfinite(ends).any() else np.nan
             if not last < first - 0.1:

@@ -1,6 +1,8 @@
 """The record of a training: what was trained on what, and how, in JSON types."""
 
+from l2l.optimizers.optimizer import described as described_optimizer
 from l2l.problems.problem import described
+from l2l.process import xla_in_force
 
 
 def record_of(name, engine, problem, build_optimizer, graph, settings):
@@ -17,10 +19,11 @@ def record_of(name, engine, problem, build_optimizer, graph, settings):
     return {
         "name": name,
         "engine": engine,
+        "xla": xla_in_force() if engine == "xla" else None,
         "problem": parts["class"],
         "problem_parameters": parts["parameters"],
         "draws": graph.draws,
-        "optimizer": optimizer.description() if hasattr(optimizer, "description") else None,
+        "optimizer": described_optimizer(optimizer),
         "casting": getattr(getattr(optimizer, "casting", None), "name", None),
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
         **settings.in_json(),

@@ -10,7 +10,8 @@ from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, sample
-from l2l.process import session_with_threads
+from l2l.problems.repeatable import check_repeatable
+from l2l.process import own_graph, session_with_threads
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
 # number `i % DRAWS_PER_BLOCK` of block `i // DRAWS_PER_BLOCK`.
@@ -33,7 +34,7 @@ class TrainingGraph:
     def __init__(self, problem, build_optimizer, settings, engine):
         self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
         batch = settings.batch
-        with tf.Graph().as_default() as graph:
+        with own_graph() as graph:
             # First of all in the graph: initial weights then depend on the seed alone, since
             # TensorFlow derives an op's seed from its place in the graph.
             tf.set_random_seed(settings.weights_seed)
@@ -58,14 +59,20 @@ class TrainingGraph:
             meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
             agreement = check_batch_loss(problem, first, batch) if batch > 1 else None
+            repeatable = check_repeatable(problem, self._block_seed)
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = session_with_threads(graph, settings.threads)
         self._session.run(initialize)
-        set_data(self._session)
-        if agreement:
-            agreement(self._session, {self._block_seed: self._seed_of(0)})
+        try:
+            set_data(self._session)
+            repeatable(self._session, self._seed_of(0), self._seed_of(1))
+            if agreement:
+                agreement(self._session, {self._block_seed: self._seed_of(0)})
+        except BaseException:
+            self._session.close()
+            raise
         self._number, self._failed = 0, None  # of the draw
         carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
         self._at = At(0, 0, carried)

@@ -1,0 +1,89 @@
+"""Whether a problem can be repeated: draws that follow from their seed, and a loss without chance."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from l2l.nests import tensors_of
+from l2l.problems.problem import initial_position, loss_function, sample
+
+# Ops that give other numbers each time; the stateless ones do not.
+_RANDOM = ("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal")
+
+
+def check_repeatable(problem, seed, number=8):
+    """Builds the check, in the current graph; to be called after all that takes part in a training.
+
+    Args:
+      problem: a `Problem`.
+      seed: a placeholder for the seed of a block of draws, a scalar int64.
+      number: how many draws are compared, a positive integer.
+
+    Returns:
+      Function of a session and of two seeds. It warns, a `RuntimeWarning`, where both give the same different draws.
+
+    Raises, here or on calling that function:
+      ValueError: the same seed gives other draws, or the same draw another position or loss; or one of the problem's
+        functions uses a random op that no seed fixes.
+    """
+    name, graph = type(problem).__name__, tf.get_default_graph()
+    before = len(graph.get_operations())
+    with tf.name_scope("check_repeatable"):
+        draws = [tf.nest.flatten(sample(problem, number, seed)) for _ in range(2)]
+        _refuse_random_ops(graph, before, "sample of %s must follow from its seed alone" % name, "l2l.uniform takes one")
+        one = problem.draw(0)
+        before = len(graph.get_operations())
+        figures = []
+        for _ in range(2):
+            x = initial_position(problem, one)
+            figures.append([loss_function(problem, one)(x, tf.constant(0)), *tensors_of(x)])
+        _refuse_random_ops(
+            graph,
+            before,
+            "initial_position, observe and loss of %s must be pure" % name,
+            "what is random belongs in sample, or follows from the draw as in l2l.minibatch",
+        )
+
+    def check(session, one_seed, other_seed):
+        first, again, other = (
+            session.run(which, {seed: value})
+            for which, value in [(draws[0], one_seed), (draws[1], one_seed), (draws[0], other_seed)]
+        )
+        if not _same(first, again):
+            raise ValueError(
+                "sample of %s must follow from its seed alone: two calls with one seed gave different draws; "
+                "l2l.uniform takes a seed" % name
+            )
+        if not _same(*session.run(figures)):
+            raise ValueError(
+                "initial_position, observe and loss of %s must be pure: the same draw gave two positions or losses"
+                % name
+            )
+        if _same(first, other) and not all((array == array[:1]).all() for array in first):
+            warnings.warn(
+                "sample of %s does not use its seed: every block has the same draws, so that a training sees them over "
+                "and over, and an evaluation sees those of the training" % name,
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    return check
+
+
+def _same(one, other):
+    return all(np.array_equal(np.nan_to_num(a), np.nan_to_num(b)) for a, b in zip(one, other))
+
+
+def _refuse_random_ops(graph, before, rule, advice):
+    """Looks at the ops that were added since there were so many, and into the functions that they call."""
+    definitions = [operation.node_def for operation in graph.get_operations()[before:]]
+    functions, seen = graph._functions, set()
+    while definitions:
+        definition = definitions.pop()
+        if definition.op.startswith(_RANDOM):
+            raise ValueError("%s: it uses the op %s (%r); %s" % (rule, definition.op, definition.name, advice))
+        called = [definition.op, *(value.func.name for value in definition.attr.values() if value.HasField("func"))]
+        for function in set(called) & set(functions) - seen:
+            seen.add(function)
+            definitions += functions[function].definition.node_def
