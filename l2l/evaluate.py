@@ -1,10 +1,10 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
+import functools
 from collections import OrderedDict
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
@@ -15,6 +15,7 @@ from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, initial_position, sample
 from l2l.process import prepare_xla, session_with_threads
+from l2l.progress import progress, shortened, title
 
 # Draws are evaluated together up to so many coordinates, and base iterations up to so many losses to a call: memory
 # does not grow with their number, and a call is short.
@@ -63,11 +64,12 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
         prepare_xla()
     results = OrderedDict()
     # Short evaluations need no progress line.
-    with tqdm(total=num * steps * len(optimizers), unit="it", unit_scale=True, mininterval=0.5, delay=1.0) as progress:
+    description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
+    with progress(num * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
         for name, optimizer in optimizers.items():
-            progress.set_description_str("evaluate %s" % name, refresh=False)
+            report = functools.partial(show, text=shortened(str(name), 24))
             run = _Evaluation(problem, optimizer, "optimizers[%r]" % (name,), num, steps, seed, engine)
-            results[name] = run.losses(np.asarray(record), progress.update)
+            results[name] = run.losses(np.asarray(record), report)
     return results
 
 

@@ -1,9 +1,16 @@
 import warnings
+from pathlib import Path
 
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from nbclient import NotebookClient
 
 import l2l
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -11,6 +18,14 @@ def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+def legend(figure):
+    """The texts of the only legend, which stands beside the last panel."""
+    figure.canvas.draw()
+    (found,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert found.get_window_extent().x0 > max(axes.get_window_extent().x1 for axes in figure.axes)
+    return [text.get_text() for text in found.get_texts()]
 
 
 def test_plot_losses_has_a_panel_a_draw_and_a_line_an_optimizer():
@@ -21,7 +36,8 @@ def test_plot_losses_has_a_panel_a_draw_and_a_line_an_optimizer():
     for axes in figure.axes:
         assert [line.get_label() for line in axes.get_lines()] == ["SGD", "RNN"]
         assert axes.get_yscale() == "log" and axes.get_xlabel() == "base iteration"
-    assert figure.axes[0].get_ylabel() == "loss" and figure.axes[0].get_legend() is not None
+    assert figure.axes[0].get_ylabel() == "loss"
+    assert legend(figure) == ["SGD", "RNN"]
     colors = [line.get_color() for line in figure.axes[0].get_lines()]
     assert len(set(colors)) == 2
     np.testing.assert_allclose(figure.axes[1].get_lines()[1].get_ydata(), losses["RNN"][1])
@@ -29,7 +45,10 @@ def test_plot_losses_has_a_panel_a_draw_and_a_line_an_optimizer():
 
 def test_plot_losses_draws_runs_of_different_length_zeros_and_nan():
     losses = {"long": np.zeros([1, 30]), "short": np.full([1, 5], np.nan)}
-    l2l.plot_losses(losses, draws=1).canvas.draw()
+    figure = l2l.plot_losses(losses, draws=1)
+    assert legend(figure) == ["long", "short, ends in NaN"]
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < 0.9e-38 and top > 1.1e-38  # the zeros are seen, not hidden by the frame
 
 
 def test_plot_convergence_shows_raw_values_and_their_average():
@@ -46,7 +65,7 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     np.testing.assert_array_equal(smooth.get_ydata(), l2l.rolling_log_average(values, 100))
     assert len(raw_short.get_ydata()) == len(smooth_short.get_ydata()) == 900
     np.testing.assert_allclose(target.get_ydata(), 10**-18.4)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["long", "short", "RMSProp"]
+    assert legend(figure) == ["long", "short", "RMSProp"]
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "meta-iteration" and axes.get_ylabel()
 
 
@@ -61,3 +80,105 @@ def test_several_seeds_show_median_and_range():
     (band,) = figure.axes[0].collections
     heights = band.get_paths()[0].vertices[:, 1]
     np.testing.assert_allclose([heights.min(), heights.max()], [1e-7, 1e-1])
+
+
+def test_a_diverging_optimizer_does_not_flatten_the_others():
+    sound = np.array([[10.0**-t for t in range(8)], [5.0] * 8])
+    wild, late, negative = sound.copy(), sound.copy(), sound.copy()
+    wild[0] = 10.0 ** np.arange(0, 40, 5)
+    late[1, 3], late[0, 6:] = np.inf, np.nan
+    negative[1, 4] = -1.0
+    losses = {
+        "sound": sound,
+        "wild": wild,
+        "late": late,
+        "spike": np.where(late == np.inf, 1e9, sound),
+        "neg": negative,
+    }
+    figure = l2l.plot_losses(losses, draws=2)
+    names = ["sound", "wild, diverges in 1 of 2", "late, ends in NaN in 1 of 2", "spike, leaves the figure in 1 of 2"]
+    assert legend(figure) == [*names, "neg, with gaps for negative losses"]
+    for axes in figure.axes:
+        bottom, top = axes.get_ylim()
+        assert bottom < 1e-7 and 5 < top <= 5e3
+    only = l2l.plot_losses({"wild": wild[:1], "lost": np.array([[1.0, 1e300, np.nan]])}, draws=1)
+    assert legend(only) == ["wild, diverges", "lost, diverges"] and only.axes[0].get_ylim()[1] <= 1e3
+
+
+@pytest.mark.parametrize("place", [0, 700])
+def test_one_huge_loss_does_not_stretch_the_convergence(place):
+    values = 10 ** np.random.RandomState(0).uniform(-9, 0, size=1000)
+    values[place] = 1e37
+    figure = l2l.plot_convergence({"RNN": values})
+    above = "RNN, leaves the figure" if place == 0 else "RNN, 1 of 1,000 above the figure"  # the first is its average
+    assert legend(figure) == [above]
+    assert 0.5 < figure.axes[0].get_ylim()[1] <= 1e3
+    l2l.plot_convergence({"RNN": np.where(values == 1e37, np.inf, values)}).canvas.draw()
+
+
+def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
+    noise = 10 ** np.random.RandomState(0).normal(size=4000)
+    falling, collapsed = noise * np.logspace(4, -18, 4000), noise * 1e-20
+    collapsed[3000:] = 1.0
+    figure = l2l.plot_convergence({"falling": falling, "collapsed": collapsed, "zeros": np.zeros(4000)}, {"far": 9.0})
+    assert legend(figure) == ["falling", "collapsed", "zeros", "far"]
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < 0.9e-38
+    for line in figure.axes[0].get_lines():
+        assert np.nanmax(line.get_ydata()) < top
+    assert l2l.plot_convergence({"collapsed": collapsed}).axes[0].get_ylim()[1] > 1.1
+
+
+def test_a_diverging_run_does_not_flatten_the_others():
+    sound = np.full(100, 1e-3)
+    wild = np.logspace(0, 30, 100)
+    figure = l2l.plot_convergence({"seeds": [sound, wild], "wild": wild, "cut": np.append(sound, np.nan)}, window=5)
+    assert legend(figure) == ["seeds (2 seeds), diverges in 1 of 2", "wild, diverges", "cut, ends in NaN"]
+    assert figure.axes[0].get_ylim()[1] <= 1e3
+
+
+def test_as_many_lines_as_are_allowed_are_told_apart_and_more_are_refused():
+    many = {"number %d" % i: np.full([1, 4], 0.5) for i in range(28)}
+    (axes,) = l2l.plot_losses(many, draws=1).axes
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
+    marks = {(line.get_color(), line.get_marker()) for line in axes.get_lines()}
+    assert len(looks) == len(marks) == 28
+    figure = l2l.plot_convergence({name: [one[0], one[0]] for name, one in many.items()}, {"target": -1.0}, window=2)
+    curves = {(to_rgb(line.get_color()), line.get_linestyle()) for line in figure.axes[0].get_lines()}
+    assert len(curves) == 29 and len(legend(figure)) == 29
+    panel, box = figure.axes[0].get_window_extent(), figure.axes[0].get_legend().get_window_extent()
+    assert panel.width > 400 and box.y0 > 0 and box.x1 <= figure.bbox.x1 + 1  # neither squeezed nor cut off
+    many["one more"] = many["number 0"]
+    with pytest.raises(ValueError, match="losses must hold at most 28 lines"):
+        l2l.plot_losses(many, draws=1)
+    with pytest.raises(ValueError, match="runs must hold at most 28 lines"):
+        l2l.plot_convergence({name: one[0] for name, one in many.items()})
+
+
+def test_losses_without_base_iterations_are_refused():
+    with pytest.raises(ValueError, match=r"losses\['a'\] must have shape \[num, T\], got \(2, 0\)"):
+        l2l.plot_losses({"a": np.zeros([2, 0])})
+
+
+def test_pyplot_keeps_no_figure(tmp_path):
+    figures = [l2l.plot_losses({"a": np.ones([1, 4])}, draws=1), l2l.plot_convergence({"a": np.ones(4)})]
+    assert plt.get_fignums() == []
+    for figure in figures:
+        figure.savefig(str(tmp_path / "figure.png"))
+        assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_notebook_shows_each_figure_once():
+    cells = [
+        "import numpy as np, l2l\nfrom IPython.display import display",
+        "l2l.plot_losses({'a': np.ones([3, 4])})",
+        "l2l.plot_convergence({'a': np.ones(4)})",
+        "figure = l2l.plot_losses({'a': np.ones([3, 4])})\ndisplay(figure)\nprint('after')",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    resources = {"metadata": {"path": str(ROOT)}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the notebook client are not ours
+        NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    shown = [["image/png" in output.get("data", {}) for output in cell.outputs] for cell in notebook.cells]
+    assert shown == [[], [True], [True], [True, False]]

@@ -2,11 +2,9 @@
 
 import concurrent.futures
 import os
-import threading
-
-from tqdm import tqdm
 
 from l2l import checks
+from l2l.progress import progress, shortened, title
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.trainer import Trainer
 
@@ -46,18 +44,17 @@ def train_together(trainers, meta_iterations, workers=None):
         )
     numbers = [checks.positive_integer("meta_iterations", number) for number in meta_iterations]
     workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
-    names = ["%s, seed %d" % (t.history.config["name"], t.history.config["weights_seed"]) for t in trainers]
+    experiments = [trainer.history.config["name"] for trainer in trainers]
+    names = ["seed %d" % trainer.history.config["weights_seed"] for trainer in trainers]
+    if len(set(experiments)) > 1:
+        names = ["%s, %s" % (shortened(experiment, 24), seed) for experiment, seed in zip(experiments, names)]
 
-    experiments = " + ".join(sorted({trainer.history.config["name"] for trainer in trainers}))
-    progress = tqdm(total=sum(numbers), desc=experiments, unit="it", mininterval=0.5)
-    lock = threading.Lock()
-    with progress, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
+    line = progress(sum(numbers), title(experiments, "trainings"))
+    with line as show, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
 
         def train(trainer, number, name):
             def report(finished, average):
-                with lock:
-                    progress.set_postfix_str("%s log average %.2f" % (name, average), refresh=False)
-                    progress.update(finished)
+                show(finished, "%s log average %.2f" % (name, average))
 
             try:
                 trainer.work(number, report, stop)

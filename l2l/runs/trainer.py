@@ -7,12 +7,12 @@ import warnings
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from l2l import checks
 from l2l.learning.engines import ENGINES, CannotCompileError
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
+from l2l.progress import progress, title
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.history import History
@@ -103,8 +103,10 @@ class Trainer:
     def run(self, meta_iterations):
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
 
-        Shows progress, time left and the running log average on standard error, and warns of what
-        `History.stalled` finds. Ctrl-C lets the engine's current call finish, which takes about a
+        Shows on standard error how many meta-iterations are done, the time left and the log average: the
+        mean of log10 of the last loss over the last 2,000 meta-iterations, so that -5.30 says that these
+        losses lie around 10^-5.3. Where standard error cannot be written, the run goes on without. Warns of
+        what `History.stalled` finds. Ctrl-C lets the engine's current call finish, which takes about a
         second at most, keeps all that was computed, writes a checkpoint if there is a directory for
         them, and then raises `KeyboardInterrupt`; `run` can be called again. A second Ctrl-C does not wait.
         With a `checkpoint_dir`, SIGTERM does the same and raises `SystemExit`.
@@ -125,13 +127,12 @@ class Trainer:
         """
         meta_iterations = checks.positive_integer("meta_iterations", meta_iterations)
         self.check_ready()
-        progress = tqdm(total=meta_iterations, desc=self.history.config["name"], unit="it", mininterval=0.5)
+        line = progress(meta_iterations, title([self.history.config["name"]], "trainings"))
+        with line as show, delayed_signals(self.has_checkpoints) as stop:
 
-        def report(finished, average):
-            progress.set_postfix_str("log average %.2f" % average, refresh=False)
-            progress.update(finished)
+            def report(finished, average):
+                show(finished, "log average %.2f" % average)
 
-        with progress, delayed_signals(self.has_checkpoints) as stop:
             done = self.work(meta_iterations, report, stop)
         leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history

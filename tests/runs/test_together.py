@@ -20,7 +20,7 @@ def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
         np.testing.assert_array_equal(history.last_loss, other.run(number).last_loss)
         assert same(trainer.weights(), other.weights())
     errors = capsys.readouterr().err
-    assert "a name: " in errors and "{0}/{0}".format(sum(numbers)) in errors and "a name, seed" in errors
+    assert "a name: " in errors and "{0}/{0}".format(sum(numbers)) in errors and ", seed " in errors
 
 
 def test_interrupt_stops_all_that_train_together():

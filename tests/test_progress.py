@@ -1,0 +1,166 @@
+"""The progress line says what it should, and never stops what it is about."""
+
+import errno
+import io
+import itertools
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from trainers import small
+
+import l2l
+from l2l.progress import _Line, progress, shortened, title
+
+ERRORS = [OSError(errno.ENOSPC, "no space left"), BrokenPipeError(errno.EPIPE, "broken"), ValueError("closed file")]
+
+
+class Failing(io.StringIO):
+    """Standard error that takes so many pieces of text, and then fails."""
+
+    def __init__(self, pieces, error):
+        super().__init__()
+        self.left, self.error, self.failed = pieces, error, 0
+
+    def write(self, text):
+        if self.left == 0:
+            self.failed += 1
+            raise self.error
+        self.left -= 1
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def impatient_clock(monkeypatch):
+    """Every look at the clock is a second later, so that every report is shown."""
+    monkeypatch.setattr("tqdm.std.time", itertools.count().__next__)
+
+
+@pytest.fixture(scope="module")
+def trainers():
+    """Two, for all tests: each trains on where the last one stopped."""
+    return [small(name="one", weights_seed=1), small(name="one", weights_seed=2)]
+
+
+def evaluate(*names):
+    return l2l.evaluate(l2l.Quadratic(2), {name: l2l.sgd() for name in names}, num=3, steps=4, engine="graph")
+
+
+def everything(trainers):
+    """All that shows progress, and that it came to its end."""
+    before = [len(trainer.history) for trainer in trainers]
+    trainers[0].run(250)
+    l2l.train_together(trainers, 120)
+    assert [len(trainer.history) for trainer in trainers] == [before[0] + 370, before[1] + 120]
+    assert evaluate("SGD")["SGD"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("pieces", [0, 1, 2, 4])
+def test_a_line_falls_silent_for_good_when_standard_error_fails(pieces, error, monkeypatch):
+    """One piece is what is shown at the start; two and four are cut off in the middle and at the end."""
+    stream = Failing(pieces, error)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress(5, "line") as report:
+        for _ in range(3):
+            report(1, "text")
+    assert stream.failed == 1
+    assert stream.getvalue().count("line") == pieces
+
+
+@pytest.mark.parametrize("stream", [Failing(0, ERRORS[0]), Failing(2, ERRORS[1]), None])
+def test_nothing_that_shows_progress_stops_where_standard_error_fails_or_is_missing(stream, trainers, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)  # None, as Python sets it where the descriptor is closed
+    everything(trainers)
+
+
+def test_a_training_ends_well_with_standard_error_on_a_full_disk(tmp_path):
+    script = (
+        "import warnings, l2l\n"
+        "build = lambda: l2l.CoordinatewiseLSTM((5,))\n"
+        "trainer = l2l.Trainer(l2l.Quadratic(2), build, steps=4, engine='graph')\n"
+        "trainer.run(250)\n"
+        "warnings.warn('which Python itself keeps from failing')\n"
+        "print(len(l2l.train_together([trainer], 10)[0]))\n"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full)
+    assert done.returncode == 0 and done.stdout == b"260\n"
+
+
+def test_a_wrong_setting_of_tqdms_stops_nothing(capsys):
+    with progress(5, "line", ascii="x") as report:  # as from the environment variable TQDM_ASCII
+        report(1, "text")
+    assert "100%" not in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_line_is_written_leaves_no_lock_for_others_to_wait_for(monkeypatch):
+    stream = Failing(1, KeyboardInterrupt())
+    monkeypatch.setattr(sys, "stderr", stream)
+    caught = []
+
+    def work():
+        try:
+            with progress(5, "line") as report:
+                report(1, "text")
+        except KeyboardInterrupt as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert caught
+    lock = _Line.get_lock().th_lock
+    assert lock.acquire(timeout=1)
+    lock.release()
+
+
+def test_no_thread_watches_over_a_line(capsys):
+    with progress(5, "line"):
+        assert _Line.monitor is None
+
+
+def lines_of(captured):
+    return [line for line in captured.err.replace("\r", "\n").split("\n") if line.strip()]
+
+
+def test_a_run_shows_meta_iterations_time_left_and_log_average(trainers, capsys):
+    history = trainers[0].run(200)
+    first, *_, last = lines_of(capsys.readouterr())
+    assert first.startswith("one:   0%") and "0/200" in first
+    assert last.startswith("one: 100%") and "200/200" in last and "<00:00, " in last
+    assert "log average %.2f" % np.log10(history.last_loss[-2000:]).mean() in last
+
+
+def test_many_trainings_have_a_short_line(trainers, capsys, monkeypatch):
+    for i, trainer in enumerate(trainers):
+        monkeypatch.setitem(trainer.history.config, "name", "an experiment with a long name, the %dth of them" % i)
+    l2l.train_together(trainers, 10, workers=1)
+    lines = lines_of(capsys.readouterr())
+    assert all(line.startswith("2 trainings: ") for line in lines)
+    assert max(map(len, lines)) < 120
+    assert "an experiment with a ..., seed 2 log average -" in lines[-1]
+
+
+def test_seeds_of_one_experiment_name_it_once(trainers, capsys):
+    l2l.train_together(trainers, 10, workers=1)
+    last = lines_of(capsys.readouterr())[-1]
+    assert last.startswith("one: ") and ", seed 2 log average -" in last
+
+
+def test_an_evaluation_names_its_optimizers(capsys):
+    evaluate("SGD", "one more with a long name, which is cut")
+    last = lines_of(capsys.readouterr())[-1]
+    assert last.startswith("evaluate 2 optimizers: 100%") and "24.0/24.0" in last
+    assert ", one more with a long ..., " in last
+
+
+def test_title():
+    assert title(["one"] * 5, "trainings") == "one"
+    assert title(["one", "other", "one"], "trainings") == "one + other"
+    assert title(["RNN_log30_end_log_res_%d" % i for i in range(18)], "trainings") == "18 trainings"
+    assert title(["x" * 100], "trainings") == "x" * 37 + "..."
+    assert title(["x" * 40], "trainings") == "x" * 40
+    assert shortened("two\nlines", 10) == "two lines"
