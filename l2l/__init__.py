@@ -39,10 +39,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tensorflow as tf
+if not tf.__version__.startswith("1.15"):
+    raise ImportError("l2l needs TensorFlow 1.15, found %s" % tf.__version__)
+if tf.executing_eagerly():
+    raise ImportError(
+        "l2l builds graphs, as TensorFlow 1 does: leave out enable_eager_execution and enable_v2_behavior"
+    )
 tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 
 from l2l import testing
-from l2l.evaluate import evaluate
+from l2l.evaluate import evaluate, ranking
 from l2l.learning import (
     META_LOSSES,
     MetaGradient,
@@ -129,6 +135,7 @@ __all__ = [
     "plot_convergence",
     "plot_losses",
     "prepare_xla",
+    "ranking",
     "rmsprop",
     "rolling_log_average",
     "save",

@@ -1,6 +1,7 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
 import functools
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -10,12 +11,14 @@ from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
+from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, initial_position, sample
-from l2l.process import prepare_xla, session_with_threads
+from l2l.problems.repeatable import check_repeatable
+from l2l.process import own_graph, prepare_xla, session_with_threads
 from l2l.progress import progress, shortened, title
+from l2l.runs.history import log_average
 
 # Draws are evaluated together up to so many coordinates, and base iterations up to so many losses to a call: memory
 # does not grow with their number, and a call is short.
@@ -23,8 +26,10 @@ MOST_COORDINATES = 8192
 MOST_LOSSES = 200_000
 
 
-def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engine="xla"):
+def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engine="xla", positions=False):
     """The losses of each optimizer on `num` draws, the same for all.
+
+    `ranking` makes a table of them, and `plot_losses` a figure.
 
     Args:
       problem: a `Problem`.
@@ -36,41 +41,100 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
       record: the base iterations whose losses are returned, a sequence of integers from 0 to `T - 1`, such as
         `range(0, 10_000, 100)`; by default all.
       engine: "xla" compiles the base iterations, a few seconds for each optimizer; "graph" runs them op by op.
+      positions: whether to return the positions after the `T` updates too, from which an accuracy can be computed.
 
     Returns:
-      An ordered dict from name to an array `[num, T]`, or `[num, len(record)]`.
+      An ordered dict from name to an array `[num, T]`, or `[num, len(record)]`: at place `t` the loss before update
+      `t`. With `positions`, a pair of that and a dict from name to positions: a nest like the problem's, of arrays with
+      a leading axis `num`.
 
     Raises:
       TypeError, ValueError: an argument out of range, no optimizer, weights of other shapes than those that are
-        built, a problem whose `batch_loss` is not its `loss`, or that XLA cannot compile, and all that `unroll` raises.
+        built, a problem that cannot be repeated or whose `batch_loss` is not its `loss`, or that XLA cannot compile,
+        and all that `unroll` raises.
     """
     checks.problem("problem", problem)
     num = checks.positive_integer("num", num)
     steps = checks.positive_integer("steps", steps)
     seed = checks.seed("seed", seed)
     engine = checks.one_of("engine", engine, ["graph", "xla"])
+    checks.boolean("positions", positions)
     record = range(steps) if record is None else _checked_record(record, steps)
     if not isinstance(optimizers, dict) or not optimizers:
         raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
     for name, optimizer in optimizers.items():
-        if isinstance(optimizer, Trained):
-            continue
-        if hasattr(optimizer, "variables") or not callable(optimizer):
-            raise TypeError(
-                "optimizers[%r] must be a function (gradients, state) -> (update, state) without variables, or what "
-                "trainer.trained() returns, got %r" % (name, optimizer)
-            )
+        _check_evaluable("optimizers[%r]" % (name,), optimizer)
     if engine == "xla":
         prepare_xla()
-    results = OrderedDict()
+    draws, arrays = _drawn(problem, num, seed)
+    losses, ends = OrderedDict(), OrderedDict()
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
     with progress(num * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
         for name, optimizer in optimizers.items():
             report = functools.partial(show, text=shortened(str(name), 24))
-            run = _Evaluation(problem, optimizer, "optimizers[%r]" % (name,), num, steps, seed, engine)
-            results[name] = run.losses(np.asarray(record), report)
-    return results
+            run = _Evaluation(problem, optimizer, "optimizers[%r]" % (name,), draws, arrays, steps, engine)
+            losses[name], ends[name] = run.losses_and_positions(np.asarray(record), report)
+    return (losses, ends) if positions else losses
+
+
+def ranking(losses, at=-1):
+    """The optimizers of an evaluation, the best first: a table of their losses at one place.
+
+    A loss that is NaN or infinite has diverged, and counts as infinite: an optimizer with one such draw has an infinite
+    average, however good the others are.
+
+    Args:
+      losses: dict from name to an array `[num, T]`, as `evaluate` returns.
+      at: which place of `T`; by default the last.
+
+    Returns:
+      A list of dicts, for `format_table`: `optimizer`; `log_average` over all draws; `diverged`, the share of draws
+      that did; `others`, the log average of those that did not; `median` of log10 of the loss.
+
+    Raises:
+      TypeError, ValueError: `losses` is no such dict, or has no place `at`.
+    """
+    if not isinstance(losses, dict) or not losses:
+        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %r" % (losses,))
+    rows = []
+    for name, values in losses.items():
+        values = np.asarray(values, np.float64)
+        if values.ndim != 2 or not values.size:
+            raise ValueError("losses[%r] must have shape [num, T], got %s" % (name, values.shape))
+        length = values.shape[1]
+        if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or not -length <= at < length:
+            raise ValueError("at must be an integer from %d to %d, got %r" % (-length, length - 1, at))
+        values = values[:, at]
+        finite = np.isfinite(values)
+        row = {
+            "optimizer": name,
+            "log_average": log_average(values),
+            "diverged": float(1 - finite.mean()),
+            "others": log_average(values[finite]),
+            "median": log_average([np.median(np.where(finite, values, np.inf))]),
+        }
+        rows.append(row)
+
+    def order(row):
+        key = [row["log_average"], row["diverged"], row["others"]]
+        return [np.inf if np.isnan(value) else value for value in key]
+
+    return sorted(rows, key=order)
+
+
+def _check_evaluable(path, optimizer):
+    """Refuses what is no optimizer, or one without its weights; warns of weights that were never trained."""
+    if isinstance(optimizer, Trained):
+        if optimizer.record.get("meta_iterations") == 0:
+            warnings.warn("%s was never trained: its weights are the initial ones" % path, RuntimeWarning, stacklevel=3)
+        return
+    check_optimizer(path, optimizer)
+    if hasattr(optimizer, "variables"):
+        raise TypeError(
+            "%s must be a function (gradients, state) -> (update, state) without variables, or what "
+            "trainer.trained() returns, got %r" % (path, optimizer)
+        )
 
 
 def _checked_record(record, steps):
@@ -83,36 +147,49 @@ def _checked_record(record, steps):
     return places
 
 
-class _Evaluation:
-    """One optimizer on `num` draws: a graph that runs so many base iterations on so many draws to a call."""
+def _drawn(problem, num, seed):
+    """So many draws as `(nest of tensors, flat list of arrays)`; the nest is for structure, shapes and dtypes."""
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        seeds = tf.placeholder(tf.int64, [])
+        draws = sample(problem, num, seeds)
+        repeatable = check_repeatable(problem, seeds)
+    with session_with_threads(graph) as session:
+        set_data(session)
+        # Negative seeds are no training's: a trainer's are 0 and above.
+        repeatable(session, -1 - seed, 0)
+        return draws, session.run(tf.nest.flatten(draws), {seeds: -1 - seed})
 
-    def __init__(self, problem, optimizer, path, num, steps, seed, engine):
-        self._num, self._steps = num, steps
-        with tf.Graph().as_default() as graph:
+
+class _Evaluation:
+    """One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call."""
+
+    def __init__(self, problem, optimizer, path, draws, arrays, steps, engine):
+        self._draws, self._num, self._steps = arrays, len(arrays[0]), steps
+        with own_graph() as graph:
             set_data = data_as_variables(problem)
             load = None
             if isinstance(optimizer, Trained):
                 optimizer, load = optimizer.create(path)
-            # Negative seeds are no training's: a trainer's are 0 and above.
-            draws = sample(problem, num, -1 - seed)
-            one = tf.nest.map_structure(lambda many: many[0], draws)
+            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
             coordinates = sum(t.shape.num_elements() for t in tensors_of(initial_position(problem, one)))
-            batch = self._batch = int(min(num, max(1, MOST_COORDINATES // coordinates)))
+            batch = self._batch = int(min(self._num, max(1, MOST_COORDINATES // coordinates)))
             self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
             draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws)
-            optimizer = with_initial_state(for_batch(checks.function(path, optimizer), batch))
+            optimizer = with_initial_state(for_batch(optimizer, batch))
             x = initial_position(problem, draw, batch)
             start = x, initial_state(optimizer, x)
-            carried, first = placeholders_like(tensors_of(start)), tf.placeholder(tf.int32, [])
+            self._x = x
+            carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
 
-            def turns(first, *tensors):
+            def turns(first, most, *tensors):
                 number = len(tf.nest.flatten(draw))
                 part = tf.nest.pack_sequence_as(draw, tensors[:number])
                 x, state = with_tensors(start, tensors[number:])
-                done = unroll(problem, part, optimizer, x, state, self._turns, first, "while", batch=batch)
+                done = unroll(problem, part, optimizer, x, state, self._turns, first, "while", batch=batch, most=most)
                 return [done.losses, *tensors_of((done.x, done.state))]
 
-            feeds = [first, *tf.nest.flatten(draw), *carried]
+            feeds = [first, most, *tf.nest.flatten(draw), *carried]
             if engine == "xla":
                 function = tf.function(turns, autograph=False)  # loops as functions, as XLA needs them
                 fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
@@ -122,39 +199,47 @@ class _Evaluation:
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = session_with_threads(graph)
-        self._session.run(initialize)
-        set_data(self._session)
-        if load is not None:
-            load(self._session)
-        self._draws = self._session.run(tf.nest.flatten(draws))
-        self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
-        self._call = self._session.make_callable(fetches, feed_list=feeds)
-        if agreement:
-            agreement(self._session, dict(zip(tf.nest.flatten(draw), self._part(0))))
-        if engine == "xla":
-            with refusals_named("this problem or optimizer"):
-                self._call(*zeros_for(feeds))
+        try:
+            self._session.run(initialize)
+            set_data(self._session)
+            if load is not None:
+                load(self._session)
+            self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
+            self._call = self._session.make_callable(fetches, feed_list=feeds)
+            if agreement:
+                agreement(self._session, dict(zip(tf.nest.flatten(draw), self._part(0))))
+            if engine == "xla":
+                with refusals_named("this problem or optimizer"):
+                    self._call(*zeros_for(feeds))
+        except BaseException:
+            self._session.close()
+            raise
 
     def _part(self, start):
         """So many draws from there on; at the end the last one again and again."""
         places = np.minimum(np.arange(start, start + self._batch), self._num - 1)
         return [array[places] for array in self._draws]
 
-    def losses(self, record, report):
-        """The losses `[num, len(record)]`; `report` is called with the number of base iterations done, now and then."""
-        results = None
+    def losses_and_positions(self, record, report):
+        """The losses `[num, len(record)]` and the positions at the end, a nest of arrays `[num, ...]`.
+
+        `report` is called with the number of base iterations done, now and then.
+        """
+        losses, positions = None, []
         with self._session:
             for start in range(0, self._num, self._batch):
                 draws, draws_here = self._part(start), min(self._batch, self._num - start)
                 carried = self._start(*draws)
                 for first in range(0, self._steps, self._turns):
-                    losses, *carried = self._call(first, *draws, *carried)
-                    if results is None:
-                        results = np.empty([self._num, len(record)], losses.dtype)
-                    here = (record >= first) & (record < first + self._turns)
-                    results[start : start + draws_here, here] = losses[record[here] - first, :draws_here].T
-                    report(min(self._turns, self._steps - first) * draws_here)
-        return results
+                    most = min(self._turns, self._steps - first)
+                    some, *carried = self._call(first, most, *draws, *carried)
+                    if losses is None:
+                        losses = np.empty([self._num, len(record)], some.dtype)
+                    here = (record >= first) & (record < first + most)
+                    losses[start : start + draws_here, here] = some[record[here] - first, :draws_here].T
+                    report(most * draws_here)
+                positions.append([array[:draws_here] for array in carried[: len(tensors_of(self._x))]])
+        return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
 
 
 def _even_part(whole, most):

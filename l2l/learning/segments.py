@@ -13,7 +13,7 @@ from l2l.learning.backward import TurnsInReverse
 from l2l.learning.meta_losses import floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, for_batch, initial_state, plain_product
+from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
 from l2l.problems.problem import initial_position, loss_function
 
 MetaGradient = namedtuple(
@@ -71,7 +71,7 @@ def meta_gradient(
     checks.one_of("loop", loop, ["python", "while"])
     checks.boolean("second_derivatives", second_derivatives)
     batch = None if batch is None else checks.positive_integer("batch", batch)
-    optimizer = for_batch(checks.function("optimizer", optimizer), batch)
+    optimizer = for_batch(check_optimizer("optimizer", optimizer), batch)
     x = initial_position(problem, draw, batch) if x is None else _without_gradient(x)
     state = initial_state(optimizer, x) if state is None else _without_gradient(state)
     loss, bound = loss_function(problem, draw, batch), bind(optimizer)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from l2l import checks
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, for_batch, initial_state, plain_product
+from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
 from l2l.problems.problem import initial_position, loss_function, paths
 
 Unroll = namedtuple(
@@ -124,6 +124,7 @@ def unroll(
     loop="python",
     second_derivatives=True,
     batch=None,
+    most=None,
 ):
     """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
 
@@ -146,6 +147,8 @@ def unroll(
         gradients that the optimizer saw, as arXiv 1606.04474 does; Episode 1 keeps them.
       batch: None for one draw; or how many draws there are at once, along a leading axis `B` of all
         tensors of `draw` and `x`. An optimizer that is not coordinate-wise is mapped over them.
+      most: a scalar int32 tensor; only so many base iterations are made, and the losses after them are 0. None for
+        all. With loop="while", and a state or an optimizer that knows its `initial_state`.
 
     Returns:
       An `Unroll`.
@@ -157,7 +160,7 @@ def unroll(
     """
     steps = checks.positive_integer("steps", steps)
     x, loss, optimizer, first = _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch)
-    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives)
+    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most)
 
 
 def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
@@ -188,7 +191,7 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
 def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch):
     """Checks, and what an unroll is made of: `(x, loss, optimizer for the batch, first)`."""
     checks.problem("problem", problem)
-    checks.function("optimizer", optimizer)
+    check_optimizer("optimizer", optimizer)
     checks.one_of("loop", loop, _LOOPS)
     checks.boolean("second_derivatives", second_derivatives)
     if batch is not None:
@@ -197,7 +200,7 @@ def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batc
     return x, loss_function(problem, draw, batch), for_batch(optimizer, batch), tf.convert_to_tensor(first)
 
 
-def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives):
+def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most=None):
     with tf.name_scope("unroll"):
         bound = bind(optimizer)
         product = plain_product(bound)
@@ -209,10 +212,12 @@ def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives)
 
         if state is None:
             state = initial_state(optimizer, x)
-        return _LOOPS[loop](one, x, state, steps, first)
+        return _LOOPS[loop](one, x, state, steps, first, most)
 
 
-def _python_loop(one, x, state, steps, first):
+def _python_loop(one, x, state, steps, first, most):
+    if most is not None:
+        raise ValueError("most must be None with loop='python', got %r" % (most,))
     losses = []
     for i in range(steps):
         loss, x, state = one(x, state, first + i)
@@ -220,10 +225,12 @@ def _python_loop(one, x, state, steps, first):
     return Unroll(tf.stack(losses), x, state)
 
 
-def _while_loop(one, x, state, steps, first):
+def _while_loop(one, x, state, steps, first, most):
     """The same as `_python_loop`, with one step in the graph; or two, where `state=None` needs one of its own."""
     start = []
     if state is None:
+        if most is not None:
+            raise ValueError("most must be None where the first step is one of its own, got %r" % (most,))
         loss, x, state = one(x, state, first)
         start, first, steps = [loss[tf.newaxis]], first + 1, steps - 1
     if not steps:
@@ -239,7 +246,10 @@ def _while_loop(one, x, state, steps, first):
     one_loss = []
     losses = tf.TensorArray(tf.nest.flatten(x)[0].dtype, size=steps)
     _, losses, x, tensors = tf.while_loop(
-        lambda i, *_: i < steps, body, (tf.constant(0), losses, x, tensors_of(state)), maximum_iterations=steps
+        lambda i, *_: i < (steps if most is None else most),
+        body,
+        (tf.constant(0), losses, x, tensors_of(state)),
+        maximum_iterations=steps,
     )
     losses = tf.concat([*start, losses.stack()], axis=0)
     losses.set_shape([steps + len(start), *one_loss[0].shape])

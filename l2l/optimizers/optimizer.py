@@ -16,12 +16,14 @@ A learned optimizer has the same contract, and variables. It may also define
     description()      what it is, in JSON types, for files and records
 """
 
+import inspect
 import json
 from collections import namedtuple
 
 import tensorflow as tf
 
 from l2l.nests import over_draws, tensors_of, with_tensors
+from l2l.optimizers import rules
 
 Bound = namedtuple(
     "Bound",
@@ -30,6 +32,23 @@ Bound = namedtuple(
         "kernels",  # matrices, of which a step uses each once: `product(i, inputs)` is `inputs @ kernels[i]`
     ],
 )
+
+
+def check_optimizer(name, value):
+    """Returns `value`; `TypeError` unless it can be called with gradients and a state."""
+    if not callable(value):
+        raise TypeError(
+            "%s must be an optimizer, a function (gradients, state) -> (update, state), got %r" % (name, value)
+        )
+    if isinstance(value, type) or getattr(rules, getattr(value, "__name__", ""), None) is value:
+        raise TypeError("%s must be an optimizer, not what makes one: call it first, got %r" % (name, value))
+    try:
+        inspect.signature(value).bind(None, None)
+    except TypeError:
+        raise TypeError("%s must take two arguments, gradients and state, got %r" % (name, value)) from None
+    except ValueError:  # some built-in functions have no signature
+        pass
+    return value
 
 
 def described(optimizer):

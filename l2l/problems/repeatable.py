@@ -31,7 +31,9 @@ def check_repeatable(problem, seed, number=8):
     before = len(graph.get_operations())
     with tf.name_scope("check_repeatable"):
         draws = [tf.nest.flatten(sample(problem, number, seed)) for _ in range(2)]
-        _refuse_random_ops(graph, before, "sample of %s must follow from its seed alone" % name, "l2l.uniform takes one")
+        _refuse_random_ops(
+            graph, before, "sample of %s must follow from its seed alone" % name, "l2l.uniform takes one"
+        )
         one = problem.draw(0)
         before = len(graph.get_operations())
         figures = []
@@ -65,7 +67,7 @@ def check_repeatable(problem, seed, number=8):
                 "sample of %s does not use its seed: every block has the same draws, so that a training sees them over "
                 "and over, and an evaluation sees those of the training" % name,
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     return check
