@@ -114,9 +114,8 @@ def plot_convergence(runs, targets=None, window=500):
     drawn = {name: many if len(many) > 1 else [arrays[name][0] + LOG_FLOOR, *many] for name, many in averages.items()}
     starts = [_shown([one[: 1 + min(window, len(one)) // 10]]) for many in arrays.values() for one in many]
     usual = max([1.0, *(float(np.median(start)) for start in starts if start.size)])
-    limits = _limits(
-        [heights, *itertools.chain(*drawn.values())], max([FAR_ABOVE * usual, *(2 * height for height in heights)])
-    )
+    most = max([FAR_ABOVE * usual, *(2 * height for height in heights)])
+    limits = _limits([heights, *itertools.chain(*drawn.values())], most)
     labels = []
     for name, several in averages.items():
         seeds = " (%d seeds)" % len(several) if len(several) > 1 else ""
