@@ -36,7 +36,7 @@ def positive_number(name, value):
 
 
 def positive_float32(name, value):
-    """Returns `value` as a float; allowed are the positive normal numbers of float32, which TensorFlow computes with."""
+    """Returns `value` as a float; allowed are the positive normal numbers of float32."""
     number = _number(name, value, "a positive number of float32, 1.18e-38 to 3.4e38")
     if not float(np.finfo(np.float32).tiny) <= number <= float(np.finfo(np.float32).max):
         raise ValueError("%s must be a positive number of float32, 1.18e-38 to 3.4e38, got %r" % (name, value))

@@ -101,8 +101,8 @@ def prepare_xla():
                 )
         if not _in_force["finds_nan"]:
             raise RuntimeError(
-                "engine='xla' cannot be used in this process: what XLA compiles here does not notice a NaN, even in its "
-                "bits; call l2l.prepare_xla() before the first session and without XLA_FLAGS of your own, or use "
+                "engine='xla' cannot be used in this process: what XLA compiles here does not notice a NaN, not even in"
+                " its bits; call l2l.prepare_xla() before the first session and without XLA_FLAGS of your own, or use "
                 "engine='graph'"
             )
 

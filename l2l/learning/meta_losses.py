@@ -16,7 +16,7 @@ def smallest_loss(dtype):
 
 
 def floored_log(losses):
-    """Natural log. A loss below `smallest_loss` gets that one's log, and no gradient; a negative one NaN, as NaN does."""
+    """Natural log. A loss below `smallest_loss` gets that one's log, and no gradient; a negative one gets NaN."""
     smallest = smallest_loss(losses.dtype)
 
     def filled(value):

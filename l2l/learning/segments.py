@@ -156,7 +156,7 @@ def _without_gradient(nest):
 
 
 def last_loss(losses, batch):
-    """The last loss of a segment as a scalar; of a batch `[B]`, `exp(mean(log(loss)))`, or the mean if one is negative."""
+    """The last loss of a segment; of a batch `[B]`, `exp(mean(log(loss)))`, or the mean if one is negative."""
     if batch is None:
         return losses
     return tf.where(

@@ -41,8 +41,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
           `(optimizer, load)`; `load(session)` gives its variables their values.
 
         Raises:
-          ValueError: what is built has other shapes or dtypes than the weights, or is described in another way than what
-            was trained, as a network with another casting is.
+          ValueError: what is built has other shapes or dtypes than the weights, or says of itself something else
+            than what was trained, as a network with another casting does.
         """
         created = len(tf.trainable_variables())
         with tf.variable_scope(None, default_name="trained", use_resource=True):  # two may name variables alike

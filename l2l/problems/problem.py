@@ -105,7 +105,7 @@ class Problem:
         return over_draws(self.loss, x, observed)
 
     def draw(self, seed=None):
-        """One draw, without the leading axis of `sample`; with a seed from 0 on, one that no training or evaluation sees."""
+        """One draw, without the leading axis of `sample`; with a seed, one that no training or evaluation sees."""
         if seed is not None:
             # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.
             seed = _FIRST_OF_DRAWS - tf.cast(seed, tf.int64)

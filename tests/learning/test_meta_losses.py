@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.learning.meta_losses import SMALLEST_LOSS, floored_log, get_meta_loss, meta_loss_of
+from l2l.learning.meta_losses import floored_log, get_meta_loss, meta_loss_of
 
 BY_HAND = {
     "sum": np.sum,
@@ -62,10 +62,25 @@ def test_the_log_of_nan_is_nan(run):
     assert np.isnan(run(l2l.META_LOSSES["end_log"](tf.constant([1.0, np.nan]))))
 
 
-def test_the_floored_log_is_the_log_above_its_floor(run):
-    values = np.array([SMALLEST_LOSS / 2, SMALLEST_LOSS, 2 * SMALLEST_LOSS, 1e-300, 1.0, np.inf])
-    expected = np.log(np.maximum(values, SMALLEST_LOSS))
-    np.testing.assert_allclose(run(floored_log(tf.constant(values))), expected, rtol=1e-12)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_floored_log_is_the_log_above_the_smallest_number_of_its_dtype(run, dtype):
+    smallest = np.finfo(dtype).tiny
+    values = np.array([0.0, smallest / 2, smallest, 2 * smallest, 1e-30, 1.0, np.inf], dtype)
+    expected = np.log(np.maximum(values, smallest))
+    np.testing.assert_allclose(run(floored_log(tf.constant(values))), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["end_log", "sum_log"])
+@pytest.mark.parametrize("negative", [-1.0, -1e-30])
+def test_a_negative_loss_has_no_logarithm(run, name, negative):
+    assert np.isnan(run(l2l.META_LOSSES[name](tf.constant([1.0, negative]))))
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_another_dtype_than_that_of_the_losses_is_refused(batch):
+    losses = tf.zeros([4] if batch is None else [4, 3])
+    with pytest.raises(TypeError, match="meta_loss must have the dtype of the losses, float32, got float64"):
+        meta_loss_of(lambda losses: tf.cast(losses[0], tf.float64), losses, batch)
 
 
 @pytest.mark.parametrize("batch", [None, 3])

@@ -36,9 +36,18 @@ def test_smoothing_of_nothing():
 
 
 def test_log_average():
-    np.testing.assert_allclose(l2l.log_average([1e-5, 1e-7, np.nan]), -6)
+    np.testing.assert_allclose(l2l.log_average([1e-5, 1e-7]), -6)
     assert l2l.log_average([0.0]) == -38
     assert np.isnan(l2l.log_average([]))
+
+
+@pytest.mark.parametrize("diverged", [np.nan, np.inf])
+def test_what_diverged_counts_as_infinite(diverged):
+    assert l2l.log_average([[1e-5, 1e-7], [1e-5, diverged]]) == np.inf
+
+
+def test_a_negative_value_has_no_log_average():
+    assert np.isnan(l2l.log_average([1e-5, -1e-7]))
 
 
 def filled(length=7):

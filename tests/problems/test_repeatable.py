@@ -1,0 +1,137 @@
+"""Draws that do not follow from their seed and losses with chance in them are found before anything is trained."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainers import small
+
+import l2l
+
+
+class Plain(l2l.Problem):
+    """`f(x) = |x|^2`; the parts that a test replaces are functions."""
+
+    def __init__(self, sample=None, start=None, noise=None, observe=None):
+        self._sample, self._start, self._noise, self._observe = sample, start, noise, observe
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], -1.0, 1.0, seed) if self._sample is None else self._sample(num)
+
+    def initial_position(self, draw):
+        return draw if self._start is None else draw + self._start()
+
+    def observe(self, draw, t, data):
+        return draw if self._observe is None else self._observe(draw)
+
+    def loss(self, x, draw):
+        noise = 0.0 if self._noise is None else self._noise(x)
+        return tf.reduce_sum(tf.square(x)) + noise
+
+
+def numpys(num):
+    return tf.constant(np.random.uniform(size=[num, 2]).astype(np.float32))
+
+
+def numpys_with_a_seed(num):
+    return tf.constant(np.random.RandomState(0).uniform(size=[num, 2]).astype(np.float32))
+
+
+def in_a_loop(x):
+    add = lambda i, total: (i + 1, total + tf.random.uniform([]))  # noqa: E731
+    return tf.while_loop(lambda i, total: i < 3, add, (0, 0.0))[1]
+
+
+def in_a_function(x):
+    return tf.function(lambda: tf.nn.dropout(x, rate=0.5)[0], autograph=False)()
+
+
+def start(problem):
+    small(problem=problem).close()
+
+
+def evaluate(problem):
+    l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=3, steps=2, engine="graph")
+
+
+STARTS = pytest.mark.parametrize("begin", [start, evaluate])
+
+
+@STARTS
+@pytest.mark.parametrize(
+    "sample", [numpys, lambda num: tf.random.uniform([num, 2]), lambda num: tf.random.normal([num, 2])]
+)
+def test_draws_that_do_not_follow_from_their_seed_are_refused(begin, sample):
+    with pytest.raises(ValueError, match="sample of Plain must follow from its seed alone"):
+        begin(Plain(sample))
+
+
+@STARTS
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"noise": lambda x: tf.random.normal([])},
+        {"noise": in_a_function},
+        {"noise": lambda x: np.float32(np.random.uniform())},
+        {"start": lambda: tf.random.truncated_normal([2])},
+        {"observe": lambda draw: tf.random.shuffle(draw)},
+    ],
+    ids=["op", "op in a function", "numpy", "start", "observe"],
+)
+def test_chance_in_the_loss_or_the_position_is_refused(begin, parts):
+    with pytest.raises(ValueError, match="initial_position, observe and loss of Plain must be pure"):
+        begin(Plain(**parts))
+
+
+def test_chance_in_a_loop_of_the_loss_is_refused():
+    with pytest.raises(ValueError, match="initial_position, observe and loss of Plain must be pure"):
+        small(problem=Plain(noise=in_a_loop), second_derivatives=False)
+
+
+@STARTS
+def test_draws_that_ignore_their_seed_are_worth_a_warning(begin):
+    with pytest.warns(RuntimeWarning, match="sample of Plain does not use its seed: every block has the same draws"):
+        begin(Plain(numpys_with_a_seed))
+
+
+@STARTS
+@pytest.mark.parametrize("sample", [None, lambda num: tf.ones([num, 2])], ids=["seeded", "one alone"])
+def test_sound_problems_and_those_of_a_single_draw_start_in_silence(begin, sample):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        begin(Plain(sample))
+
+
+def test_a_seed_in_the_op_is_no_help():
+    """TensorFlow's seeded ops go on from call to call, so that a run that is restored sees other numbers."""
+    with pytest.raises(ValueError, match="RandomUniform"):
+        start(Plain(lambda num: tf.random.uniform([num, 2], seed=1)))
+
+
+def test_a_refused_problem_leaves_no_session_open(monkeypatch):
+    open_graphs, begin, close = [], tf.Session.__init__, tf.Session.close
+
+    def beginning(session, **arguments):
+        begin(session, **arguments)
+        open_graphs.append(id(session.graph))
+
+    def closing(session):
+        if id(session.graph) in open_graphs:
+            open_graphs.remove(id(session.graph))
+        close(session)
+
+    monkeypatch.setattr(tf.Session, "__init__", beginning)
+    monkeypatch.setattr(tf.Session, "close", closing)
+    with pytest.raises(ValueError) as caught:  # whose traceback keeps the session, so that only close() can close it
+        start(Plain(numpys))
+    assert open_graphs == [], caught
+
+
+def test_a_draw_of_ones_own_is_none_that_a_training_or_an_evaluation_sees(run):
+    problem = l2l.Quadratic(2)
+    seeds = [0, 1, 2**31 - 1]
+    draws = run([problem.draw(seed) for seed in seeds])
+    others = run([problem.sample(1, seed) for seed in [*seeds, *(-1 - seed for seed in seeds)]])
+    assert not {tuple(draw.start) for draw in draws} & {tuple(many.start[0]) for many in others}
+    assert len({tuple(draw.start) for draw in draws}) == 3
