@@ -109,9 +109,7 @@ def _took(aside, path):
     """Gives a file a name, if no other has it; returns whether it did."""
     try:
         os.link(aside, path)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links: an empty file holds the name for a moment
+    except OSError:  # the name is taken; or there are no hard links here, and an empty file holds it for a moment
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         except FileExistsError:
