@@ -8,6 +8,7 @@ is long, since a compressed member is refused.
 """
 
 import contextlib
+import errno
 import functools
 import json
 import operator
@@ -36,20 +37,23 @@ _HEADER = re.compile(
 )
 
 
-def write(path, config, arrays):
-    """Writes an archive in one step: at any moment there is either what was there before, or all of the new one.
+def check(config, arrays):
+    """What a file of this config and these arrays would hold.
 
     Args:
-      path: file name; its folder must exist.
       config: dict of JSON types.
       arrays: dict from name to array of numbers.
 
+    Returns:
+      `(text, arrays)`: the config as JSON, uint8 `[n]`, and the arrays in C order.
+
     Raises:
-      ValueError: config or arrays are too large, or an array holds something else than plain numbers.
-      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
+      ValueError: config or arrays are too large, or hold something else than JSON types and plain numbers.
     """
-    path = os.path.abspath(checks.path("path", path))
-    text = np.frombuffer(json.dumps(config).encode(), np.uint8)
+    try:
+        text = np.frombuffer(json.dumps(config).encode(), np.uint8)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError("config must hold JSON types alone: %.200s" % error) from None
     if text.size > MOST_BYTES_OF_CONFIG:
         raise ValueError("config must have at most %d bytes as JSON, got %d" % (MOST_BYTES_OF_CONFIG, text.size))
     # Readers know C order and little-endian alone.
@@ -62,24 +66,82 @@ def write(path, config, arrays):
     total = sum(array.nbytes for array in arrays.values())
     if total > MOST_BYTES:
         raise ValueError("arrays must have at most %d bytes together, got %d" % (MOST_BYTES, total))
+    return text, arrays
+
+
+def write(path, config, arrays):
+    """Writes an archive in one step: at any moment there is either what was there before, or all of the new one.
+
+    Args:
+      path: file name; its folder must exist.
+      config, arrays: as for `check`.
+
+    Raises:
+      ValueError: as `check`.
+      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
+    """
+    path = os.path.abspath(checks.path("path", path))
+    with _written_aside(path, config, arrays) as aside:
+        os.replace(aside, path)
+    _flush_folder(path)
+
+
+def write_new(paths, config, arrays):
+    """The same under the first of some names that no file has, whoever else writes at the same time.
+
+    Args:
+      paths: the names, an iterable that does not run out; all in one folder.
+      config, arrays: as for `check`.
+
+    Returns:
+      The name that it was, as an absolute path.
+    """
+    paths = map(os.path.abspath, paths)
+    path = next(paths)
+    with _written_aside(path, config, arrays) as aside:
+        while not _took(aside, path):
+            path = next(paths)
+    _flush_folder(path)
+    return path
+
+
+def _took(aside, path):
+    """Gives a file a name, if no other has it; returns whether it did."""
+    try:
+        os.link(aside, path)
+    except OSError:  # the name is taken; or there are no hard links here, and an empty file holds it for a moment
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        os.replace(aside, path)
+    return True
+
+
+@contextlib.contextmanager
+def _written_aside(path, config, arrays):
+    """The archive under a name that nobody reads, all of it on the disk; within the block it may get another one."""
+    text, arrays = check(config, arrays)
     aside = "%s.%s.unfinished" % (path, uuid.uuid4().hex)
     try:
         with open(aside, "wb") as file:
             np.savez(file, config=text, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
+        yield aside
+    finally:
         if os.path.exists(aside):
             os.unlink(aside)
-        raise
-    # The new name itself should reach the disk too; not every file system can do that.
+
+
+def _flush_folder(path):
+    """The new name itself should reach the disk too; not every file system can do that."""
     with contextlib.suppress(OSError):
-        directory = os.open(os.path.dirname(path), os.O_RDONLY)
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
         try:
-            os.fsync(directory)
+            os.fsync(folder)
         finally:
-            os.close(directory)
+            os.close(folder)
 
 
 def read(path, known=None):
@@ -105,8 +167,10 @@ def read(path, known=None):
 
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115, closed below
-    except IsADirectoryError:
-        raise wrong("not a regular file") from None
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):  # a directory; a socket
+            raise wrong("not a regular file") from None
+        raise
     with file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -133,7 +197,7 @@ def read(path, known=None):
             arrays[name[:-4]] = _array(content, name, wrong)
     missing = [name for name in ["config", *(known or [])] if name not in arrays]
     if missing:
-        raise wrong("it lacks %s", ", ".join(missing))
+        raise wrong("it lacks %.200s", ", ".join(missing))
     return _config(arrays.pop("config"), wrong), arrays
 
 
@@ -157,7 +221,7 @@ def _damage_named(wrong):
         OverflowError,
         IndexError,
     ) as error:
-        raise wrong("damaged or truncated (%s)", error) from None
+        raise wrong("damaged or truncated (%.200s)", error) from None
 
 
 def _check_end(file, size, wrong):
@@ -195,7 +259,10 @@ def _array(content, name, wrong):
     # Python's integers do not overflow, so a shape cannot lie.
     if len(shape) > 32 or functools.reduce(operator.mul, shape, 1) * dtype.itemsize != len(data):
         raise wrong("member %.100r has %d bytes, not what its shape %.200s needs", name, len(data), shape)
-    return np.frombuffer(data, dtype).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:  # without elements other dimensions may have any size, but not for NumPy
+        raise wrong("member %.100r has the impossible shape %.200s (%.100s)", name, shape, error) from None
 
 
 def _config(text, wrong):
@@ -204,7 +271,7 @@ def _config(text, wrong):
     try:
         config = json.loads(text.tobytes().decode())
     except (ValueError, RecursionError) as error:
-        raise wrong("its config is no JSON (%s)", error) from None
+        raise wrong("its config is no JSON (%.200s)", error) from None
     if not isinstance(config, dict):
         raise wrong("its config must be a JSON object, got %.100r", config)
     return config

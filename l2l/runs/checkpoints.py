@@ -10,7 +10,8 @@ meta-iterations. It holds
     history/COLUMN    the columns of the history
 """
 
-import fcntl
+import contextlib
+import json
 import os
 import re
 import time
@@ -19,6 +20,7 @@ import warnings
 import numpy as np
 
 from l2l import archives, checks
+from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column
 from l2l.runs.results import measured_with
 
@@ -27,10 +29,11 @@ KEPT = 3  # checkpoints in a directory: the last ones
 
 _NAME = "checkpoint-%012d.npz"
 _PATTERN = re.compile(r"checkpoint-\d{12}\.npz")
+_UNFINISHED = re.compile(r"(checkpoint|nonfinite)-\d{12}(-\d+)?\.npz\.[0-9a-f]{32}\.unfinished")
 
 # What may differ between the trainer that wrote a checkpoint and the one that reads it; and, where nothing is
 # carried from one meta-iteration to the next in shards, the number of these.
-_FREE = {"name", "engine", "built_by"}
+_FREE = {"name", "engine", "xla", "built_by"}
 
 
 def _free(record):
@@ -68,29 +71,34 @@ def read(path, record, snapshot):
       `(snapshot, history)`: a dict from name to array and a `History`.
 
     Raises:
-      ValueError: the file is no checkpoint, is damaged, has another format, or is from a trainer
+      ValueError: the file is no checkpoint, is damaged or gone, has another format, or is from a trainer
         that was built in another way; the message says which.
     """
-    stored, arrays = archives.read(path)
+    try:
+        stored, arrays = archives.read(path)
+    except FileNotFoundError:
+        raise ValueError("%r is gone, or is a link to a file that is gone" % path) from None
     number = stored.get("format")
     if type(number) is not int or number < 1 or not isinstance(stored.get("trainer"), dict):
         raise ValueError("%r is no checkpoint: its config says format %.100r" % (path, number))
     if number != FORMAT:
         raise ValueError(
-            "%r has format %d, which %s version of l2l wrote; this one reads format %d"
+            "%r has format %.20r, which %s version of l2l wrote; this one reads format %d"
             % (path, number, "a newer" if number > FORMAT else "an older", FORMAT)
         )
     check_same_trainer(path, stored["trainer"], record)
     columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
-    _check_arrays(path, arrays, snapshot)
+    check_same_arrays(path, arrays, snapshot)
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
-    if (arrays["place"] < 0).any():
-        raise ValueError("%r is no checkpoint: its place is %r" % (path, arrays["place"].tolist()))
+    draw, age = arrays["place"].tolist()
+    if draw < 0 or age not in range(0, record["horizon"], record["steps"]):
+        raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
+    rows = np.stack([checked_column(path, columns, column) for column in History.COLUMNS], axis=1)
+    if os.path.basename(path) != _NAME % len(rows):
+        raise ValueError("%r is not what its name says: it holds %d meta-iterations" % (path, len(rows)))
     history = History({**stored["trainer"], **{key: record[key] for key in _free(record) if key in record}})
-    rows = [checked_column(path, columns, column) for column in History.COLUMNS]
-    history.reserve(len(rows[0]))
-    history.append(np.stack(rows, axis=1))
+    history.append(rows)
     return arrays, history
 
 
@@ -100,68 +108,77 @@ def check_same_trainer(path, stored, record):
     Raises:
       ValueError: and which arguments, with both values.
     """
-    differences = [
-        "%s=%.200r there, %.200r here" % (key, stored.get(key), record.get(key))
-        for key in sorted({*stored, *record} - _free(record))
-        if stored.get(key) != record.get(key)
-    ]
+    free = _free(record)
+    stored, record = ({key: value for key, value in one.items() if key not in free} for one in (stored, record))
+    differences = "; ".join(_differences("", stored, record))
     if differences:
-        raise ValueError("%r is from another trainer: %.2000s" % (path, "; ".join(differences)))
+        raise ValueError("%r is from another trainer: %.300s" % (path, differences))
 
 
-def _check_arrays(path, stored, snapshot):
-    """Names, shapes and dtypes must be those of the trainer."""
-    for name in sorted({*stored, *snapshot}):
-        described = [
+def _differences(name, there, here):
+    """How two values of JSON types differ, a list of texts: parts of dicts by their names."""
+    if there == here or json.dumps(there) == json.dumps(here):  # NaN is not even itself
+        return []
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return ["%.100s=%.100r there, %.100r here" % (name, there, here)]
+    prefix = name + "." if name else ""
+    return [
+        difference
+        for key in sorted({*there, *here})
+        for difference in _differences(prefix + key, there.get(key), here.get(key))
+    ]
+
+
+def check_same_arrays(path, stored, expected):
+    """Refuses a file with other arrays: names, shapes and dtypes must be those of some that are expected.
+
+    Raises:
+      ValueError: and which array, with both.
+    """
+    for name in sorted({*stored, *expected}):
+        there, here = (
             "absent" if name not in group else "%s of shape %r" % (group[name].dtype.name, group[name].shape)
-            for group in (stored, snapshot)
-        ]
-        if described[0] != described[1]:
-            raise ValueError("%r is from another optimizer: %.200r is %s there, %s here" % (path, name, *described))
+            for group in (stored, expected)
+        )
+        if there != here:
+            raise ValueError(
+                "%r is from another trainer: %.100r is %.100s there, %.100s here" % (path, name, there, here)
+            )
 
 
 class CheckpointDirectory:
-    """The directory of one trainer, made where it is missing: its lock, and what was written when.
+    """The directory of one trainer, made where it is missing: what was written there, and when.
 
-    The lock ends with the process, however that ends. What a killed writer left unfinished is deleted.
+    It belongs to the trainer until `close`, see `DirectoryLock`. What a killed writer left unfinished is deleted.
 
     Args:
       path: of the directory.
       every: seconds between checkpoints.
 
     Raises:
-      ValueError: another trainer, of this process or another, has the directory.
+      ValueError: as `DirectoryLock`, or a directory has the name of an unfinished file.
     """
 
     def __init__(self, path, every):
         self.path, self._every = os.path.abspath(path), every  # the current directory may change
         self.newest = None  # path of the last checkpoint that the trainer wrote or restored
         self._written = time.monotonic()
-        os.makedirs(path, exist_ok=True)
-        self._lock = open(os.path.join(path, "lock"), "a+")  # noqa: SIM115, it stays open
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            owner = self._lock.read(100).strip()
-            self._lock.close()
-            raise ValueError(
-                "checkpoint_dir %r is in use by a trainer of %s; close() that one, or name another directory"
-                % (path, owner or "another process")
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write("process %d" % os.getpid())
-        self._lock.flush()
-        for name in os.listdir(path):
-            if name.endswith(".unfinished") and _PATTERN.match(name):
-                os.unlink(os.path.join(path, name))
+        self._lock = DirectoryLock(self.path)
+        self.check_held, self.close = self._lock.check, self._lock.close
+        for name in filter(_UNFINISHED.fullmatch, os.listdir(self.path)):
+            unfinished = os.path.join(self.path, name)
+            if os.path.isdir(unfinished):
+                self.close()
+                raise ValueError("checkpoint_dir must hold no directory of the name %r" % unfinished)
+            os.unlink(unfinished)
 
     def check_ours(self):
         """Refuses to go on where there are checkpoints of another training, since they would be mixed or lost.
 
         Raises:
-          ValueError: the newest checkpoint is not the last one that was written or restored.
+          ValueError: the newest checkpoint is not the last one that was written or restored, or as `check_held`.
         """
+        self.check_held()
         newest = latest_checkpoint(self.path)
         if newest is not None and (self.newest is None or os.path.realpath(newest) != os.path.realpath(self.newest)):
             raise ValueError(
@@ -177,28 +194,32 @@ class CheckpointDirectory:
 
         Raises:
           OSError: it cannot be written. The checkpoints before it are as they were.
+          ValueError: the same, since it would be too large, or as `check_held`.
         """
         self._written = time.monotonic()  # a disk that is full is not tried again at once
+        self.check_held()
         path = os.path.join(self.path, _NAME % len(history))
         config = {"format": FORMAT, "trainer": history.config, **measured_with()}
         columns = {"history/" + column: getattr(history, column) for column in History.COLUMNS}
         archives.write(path, config, {**snapshot, **columns})
         self.newest = path
+        self.check_held()
         for old in _all(self.path)[:-KEPT]:
-            os.unlink(old)
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # neither is a checkpoint to delete
+                os.unlink(old)
 
-    def write_or_warn(self, snapshot, history):
-        """The same where a full disk is no reason to stop, since the last checkpoint is still there."""
+    def write_or_warn(self, snapshot, history, errors):
+        """The same where some errors are no reason to stop, such as a full disk: the last checkpoint is still there.
+
+        Args:
+          errors: class of an exception, or a tuple of them.
+        """
         try:
             self.write(snapshot, history)
-        except OSError as error:
+        except errors as error:
             warnings.warn(
                 "checkpoint of %s could not be written (%s); the last one, %s, stays"
                 % (history.config["name"], error, self.newest),
                 RuntimeWarning,
                 stacklevel=5,
             )
-
-    def close(self):
-        """Frees the directory for another trainer."""
-        self._lock.close()

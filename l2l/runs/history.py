@@ -205,7 +205,7 @@ def checked_column(path, columns, name):
     column, length = columns[name], columns["meta_loss"].shape
     if column.dtype != np.float64 or column.ndim != 1 or column.shape != length:
         raise ValueError(
-            "%r must hold float64 columns [n] of one length, %s has dtype %s and shape %r"
-            % (str(path), name, column.dtype, column.shape)
+            "%r must hold float64 columns [n] of one length, %s has dtype %s and shape %.100s"
+            % (str(path), name, column.dtype, str(column.shape))
         )
     return column

@@ -1,6 +1,7 @@
 """Signals that wait for a clean point."""
 
 import contextlib
+import os
 import signal
 import threading
 
@@ -17,33 +18,46 @@ class Stop:
 def delayed_signals(terminate):
     """Within it the first Ctrl-C only sets the `Stop` that it yields; the second acts as usual.
 
-    Args:
-      terminate: whether to do the same with SIGTERM.
-    """
-    stop, before = Stop(), {}
-    for number in [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]:
-        handler = signal.getsignal(number)
-        # In a background job Ctrl-C may be ignored, and stays so. None: someone outside Python handles it.
-        if handler not in (None, signal.SIG_IGN):
-            before[number] = handler
+    At its end the handlers are those that it found. A Ctrl-C that is ignored stays ignored.
 
-    def restore():
+    Args:
+      terminate: whether to do the same with SIGTERM. If both come, SIGTERM counts, whichever was first.
+    """
+    stop, before, seen, is_over = Stop(), {}, set(), False
+    if threading.current_thread() is threading.main_thread():  # signals reach it alone
+        for number in [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]:
+            handler = signal.getsignal(number)
+            # In a background job Ctrl-C may be ignored, and stays so. None: someone outside Python handles it.
+            if handler not in (None, signal.SIG_IGN):
+                before[number] = handler
+
+    # The handlers stay until the end: a signal may be under way already, and a handler that Python finds in place of
+    # the one that was there when it arrived would have to understand it.
+    def on_signal(number, frame):
+        if number in seen and not is_over:
+            _as_usual(before[number], number, frame)
+            return
+        seen.add(number)
+        stop.signal = signal.SIGTERM if signal.SIGTERM in seen else number
+        stop.set()
+
+    try:
+        for number in before:
+            signal.signal(number, on_signal)
+        yield stop
+    finally:
+        is_over = True  # from here on nothing may come between
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def on_signal(number, _):
-        stop.signal = number
-        stop.set()
-        restore()
 
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        before = {}
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()
+def _as_usual(handler, number, frame):
+    """What a signal would have done to a handler."""
+    if callable(handler):
+        handler(number, frame)
+    else:  # the system's default, which ends the process
+        signal.signal(number, handler)
+        os.kill(os.getpid(), number)
 
 
 def leave(stop, message):

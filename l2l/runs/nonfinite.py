@@ -4,6 +4,7 @@ import itertools
 import os
 from collections import namedtuple
 
+import numpy as np
 import tensorflow as tf
 
 from l2l import archives
@@ -11,7 +12,7 @@ from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
 from l2l.problems.problem import sample
 from l2l.process import session_with_threads
-from l2l.runs.checkpoints import check_same_trainer
+from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
 
 
 class NonFiniteError(FloatingPointError):
@@ -43,14 +44,23 @@ Replay = namedtuple(
 def described(record, number, figures):
     """A sentence that says which meta-iteration it was, of which training, and what was wrong."""
     which = "%s (weights_seed=%d, draws_seed=%d)" % (record["name"], record["weights_seed"], record["draws_seed"])
-    return "%s: meta-iteration %d has meta-loss %g, last loss %g, gradient norm %g" % (which, number, *figures)
+    text = "%s: meta-iteration %d has meta-loss %g, last loss %g, gradient norm %g" % (which, number, *figures)
+    if record["meta_loss"] in ("end_log", "sum_log") and figures[1] < 0:
+        text += "; a negative loss has no logarithm"
+    return text
 
 
-def error_of(directory, description, number, record, start):
-    """The `NonFiniteError` to raise, after writing what `replay` needs; the arguments are those of `write`."""
+def error_of(folder, description, number, record, start):
+    """The `NonFiniteError` to raise, after writing what `replay` needs.
+
+    Args:
+      folder: function without arguments that says where; it may raise.
+      description: what the error says first.
+      number, record, start: as for `write`.
+    """
     try:
-        path = write(directory, number, record, start)
-    except OSError as error:
+        path = write(folder(), number, record, start)
+    except (OSError, ValueError) as error:
         return NonFiniteError("%s; its draw could not be saved (%s)" % (description, error), None)
     return NonFiniteError("%s; trainer.replay(%r) repeats it" % (description, path), path)
 
@@ -60,13 +70,9 @@ def write(directory, number, record, start):
 
     Where there is such a file, of another trainer say, the name gets a number more.
     """
-    path = os.path.join(directory, "nonfinite-%012d.npz" % number)
-    for i in itertools.count(1):
-        if not os.path.exists(path):
-            break
-        path = os.path.join(directory, "nonfinite-%012d-%d.npz" % (number, i))
-    archives.write(path, {"meta_iteration": number, "trainer": record}, start)
-    return path
+    ends = itertools.chain([""], map("-%d".__mod__, itertools.count(1)))
+    paths = (os.path.join(directory, "nonfinite-%012d%s.npz" % (number, end)) for end in ends)
+    return archives.write_new(paths, {"meta_iteration": number, "trainer": record}, start)
 
 
 def replay(problem, build_optimizer, settings, record, path):
@@ -87,19 +93,18 @@ def replay(problem, build_optimizer, settings, record, path):
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
         meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw)
-        age = tf.placeholder(tf.int32, [])
+        age = tf.placeholder(tf.int64, [])
         carried = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in meta_iterations.start.carried]
-        meta, _ = meta_iterations.meta_gradient(draw, Place(age, carried), "python")
+        meta, _ = meta_iterations.meta_gradient(draw, Place(tf.cast(age, tf.int32), carried), "python")
         _, norm = clipped(meta.gradients)
         places = {"draw/%d" % i: place for i, place in enumerate(tf.nest.flatten(draw))}
         places.update({"carried/%d" % i: place for i, place in enumerate(carried)}, age=age)
-        for name, tensor in [*places.items(), *(("variables/" + v.op.name, v) for v in variables)]:
-            there = list(arrays[name].shape) if name in arrays else None
-            if there != tensor.shape.as_list():
-                raise ValueError(
-                    "%r is from another trainer: %s has shape %r there, %r here"
-                    % (path, name, there, tensor.shape.as_list())
-                )
+        tensors = {**places, **{"variables/" + variable.op.name: variable for variable in variables}}
+        expected = {name: np.empty(t.shape.as_list(), t.dtype.as_numpy_dtype) for name, t in tensors.items()}
+        # The file holds Adam's variables too.
+        check_same_arrays(path, {name: arrays[name] for name in expected if name in arrays}, expected)
+        if arrays["age"] not in range(0, settings.horizon, settings.steps):
+            raise ValueError("%r is no saved meta-iteration: its age is %d" % (path, arrays["age"]))
         with session_with_threads(graph) as session:
             for variable in variables:
                 variable.load(arrays["variables/" + variable.op.name], session)

@@ -1,8 +1,12 @@
 """The record of a training: what was trained on what, and how, in JSON types."""
 
+import json
+
+from l2l import archives
 from l2l.optimizers.optimizer import described as described_optimizer
 from l2l.problems.problem import described
 from l2l.process import xla_in_force
+from l2l.runs.results import measured_with
 
 
 def record_of(name, engine, problem, build_optimizer, graph, settings):
@@ -28,3 +32,22 @@ def record_of(name, engine, problem, build_optimizer, graph, settings):
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
         **settings.in_json(),
     }
+
+
+def checked_record(record, arrays):
+    """The record as files will give it back.
+
+    Args:
+      record: as from `record_of`.
+      arrays: all that the training consists of, a dict from name to array.
+
+    Raises:
+      ValueError: no checkpoint, or no file of a trained optimizer, could hold record or arrays; and why.
+    """
+    # More than any of them holds beside the record.
+    config = {"trainer": record, "format": 0, "weights": 10**9, "meta_iterations": 10**12, **measured_with()}
+    try:
+        text, _ = archives.check(config, arrays)
+    except ValueError as error:
+        raise ValueError("trainer %.100r could not be saved: %s" % (record["name"], error)) from None
+    return json.loads(text.tobytes().decode())["trainer"]

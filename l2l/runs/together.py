@@ -24,8 +24,8 @@ def train_together(trainers, meta_iterations, workers=None):
       Their histories, a list in the same order.
 
     Raises:
-      TypeError, ValueError: no trainers, the same one twice, a closed one, numbers that are not
-        positive integers, or not as many of them as trainers.
+      TypeError, ValueError: no trainers, the same one twice, one that is closed or runs in another thread, numbers
+        that are not positive integers, or not as many of them as trainers.
     """
     if not isinstance(trainers, (list, tuple)) or not trainers:
         raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))
@@ -63,11 +63,11 @@ def train_together(trainers, meta_iterations, workers=None):
                 raise
 
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
             try:
+                futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
                 for future in futures:
                     future.result()
-            except KeyboardInterrupt:  # the second one, which reaches this thread alone
+            except BaseException:  # such as a second Ctrl-C, which reaches this thread alone
                 stop.set()
                 raise
     leave(stop, "stopped, all that was computed is kept")

@@ -1,15 +1,11 @@
 """The trainer: it owns one training graph and one history."""
 
+import contextlib
 import functools
 import os
-import time
-import warnings
-
-import numpy as np
-import tensorflow as tf
 
 from l2l import checks
-from l2l.learning.engines import ENGINES, CannotCompileError
+from l2l.learning.engines import ENGINES
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
 from l2l.progress import progress, title
@@ -17,16 +13,11 @@ from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.record import record_of
+from l2l.runs.record import checked_record, record_of
 from l2l.runs.results import measured_with
+from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
-
-# The progress line is refreshed after so many meta-iterations, and averages over so many.
-PROGRESS_EVERY = 100
-PROGRESS_WINDOW = 2000
-
-# An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
-SECONDS_PER_CALL = 1.0
+from l2l.runs.turn import Turn
 
 # An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
 XLA_OR_GRAPH = "xla_or_graph"
@@ -37,7 +28,8 @@ class Trainer:
 
     A trainer has a graph and a session of its own: trainers live side by side, each keeps its
     weights, and none slows another. The same arguments give bit-identical histories and
-    weights on the same machine.
+    weights on the same machine. One thread at a time may use a trainer. As a context manager
+    it closes itself at the end: `with l2l.Trainer(...) as trainer:`.
 
     Args:
       problem: a `Problem`.
@@ -63,7 +55,8 @@ class Trainer:
 
     Raises:
       TypeError, ValueError: an argument out of range, an optimizer without variables, a problem whose `batch_loss` is
-        not its `loss`, a directory that another trainer uses, and all that `meta_gradient` raises.
+        not its `loss`, a record or variables that no file can hold, a `checkpoint_dir` that another trainer uses or
+        that is none, and all that `meta_gradient` raises.
     """
 
     def __init__(
@@ -80,9 +73,9 @@ class Trainer:
     ):
         checks.problem("problem", problem)
         self._build_optimizer = checks.function_without_arguments("build_optimizer", build_optimizer)
-        self._may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
-        engine = "xla" if self._may_fall_back else engine
-        self._on_nonfinite = checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
+        engine = "xla" if may_fall_back else engine
+        checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
         unknown = sorted(set(settings) - set(Settings._fields))
@@ -90,15 +83,32 @@ class Trainer:
             known = ", ".join(Settings._fields)
             raise TypeError("Trainer has no setting %s; there are %s" % (", ".join(map(repr, unknown)), known))
         settings = Settings(meta_loss, **settings)
-        self._build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
+        build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
         self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings)
-        self._graph = self._build_graph(engine=engine)
-        self.history = History(record_of(str(name), engine, problem, build_optimizer, self._graph, settings))
-        self._most_per_call = 1
-        self._unknown_state = self._warned = False
-        self._checkpoints = None
-        if checkpoint_dir is not None:
-            self._checkpoints = CheckpointDirectory(checkpoint_dir, checkpoint_every)
+        graph = build_graph(engine=engine)
+        record = record_of(str(name), engine, problem, build_optimizer, graph, settings)
+        history = History(checked_record(record, graph.snapshot()))
+        directory = None if checkpoint_dir is None else CheckpointDirectory(checkpoint_dir, checkpoint_every)
+        fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None
+        self._training = Training(graph, history, directory, on_nonfinite, fall_back)
+        self._turn, self._is_closed = Turn(str(name)), False
+
+    history = property(lambda self: self._training.history)
+
+    def __repr__(self):
+        return "<Trainer %r of %s: %d meta-iterations, engine %r%s>" % (
+            self.history.config["name"],
+            self.history.config["problem"],
+            len(self.history),
+            self.history.config["engine"],
+            ", closed" if self._is_closed else "",
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
 
     def run(self, meta_iterations):
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
@@ -119,9 +129,9 @@ class Trainer:
 
         Raises:
           TypeError, ValueError: `meta_iterations` is not a positive integer.
-          ValueError: the trainer is closed; its `checkpoint_dir` holds another training; a second Ctrl-C
-            left it in the middle of a call; XLA cannot compile the problem, the optimizer or the
-            meta-loss, which shows at the first run.
+          ValueError: the trainer is closed, or is running in another thread; its `checkpoint_dir` holds another
+            training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
+            call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
@@ -148,73 +158,9 @@ class Trainer:
         Returns:
           How many meta-iterations it were.
         """
-        history, first = self.history, len(self.history)
-        history.reserve(meta_iterations)
-        last, reported = first + meta_iterations, first
-        try:
-            while len(history) < last and not stop.is_set():
-                rows = self._call_engine(last - len(history))
-                self._check_finite(rows)
-                if len(history) - reported >= PROGRESS_EVERY or len(history) == last:
-                    report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
-                    reported = len(history)
-                if self._checkpoints and self._checkpoints.is_due():
-                    self._checkpoints.write_or_warn(self._graph.snapshot(), history)
-        except BaseException:
-            if self._checkpoints and not self._unknown_state:
-                # Only a warning: what went wrong first is what the user must see.
-                self._checkpoints.write_or_warn(self._graph.snapshot(), history)
-            raise
-        if self._checkpoints:
-            self._checkpoints.write(self._graph.snapshot(), history)
-        for complaint in history.stalled():
-            warnings.warn(complaint, RuntimeWarning, stacklevel=3)
-        return len(history) - first
-
-    def _call_engine(self, most):
-        """One call of the engine, of a length that keeps it under a second; its rows are in the history then."""
-        self._prepare()
-        start = time.perf_counter()
-        try:
-            rows = self._graph.run(min(self._most_per_call, most))
-            seconds = time.perf_counter() - start
-            self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
-        except BaseException as error:
-            # An op that failed has updated nothing. After anything else, such as a second Ctrl-C, who knows.
-            self._unknown_state = not isinstance(error, tf.errors.OpError)
-            raise
-        if seconds > SECONDS_PER_CALL:
-            self._most_per_call = max(1, self._most_per_call // 2)
-        elif seconds < SECONDS_PER_CALL / 2 and len(rows) == self._most_per_call:
-            self._most_per_call *= 2
-        return rows
-
-    def _prepare(self):
-        """Compiles, if that is still to be done; goes on without where XLA cannot and the user allowed it."""
-        try:
-            self._graph.prepare()
-        except CannotCompileError as error:
-            if not self._may_fall_back:
-                raise
-            warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=5)
-            graph = self._build_graph(engine="graph")
-            graph.load(self._graph.snapshot())
-            graph.prepare()
-            self._graph, compiled = graph, self._graph
-            compiled.close()
-            self.history.config["engine"] = "graph"
-
-    def _check_finite(self, rows):
-        """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
-        if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
-            return
-        number = len(self.history) - 1
-        description = nonfinite.described(self.history.config, number, rows[-1])
-        if self._on_nonfinite == "raise":
-            directory = self._checkpoints.path if self._checkpoints else "."
-            raise nonfinite.error_of(directory, description, number, self.history.config, self._graph.failure())
-        warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=4)
-        self._warned = True
+        with self._turn.run():
+            self.check_ready()
+            return self._training.work(meta_iterations, report, stop)
 
     def restore(self, directory):
         """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.
@@ -229,19 +175,17 @@ class Trainer:
         Raises:
           TypeError: `directory` is no path.
           ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
-            the trainer is closed.
+            the trainer is closed, or is running in another thread.
         """
-        self._check_open()
-        path = checkpoints.latest_checkpoint(checks.path("directory", directory))
-        if path is None:
-            raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
-        snapshot, history = checkpoints.read(path, self.history.config, self._graph.snapshot())
-        self._unknown_state = True  # until all variables are there
-        self._graph.load(snapshot)
-        self.history, self._unknown_state = history, False
-        if self._checkpoints:
-            self._checkpoints.newest = os.path.abspath(path)
-        return history
+        directory = checks.path("directory", directory)
+        with self._open() as training:
+            path = checkpoints.latest_checkpoint(directory)
+            if path is None:
+                raise ValueError("directory must hold a checkpoint, there is none in %r" % directory)
+            training.restore(*checkpoints.read(path, self.history.config, training.graph.snapshot()))
+            if training.checkpoints:
+                training.checkpoints.newest = os.path.abspath(path)
+            return training.history
 
     def replay(self, path):
         """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, without training.
@@ -261,53 +205,65 @@ class Trainer:
         """The weights now: a list of arrays, in the order in which the variables were created.
 
         Raises:
-          ValueError: the trainer is closed.
+          ValueError: the trainer is closed, or is running in another thread.
         """
-        self._check_open()
-        return self._graph.weights()
+        with self._open() as training:
+            return training.graph.weights()
 
     def trained(self):
         """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
 
         Raises:
-          ValueError: the trainer is closed.
+          ValueError: the trainer is closed, or is running in another thread.
         """
-        record = {**self.history.config, "meta_iterations": len(self.history), **measured_with()}
-        return Trained(self._build_optimizer, self.weights(), self._graph.adapted(), record)
+        with self._open() as training:
+            record = {**self.history.config, "meta_iterations": len(self.history), **measured_with()}
+            return Trained(self._build_optimizer, training.graph.weights(), training.graph.adapted(), record)
 
     def snapshot(self):
         """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
 
         Raises:
-          ValueError: the trainer is closed.
+          ValueError: the trainer is closed, or is running in another thread.
         """
-        self._check_open()
-        return self._graph.snapshot()
+        with self._open() as training:
+            return training.graph.snapshot()
 
     @property
     def has_checkpoints(self):
         """Whether it has a directory for checkpoints."""
-        return self._checkpoints is not None
+        return self._training.checkpoints is not None
 
     def close(self):
-        """Frees the session and the directory of checkpoints. The history stays."""
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-            if self._checkpoints:
-                self._checkpoints.close()
+        """Frees the session and the directory of checkpoints. The history stays.
 
-    def _check_open(self):
-        if self._graph is None:
-            raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
+        Raises:
+          ValueError: the trainer is running in another thread.
+        """
+        with self._turn.moment():
+            if not self._is_closed:
+                self._is_closed = True
+                self._training.graph.close()
+                if self.has_checkpoints:
+                    self._training.checkpoints.close()
+
+    @contextlib.contextmanager
+    def _open(self):
+        """The training, for a moment in which no other thread uses it."""
+        with self._turn.moment():
+            if self._is_closed:
+                raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
+            yield self._training
 
     def check_ready(self):
-        """Raises `ValueError` where the trainer cannot run: closed, in an unknown state, about to mix checkpoints."""
-        self._check_open()
-        if self._unknown_state:
-            raise ValueError(
-                "trainer %r was stopped in the middle of a call, and its weights may be ahead of its history; "
-                "restore() a checkpoint, or create a new trainer" % self.history.config["name"]
-            )
-        if self._checkpoints:
-            self._checkpoints.check_ours()
+        """Raises `ValueError` where the trainer cannot run: closed, running in another thread, in an unknown state, or
+        about to write where it must not.
+        """
+        with self._open() as training:
+            if not training.is_known:
+                raise ValueError(
+                    "trainer %r was stopped in the middle of a call, and its weights may be ahead of its history; "
+                    "restore() a checkpoint, or create a new trainer" % self.history.config["name"]
+                )
+            if training.checkpoints:
+                training.checkpoints.check_ours()

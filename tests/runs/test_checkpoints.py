@@ -1,20 +1,24 @@
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from jupyter_client.manager import start_new_kernel
-from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, same, small
+from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, recorded_graphs, same, small
 
 import l2l
-from l2l.runs import training_graph
+from l2l.runs import checkpoints, training_graph
+from l2l.runs.checkpoints import CheckpointDirectory
 
 CHAOS = Path(__file__).resolve().parent.parent / "chaos.py"
 
@@ -28,6 +32,11 @@ def logged(checkpoint_dir=None, **changes):
             **changes,
         },
     )
+
+
+def contents(directory):
+    """The content of each file in a directory, a dict."""
+    return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
 
 
 @pytest.mark.parametrize("engine, horizon", [("graph", 4), ("graph", 12), ("xla", 12)])
@@ -143,6 +152,26 @@ def test_a_full_disk_in_the_middle_of_a_run_warns_and_at_its_end_raises(tmp_path
     assert_same_run(trainer, one_again(10))
 
 
+def test_they_are_written_as_often_as_was_asked_for(tmp_path, monkeypatch):
+    graphs, written, now = recorded_graphs(monkeypatch), [], [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    trainer = logged(tmp_path, checkpoint_every=2.5)
+    run, write = graphs[0].run, checkpoints.archives.write
+
+    def lasting_a_second(most):
+        now[0] += 1
+        return run(most)
+
+    def recording(path, *arguments):
+        written.append(int(path[-16:-4]))
+        write(path, *arguments)
+
+    monkeypatch.setattr(graphs[0], "run", lasting_a_second)
+    monkeypatch.setattr(checkpoints.archives, "write", recording)
+    trainer.run(10)
+    assert written == [3, 6, 9, 10]
+
+
 def test_a_second_interrupt_in_the_middle_of_a_call_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     trainer = logged(tmp_path)
     trainer.run(3)
@@ -165,7 +194,7 @@ def test_an_error_of_unknown_effect_leaves_the_last_checkpoint(tmp_path, monkeyp
     """A signal handler of the user's, say, which raises when a call has just returned."""
     trainer = logged(tmp_path)
     trainer.run(3)
-    run = training_graph.TrainingGraph.run
+    run, content = training_graph.TrainingGraph.run, contents(tmp_path)
 
     def late(*arguments):
         run(*arguments)
@@ -174,7 +203,7 @@ def test_an_error_of_unknown_effect_leaves_the_last_checkpoint(tmp_path, monkeyp
     monkeypatch.setattr(training_graph.TrainingGraph, "run", late)
     with pytest.raises(TimeoutError):
         trainer.run(5)
-    assert l2l.latest_checkpoint(tmp_path).endswith("03.npz")
+    assert contents(tmp_path) == content  # the weights of four meta-iterations would have the same name
     with pytest.raises(ValueError, match="stopped in the middle of a call"):
         trainer.run(5)
 
@@ -195,7 +224,7 @@ def test_a_full_disk_does_not_hide_what_stopped_the_run(tmp_path, monkeypatch):
     def full(*arguments, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(l2l.archives, "write", full)
+    monkeypatch.setattr(np, "savez", full)
     expected = "meta-iteration 0 has .* could not be saved .*No space"
     with pytest.warns(RuntimeWarning), pytest.raises(l2l.NonFiniteError, match=expected) as caught:
         trainer.run(5)
@@ -215,11 +244,145 @@ def test_a_directory_belongs_to_one_trainer(tmp_path):
     logged(tmp_path).restore(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "when, again",
+    [("between runs", True), ("in a run", True), ("in a run", False), ("in a call that fails", True)],
+)
+def test_in_a_directory_that_was_taken_away_nothing_is_written(when, again, tmp_path, monkeypatch):
+    """Another trainer has it now, or nobody: what is there stays as it is, and the first one keeps what it has."""
+    graphs, others = recorded_graphs(monkeypatch), []
+    directory = tmp_path / "run"
+    trainer = logged(directory, on_nonfinite="raise")
+    trainer.run(3)
+
+    def take_away():
+        shutil.rmtree(str(directory))
+        if again:
+            others.append(logged(directory))
+            others[0].run(2)
+
+    run = graphs[0].run
+
+    def robbed(most):
+        if not others and directory.exists():
+            take_away()
+        rows = run(most)
+        if when == "in a call that fails":
+            rows[-1] = np.nan
+            monkeypatch.setattr(graphs[0], "failure", lambda: {"draw/0": np.zeros(2)})
+        return rows
+
+    if when == "between runs":
+        take_away()
+    monkeypatch.setattr(graphs[0], "run", robbed)
+    error = l2l.NonFiniteError if when == "in a call that fails" else ValueError
+    with warnings.catch_warnings(), pytest.raises(error, match="is no longer this trainer's") as caught:
+        warnings.simplefilter("ignore")
+        trainer.run(5)
+    if when == "in a call that fails":
+        assert caught.value.path is None and "could not be saved" in str(caught.value)
+    assert len(trainer.history) == (3 if when == "between runs" else 4)
+    assert len(trainer.trained().weights) == len(trainer.weights())
+    if again:
+        assert sorted(contents(directory)) == ["checkpoint-%012d.npz" % i for i in [1, 2]] + ["lock"]
+        others[0].run(1)
+    else:
+        assert not directory.exists()
+
+
 def test_two_trainers_with_directories_of_their_own(tmp_path):
     trainers = [logged(tmp_path / name) for name in ["a", "b"]]
     l2l.train_together(trainers, [5, 6], workers=2)
     for name, number in [("a", 5), ("b", 6)]:
         assert len(logged().restore(tmp_path / name)) == number
+
+
+@pytest.mark.parametrize("kind", ["symbolic link", "link to nothing", "hard link", "directory", "pipe", "socket"])
+def test_a_lock_that_is_no_file_of_its_own_is_refused(kind, tmp_path):
+    target, lock = tmp_path / "precious", tmp_path / "run" / "lock"
+    target.write_text("precious")
+    lock.parent.mkdir()
+    if kind == "symbolic link":
+        lock.symlink_to(target)
+    elif kind == "link to nothing":
+        lock.symlink_to(tmp_path / "nothing")
+    elif kind == "hard link":
+        os.link(str(target), str(lock))
+    elif kind == "directory":
+        lock.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(str(lock))
+    else:
+        bound(lock)
+    with pytest.raises(ValueError, match=r"checkpoint_dir must hold no lock but a regular file .*run/lock'"):
+        CheckpointDirectory(str(lock.parent), 60)
+    assert target.read_text() == "precious" and not (tmp_path / "nothing").exists()
+
+
+def bound(path):
+    """A socket under a name, which may not be long."""
+    before = os.getcwd()
+    os.chdir(str(path.parent))
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+def test_what_is_no_directory_is_refused(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ["file", "file/run", "link"]:
+        with pytest.raises(
+            ValueError, match="checkpoint_dir must be a directory, or the name of a new one, got '.*%s" % name
+        ):
+            CheckpointDirectory(str(tmp_path / name), 60)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_what_a_killed_writer_left_is_deleted_and_nothing_else(tmp_path):
+    end = "%032x.unfinished" % 1
+    left = ["checkpoint-000000000001.npz." + end, "nonfinite-000000000001-2.npz." + end]
+    others = [
+        "mine.unfinished",
+        "checkpoint-1.npz." + end,
+        "checkpoint-000000000001.npz",
+        "checkpoint-000000000001.npz.old",
+    ]
+    for name in left + others:
+        (tmp_path / name).write_text("some of it")
+    CheckpointDirectory(str(tmp_path), 60).close()
+    assert sorted(os.listdir(str(tmp_path))) == sorted([*others, "lock"])
+    (tmp_path / left[0]).mkdir()
+    for _ in range(2):  # it does not keep the lock
+        with pytest.raises(ValueError, match=r"checkpoint_dir must hold no directory of the name .*1.npz.*unfinished'"):
+            CheckpointDirectory(str(tmp_path), 60)
+
+
+def test_a_newest_checkpoint_that_is_no_file_is_refused(tmp_path):
+    trainer, path = logged(tmp_path), tmp_path / "checkpoint-000000000009.npz"
+    for make in [
+        lambda: path.symlink_to(tmp_path / "nothing"),
+        lambda: bound(path),
+        lambda: os.mkfifo(str(path)),
+        path.mkdir,
+    ]:
+        make()
+        with pytest.raises(ValueError, match=r"9\.npz' is (gone, or is a link|no archive .*: not a regular file)"):
+            trainer.restore(tmp_path)
+        with pytest.raises(ValueError, match=r"holds another training, up to checkpoint-000000000009\.npz"):
+            trainer.run(1)
+        if not path.is_dir():
+            path.unlink()
+
+
+def test_an_old_directory_with_the_name_of_a_checkpoint_is_left_alone(tmp_path):
+    trainer = logged(tmp_path)
+    trainer.run(1)
+    (tmp_path / "checkpoint-000000000000.npz").mkdir()
+    trainer.run(4)
+    expected = ["checkpoint-%012d.npz" % number for number in [0, 3, 4, 5]]
+    assert sorted(os.listdir(str(tmp_path))) == [*expected, "lock"]
 
 
 def test_another_training_is_not_overwritten(tmp_path):
@@ -251,9 +414,12 @@ class Scaled(l2l.Quadratic):
     [
         (
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((6,), "log")},
-            r"'hidden': \[5\], .* there, .*'hidden': \[6\], .* here",
+            r"is from another trainer: optimizer\.hidden=\[5\] there, \[6\] here$",
         ),
-        ({"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")}, r"'hidden': \[5, 5\], .* here"),
+        (
+            {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")},
+            r"optimizer\.hidden=\[5\] there, \[5, 5\] here",
+        ),
         ({"build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
         (
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), l2l.log_cast(-30))},
@@ -264,11 +430,13 @@ class Scaled(l2l.Quadratic):
         ({"horizon": 12}, "horizon=4 there, 12 here"),
         ({"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
         ({"meta_loss": "end"}, "meta_loss='sum' there, 'end' here"),
+        ({"clip_norm": 2.0}, r"clip_norm=1\.0 there, 2\.0 here"),
+        ({"second_derivatives": False}, "second_derivatives=True there, False here"),
         ({"draws_seed": 3, "weights_seed": 3}, "draws_seed=2 there, 3 here; weights_seed=1 there, 3 here"),
         ({"batch": 2}, r"batch=1 there, 2 here; draws=\[\['float32', \[2\]\]"),
-        ({"problem": Scaled(2.0, np.zeros(3))}, r"problem_parameters=.*'factor': 1\.0.* there, .*'factor': 2\.0"),
+        ({"problem": Scaled(2.0, np.zeros(3))}, r"problem_parameters\.factor=1\.0 there, 2\.0 here"),
         ({"problem": l2l.Quadratic(2)}, "problem='Scaled' there, 'Quadratic' here"),
-        ({"problem": Scaled(1.0, np.ones(3))}, r"problem_parameters=.*'data': 'float64 \[3\], checksum"),
+        ({"problem": Scaled(1.0, np.ones(3))}, r"problem_parameters\.data='float64 \[3\], checksum"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(changes, message, tmp_path):
@@ -330,6 +498,26 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         (config, without("place"), r"'place' is absent there, int64 of shape \(2,\) here"),
         (config, {**arrays, "place": np.zeros(3, np.int64)}, r"'place' is int64 of shape \(3,\) there"),
         (config, {**arrays, "place": np.array([1, -4])}, r"is no checkpoint: its place is \[1, -4\]"),
+        (config, {**arrays, "place": np.array([1, 8])}, r"is no checkpoint: its place is \[1, 8\]"),
+        (config, {**arrays, "place": np.array([1, 2])}, r"is no checkpoint: its place is \[1, 2\]"),
+        (
+            config,
+            {name: array[:2] if name.startswith("history/") else array for name, array in arrays.items()},
+            r"checkpoint-000000000003\.npz' is not what its name says: it holds 2 meta-iterations",
+        ),
+        ({**config, "format": int("9" * 4000)}, arrays, "has format 9999999.*, which a newer version"),
+        ({**config, "format": "x" * 5000}, arrays, "its config says format 'xxx"),
+        ({**config, "trainer": {**config["trainer"], "y" * 5000: 1}}, arrays, "is from another trainer: yyy"),
+        ({**config, "trainer": {**config["trainer"], "steps": ["y" * 5000]}}, arrays, "steps=.'yyy.* there, 4 here"),
+        ({**config, "trainer": {str(i): i for i in range(2000)}}, arrays, "0=0 there, None here; 1=1 there"),
+        (
+            {**config, "trainer": {**config["trainer"], "problem_parameters": {"d" * 5000: {}}}},
+            arrays,
+            "parameters.ddd",
+        ),
+        (config, {**arrays, "z" * 5000: np.zeros(2)}, "'zzz.* is float64 of shape .* there, absent here"),
+        (config, {**arrays, "zeros": np.zeros([0] + [1] * 31)}, "'zeros' is float64 of shape .* there, absent here"),
+        (config, {**arrays, "history/seconds": np.zeros([0] + [1] * 31)}, "must hold float64 columns"),
         (config, without("carried/0"), "'carried/0' is absent there, float32 of shape"),
         (
             config,
@@ -339,10 +527,14 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         (config, {**arrays, "more": np.zeros(2)}, "'more' is float64 of shape .* there, absent here"),
     ]:
         l2l.archives.write(path, new_config, new_arrays)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             trainer.restore(tmp_path)
+        assert path.name in str(caught.value) and len(str(caught.value)) < 500 + len(str(tmp_path))
     path.write_bytes(content)
     assert len(trainer.restore(tmp_path)) == 3
+    path.rename(tmp_path / "checkpoint-000000000007.npz")  # each start would begin at 3 again, and never get further
+    with pytest.raises(ValueError, match=r"checkpoint-000000000007\.npz' is not what its name says: it holds 3 meta"):
+        trainer.restore(tmp_path)
 
 
 def test_ctrl_c_in_a_notebook_cell_keeps_the_kernel_and_the_history(tmp_path):

@@ -143,3 +143,15 @@ def test_reserved_memory_is_used():
     before = history.meta_loss
     history.append(np.zeros([100, 4]))
     assert np.shares_memory(before, history.meta_loss) and len(history) == 103
+
+
+@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_skipped_is_where_any_of_the_figures_is_no_number(column, value):
+    history = filled(4)
+    row = [1.0, 1.0, 1.0, 1.0]
+    row[column] = value
+    history.append([row])
+    assert history.skipped.tolist() == [False] * 4 + [True]
+    history.append([[1.0, 1.0, 1.0, np.nan]])  # of the seconds nothing depends
+    assert not history.skipped[-1]

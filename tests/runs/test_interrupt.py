@@ -1,10 +1,35 @@
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
-from trainers import ENGINES, same, small
+from trainers import ENGINES, assert_same_run, recorded_graphs, same, small
+
+import l2l
+from l2l.runs import training
+from l2l.runs.interrupt import delayed_signals, leave
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+def to_oneself(*signals):
+    """Signals that arrive together: Python hears of all of them before it calls the first handler."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    for number in signals:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+@pytest.fixture
+def handlers():
+    """A function that gives the handlers of both signals now; afterwards they are those of before."""
+    before = {number: signal.getsignal(number) for number in [INT, TERM]}
+    yield lambda: [signal.getsignal(number) for number in [INT, TERM]]
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -25,3 +50,204 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     undisturbed.run(stopped_at + 5)
     np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
     assert same(trainer.weights(), undisturbed.weights())
+
+
+@pytest.mark.parametrize("signals", [[INT], [TERM], [INT, TERM], [TERM, INT]], ids=str)
+@pytest.mark.parametrize("together", [True, False])
+def test_the_first_of_each_kind_waits_and_sigterm_counts_more(signals, together, handlers):
+    before, steps = handlers(), []
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+        with delayed_signals(terminate=True) as stop:
+            assert not stop.is_set()
+            if together:
+                to_oneself(*signals)
+            else:
+                for number in signals:
+                    os.kill(os.getpid(), number)
+            steps.append("waited")
+            assert stop.is_set() and handlers() != before
+        assert handlers() == before
+        leave(stop, "stopped")
+    assert steps == ["waited"]
+    if TERM in signals:
+        assert caught.type is SystemExit and caught.value.code == 128 + TERM
+    else:
+        assert caught.type is KeyboardInterrupt and str(caught.value) == "stopped"
+
+
+@pytest.mark.parametrize("signals", [[INT, INT], [INT, TERM, INT], [TERM, INT, INT]], ids=str)
+def test_a_second_ctrl_c_does_not_wait(signals, handlers):
+    before = handlers()
+    with pytest.raises(KeyboardInterrupt), delayed_signals(terminate=True):
+        for number in signals:
+            os.kill(os.getpid(), number)
+        pytest.fail("it waited")
+    assert handlers() == before
+
+
+def test_a_second_signal_reaches_the_handler_that_was_there(handlers):
+    heard = []
+    for number in [INT, TERM]:
+        signal.signal(number, lambda number, frame: heard.append((number, frame is not None)))
+    before = handlers()
+    with delayed_signals(terminate=True):
+        for number in [INT, TERM, TERM, INT, INT]:
+            os.kill(os.getpid(), number)
+    assert heard == [(TERM, True), (INT, True), (INT, True)] and handlers() == before
+
+
+@pytest.mark.parametrize("signals", [[TERM, TERM], [INT, TERM, TERM]], ids=str)
+def test_a_second_sigterm_ends_the_process(signals, handlers):
+    signal.signal(TERM, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        try:
+            with delayed_signals(terminate=True):
+                for number in signals:
+                    os.kill(os.getpid(), number)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == TERM
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_what_is_ignored_stays_ignored_and_sigterm_is_touched_only_if_asked(terminate, handlers):
+    signal.signal(INT, signal.SIG_IGN)
+    before = handlers()
+    with delayed_signals(terminate) as stop:
+        assert signal.getsignal(INT) is signal.SIG_IGN and (handlers()[1] != before[1]) == terminate
+        os.kill(os.getpid(), INT)
+        assert not stop.is_set()
+    assert handlers() == before
+
+
+def test_signals_while_the_handlers_return_leave_none_behind(handlers, monkeypatch):
+    before, put = handlers(), signal.signal
+
+    def disturbed(number, handler):
+        if number == INT:
+            os.kill(os.getpid(), INT)
+        return put(number, handler)
+
+    with delayed_signals(terminate=True) as stop:
+        os.kill(os.getpid(), INT)
+        monkeypatch.setattr(signal, "signal", disturbed)  # the second one comes before Ctrl-C's own handler is back
+    monkeypatch.undo()
+    assert handlers() == before and stop.signal == INT
+
+
+def test_outside_the_main_thread_no_handler_is_touched(handlers):
+    before, inside = handlers(), []
+
+    def target():
+        with delayed_signals(terminate=True) as stop:
+            inside.extend([handlers(), stop.is_set()])
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    assert inside == [before, False]
+
+
+@pytest.mark.parametrize("signals, error", [([TERM, INT], SystemExit), ([INT, INT], KeyboardInterrupt)], ids=str)
+def test_signals_within_one_call_of_the_engine(signals, error, tmp_path, monkeypatch, handlers):
+    """Whatever comes, afterwards the checkpoint is one of the training, and the handlers are those that were there."""
+    graphs, before = recorded_graphs(monkeypatch), handlers()
+    trainer = small(checkpoint_dir=tmp_path)
+    trainer.run(3)
+    assert handlers() == before
+    run = graphs[0].run
+
+    def disturbed(most):
+        rows = run(most)
+        for number in signals:
+            os.kill(os.getpid(), number)
+        return rows
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(graphs[0], "run", disturbed)
+        trainer.run(20)
+    assert handlers() == before
+    # The second Ctrl-C came when the weights were ahead of the history already.
+    kept = 4 if error is SystemExit else 3
+    assert l2l.latest_checkpoint(tmp_path).endswith("%012d.npz" % kept)
+    assert len(trainer.restore(tmp_path)) == kept
+    trainer.run(2)
+    undisturbed = small()
+    undisturbed.run(kept + 2)
+    assert_same_run(trainer, undisturbed)
+
+
+def test_an_interrupt_between_any_two_steps_of_python_leaves_no_wrong_checkpoint(tmp_path):
+    """At each bytecode of `_call_engine` in turn comes a Ctrl-C."""
+    trainer = small(checkpoint_dir=tmp_path)
+    trainer.run(2)
+    places, refusals = 0, 0
+
+    def interrupted_at(number):
+        """Whether there was such a bytecode."""
+        count = 0
+
+        def inside(frame, event, _):
+            nonlocal count
+            count += event == "opcode"
+            if event == "opcode" and count == number:
+                raise KeyboardInterrupt
+            return inside
+
+        def trace(frame, *_):
+            if frame.f_code.co_name != "_call_engine":
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            return inside
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            trainer.run(1)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    while interrupted_at(places + 1):
+        places += 1
+        _, arrays = l2l.archives.read(l2l.latest_checkpoint(tmp_path))
+        assert arrays["place"][0] == len(arrays["history/meta_loss"]), places
+        try:
+            trainer.check_ready()
+            assert trainer.snapshot()["place"][0] == len(trainer.history)
+        except ValueError:
+            refusals += 1
+        trainer.restore(tmp_path)
+    assert places > 50 and 0 < refusals < places
+    undisturbed = small()
+    undisturbed.run(len(trainer.history))
+    assert_same_run(trainer, undisturbed)
+
+
+def test_a_third_ctrl_c_while_the_second_is_dealt_with_leaves_no_wrong_checkpoint(tmp_path, monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
+    trainer = small(checkpoint_dir=tmp_path)
+    trainer.run(3)
+    checkpoint, run = Path(l2l.latest_checkpoint(tmp_path)), graphs[0].run
+    content = checkpoint.read_bytes()
+
+    class Interrupted:
+        @property
+        def errors(self):
+            raise KeyboardInterrupt("the third")
+
+    def interrupted(most):
+        run(most)
+        raise KeyboardInterrupt("the second")
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="the third"):
+        patched.setattr(graphs[0], "run", interrupted)
+        patched.setattr(training, "tf", Interrupted())  # asked for what kind of error it was
+        trainer.run(5)
+    assert l2l.latest_checkpoint(tmp_path) == str(checkpoint) and checkpoint.read_bytes() == content
+    with pytest.raises(ValueError, match="stopped in the middle of a call"):
+        trainer.run(5)

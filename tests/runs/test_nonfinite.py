@@ -1,7 +1,9 @@
 """Numbers that go bad: skipped, counted, saved, and repeated."""
 
+import concurrent.futures
 import os
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -104,21 +106,118 @@ def test_what_was_saved_is_never_overwritten(tmp_path, monkeypatch):
     assert second == first.replace(".npz", "-1.npz") == os.path.basename(caught.value.path)
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_each_of_several_that_write_at_once_has_a_file_of_its_own(hard_links, tmp_path, monkeypatch):
+    """All of them look which names are free before any of them has written."""
+    barrier, savez, link = threading.Barrier(4), np.savez, os.link
+
+    def together(*arguments, **more):
+        barrier.wait(60)
+        savez(*arguments, **more)
+
+    def refused(*arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(np, "savez", together)
+    monkeypatch.setattr(os, "link", link if hard_links else refused)
+
+    def write(i):
+        return nonfinite.write(str(tmp_path), 7, {"name": str(i)}, {"draw/0": np.array(i)})
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(write, range(4)))
+    ends = ["", "-1", "-2", "-3"]
+    assert sorted(paths) == sorted(str(tmp_path / ("nonfinite-000000000007%s.npz" % end)) for end in ends)
+    assert sorted(os.listdir(str(tmp_path))) == sorted(map(os.path.basename, paths))
+    for i, path in enumerate(paths):
+        config, arrays = l2l.archives.read(path)
+        assert config["trainer"]["name"] == str(i) and arrays["draw/0"] == i
+
+
+def test_trainers_side_by_side_each_name_a_file_that_they_can_repeat(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = Listed([[1.0, 0.5]], [1])
+    trainers = [small(problem=bad, on_nonfinite="raise", name=str(i), weights_seed=i) for i in range(2)]
+    errors = []
+
+    def run(trainer):
+        with pytest.raises(l2l.NonFiniteError) as caught:
+            trainer.run(1)
+        errors.append((trainer, caught.value))
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, trainers))
+    assert len({error.path for _, error in errors}) == 2
+    for trainer, error in errors:
+        assert np.isnan(trainer.replay(error.path).meta_loss)
+
+
+def test_a_negative_loss_under_a_log_is_named():
+    record = {"name": "x", "weights_seed": 1, "draws_seed": 2}
+    for meta_loss, last_loss, is_named in [
+        ("end_log", -0.5, True),
+        ("sum_log", -0.5, True),
+        ("end_log", 0.5, False),
+        ("end_log", np.nan, False),
+        ("sum", -0.5, False),
+    ]:
+        text = nonfinite.described({**record, "meta_loss": meta_loss}, 3, [np.nan, last_loss, 1.0])
+        assert text.startswith("x (weights_seed=1, draws_seed=2): meta-iteration 3 has meta-loss nan, last loss")
+        assert text.endswith("; a negative loss has no logarithm") == is_named
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_last_loss_that_is_nan_beside_a_meta_loss_that_is_not_changes_no_weight(engine):
+    """The meta-loss looks at the first two losses alone."""
+    settings = {"meta_loss": lambda losses: losses[1], "steps": 3, "engine": engine, "learning_rate": 0.01}
+    trainer = small(problem=Listed(STARTS, [-1, 2, -1, -1, -1]), **settings)
+    trainer.run(1)
+    before = variables(trainer)
+    with pytest.warns(RuntimeWarning, match=r"meta-iteration 1 has meta-loss [0-9.e-]+, last loss nan"):
+        history = trainer.run(1)
+    assert np.isfinite(history.meta_loss).all() and history.skipped.tolist() == [False, True]
+    assert same(variables(trainer), before)
+    trainer.run(1)
+    assert not trainer.history.skipped[-1] and not same(variables(trainer), before)
+
+
 def test_a_file_that_is_no_saved_meta_iteration_is_refused(tmp_path):
     trainer, path = small(), str(tmp_path / "x.npz")
+    start = {name: array for name, array in trainer.snapshot().items() if name.startswith(("variables/", "carried/"))}
+    start.update({"draw/0": np.ones(2, np.float32), "draw/1": np.ones(2, np.float32), "age": np.array(0)})
+    good = {"trainer": trainer.history.config}
+
+    def with_(name, array):
+        return {**start, name: array}
+
+    bias = next(name for name in start if name.endswith("bias"))
     for config, arrays, message in [
         ({}, {}, "is no saved meta-iteration"),
         ({"trainer": 3}, {}, "is no saved meta-iteration"),
         ({"trainer": {}}, {}, "is from another trainer: batch=None there, 1 here"),
-        ({"trainer": trainer.history.config}, {}, "is from another trainer: draw/0 has shape None there"),
-        ({"trainer": trainer.history.config}, {"draw/0": np.zeros(3)}, r"draw/0 has shape \[3\] there, \[2\] here"),
+        (good, {}, r"is from another trainer: 'age' is absent there, int64 of shape \(\) here"),
+        (good, with_("draw/0", np.zeros(3, np.float32)), r"'draw/0' is float32 of shape \(3,\) there, .*\(2,\) here"),
+        (
+            good,
+            with_("draw/1", np.zeros(2)),
+            r"'draw/1' is float64 of shape \(2,\) there, float32 of shape \(2,\) here",
+        ),
+        (good, with_("age", np.array(0.5)), r"'age' is float64 of shape \(\) there, int64 of shape \(\) here"),
+        (good, with_("age", np.array(3)), "is no saved meta-iteration: its age is 3"),
+        (good, with_(bias, start[bias].astype(np.int32)), "bias' is int32 of shape .* there, float32 of shape"),
+        ({"trainer": {**good["trainer"], "second_derivatives": False}}, start, "second_derivatives=False there"),
     ]:
         l2l.archives.write(path, config, arrays)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             trainer.replay(path)
+        assert "x.npz" in str(caught.value) and len(str(caught.value)) < 500 + len(str(tmp_path))
+    l2l.archives.write(path, good, start)
+    assert np.isfinite(trainer.replay(path).losses).all()
 
 
-@pytest.mark.parametrize("settings", [{"batch": 3}, {"batch": 4, "threads": 2, "horizon": 12}])
+@pytest.mark.parametrize(
+    "settings", [{"batch": 3, "second_derivatives": False}, {"batch": 4, "threads": 2, "horizon": 12}]
+)
 def test_replay_gives_the_figures_of_the_run(settings, tmp_path):
     """Of a meta-iteration that had nothing wrong with it, in the middle of a draw's life where there is a horizon."""
     trainer, problem = small(meta_loss="end", **settings), l2l.Quadratic(2)

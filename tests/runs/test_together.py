@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -39,12 +40,35 @@ def test_if_one_fails_the_others_stop_and_keep_what_they_have(which, monkeypatch
     graphs = recorded_graphs(monkeypatch)
     trainers = [small(), small()]
     trainers[which].run(1)
+    other = trainers[1 - which]
 
-    def failing(*arguments):
+    def failing(_):
+        while not len(other.history):
+            time.sleep(0.001)
         raise RuntimeError("no more")
 
     monkeypatch.setattr(graphs[which], "run", failing)
     with pytest.raises(RuntimeError, match="no more"):
-        l2l.train_together(trainers, 10**6, workers=2)
+        l2l.train_together(trainers, 3000, workers=2)
     assert len(trainers[which].history) == 1
-    trainers[1 - which].run(1)
+    assert 0 < len(other.history) < 3000
+    other.run(1)
+
+
+def test_an_exception_from_outside_stops_all(monkeypatch):
+    """As a signal handler raises it, in the thread that waits."""
+    trainers = [small(), small()]
+
+    def raising(number, frame):
+        raise TimeoutError("too late")
+
+    before = signal.signal(signal.SIGALRM, raising)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with pytest.raises(TimeoutError, match="too late"):
+            l2l.train_together(trainers, 10**5, workers=2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all(0 < len(trainer.history) < 10**5 for trainer in trainers)
+    l2l.train_together(trainers, 1)

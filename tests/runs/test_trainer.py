@@ -1,6 +1,5 @@
 import json
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import tensorflow as tf
 from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, recorded_graphs, same, small
 
 import l2l
-from l2l.runs import training_graph
+from l2l.runs import nonfinite, training, training_graph
 
 
 def test_training_lowers_the_meta_loss():
@@ -125,15 +124,21 @@ def test_what_xla_cannot_compile_says_so():
     assert np.isfinite(small(problem=InPython(2)).run(2).last_loss).all()
 
 
-def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it():
+def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it(tmp_path):
     trainer = small(problem=InPython(2), engine="xla_or_graph", horizon=8)
     with pytest.warns(RuntimeWarning, match="cannot compile this problem.*Going on with engine='graph'"):
         history = trainer.run(5)
     assert history.config["engine"] == "graph"
-    plain = small(problem=InPython(2), horizon=8)
+    plain = small(problem=InPython(2), horizon=8, checkpoint_dir=tmp_path)
     plain.run(5)
     assert_same_run(trainer, plain)
     assert small(engine="xla_or_graph").history.config["engine"] == "xla"
+    restored = small(problem=InPython(2), engine="xla_or_graph", horizon=8)
+    restored.restore(tmp_path)
+    with pytest.warns(RuntimeWarning, match="Going on with engine='graph'"):
+        restored.run(2)
+    plain.run(2)
+    assert_same_run(restored, plain)
 
 
 def test_the_history_records_what_was_trained():
@@ -240,6 +245,103 @@ def test_a_closed_trainer_keeps_its_history():
             call()
 
 
+def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp_path):
+    with small(name="mine", checkpoint_dir=tmp_path) as trainer:
+        assert repr(trainer) == "<Trainer 'mine' of Quadratic: 0 meta-iterations, engine 'graph'>"
+        trainer.run(2)
+        assert repr(trainer) == "<Trainer 'mine' of Quadratic: 2 meta-iterations, engine 'graph'>"
+    assert repr(trainer) == "<Trainer 'mine' of Quadratic: 2 meta-iterations, engine 'graph', closed>"
+    with pytest.raises(ValueError, match="trainer 'mine' is closed"):
+        trainer.weights()
+    with pytest.raises(KeyError), small(checkpoint_dir=tmp_path):  # the first one has left the directory
+        raise KeyError
+    small(checkpoint_dir=tmp_path).close()
+
+
+class Named:
+    """A casting with a name of any type."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, gradients):
+        return gradients
+
+
+def with_a_variable(value):
+    def build():
+        tf.get_variable("mine", initializer=tf.constant(value), trainable=False)
+        return one_rate()
+
+    return build
+
+
+def named_optimizer(name):
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+
+        def optimizer(gradients, state):
+            return -rate * gradients, state
+
+        optimizer.casting = Named(name)
+        return optimizer
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"build_optimizer": named_optimizer(b"x")}, "config must hold JSON types alone: .*bytes"),
+        ({"build_optimizer": named_optimizer(np.float32(1))}, "config must hold JSON types alone: .*float32"),
+        ({"build_optimizer": named_optimizer("x" * 70000)}, "config must have at most 65536 bytes as JSON"),
+        ({"name": "x" * 70000}, "config must have at most 65536 bytes as JSON"),
+        (
+            {"build_optimizer": with_a_variable("x")},
+            "arrays must hold plain numbers of up to 64 bits, 'variables/mine' has dtype",
+        ),
+        (
+            {"build_optimizer": with_a_variable(1j)},
+            "arrays must hold plain numbers of up to 64 bits, 'variables/mine' has dtype complex128",
+        ),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_at_the_start(changes, message):
+    with pytest.raises(ValueError, match="trainer '.* could not be saved: " + message) as caught:
+        small(**changes)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_record_is_what_a_file_gives_back(tmp_path):
+    """Tuples are lists there, and NaN is not even itself: neither makes another trainer of the same one."""
+
+    def build():
+        optimizer = named_optimizer("x")()
+        optimizer.description = lambda: {"layers": (1, 2), "scale": float("nan"), 3: [float("nan")]}
+        return optimizer
+
+    with small(build_optimizer=build, checkpoint_dir=tmp_path) as trainer:
+        trainer.run(1)
+        assert trainer.history.config["optimizer"]["layers"] == [1, 2]
+    assert len(small(build_optimizer=build).restore(tmp_path)) == 1
+
+
+def test_a_record_that_just_fits_can_be_saved_as_everything(tmp_path):
+    def named(length):
+        return small(build_optimizer=one_rate, name="x" * length, checkpoint_dir=tmp_path)
+
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got") as caught:
+        named(65536)
+    longest = 65536 - (int(str(caught.value).split()[-1]) - 65536)
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got 65537"):
+        named(longest + 1)
+    with named(longest) as trainer:
+        trainer.run(1)
+        l2l.save(tmp_path / "trained", trainer.trained())
+        trainer.history.save(tmp_path / "history")
+        nonfinite.write(str(tmp_path), 10**11, trainer.history.config, {})
+
+
 def test_a_batch_trains():
     history = small(batch=8, meta_loss="end", learning_rate=3e-3).run(200)
     assert history.meta_loss[-50:].mean() < 0.5 * history.meta_loss[:50].mean()
@@ -261,13 +363,24 @@ def test_a_run_that_is_stuck_is_not_finished_in_silence():
 
 def test_calls_of_an_engine_are_kept_short(monkeypatch):
     """A slow problem must not make Ctrl-C wait for a thousand meta-iterations."""
-    run, calls = training_graph.TrainingGraph.run, []
+    graphs, calls, now, each = recorded_graphs(monkeypatch), [], [0.0], [0.0]
+    trainer = small()
 
-    def slow(graph, most):
+    def timed(most):
         calls.append(most)
-        time.sleep(0.3 * most)
-        return run(graph, most)
+        now[0] += each[0] * most
+        return np.ones([most, 3])
 
-    monkeypatch.setattr(training_graph.TrainingGraph, "run", slow)
-    small(engine="xla").run(7)
-    assert max(calls) == 2
+    monkeypatch.setattr(graphs[0], "run", timed)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    for seconds, number, expected in [
+        (0.1, 30, [1, 2, 4, 8, 8, 7]),  # more only where a call took less than half a second
+        (0.5, 16, [8, 4, 2, 2]),  # half where one took more than a second
+        (3.0, 5, [2, 1, 1, 1]),
+        (0.1, 3, [1, 2]),
+    ]:
+        each[0] = seconds
+        calls.clear()
+        trainer.run(number)
+        assert calls == expected
+    np.testing.assert_allclose(trainer.history.seconds[[0, 30, 46, -1]], [0.1, 0.5, 3.0, 0.1])

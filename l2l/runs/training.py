@@ -1,0 +1,126 @@
+"""A training at work: calls of the engine, and what is kept of them."""
+
+import time
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from l2l.learning.engines import CannotCompileError
+from l2l.runs import nonfinite
+
+# The progress line is refreshed after so many meta-iterations, and averages over so many.
+PROGRESS_EVERY = 100
+PROGRESS_WINDOW = 2000
+
+# An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
+SECONDS_PER_CALL = 1.0
+
+
+class Training:
+    """A graph and its history, which go on together; for one thread at a time.
+
+    Args:
+      graph: a `TrainingGraph`.
+      history: a `History` of no meta-iterations.
+      checkpoints: a `CheckpointDirectory`, or None.
+      on_nonfinite: "skip" or "raise", as for `Trainer`.
+      fall_back: function without arguments that gives the same graph with the engine "graph", to go on with where XLA
+        cannot compile; or None.
+
+    Attributes:
+      graph, history, checkpoints: as they are now.
+      is_known: whether the weights are those that the history tells of.
+    """
+
+    def __init__(self, graph, history, checkpoints, on_nonfinite, fall_back):
+        self.graph, self.history, self.checkpoints, self.is_known = graph, history, checkpoints, True
+        self._on_nonfinite, self._fall_back = on_nonfinite, fall_back
+        self._most_per_call, self._warned = 1, False
+
+    def work(self, meta_iterations, report, stop):
+        """Trains until done or asked to stop, and keeps it all; see `Trainer.work`."""
+        history, first = self.history, len(self.history)
+        history.reserve(meta_iterations)
+        last, reported = first + meta_iterations, first
+        try:
+            while len(history) < last and not stop.is_set():
+                rows = self._call_engine(last - len(history))
+                self._check_finite(rows)
+                if len(history) - reported >= PROGRESS_EVERY or len(history) == last:
+                    report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
+                    reported = len(history)
+                if self.checkpoints and self.checkpoints.is_due():
+                    self.checkpoints.write_or_warn(self.graph.snapshot(), history, OSError)
+        except BaseException:
+            if self.checkpoints and self.is_known:
+                # Only a warning: what went wrong first is what the user must see.
+                self.checkpoints.write_or_warn(self.graph.snapshot(), history, (OSError, ValueError))
+            raise
+        if self.checkpoints:
+            self.checkpoints.write(self.graph.snapshot(), history)
+        for complaint in history.stalled():
+            warnings.warn(complaint, RuntimeWarning, stacklevel=4)
+        return len(history) - first
+
+    def _call_engine(self, most):
+        """One call of the engine, of a length that keeps it under a second; its rows are in the history then."""
+        self._prepare()
+        start = time.perf_counter()
+        # An exception from outside, such as a second Ctrl-C, may come at any moment: until the rows are in the history,
+        # nobody knows whether the weights are those of before or of after.
+        self.is_known = False
+        try:
+            rows = self.graph.run(min(self._most_per_call, most))
+        except tf.errors.OpError:
+            self.is_known = True  # an op that failed has updated nothing
+            raise
+        seconds = time.perf_counter() - start
+        self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
+        self.is_known = True
+        if seconds > SECONDS_PER_CALL:
+            self._most_per_call = max(1, self._most_per_call // 2)
+        elif seconds < SECONDS_PER_CALL / 2 and len(rows) == self._most_per_call:
+            self._most_per_call *= 2
+        return rows
+
+    def _prepare(self):
+        """Compiles, if that is still to be done; goes on without where XLA cannot and the user allowed it."""
+        try:
+            self.graph.prepare()
+        except CannotCompileError as error:
+            if self._fall_back is None:
+                raise
+            warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=6)
+            graph = self._fall_back()
+            graph.load(self.graph.snapshot())
+            graph.prepare()
+            self.graph, compiled = graph, self.graph
+            compiled.close()
+            self.history.config.update(engine="graph", xla=None)
+
+    def _check_finite(self, rows):
+        """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
+        if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
+            return
+        number = len(self.history) - 1
+        description = nonfinite.described(self.history.config, number, rows[-1])
+        if self._on_nonfinite == "raise":
+            raise nonfinite.error_of(
+                self._folder_for_errors, description, number, self.history.config, self.graph.failure()
+            )
+        warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=5)
+        self._warned = True
+
+    def _folder_for_errors(self):
+        if self.checkpoints is None:
+            return "."
+        self.checkpoints.check_held()
+        return self.checkpoints.path
+
+    def restore(self, snapshot, history):
+        """Goes on from a snapshot and the history that belongs to it."""
+        self.is_known = False  # until all variables are there
+        self.graph.load(snapshot)
+        self.history = history
+        self.is_known = True
