@@ -5,9 +5,8 @@ PYTHON := .venv/bin/python
 READY := .venv/ready
 PIP := pip install -qq --disable-pip-version-check
 
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
-$(shell rm -f $(READY))
-endif
+# The folder's name is the shell's affair alone, in which it may hold any character.
+$(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 
 # The environment's own kernel, not one of that name installed elsewhere by the user.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -47,7 +46,7 @@ format: $(READY)  ## format the code
 	$(PYTHON) -m ruff check --fix .
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(PYTHON) -m jupyterlab notebooks
+	$(PYTHON) -m jupyterlab --allow-root notebooks
 
 environment: $(READY)  ## make the environment in .venv, if it is not there
 
@@ -61,4 +60,4 @@ $(READY): requirements.txt setup.py tools/find_python37
 	@$(PYTHON) -m $(PIP) pip==24.0 setuptools==65.5.1 wheel==0.42.0
 	@$(PYTHON) -m $(PIP) --requirement requirements.txt
 	@$(PYTHON) -m $(PIP) --no-deps --no-build-isolation --editable .
-	@echo "$(CURDIR)" > $(READY)
+	@pwd -P > $(READY)
