@@ -54,7 +54,10 @@ clean:  ## remove the environment and all that was built
 	rm -rf .venv .python37 build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Python 3.7's distutils replaces $NAME in a path, so that packages would land in another folder.
 $(READY): requirements.txt setup.py tools/find_python37
+	@case "$$(pwd -P)" in *\$$[A-Za-z_]*) echo "Python 3.7 cannot install packages below a folder with a dollar sign" \
+		"and a letter in its name: rename it, then call make again." >&2; exit 1;; esac
 	@python37=$$(tools/find_python37 .python37) && echo "Making .venv with $$python37: a minute or two" \
 		&& rm -rf .venv && "$$python37" -m venv .venv
 	@$(PYTHON) -m $(PIP) pip==24.0 setuptools==65.5.1 wheel==0.42.0

@@ -98,7 +98,7 @@ def test_without_any_it_says_how_to_get_one(machine):
 
 
 # What a shell or make would take for something else than a part of a name.
-NAMES = ["two  spaces", "`touch ran`", "$(touch ran)", "$HOME", "$$", 'a "quoted" word', "it's", "a#b", "a,b)", "back\\slash"]
+NAMES = ["two  spaces", "`touch ran`", "$(touch ran)", "$$", "5$", 'a "quoted" word', "it's", "a#b", "a,b)", "back\\slash"]
 
 
 @pytest.fixture(params=["a folder with spaces"])
@@ -149,6 +149,13 @@ def test_a_folder_may_have_any_name(project):
     assert not list(project.parent.rglob("ran")), "the folder's name was run"
     project.rename(project.parent / "moved")
     assert make(project.parent / "moved", "environment")[1][0] == "-m venv .venv"
+
+
+@pytest.mark.parametrize("project", ["$HOME", "a $of_no_value"], indirect=True)
+def test_a_folder_where_python_would_install_elsewhere_is_refused(project):
+    done = subprocess.run(["make", "environment"], cwd=str(project), capture_output=True, text=True)
+    assert done.returncode != 0 and "dollar sign" in done.stderr
+    assert not (project / "calls").exists()
 
 
 def test_jupyterlab_starts_for_root_too(project):
