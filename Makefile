@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 refresh-episode-1 check-episode-1 bench test chaos lint format lab environment clean
+.PHONY: help episode-1 refresh-episode-1 refresh-readme check-episode-1 bench test chaos lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves note
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
+
+refresh-readme: $(READY)  ## for maintainers: write the tables of the README from results/
+	$(PYTHON) tools/readme.py
 
 bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
 	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \
