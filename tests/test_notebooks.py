@@ -96,6 +96,15 @@ def test_the_committed_notebook_was_executed_and_shows_the_committed_results():
         assert "".join(data["text/html"]) == table._repr_html_()
 
 
+def test_the_comparison_with_rmsprop_is_what_the_text_says():
+    lines = [line.rsplit(None, 2) for line in cell_with("l2l.vsgd()").outputs[0]["data"]["text/plain"].splitlines()[1:]]
+    last, summed = ({line[0]: float(line[i]) for line in lines} for i in (1, 2))
+    assert last["RNN_log30_end_log_res"] < last["RMSProp"]  # its last network ends lower
+    assert summed["RNN_log30_end_log_res"] > summed["RMSProp"]  # for the end only
+    assert last["RMSProp, rate 8.4"] < -37.9 and summed["RMSProp, rate 8.4"] > 1e3  # at zero; overshoots
+    assert last["vSGD"] == -38  # the log of an exact zero
+
+
 def by_seed(rows, at):
     """The figures of the last experiment after so many meta-iterations, a dict from the seed."""
     of_last = [row for row in rows if row["experiment"] == "RNN_log30_end_log_res" and row["meta_iterations"] == at]

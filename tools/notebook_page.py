@@ -17,6 +17,7 @@ TEMPLATE = """
 body.jp-Notebook { max-width: 1100px; margin: 0 auto; overflow: auto; }
 .jp-OutputArea-child { display: flex; }
 .jp-OutputPrompt { flex: 0 0 var(--jp-cell-prompt-width); }
+.jp-OutputPrompt:empty { padding: var(--jp-code-padding); border: var(--jp-border-width) solid transparent; }
 .jp-OutputArea-output { flex: 1 1 0; min-width: 0; }
 .jp-MarkdownOutput { min-width: 0; overflow-wrap: break-word; }
 .jp-RenderedHTMLCommon table { display: block; width: max-content; max-width: 100%; overflow-x: auto; }
