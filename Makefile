@@ -5,15 +5,14 @@ PYTHON := .venv/bin/python
 READY := .venv/ready
 PIP := pip install -qq --disable-pip-version-check
 
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
-$(shell rm -f $(READY))
-endif
+# The folder's name is the shell's affair alone, in which it may hold any character.
+$(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 
 # The environment's own kernel, not one of that name installed elsewhere by the user.
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 refresh-episode-1 check-episode-1 bench test chaos lint format lab environment clean
+.PHONY: help episode-1 refresh-episode-1 refresh-readme check-episode-1 bench test chaos lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -23,6 +22,9 @@ episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves note
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
+
+refresh-readme: $(READY)  ## for maintainers: write the tables of the README from results/
+	$(PYTHON) tools/readme.py
 
 bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
 	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \
@@ -47,7 +49,7 @@ format: $(READY)  ## format the code
 	$(PYTHON) -m ruff check --fix .
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(PYTHON) -m jupyterlab notebooks
+	$(PYTHON) -m jupyterlab --allow-root notebooks
 
 environment: $(READY)  ## make the environment in .venv, if it is not there
 
@@ -55,10 +57,13 @@ clean:  ## remove the environment and all that was built
 	rm -rf .venv .python37 build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Python 3.7's distutils replaces $NAME in a path, so that packages would land in another folder.
 $(READY): requirements.txt setup.py tools/find_python37
+	@case "$$(pwd -P)" in *\$$[A-Za-z_]*) echo "Python 3.7 cannot install packages below a folder with a dollar sign" \
+		"and a letter in its name: rename it, then call make again." >&2; exit 1;; esac
 	@python37=$$(tools/find_python37 .python37) && echo "Making .venv with $$python37: a minute or two" \
 		&& rm -rf .venv && "$$python37" -m venv .venv
 	@$(PYTHON) -m $(PIP) pip==24.0 setuptools==65.5.1 wheel==0.42.0
 	@$(PYTHON) -m $(PIP) --requirement requirements.txt
 	@$(PYTHON) -m $(PIP) --no-deps --no-build-isolation --editable .
-	@echo "$(CURDIR)" > $(READY)
+	@pwd -P > $(READY)

@@ -24,13 +24,14 @@ setup(
     ],
     extras_require={
         "data": ["scikit-learn"],
-        "notebooks": ["jupyter", "nbclient", "nbconvert"],
+        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml"],
         "test": [
             "pytest",
             "pytest-xdist",
             "hypothesis",
             "nbclient",
             "nbconvert",
+            "latex2mathml",
             "ipykernel",
             "ruff",
             "scikit-learn",

@@ -136,12 +136,12 @@ def trial_rows(losses, seed, seconds):
     return rows
 
 
-def baseline_rows(losses, draws_seed):
+def baseline_rows(losses, seed):
     """Rows for optimizers that were not trained: log average of the last loss over all draws.
 
     Args:
       losses: dict from name to an array `[num, T]`, as `evaluate` returns.
-      draws_seed: the seed it was called with.
+      seed: the one that `evaluate` was called with.
     """
     return [
         {
@@ -151,8 +151,8 @@ def baseline_rows(losses, draws_seed):
             "meta_iterations": 0,
             "average_log_result": log_average(values[:, -1]),
             "document": DOCUMENT.get((name, 0)) if length(1000) == 1000 else None,
-            "seed": None,
-            "draws_seed": draws_seed,
+            "seed": seed,
+            "draws_seed": seed,
             "seconds": None,
         }
         for name, values in losses.items()
@@ -194,24 +194,30 @@ def summary(rows):
 
 
 def table(rows):
-    """The summary of the rows as text, our figures beside the document's; the first trial's follow."""
-    trial = [row for row in rows if "mean_summed_loss" in row]
-    others = [row for row in rows if "mean_summed_loss" not in row]
-    columns = {
-        "experiment": "",
-        "meta_iterations": ",d",
-        "seeds": "d",
-        "document": ".2f",
-        "median": ".2f",
-        "lowest": ".2f",
-        "highest": ".2f",
-        "difference": "+.2f",
-    }
-    texts = [format_table(summary(others), columns)] if others else []
-    if trial:
-        columns = {"experiment": "", "meta_iterations": ",d", "document_summed_loss": ".3f", "mean_summed_loss": ".3f"}
-        texts.append(format_table(trial, columns))
-    return "\n\n".join(texts)
+    """Our figures beside the document's, a line for all seeds of an experiment; the first trial is left out.
+
+    From several seeds there are median, lowest and highest, from one its only figure.
+
+    Args:
+      rows: as from `training_rows` and `baseline_rows`, with the same seeds for all experiments.
+    """
+    rows = [row for row in rows if "mean_summed_loss" not in row]
+    seeds = {row["seed"] for row in rows}
+    columns = {"experiment": "", "meta_iterations": ",d", "document": ".2f"}
+    if len(seeds) > 1:
+        columns.update({"seeds": "d", "median": ".2f", "lowest": ".2f", "highest": ".2f", "difference": "+.2f"})
+        return format_table(summary(rows), columns)
+    ours = "ours, seed %d" % seeds.pop()
+    columns.update({ours: ".2f", "difference": "+.2f"})
+    return format_table([{**row, ours: row["median"]} for row in summary(rows)], columns)
+
+
+def trial_table(rows):
+    """The first trial's mean summed loss over each 1,000 meta-iterations, beside the document's; of its rows alone."""
+    rows = [row for row in rows if "mean_summed_loss" in row]
+    ours = "ours, seed %d" % rows[0]["seed"]
+    lines = [{**row, "document": row["document_summed_loss"], ours: row["mean_summed_loss"]} for row in rows]
+    return format_table(lines, {"experiment": "", "meta_iterations": ",d", "document": ".3f", ours: ".3f"})
 
 
 def complaints(rows):

@@ -1,5 +1,7 @@
 """What the documents point at exists, and the code that they show runs."""
 
+import json
+import math
 import os
 import re
 import subprocess
@@ -7,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import readme
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,3 +53,105 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-4000:]
+
+
+# Every figure that a page states follows from results/, to the digits that it prints.
+
+NUMBERS = ["no", "one", "two", "three", "four", "five"]
+FIGURE = r"-?\d+\.\d+|\d+%"
+
+
+def results(name):
+    return json.loads((ROOT / "results" / (name + ".json")).read_text())
+
+
+def words(text):
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def section(document, heading):
+    (part,) = re.findall(r"\n## %s\n(.*?)(?=\n## |$)" % heading, (ROOT / document).read_text(), re.DOTALL)
+    return part
+
+
+def minutes(seconds):
+    """In words, to a quarter of a minute."""
+    whole, quarters = divmod(round(seconds / 15), 4)
+    name = "a minute" if whole == 1 else "%s minutes" % NUMBERS[whole]
+    return name + ["", " and a quarter", " and a half", " and three quarters"][quarters]
+
+
+def left_over(text, fragments):
+    """Figures of the text that stand in none of the fragments, each of which has to be there."""
+    text = words(text)
+    for fragment in fragments:
+        assert words(fragment) in text, "results/ says: %s" % fragment
+        text = text.replace(words(fragment), "")
+    return re.findall(FIGURE, text)
+
+
+def test_the_readmes_table_of_episode_1_is_that_of_its_results():
+    table = readme.episode_table(results("episode_1")["rows"])
+    assert table.count("\n") == len(readme.episode_1.DOCUMENT) + 1
+    assert left_over(section("README.md", "What Episode 1 finds"), table.splitlines()) == []
+
+
+def test_the_readmes_speeds_are_those_of_the_benchmarks():
+    benchmarks = results("benchmarks")
+    rows, ratios = benchmarks["rows"], benchmarks["ratios"]
+    table = readme.benchmark_table(rows)
+    measured = {(row["engine"], row["name"]): row["ms_per_meta_iteration"] for row in rows}
+    one_core = [measured[engine, readme.LARGE] for engine in ["xla", "graph", "session loop, one thread", "deepmind"]]
+    microseconds = [1000 * measured["xla", "D=2 T=%d batch=1" % steps] / steps for steps in (20, 160)]
+    compiling = [round(row["seconds_to_compile"]) for row in rows if "seconds_to_compile" in row]
+    fragments = [
+        *table.splitlines(),
+        "%.1f times as fast as JAX" % ratios["jax_over_xla"],
+        "%.0f times as fast as the session loop on one thread" % ratios["one_thread_session_loop_over_xla"],
+        "all but JAX lie within %d%% of each other" % math.ceil(100 * (max(one_core) / min(one_core) - 1)),
+        "(%.1f microseconds a base iteration at 20, %.1f at 160)" % tuple(microseconds),
+        "Compiling takes %s to %s seconds" % (NUMBERS[min(compiling)], NUMBERS[max(compiling)]),
+    ]
+    assert left_over(section("README.md", "Two engines"), fragments) == []
+
+    sizes = [(32, 1), (128, 1), (512, 1), (2, 16), (2, 64), (2, 256)]  # "about in proportion to `D` times batch"
+    costs = [measured["xla", "D=%d T=20 batch=%d" % size] / (size[0] * size[1]) for size in sizes]
+    assert max(costs) < 1.1 * min(costs)
+
+
+def test_how_long_episode_1_takes_is_what_was_measured():
+    longest = {}  # of each experiment
+    for row in results("episode_1")["rows"]:
+        longest[row["experiment"]] = max(longest.get(row["experiment"], 0), row["meta_iterations"])
+    length = f"{sum(longest.values()):,} meta-iterations"
+    took = minutes(results("benchmarks")["episode_1_seconds"])
+    text = words((ROOT / "README.md").read_text())
+    assert "%s, %s on two cores" % (length, took) in text
+    notebook = json.loads((ROOT / "notebooks" / "episode_1.ipynb").read_text())
+    introduction = words("".join(notebook["cells"][0]["source"]))
+    assert length in introduction
+    assert "With one seed the notebook takes %s on two cores" % took in introduction
+
+
+def test_the_memory_of_long_runs_is_what_was_measured():
+    memory = results("memory")
+    last = memory["rows"][-1]
+    assert last["meta_iterations"] == 1_000_000
+    fragments = [
+        "Over a million meta-iterations with checkpoints, resident memory grew by %.1f%%"
+        % (100 * (memory["last_over_first"] - 1)),
+        "%s of them took %.0f MiB after the million" % (NUMBERS[last["checkpoints"]], last["disk_mib"]),
+    ]
+    assert left_over(section("docs/reliability.md", "Long runs"), fragments) == []
+
+
+def test_the_changelog_states_the_measured_ratio():
+    text = words((ROOT / "CHANGELOG.md").read_text())
+    assert "%.1f times as fast as JAX" % results("benchmarks")["ratios"]["jax_over_xla"] in text
+
+
+def test_a_table_is_replaced_by_one_of_the_same_first_column():
+    text = "before\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n| c | d |\n|---|---|\n| 3 | 4 |\n\nafter\n"
+    new = "| c | d |\n|---|---|\n| 5 | 6 |\n| 7 | 8 |"
+    assert readme.with_table(text, new) == text.replace("| 3 | 4 |", "| 5 | 6 |\n| 7 | 8 |")

@@ -97,10 +97,14 @@ def test_without_any_it_says_how_to_get_one(machine):
     assert "No Python 3.7 was found" in done.stderr and "pyenv install 3.7" in done.stderr
 
 
-@pytest.fixture
-def project(tmp_path):
+# What a shell or make would take for something else than a part of a name.
+NAMES = ["two  spaces", "`touch ran`", "$(touch ran)", "$$", "5$", 'a "quoted" word', "it's", "a#b", "a,b)", "a\\b"]
+
+
+@pytest.fixture(params=["a folder with spaces"])
+def project(tmp_path, request):
     """A folder with this Makefile, where Python is a script that only writes down how it was called."""
-    folder = tmp_path / "a folder with spaces"
+    folder = tmp_path / request.param
     (folder / "tools").mkdir(parents=True)
     shutil.copy(str(FINDER.parent.parent / "Makefile"), str(folder))
     for name in ["requirements.txt", "setup.py"]:
@@ -111,7 +115,7 @@ def project(tmp_path):
         'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "stand in python" "$3/bin/python"; fi\n'
     )
     finder = folder / "tools" / "find_python37"
-    finder.write_text('#!/bin/sh\necho "$PWD/stand in python"\n')
+    finder.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD/stand in python"\n')
     for script in [python, finder]:
         script.chmod(0o755)
     return folder
@@ -135,6 +139,28 @@ def test_the_environment_is_made_once(project):
     assert calls[0] == "-m venv .venv" and calls[-1] == "-m pytest -n 2 --dist worksteal"
     assert any("--requirement requirements.txt" in call for call in calls)
     assert make(project, "test") == (0, ["-m pytest -n 2 --dist worksteal"])
+
+
+@pytest.mark.parametrize("project", NAMES, indirect=True)
+def test_a_folder_may_have_any_name(project):
+    code, calls = make(project, "environment")
+    assert code == 0 and calls[0] == "-m venv .venv"
+    assert make(project, "environment") == (0, [])
+    assert not list(project.parent.rglob("ran")), "the folder's name was run"
+    project.rename(project.parent / "moved")
+    assert make(project.parent / "moved", "environment")[1][0] == "-m venv .venv"
+
+
+@pytest.mark.parametrize("project", ["$HOME", "a $of_no_value"], indirect=True)
+def test_a_folder_where_python_would_install_elsewhere_is_refused(project):
+    done = subprocess.run(["make", "environment"], cwd=str(project), capture_output=True, text=True)
+    assert done.returncode != 0 and "dollar sign" in done.stderr
+    assert not (project / "calls").exists()
+
+
+def test_jupyterlab_starts_for_root_too(project):
+    # Containers often run as root, for whom JupyterLab refuses to start unless it is told.
+    assert make(project, "lab")[1][-1] == "-m jupyterlab --allow-root notebooks"
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "setup.py"])

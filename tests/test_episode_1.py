@@ -72,23 +72,34 @@ def test_trial_rows_average_the_summed_loss_over_each_1000():
 
 def test_table_shows_median_range_and_difference():
     histories = [history_of(20_000) for _ in range(3)]
-    for history, shift in zip(histories, [0, 1, 5]):
+    for seed, (history, shift) in enumerate(zip(histories, [0, 1, 5])):
+        history.config["weights_seed"] = seed
         history.last_loss[:] *= 10.0**shift
     rows = episode_1.training_rows(histories, [20_000])
     (row,) = episode_1.summary(rows)
     figures = [row[key] for key in ["median", "lowest", "highest", "difference"]]
     np.testing.assert_allclose(figures, [-17.5, -18.5, -13.5, -17.5 + 7.33])
-    line = episode_1.table(rows).splitlines()[1]
-    assert line.split() == ["RNN_simple_end_res", "20,000", "3", "-7.33", "-17.50", "-18.50", "-13.50", "-10.17"]
+    names, line = str(episode_1.table(rows)).splitlines()
+    assert names.split()[-5:] == ["seeds", "median", "lowest", "highest", "difference"]
+    assert line.split() == ["RNN_simple_end_res", "20,000", "-7.33", "3", "-17.50", "-18.50", "-13.50", "-10.17"]
 
 
-def test_table_of_baselines_and_of_the_first_trial():
+def test_one_seed_has_one_figure_and_says_so():
     losses = {"SGD": np.full([5, 20], 1e-4), "RMSProp": np.full([5, 20], 1e-18)}
-    rows = episode_1.trial_rows(np.ones([4000, 20]), 1, 8.0) + episode_1.baseline_rows(losses, 3)
-    main, trial = episode_1.table(rows).split("\n\n")
-    assert main.splitlines()[1].split() == ["SGD", "0", "1", "-4.00", "-4.00", "-4.00"]
-    assert main.splitlines()[2].split() == ["RMSProp", "0", "1", "-18.40", "-18.00", "-18.00", "-18.00", "+0.40"]
-    assert trial.splitlines()[1].split()[-3:] == ["1,000", "1.327", "20.000"]
+    rows = episode_1.trial_rows(np.ones([4000, 20]), 3, 8.0) + episode_1.baseline_rows(losses, 3)
+    names, *lines = str(episode_1.table(rows)).splitlines()
+    assert names.endswith("document  ours, seed 3  difference")
+    assert [line.split() for line in lines] == [["SGD", "0", "-4.00"], ["RMSProp", "0", "-18.40", "-18.00", "+0.40"]]
+    names, *lines = str(episode_1.trial_table(rows)).splitlines()
+    assert names.endswith("document  ours, seed 3")
+    assert [line.split()[-3:] for line in lines[:2]] == [["1,000", "1.327", "20.000"], ["2,000", "0.797", "20.000"]]
+
+
+def test_baselines_of_several_seeds_have_a_range():
+    rows = []
+    for seed, last in [(1, 1e-3), (2, 1e-4), (3, 1e-6)]:
+        rows += episode_1.baseline_rows({"SGD": np.full([5, 20], last)}, seed)
+    assert str(episode_1.table(rows)).splitlines()[1].split() == ["SGD", "0", "3", "-4.00", "-6.00", "-3.00"]
 
 
 @pytest.fixture

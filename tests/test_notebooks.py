@@ -7,9 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bs4
 import episode_1
 import nbformat
+import notebook_page
+import numpy as np
 import pytest
+from test_docs import left_over, results
+
+import l2l
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -19,6 +25,37 @@ def code_cells(path):
     return [cell for cell in nbformat.read(str(path), as_version=4).cells if cell.cell_type == "code"]
 
 
+def images(cell):
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def draws(cell):
+    """Whether the cell ends with a figure."""
+    return cell.source.splitlines()[-1].startswith(("l2l.plot_", "figure"))
+
+
+def cell_with(text):
+    """The cell of the committed notebook of Episode 1 whose source has the text."""
+    (cell,) = [cell for cell in EPISODE.cells if text in cell.source]
+    return cell
+
+
+EPISODE = nbformat.read(str(ROOT / "notebooks" / "episode_1.ipynb"), as_version=4)
+
+
+def check_page(html):
+    """It needs no network and no script, and no formula is left as LaTeX."""
+    page = bs4.BeautifulSoup(html, "html.parser")
+    assert page.find_all(["script", "link", "iframe", "object", "embed"]) == []
+    assert [tag["src"][:80] for tag in page.find_all(src=True) if not tag["src"].startswith("data:")] == []
+    styles = " ".join(style.text for style in page.find_all("style"))
+    addresses = re.findall(r"url\(\s*[\"']?(.{9})", styles)
+    assert "@import" not in styles and [start for start in addresses if not start.startswith(("data:", "#"))] == []
+    for cell in page.find_all(class_="jp-RenderedMarkdown"):
+        assert "$" not in cell.text and "\\" not in cell.text, cell.text
+    return page
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_with_shortened_runs(path, tmp_path):
     environment = dict(os.environ, L2L_LENGTH="0.002")
@@ -26,10 +63,13 @@ def test_notebook_runs_with_shortened_runs(path, tmp_path):
     done = subprocess.run(command, cwd=str(ROOT), env=environment, capture_output=True)
     assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
 
-    outputs = [output for cell in code_cells(tmp_path / path.name) for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    cells = code_cells(tmp_path / path.name)
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
+    outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"], "warnings in the notebook"
-    assert "image/png" in (tmp_path / path.name).with_suffix(".html").read_text()
+    page = check_page((tmp_path / path.name).with_suffix(".html").read_text())
+    assert len(page.find_all("img")) == sum(map(draws, cells)) >= 5
+    assert [cell.text for cell in page.find_all("table")[-1].find_all("th")][-1] == "ours, seed 1"
 
     rows = json.loads((tmp_path / path.name).with_suffix(".json").read_text())["rows"]
     assert sum(row["meta_iterations"] for row in rows if row["experiment"] == "RNN_log30_end_log_res") == 300
@@ -46,10 +86,114 @@ def test_a_failing_notebook_fails_and_leaves_what_it_did(tmp_path):
 
 
 def test_the_committed_notebook_was_executed_and_shows_the_committed_results():
-    cells = code_cells(ROOT / "notebooks" / "episode_1.ipynb")
+    cells = [cell for cell in EPISODE.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
     rows = json.loads((ROOT / "results" / "episode_1.json").read_text())["rows"]
-    assert cells[-1].outputs[0]["text"].rstrip("\n") == episode_1.table(rows)
+    shown = [output["data"] for output in cells[-1].outputs]
+    for data, table in zip(shown, [episode_1.table(rows), episode_1.trial_table(rows)]):
+        assert data["text/plain"] == str(table)
+        assert "".join(data["text/html"]) == table._repr_html_()
+
+
+def test_the_comparison_with_rmsprop_is_what_the_text_says():
+    lines = [line.rsplit(None, 2) for line in cell_with("l2l.vsgd()").outputs[0]["data"]["text/plain"].splitlines()[1:]]
+    last, summed = ({line[0]: float(line[i]) for line in lines} for i in (1, 2))
+    assert last["RNN_log30_end_log_res"] < last["RMSProp"]  # its last network ends lower
+    assert summed["RNN_log30_end_log_res"] > summed["RMSProp"]  # for the end only
+    assert last["RMSProp, rate 8.4"] < -37.9 and summed["RMSProp, rate 8.4"] > 1e3  # at zero; overshoots
+    assert last["vSGD"] == -38  # the log of an exact zero
+
+
+def by_seed(rows, at):
+    """The figures of the last experiment after so many meta-iterations, a dict from the seed."""
+    of_last = [row for row in rows if row["experiment"] == "RNN_log30_end_log_res" and row["meta_iterations"] == at]
+    return {row["seed"]: row["average_log_result"] for row in of_last}
+
+
+def test_the_conclusions_are_those_of_the_committed_results():
+    rows = results("episode_1")["rows"]
+    without_fast_math = results("episode_1_without_fast_math")["rows"]
+    of = {(row["experiment"], row["meta_iterations"]): row for row in episode_1.summary(rows)}
+    by_sum, by_end = of["RNN_simple_sum_res", 20_000], of["RNN_simple_end_res", 20_000]
+    longer, by_log = of["RNN_simple_end_res", 50_000], of["RNN_simple_end_log_res", 50_000]
+    unsteady, both = of["RNN_log15_end_res", 50_000], of["RNN_log15_end_log_res", 50_000]
+    at = [50_000, 100_000]
+    fragments = [
+        "%.2f against %.2f, and the two ranges do not overlap" % (by_end["median"], by_sum["median"]),
+        "Another 30,000 bring it to %.2f" % longer["median"],
+        "changes little: %.2f, and the ranges overlap" % by_log["median"],
+        "gain four powers of ten more, and reach %.2f" % both["median"],
+        "the five seeds lie within %.2f" % (both["highest"] - both["lowest"]),
+        "The document's %.2f is lower than all five of ours" % unsteady["document"],
+        "our median, %.2f, is above" % unsteady["median"],
+        "the document's %.2f is of a run" % of["RNN_log30_end_log_res", 50_000]["document"],
+        "Seed 4 was at %.2f then, and at %.2f by 100,000" % tuple(by_seed(rows, n)[4] for n in at),
+        "at %.2f too, but at %.2f by 100,000" % tuple(by_seed(without_fast_math, n)[4] for n in at),
+        "version 0.1 of this library",
+        "last two summed losses, %.3f and %.3f" % tuple(list(episode_1.DOCUMENT_SUMMED_LOSS.values())[2:]),
+        "lie just below the %.3f that no optimizer can beat on average" % least_summed_loss()[0],
+        "a mean over 1,000 draws scatters by %.3f" % least_summed_loss()[1],
+    ]
+    conclusions = cell_with("**These hold.**").source.split("**These hold.**")[1]
+    assert left_over(conclusions, fragments) == []
+
+    assert {row["seeds"] for key, row in of.items() if "first trial" not in key[0]} == {5}
+    assert by_end["highest"] < by_sum["lowest"] and 0.5 < by_sum["median"] - by_end["median"] < 1.5
+    assert longer["lowest"] < by_log["highest"] and by_log["lowest"] < longer["highest"]
+    assert 4 < by_log["median"] - both["median"] < 5
+    assert unsteady["document"] < unsteady["lowest"] and longer["median"] < unsteady["median"]
+    for n in at:
+        assert sum(figure < of["RMSProp", 0]["lowest"] for figure in by_seed(rows, n).values()) == 4
+
+
+def least_summed_loss():
+    """Mean of the summed loss under the best first update, and the deviation of a mean over 1,000 draws.
+
+    Integrated over scale and gradient, where the notebook has a grid of scales and starts.
+    """
+    scale = 0.5 + (np.arange(2000) + 0.5) / 2000
+    gradient = (2 * scale[-1] ** 2 * (np.arange(2000) + 0.5) / 2000)[:, None]
+    density = np.where(gradient <= 2 * scale**2, scale**-2.0, 0.0)
+    density /= density.sum()
+    start = gradient / (2 * scale**2)
+    # The least of E[(scale (start + u))^2] for each gradient, found without the notebook's formula.
+    update = -np.sum(density * scale**2 * start, 1, keepdims=True) / np.sum(density * scale**2, 1, keepdims=True)
+    losses = (scale * start) ** 2 + (scale * (start + update)) ** 2
+    mean = np.sum(density * losses)
+    return 2 * mean, np.sqrt(2 * (np.sum(density * losses**2) - mean**2) / 1000)
+
+
+def test_the_least_summed_loss_is_computed_and_what_the_text_says():
+    cell = cell_with("best_update =")
+    names = {"np": np, "problem": l2l.Quadratic(2), "print": lambda *values: None}
+    exec(cell.source, names)
+    mean, deviation = least_summed_loss()
+    assert 2 * names["least"].mean() == pytest.approx(mean, rel=1e-4)
+    assert np.sqrt(2 * names["least"].var() / 1000) == pytest.approx(deviation, rel=1e-3)
+    fragments = ["no optimizer can average below %.3f" % mean, "scatter by about %.3f" % deviation]
+    assert left_over(cell_with("can average below").source.split("##")[0], fragments) == []
+    printed = "".join(output["text"] for output in cell.outputs)
+    assert re.findall(r"\d\.\d+", printed) == ["%.3f" % mean, "%.3f" % deviation]
+
+
+def test_the_page_of_the_committed_notebook_is_whole_without_a_network():
+    page = check_page(notebook_page.page(EPISODE))
+    assert page.title.text == "Episode 1: a network learns to be the optimizer"
+    formulas = sum(len(re.findall(r"\$\$.*?\$\$|\$.+?\$", cell.source, re.DOTALL)) for cell in EPISODE.cells)
+    assert len(page.find_all("math")) == formulas > 20
+    tables = sum("text/html" in output.get("data", {}) for cell in EPISODE.cells for output in cell.get("outputs", []))
+    assert len(page.find_all("table")) == tables >= 10
+
+
+def test_formulas_and_tables_of_a_text_show_on_the_page():
+    text = "A $x^2$\n\n$$\\frac{1}{x}$$\n\n\\begin{align}a\\end{align}\n\n| b | c |\n|---|--:|\n| 1 | 2 |\n"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    page = check_page(notebook_page.page(notebook))
+    assert [math["display"] for math in page.find_all("math")] == ["inline", "block", "block"]
+    assert page.find("msup").text == "x2" and page.find("mfrac").text == "1x"
+    assert [cell.text for cell in page.table.find_all("td")] == ["1", "2"]
+    assert page.title.text == "Notebook"
 
 
 def test_an_earlier_runs_outputs_do_not_survive(tmp_path):

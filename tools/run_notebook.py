@@ -3,7 +3,7 @@
     python tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
 
 Progress lines appear in the terminal while it runs, and not in the notebook. The notebook
-finds the folder in the environment variable L2L_OUTPUT; what it prints last is shown.
+finds the folder in the environment variable L2L_OUTPUT; what its last cell shows is printed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbconvert import HTMLExporter
+from notebook_page import page
 
 
 class TerminalClient(NotebookClient):
@@ -66,21 +66,25 @@ def run(path, folder):
         client.execute()
     finally:
         nbformat.write(notebook, str(folder / path.name))
-        page, _ = HTMLExporter().from_notebook_node(notebook)
-        (folder / path.with_suffix(".html").name).write_text(page, encoding="utf-8")
+        (folder / path.with_suffix(".html").name).write_text(page(notebook), encoding="utf-8")
     return notebook
 
 
-def printed_last(notebook):
-    """The text that the last printing cell printed."""
-    texts = [
-        output["text"]
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if output.get("name") == "stdout"
-    ]
-    return texts[-1] if texts else ""
+def shown_last(notebook):
+    """The text that the last cell with any prints or shows, an empty line after each table; figures have none."""
+    for cell in reversed(notebook.cells):
+        if cell.cell_type == "code":
+            text = "".join(map(_text, cell.outputs)).rstrip("\n")
+            if text:
+                return text
+    return ""
+
+
+def _text(output):
+    if output.get("name") == "stdout":
+        return output["text"]
+    data = output.get("data", {})
+    return data["text/plain"] + "\n\n" if "text/plain" in data and "image/png" not in data else ""
 
 
 def main():
@@ -95,7 +99,7 @@ def main():
     except (KeyboardInterrupt, AssertionError):  # nbclient asserts that a kernel runs when Ctrl-C comes early
         print("\nInterrupted. The cells that were finished are in %s" % arguments.folder, file=sys.stderr)
         sys.exit(130)
-    print(printed_last(notebook))
+    print(shown_last(notebook))
     print("Notebook, page and figures are in %s" % arguments.folder)
 
 

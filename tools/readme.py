@@ -1,0 +1,71 @@
+"""The README's tables of figures, from results/: python tools/readme.py writes them into it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+import episode_1  # noqa: E402, from there
+
+# Label of a line of the benchmarks' table, and the engine of results/benchmarks.json that it shows.
+ENGINES = {
+    '`engine="xla"`': "xla",
+    '`engine="xla", threads=2`, two cores': "xla, two threads",
+    '`engine="graph"`': "graph",
+    "the document's session loop, TensorFlow's default threads": "session loop",
+    "the same held to one thread": "session loop, one thread",
+    "JAX, `jit` and `scan`": "jax",
+    "DeepMind's code": "deepmind",
+}
+SMALL, LARGE = "D=2 T=20 batch=1", "D=10 T=20 batch=128"
+
+
+def compared(rows):
+    """Summaries of the rows that the document has a figure for."""
+    return [row for row in episode_1.summary(rows) if row["document"] is not None]
+
+
+def episode_table(rows):
+    """The table of Episode 1's results, in Markdown.
+
+    Args:
+      rows: of results/episode_1.json.
+    """
+    lines = ["| experiment | meta-iterations | document | median | lowest | highest |", "|---|---|---|---|---|---|"]
+    line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {median:.2f} | {lowest:.2f} | {highest:.2f} |"
+    return "\n".join(lines + [line.format(**row) for row in compared(rows)])
+
+
+def benchmark_table(rows):
+    """The table of milliseconds per meta-iteration, in Markdown; empty where an engine was not measured.
+
+    Args:
+      rows: of results/benchmarks.json.
+    """
+    measured = {(row["engine"], row["name"]): row["ms_per_meta_iteration"] for row in rows}
+    lines = ["| meta-iteration, ms | D=2, T=20, batch 1 | D=10, T=20, batch 128 |", "|---|---|---|"]
+    for label, engine in ENGINES.items():
+        cells = [(measured.get((engine, size)), digits) for size, digits in [(SMALL, ".3f"), (LARGE, ".1f")]]
+        lines.append("|".join(["", " %s " % label] + [" %s " % format(ms, d) if ms else " " for ms, d in cells] + [""]))
+    return "\n".join(lines)
+
+
+def with_table(text, table):
+    """The text with its table of the same first column name replaced by `table`."""
+    start = re.escape(table[: table.index("|", 1) + 1])
+    return re.sub(r"(?m)^%s.*\n(\|.*\n)*" % start, lambda _: table + "\n", text, count=1)
+
+
+def main():
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    for make_table, name in [(episode_table, "episode_1.json"), (benchmark_table, "benchmarks.json")]:
+        text = with_table(text, make_table(json.loads((ROOT / "results" / name).read_text())["rows"]))
+    readme.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
