@@ -134,3 +134,13 @@ def test_reserved_memory_is_used():
     before = history.meta_loss
     history.append(np.zeros([100, 4]))
     assert np.shares_memory(before, history.meta_loss) and len(history) == 103
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_figure_that_is_not_finite_is_enough_to_be_skipped(column, bad):
+    history, rows = l2l.History(), np.ones([4, 4])
+    rows[2, column] = bad
+    rows[:, 3] = np.nan  # the time that it took is no figure
+    history.append(rows)
+    assert history.skipped.tolist() == [False, False, True, False]
