@@ -1,7 +1,10 @@
 """The mutations that `make mutants` tries: on a module of a few lines."""
 
+import builtins
 import sys
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
@@ -59,5 +62,11 @@ def test_they_change_what_a_program_does_and_no_words():
         compile(one.source, "it", "exec")
 
 
-def test_a_function_is_known_by_its_line():
-    assert mutations.functions_in(SOURCE) == {7: "one"}
+def test_functions_note_that_they_are_called():
+    builtins.seen_in_test = set()
+    module = {}
+    exec(mutations.watched("l2l/it.py", SOURCE, "seen_in_test"), module)
+    with pytest.raises(ValueError):
+        module["one"](1)
+    assert builtins.seen_in_test == {("l2l/it.py", "one")}
+    del builtins.seen_in_test

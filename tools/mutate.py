@@ -12,7 +12,7 @@ are those that tools/equivalent_mutants.txt lists: they change nothing that a te
 """
 
 import argparse
-import ast
+import builtins
 import contextlib
 import hashlib
 import importlib
@@ -22,15 +22,15 @@ import random
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
 from collections import OrderedDict
 from pathlib import Path
 
+import mutations
 import pytest
-from mutations import code_of, functions_in, mutated, places_in
+from mutations import mutated, places_in
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "mutants"
@@ -40,37 +40,30 @@ REQUIRED = 0.95
 # may still be killed by the whole suite.
 MOST_SECONDS = 120
 # These check the environment, notebooks and documents: in processes of their own, for minutes.
+CALLED = "l2l_called"  # in `builtins`, see `mutations.watched`
 LEFT_OUT = {"test_environment.py", "test_notebooks.py", "test_docs.py", "test_mutations.py"}
 
 
 class Watched:
     """A plugin that records which functions of the package each test calls, its seconds, and whether it passes."""
 
-    def __init__(self, copy, shard, shards):
-        self._copy, self._shard, self._shards, self._called = str(copy), shard, shards, set()
-        self.tests = {}
+    def __init__(self, shard, shards):
+        self._shard, self._shards, self.tests = shard, shards, {}
 
     def pytest_collection_modifyitems(self, items):
         items[:] = items[self._shard :: self._shards]
 
-    def _trace(self, frame, event, _):
-        if frame.f_code.co_filename.startswith(self._copy + "/l2l/"):
-            self._called.add((os.path.relpath(frame.f_code.co_filename, self._copy), frame.f_code.co_firstlineno))
-
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item):
-        self._called, start = set(), time.time()
-        threading.settrace(self._trace)
-        sys.settrace(self._trace)
+        called, start = set(), time.time()
+        setattr(builtins, CALLED, called)
+        self.tests[item.nodeid] = {"passes": True}
         yield
-        sys.settrace(None)
-        threading.settrace(None)
-        self.tests.setdefault(item.nodeid, {"passes": True})
-        self.tests[item.nodeid].update(seconds=time.time() - start, called=sorted(self._called))
+        self.tests[item.nodeid].update(seconds=time.time() - start, called=sorted(called))
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
-            self.tests[report.nodeid] = {"passes": False}
+            self.tests[report.nodeid]["passes"] = False
 
 
 class Selected:
@@ -121,26 +114,24 @@ def pytest_in(copy, files, plugin, *options):
 
 
 def copied(number):
-    """A copy of the project, whose modules are written as those that are mutated will be."""
+    """A copy of the project."""
     copy = BUILD / ("copy-%d" % number)
     shutil.rmtree(str(copy), ignore_errors=True)
     shutil.copytree(str(ROOT), str(copy), ignore=shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info"))
-    for path in (copy / "l2l").rglob("*.py"):
-        path.write_text(code_of(ast.parse(path.read_text())))
     return copy
 
 
-def watched(copies):
+def watched(copies, sources):
     """What each test calls, by its name, of those that pass; remembered for files that did not change."""
     common, kept_in, now = hashlib.sha1(), BUILD / "watched.json", {}
     kept = json.loads(kept_in.read_text()) if kept_in.exists() else {}
-    tests = sorted((copies[0] / "tests").rglob("*.py"))
-    for path in [*sorted((copies[0] / "l2l").rglob("*.py")), *tests]:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    for path in [*map(ROOT.joinpath, sorted(sources)), *tests]:
         if not path.name.startswith("test_"):
             common.update(path.read_bytes())
     for path in tests:
         if path.name.startswith("test_") and path.name not in LEFT_OUT:
-            digest, name = common.copy(), str(path.relative_to(copies[0]))
+            digest, name = common.copy(), str(path.relative_to(ROOT))
             digest.update(path.read_bytes())
             same = kept.get(name, {}).get("digest") == digest.hexdigest()
             now[name] = kept[name] if same else {"digest": digest.hexdigest(), "tests": None}
@@ -149,8 +140,12 @@ def watched(copies):
         print("Looking at what the tests of %d files call, which takes some minutes" % len(files), flush=True)
 
         def watch(i, copy):
-            plugin = Watched(copy, i, len(copies))
+            for path, source in sources.items():
+                (copy / path).write_text(mutations.watched(path, source, CALLED))
+            plugin = Watched(i, len(copies))
             pytest_in(copy, files, plugin)
+            for path, source in sources.items():
+                (copy / path).write_text(source)
             return plugin.tests
 
         for name in files:
@@ -166,17 +161,16 @@ def watched(copies):
     return {test: seen for test, seen in every.items() if seen["passes"]}
 
 
-def tests_of(mutation, tests, lines):
-    """The tests to run for a mutation, in this order: their names and seconds. `lines` are those of its function."""
+def tests_of(mutation, tests):
+    """The tests to run for a mutation, in this order: their names and seconds."""
     room, name = os.path.split(os.path.relpath(mutation.path, "l2l"))
     own = os.path.join("tests", room, "test_" + name) + "::"
-
-    def concerns(test, seen):
-        called = (line for path, line in seen["called"] if path == mutation.path)
-        return test.startswith(own) or any(line in lines or not lines for line in called)
-
+    chosen = {test for test, seen in tests.items() if [mutation.path, mutation.function] in seen["called"]}
+    if not chosen:  # a statement of the module or of a class
+        chosen = {test for test, seen in tests.items() if mutation.path in [path for path, _ in seen["called"]]}
+    chosen |= {test for test in tests if test.startswith(own)}
     seconds, total = OrderedDict(), 0
-    for _, one, test in sorted((not n.startswith(own), s["seconds"], n) for n, s in tests.items() if concerns(n, s)):
+    for _, one, test in sorted((not test.startswith(own), tests[test]["seconds"], test) for test in chosen):
         total += one
         if total < MOST_SECONDS:
             seconds[test] = one
@@ -218,8 +212,7 @@ def tried(mutation, copy, tests, number):
     """What kills a mutation: the name of a test, another word, or "" for nothing."""
     place = copy / mutation.path
     whole = place.read_text()
-    functions = functions_in(whole)
-    tests = tests_of(mutation, tests, {line for line, name in functions.items() if name == mutation.function})
+    tests = tests_of(mutation, tests)
     if not tests:
         return ""
     place.write_text(mutation.source)
@@ -257,13 +250,13 @@ def main():
     parser.add_argument("--again", action="store_true", help="only those that survived the last time")
     arguments = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
-    paths = sorted((ROOT / "l2l").rglob("*.py"))
-    sources = {str(path.relative_to(ROOT)): path.read_text() for path in paths if arguments.only in str(path)}
     report = BUILD / "report.json"
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "l2l").rglob("*.py")}
+    chosen = {path: source for path, source in sources.items() if arguments.only in path}
     if arguments.again:
-        mutations = survivors_of(json.loads(report.read_text()), sources)
+        todo = survivors_of(json.loads(report.read_text()), chosen)
     else:
-        mutations = drawn(sources, arguments.number, arguments.seed)
+        todo = drawn(chosen, arguments.number, arguments.seed)
     copies = [copied(i) for i in range(arguments.workers)]
     # All that takes long to import, once: every mutation gets a process that begins here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -271,12 +264,12 @@ def main():
         warnings.simplefilter("ignore")
         for name in ["tensorflow", "matplotlib.pyplot", "hypothesis.extra.numpy", "tqdm"]:
             importlib.import_module(name)
-    tests = watched(copies)
+    tests = watched(copies, sources)
 
     def try_all(i, copy):
         outcomes = []
-        for number in range(i, len(mutations), len(copies)):
-            mutation, start = mutations[number], time.time()
+        for number in range(i, len(todo), len(copies)):
+            mutation, start = todo[number], time.time()
             by = tried(mutation, copy, tests, number)
             seconds = round(time.time() - start, 1)
             outcomes.append({"what": identity(mutation), "line": mutation.line, "by": by, "seconds": seconds})

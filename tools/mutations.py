@@ -65,16 +65,21 @@ def mutated(path, source, place):
     tree = ast.parse(source)
     before = code_of(tree).splitlines()
     node, function, is_default = list(_nodes(tree))[i]
-    _changes(node, is_default)[k]()
+    line, change = _changes(node, is_default)[k]
+    change()
     code = code_of(tree)
     before, after = _difference(before, code.splitlines())
-    return Mutation(path, function, getattr(node, "lineno", 0), before, after, code) if before != after else None
+    return Mutation(path, function, line, before, after, code) if before != after else None
 
 
-def functions_in(source):
-    """The qualified name of each function of a module, by the line that Python says it begins at."""
-    nodes = list(_nodes(ast.parse(source)))
-    return {node.lineno: name for node, name, _ in nodes if isinstance(node, ast.FunctionDef)}
+def watched(path, source, called):
+    """The module's source, in which each function first adds `(path, its qualified name)` to a set of `builtins`."""
+    tree = ast.parse(source)
+    for node, name, _ in list(_nodes(tree)):
+        if isinstance(node, ast.FunctionDef):
+            note = "getattr(__import__('builtins'), %r, set()).add((%r, %r))" % (called, path, name)
+            node.body[:0] = ast.parse(note).body
+    return code_of(tree)
 
 
 def code_of(tree):
@@ -130,18 +135,18 @@ def _called(call):
 
 
 def _changes(node, is_default):
-    """Functions that each mutate the node in place."""
-    changes = []
+    """Pairs of a line and a function that mutates the node in place."""
+    changes, here = [], getattr(node, "lineno", 0)
 
-    def to(field, value):
-        changes.append(lambda: setattr(node, field, value))
+    def to(field, value, line=here):
+        changes.append((line, lambda: setattr(node, field, value)))
 
     def becomes(other):
         def change():
             node.__class__ = other.__class__
             node.__dict__ = {**node.__dict__, **other.__dict__}
 
-        changes.append(change)
+        changes.append((here, change))
 
     if isinstance(node, (ast.BinOp, ast.AugAssign)) and type(node.op) in SWAPS:
         operands = [getattr(node, field, None) for field in ("left", "right", "value")]
@@ -158,7 +163,7 @@ def _changes(node, is_default):
         to("ops", [SWAPS[type(node.ops[0])]()])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub, ast.Invert)):
         becomes(node.operand)
-    if isinstance(node, (ast.If, ast.IfExp, ast.While)) and not isinstance(node.test, ast.UnaryOp):
+    if isinstance(node, (ast.If, ast.IfExp, ast.While)) and not _is_inverted_anyway(node.test):
         to("test", ast.UnaryOp(ast.Not(), node.test))
     if isinstance(node, ast.Num) and not isinstance(node.n, complex):
         to("n", node.n + 1 if isinstance(node.n, int) else 2 * node.n or 1.0)
@@ -174,7 +179,7 @@ def _changes(node, is_default):
         to("s", node.s + "x")
     if isinstance(node, (ast.Compare, ast.Dict, ast.Subscript)):
         for text in _names_in(node):
-            changes.append(lambda text=text: setattr(text, "s", text.s + "x"))
+            changes.append((here, lambda text=text: setattr(text, "s", text.s + "x")))
     if isinstance(node, ast.Call):
         for i, keyword in enumerate(node.keywords):
             if keyword.arg not in NAMES and keyword.arg is not None:
@@ -183,8 +188,14 @@ def _changes(node, is_default):
         statements = getattr(node, field, None)
         for i, statement in enumerate(statements if isinstance(statements, list) else []):
             for other in _instead_of(statement, node):
-                to(field, statements[:i] + other + statements[i + 1 :])
+                to(field, statements[:i] + other + statements[i + 1 :], statement.lineno)
     return changes
+
+
+def _is_inverted_anyway(test):
+    """Whether one of the other changes makes the opposite of a condition."""
+    exact = (ast.Is, ast.IsNot, ast.Eq, ast.NotEq, ast.In, ast.NotIn)
+    return isinstance(test, ast.UnaryOp) or (isinstance(test, ast.Compare) and isinstance(test.ops[0], exact))
 
 
 def _names_in(node):
