@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from other_problems import Nested, Regression
+from other_problems import Nested, Noting, Regression
 
 import l2l
 from l2l.learning.unrolling import base_iteration
@@ -235,3 +235,12 @@ def test_an_optimizer_binds_once_an_unroll(fixed_draw):
 
     l2l.unroll(l2l.Quadratic(2), fixed_draw(), Counting(), steps=5)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("first", [0, 3, np.int32(2)], ids=repr)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
+    problem = Noting(2)
+    l2l.unroll(problem, fixed_draw(), l2l.adam(), steps=3, first=first, loop=loop)
+    l2l.learn(problem, fixed_draw(), l2l.adam(), 3, loop)
+    problem.check()
