@@ -20,6 +20,8 @@ DEFAULTS = {
         "checkpoint_every": 60.0,
     },
     "adam": {"learning_rate": 0.001, "decay1": 0.9, "decay2": 0.999, "epsilon": 1e-8},
+    "check_optimizer": {"steps": 4},
+    "check_problem": {"steps": 4},
     "clipped": {"clip_norm": 1.0},
     "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla"},
     "keys": {"seed": None},
@@ -67,6 +69,7 @@ def defaults(function):
 
 def test_defaults():
     functions = {name: getattr(l2l, name) for name in l2l.__all__ if callable(getattr(l2l, name))}
+    functions.update(check_problem=l2l.testing.check_problem, check_optimizer=l2l.testing.check_optimizer)
     del functions["Settings"]  # whose defaults test_settings.py has
     found = {name: defaults(function) for name, function in functions.items()}
     assert {name: one for name, one in found.items() if one} == DEFAULTS

@@ -47,9 +47,11 @@ SWAPS = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
-# Calls whose arguments are words for a reader, and keyword arguments that are, or concern how they are shown.
+# Calls whose arguments are words for a reader, and keyword arguments that are, or say how something looks.
 WORDS = {"warn", "wrong"}
 NAMES = {"name", "default_name", "stacklevel", "unit", "unit_scale", "refresh", "mininterval", "delay", "reason"}
+NAMES |= {"figsize", "alpha", "linewidth", "zorder", "markersize", "fontsize", "constrained_layout"}
+NAMES |= {"indent", "precision", "separator"}
 TEXT = (ast.Str, ast.List, ast.ListComp, ast.Tuple, ast.JoinedStr)
 
 
