@@ -12,7 +12,8 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 refresh-episode-1 refresh-readme check-episode-1 bench test chaos lint format lab environment clean
+.PHONY: help episode-1 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format lab \
+	environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 
 test: $(READY)  ## run the tests, on two cores
 	$(PYTHON) -m pytest -n 2 --dist worksteal
+
+mutants: $(READY)  ## break the package in 250 places, one at a time; fail where the tests notice fewer than 95%
+	$(PYTHON) tools/mutate.py --number 250 --workers 2
 
 chaos: $(READY)  ## kill trainings 50 times, and check that nothing is lost; about five minutes
 	$(PYTHON) tests/chaos.py

@@ -60,3 +60,23 @@ class Regression(l2l.Problem):
     def loss(self, x, observed):
         inputs, targets = observed
         return tf.reduce_mean(tf.square(tf.linalg.matvec(inputs, x) - targets))
+
+
+class Noting(l2l.Quadratic):
+    """A quadratic that notes what it is told of the base iteration."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def __init__(self, dims, dtype=tf.float32):
+        super().__init__(dims, dtype)
+        self._seen = []
+
+    def observe(self, draw, t, data):
+        self._seen.append(t)
+        return draw
+
+    def check(self):
+        """It was a scalar int32 tensor each time, as `observe` is promised."""
+        assert self._seen
+        for t in self._seen:
+            assert isinstance(t, tf.Tensor) and t.dtype == tf.int32 and t.shape == []

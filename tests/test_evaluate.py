@@ -211,3 +211,12 @@ def test_data_is_seen_by_every_draw(engine):
         x = session.run(Shared().sample(3, -1))
     np.testing.assert_allclose(losses[:, 0], (x**2 * [2, 3]).sum(axis=1), rtol=1e-5)
     np.testing.assert_allclose(losses[:, 1], ((x * [0.6, 0.4]) ** 2 * [2, 3]).sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_draw_and_one_step(engine):
+    problem = l2l.Quadratic(3)
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=1, steps=1, seed=4, engine=engine)["SGD"]
+    with tf.Session() as session:
+        draw = session.run(problem.sample(1, -1 - 4))
+    np.testing.assert_allclose(losses, np.sum((draw.scale * draw.start) ** 2, axis=1)[:, np.newaxis], rtol=1e-6)

@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import tensorflow as tf
+
+from l2l.process import session_with_threads
+
 PARTS = {
     "start": "import os, json, warnings; warnings.simplefilter('always'); import l2l",
     "flags": "print(json.dumps({name: os.environ.get(name) for name in ['XLA_FLAGS', 'TF_CPU_ALLOCATOR_USE_BFC']}))",
@@ -77,3 +81,12 @@ def test_the_users_flags_come_last_and_win():
     assert before == {"XLA_FLAGS": users, "TF_CPU_ALLOCATOR_USE_BFC": "false"}
     assert after["XLA_FLAGS"].endswith("=true " + users) and after["TF_CPU_ALLOCATOR_USE_BFC"] == "false"
     assert figures == [0.0, 1.0] and "RuntimeWarning" not in errors
+
+
+def test_a_session_has_one_thread_unless_more_are_asked_for():
+    """One inside an op always; as many ops at a time as it is given."""
+    for arguments, number in [((), 1), ((3,), 3)]:
+        with session_with_threads(tf.get_default_graph(), *arguments) as session:
+            config = session._config
+        assert config.intra_op_parallelism_threads == 1 and config.inter_op_parallelism_threads == number
+        assert config.use_per_session_threads

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from other_problems import Regression
+from other_problems import Noting, Regression
 from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
 
 import l2l
@@ -295,3 +295,10 @@ def test_the_kind_of_loop_is_checked(fixed_draw):
         l2l.meta_gradient(
             l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), optimizer, optimizer.variables, loop="for"
         )
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop):
+    problem, optimizer = Noting(2, tf.float64), float64_lstm()
+    meta_gradient(problem, fixed_draw(np.float64), optimizer, optimizer.variables, steps=3, first=1, loop=loop)
+    problem.check()

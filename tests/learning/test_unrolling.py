@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from other_problems import Nested, Regression
+from other_problems import Nested, Noting, Regression
 
 import l2l
 from l2l.learning.unrolling import base_iteration
@@ -87,13 +87,13 @@ def test_a_loss_of_gathered_coordinates(run, fixed_draw, loop):
     np.testing.assert_allclose(losses, 0.8 ** (2 * np.arange(3)) + 0.5 * 0.6 ** (2 * np.arange(3)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("second_derivatives, factor", [(True, 1 - 0.2 * 2.25), (False, 1.0)])
-def test_second_derivatives_flow_or_do_not(run, second_derivatives, factor):
+@pytest.mark.parametrize("chosen, factor", [([], 1 - 0.2 * 2.25), ([True], 1 - 0.2 * 2.25), ([False], 1.0)])
+def test_second_derivatives_flow_or_do_not(run, chosen, factor):
     # x1 = x0 - 0.1 g(x0): its derivative is 1 - 0.2 scale^2 through the gradient, 1 around it.
     draw = l2l.problems.QuadraticDraw(tf.constant([1.5]), tf.constant([2.0]))
     x0 = draw.start
     loss = loss_function(l2l.Quadratic(1), draw)
-    _, x1, _ = base_iteration(loss, l2l.sgd(), x0, None, tf.constant(0), second_derivatives)
+    _, x1, _ = base_iteration(loss, l2l.sgd(), x0, None, tf.constant(0), *chosen)
     np.testing.assert_allclose(run(tf.gradients(x1, x0)[0]), [factor], rtol=1e-6)
 
 
@@ -235,3 +235,12 @@ def test_an_optimizer_binds_once_an_unroll(fixed_draw):
 
     l2l.unroll(l2l.Quadratic(2), fixed_draw(), Counting(), steps=5)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("first", [0, 3, np.int32(2)], ids=repr)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
+    problem = Noting(2)
+    l2l.unroll(problem, fixed_draw(), l2l.adam(), steps=3, first=first, loop=loop)
+    l2l.learn(problem, fixed_draw(), l2l.adam(), 3, loop)
+    problem.check()

@@ -109,3 +109,14 @@ def test_the_draws_to_compare_may_be_fed():
         agreement(session, {draws.scale: ones, draws.start: ones})
         with pytest.raises(ValueError, match="batch_loss of Own"):
             agreement(session, {draws.scale: ones, draws.start: 100 * ones})
+
+
+def test_losses_of_zero_agree():
+    class Flat(l2l.Quadratic):
+        def loss(self, x, draw):
+            return 0 * super().loss(x, draw)
+
+        def batch_loss(self, x, draw):
+            return 0 * super().batch_loss(x, draw)
+
+    check(Flat(2))

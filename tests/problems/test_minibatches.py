@@ -133,3 +133,15 @@ def test_with_a_seed_keys_repeat_and_fill_the_integers(run):
 
 def test_keys_without_a_seed_fill_the_integers(run):
     check_uniform(((run(l2l.keys(4000)).astype(np.int64) + 2**31) >> 28).astype(np.int64), 16)
+
+
+def test_the_keys_and_minibatches_of_a_seed_are_pinned(run):
+    """What a seed means does not change; these are keys of block 1 of `draws_seed=2`."""
+    keys = l2l.keys(1000, (2 << 32) | 1)
+    keys, chosen = run([keys, [l2l.minibatch(keys[0], t, 5, 1000) for t in [0, 1, 19]]])
+    assert keys[[0, 1, 2, 999]].tolist() == [-285909389, 1204015184, 82721187, 1141244306]
+    assert np.array(chosen).tolist() == [
+        [549, 461, 928, 214, 880],
+        [593, 636, 995, 505, 533],
+        [345, 437, 445, 442, 712],
+    ]

@@ -59,3 +59,34 @@ def test_float64_quadratic(run):
     problem = l2l.Quadratic(2, dtype=tf.float64)
     draw = problem.draw()
     assert problem.loss(problem.initial_position(draw), draw).dtype == tf.float64
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_scale_and_start_do_not_follow_from_one_another(run, seed):
+    """Nor one coordinate from the other. Correlations of 4000 independent pairs lie below 5 / sqrt(4000)."""
+    draws = run(l2l.Quadratic(2).sample(4000, seed))
+    correlations = np.corrcoef(np.concatenate([draws.scale, draws.start], axis=1), rowvar=False)
+    assert np.abs(correlations - np.eye(4)).max() < 0.08
+
+
+# Draws 0, 1 and 999 of the block of 1000 that `draws_seed=2` begins with.
+SCALES = [[1.3685944, 0.8306055], [0.88412786, 0.89851844], [0.83842266, 0.61784697]]
+STARTS = [[-0.38228226, 0.7374778], [0.7874129, 0.50144506], [0.9122627, 0.16707778]]
+SCALES_64 = [
+    [1.4487554642010583, 0.5730230070622981],
+    [0.9543679652695423, 1.0763831218246702],
+    [0.5463934134013497, 0.7215097290752706],
+]
+STARTS_64 = [
+    [-0.058256544661749565, -0.7006951728808786],
+    [0.8135414300300807, -0.006472063995631938],
+    [-0.7033987369489965, 0.047673021858607],
+]
+
+
+@pytest.mark.parametrize("dtype, scales, starts", [(tf.float32, SCALES, STARTS), (tf.float64, SCALES_64, STARTS_64)])
+def test_the_draws_of_a_seed_are_pinned(run, dtype, scales, starts):
+    """TensorFlow's stateless random numbers (Philox) are the same everywhere, and so is what a seed means."""
+    draws = run(l2l.Quadratic(2, dtype).sample(1000, 2 << 32))
+    np.testing.assert_array_equal(draws.scale[[0, 1, 999]], np.array(scales, dtype.as_numpy_dtype))
+    np.testing.assert_array_equal(draws.start[[0, 1, 999]], np.array(starts, dtype.as_numpy_dtype))

@@ -1,0 +1,75 @@
+"""What one gets without a word: the default of every argument of everything public, as documented."""
+
+import inspect
+
+import tensorflow as tf
+
+import l2l
+
+DEFAULTS = {
+    "CoordinatewiseLSTM": {"hidden": (20, 20), "casting": "none", "dtype": tf.float32},
+    "History": {"config": None},
+    "Quadratic": {"dims": 2, "dtype": tf.float32},
+    "Trained": {"adapted": (), "record": None},
+    "Trainer": {
+        "meta_loss": "sum",
+        "engine": "xla",
+        "name": "training",
+        "on_nonfinite": "skip",
+        "checkpoint_dir": None,
+        "checkpoint_every": 60.0,
+    },
+    "adam": {"learning_rate": 0.001, "decay1": 0.9, "decay2": 0.999, "epsilon": 1e-8},
+    "check_optimizer": {"steps": 4},
+    "check_problem": {"steps": 4},
+    "clipped": {"clip_norm": 1.0},
+    "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla"},
+    "keys": {"seed": None},
+    "learn": {"steps": 20, "loop": "python", "second_derivatives": True, "batch": None},
+    "load": {"build": None},
+    "log_and_sign": {"k": 5.0},
+    "log_cast": {"min_log_gradient": -15.0},
+    "meta_gradient": {
+        "meta_loss": "sum",
+        "steps": 20,
+        "x": None,
+        "state": None,
+        "first": 0,
+        "carry_on": False,
+        "second_derivatives": True,
+        "loop": "python",
+        "batch": None,
+    },
+    "momentum": {"learning_rate": 0.1, "decay": 0.9},
+    "nesterov": {"learning_rate": 0.1, "decay": 0.9},
+    "plot_convergence": {"targets": None, "window": 500},
+    "plot_losses": {"draws": 3},
+    "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
+    "rolling_log_average": {"window": 500},
+    "sgd": {"learning_rate": 0.1},
+    "train_together": {"workers": None},
+    "uniform": {"seed": None, "stream": 0, "dtype": tf.float32},
+    "unroll": {
+        "x": None,
+        "state": None,
+        "steps": 20,
+        "first": 0,
+        "loop": "python",
+        "second_derivatives": True,
+        "batch": None,
+    },
+    "update": {"clip_norm": 1.0, "adapted": ()},
+}
+
+
+def defaults(function):
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+def test_defaults():
+    functions = {name: getattr(l2l, name) for name in l2l.__all__ if callable(getattr(l2l, name))}
+    functions.update(check_problem=l2l.testing.check_problem, check_optimizer=l2l.testing.check_optimizer)
+    del functions["Settings"]  # whose defaults test_settings.py has
+    found = {name: defaults(function) for name, function in functions.items()}
+    assert {name: one for name, one in found.items() if one} == DEFAULTS
