@@ -7,7 +7,13 @@ import tensorflow as tf
 import l2l
 
 DEFAULTS = {
-    "CoordinatewiseLSTM": {"hidden": (20, 20), "casting": "none", "dtype": tf.float32},
+    "CoordinatewiseLSTM": {
+        "hidden": (20, 20),
+        "casting": "none",
+        "dtype": tf.float32,
+        "input_layer": True,
+        "output_scale": 1.0,
+    },
     "History": {"config": None},
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
@@ -23,7 +29,7 @@ DEFAULTS = {
     "check_optimizer": {"steps": 4},
     "check_problem": {"steps": 4},
     "clipped": {"clip_norm": 1.0},
-    "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla"},
+    "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla", "positions": False},
     "keys": {"seed": None},
     "learn": {"steps": 20, "loop": "python", "second_derivatives": True, "batch": None},
     "load": {"build": None},
@@ -44,6 +50,7 @@ DEFAULTS = {
     "nesterov": {"learning_rate": 0.1, "decay": 0.9},
     "plot_convergence": {"targets": None, "window": 500},
     "plot_losses": {"draws": 3},
+    "ranking": {"at": -1},
     "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
     "rolling_log_average": {"window": 500},
     "sgd": {"learning_rate": 0.1},
@@ -57,6 +64,7 @@ DEFAULTS = {
         "loop": "python",
         "second_derivatives": True,
         "batch": None,
+        "most": None,
     },
     "update": {"clip_norm": 1.0, "adapted": ()},
 }

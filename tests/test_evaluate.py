@@ -220,3 +220,41 @@ def test_one_draw_and_one_step(engine):
     with tf.Session() as session:
         draw = session.run(problem.sample(1, -1 - 4))
     np.testing.assert_allclose(losses, np.sum((draw.scale * draw.start) ** 2, axis=1)[:, np.newaxis], rtol=1e-6)
+
+
+SOME_LOSSES = {
+    "one diverged": np.array([[1.0, 1e-8], [1.0, 1e-6], [1.0, np.inf]]),
+    "steady": np.array([[1.0, 1e-2], [1.0, 1e-4], [1.0, 1e-3]]),
+    "all diverged": np.array([[1.0, np.nan], [1.0, np.inf], [1.0, np.nan]]),
+    "best": np.array([[1.0, 1e-7], [1.0, 1e-5], [1.0, 1e-3]]),
+}
+
+
+def test_a_ranking_goes_by_the_log_average_of_one_place():
+    rows = l2l.ranking(SOME_LOSSES)
+    assert [row["optimizer"] for row in rows] == ["best", "steady", "one diverged", "all diverged"]
+    expected = [(-5, 0, -5, -5), (-3, 0, -3, -3), (np.inf, 1 / 3, -7, -6), (np.inf, 1, np.nan, np.inf)]
+    for row, figures in zip(rows, expected):
+        found = [row["log_average"], row["diverged"], row["others"], row["median"]]
+        np.testing.assert_allclose(found, figures, rtol=1e-12)
+    for at in [0, -2, np.int64(0)]:
+        assert {row["log_average"] for row in l2l.ranking(SOME_LOSSES, at)} == {0.0}
+    assert str(l2l.ranking(SOME_LOSSES, at=1)) == str(rows)  # NaN is not even itself
+
+
+@pytest.mark.parametrize(
+    "losses, at, error, message",
+    [
+        ([], -1, ValueError, r"losses must be a non-empty dict from name to array \[num, T\], got \[\]"),
+        ({}, -1, ValueError, r"losses must be a non-empty dict from name to array \[num, T\], got {}"),
+        ({"a": [1.0, 2.0]}, -1, ValueError, r"losses\['a'\] must have shape \[num, T\], got \(2,\)"),
+        ({"a": np.ones([0, 2])}, -1, ValueError, r"losses\['a'\] must have shape \[num, T\], got \(0, 2\)"),
+        ({"a": np.ones([5, 2])}, 2, ValueError, "at must be an integer from -2 to 1, got 2"),
+        ({"a": np.ones([5, 2])}, -3, ValueError, "at must be an integer from -2 to 1, got -3"),
+        ({"a": np.ones([5, 2])}, True, ValueError, "at must be an integer from -2 to 1, got True"),
+        ({"a": np.ones([5, 2])}, 1.0, ValueError, r"at must be an integer from -2 to 1, got 1\.0"),
+    ],
+)
+def test_what_is_ranked_is_checked(losses, at, error, message):
+    with pytest.raises(error, match="^" + message):
+        l2l.ranking(losses, at)

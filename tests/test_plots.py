@@ -182,3 +182,13 @@ def test_a_notebook_shows_each_figure_once():
         NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     shown = [["image/png" in output.get("data", {}) for output in cell.outputs] for cell in notebook.cells]
     assert shown == [[], [True], [True], [True, False]]
+
+
+def test_a_list_of_one_run_is_that_run_and_a_list_of_numbers_is_a_run():
+    history = l2l.History()
+    history.append(np.full([30, 4], 0.5))
+    for run in [[history], history, [history.last_loss], [0.5] * 30]:
+        figure = l2l.plot_convergence({"it": run}, window=5)
+        (axes,) = figure.axes
+        raw, average = axes.lines
+        assert len(raw.get_ydata()) == len(average.get_ydata()) == 30

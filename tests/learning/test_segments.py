@@ -7,6 +7,7 @@ from other_problems import Noting, Regression
 from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
 
 import l2l
+from l2l.learning.segments import last_loss
 
 LOOPS = ["python", "while"]
 STEPS = 5
@@ -281,7 +282,7 @@ def test_arguments_are_checked(fixed_draw, loop):
     problem, variables = l2l.Quadratic(2, tf.float64), optimizer.variables
     with pytest.raises(TypeError, match="problem must be a Problem"):
         meta_gradient("quadratic", draw, optimizer, variables, loop=loop)
-    with pytest.raises(TypeError, match="optimizer must be callable"):
+    with pytest.raises(TypeError, match="optimizer must be an optimizer, a function"):
         meta_gradient(problem, draw, "lstm", variables, loop=loop)
     with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
         meta_gradient(problem, draw, optimizer, variables, steps=0, loop=loop)
@@ -302,3 +303,12 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop):
     problem, optimizer = Noting(2, tf.float64), float64_lstm()
     meta_gradient(problem, fixed_draw(np.float64), optimizer, optimizer.variables, steps=3, first=1, loop=loop)
     problem.check()
+
+
+@pytest.mark.parametrize(
+    "losses, expected",
+    [([1e-2, 1e-6], 1e-4), ([0.0, 1.0], np.sqrt(np.finfo(np.float64).tiny)), ([-3.0, 1.0], -1.0), ([-2.0, 0.0], -1.0)],
+)
+def test_the_last_loss_of_a_batch_is_its_log_average_or_its_mean_where_one_is_negative(run, losses, expected):
+    np.testing.assert_allclose(run(last_loss(tf.constant(losses, tf.float64), 2)), expected, rtol=1e-12)
+    assert run(last_loss(tf.constant(-3.0), None)) == -3

@@ -36,6 +36,17 @@ def test_clipping_by_global_norm(run, clip_norm, expected):
     assert gradients[1][1] == 0
 
 
+def test_without_clipping_gradients_are_as_they_are(run):
+    ours, norm = l2l.clipped([tf.constant(3.0), tf.constant([4.0, 0.0])], None)
+    update = l2l.update(meta([3.0]), [variable(0.0)], tf.train.GradientDescentOptimizer(1.0), clip_norm=None)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        ours, norm = session.run([ours, norm])
+        assert ours[0] == 3 and ours[1].tolist() == [4, 0] and norm == 5
+        assert session.run(update) == (3.0, True)
+        assert session.run(tf.trainable_variables()) == [-3.0]
+
+
 def test_a_zero_gradient_stays_zero(run):
     gradients, norm = run(l2l.clipped([tf.zeros([2])]))
     assert norm == 0
@@ -44,9 +55,9 @@ def test_a_zero_gradient_stays_zero(run):
 
 @pytest.mark.parametrize("clip_norm", [0, -1.0, float("nan"), float("inf"), "1"])
 def test_the_norm_to_clip_at_is_checked(clip_norm):
-    with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive finite number"):
+    with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive number of float32"):
         l2l.clipped([tf.zeros([])], clip_norm)
-    with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive finite number"):
+    with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive number of float32"):
         l2l.update(meta([0.0]), [variable(0.0)], tf.train.AdamOptimizer(), clip_norm)
 
 

@@ -202,3 +202,103 @@ def test_most_castings_adapt_nothing():
     optimizer = l2l.CoordinatewiseLSTM((3,), "log")
     assert optimizer.adapted == []
     assert optimizer.adapt(tf.zeros([2]), optimizer.initial_state(tf.zeros([2]))) == []
+
+
+def papers():
+    """The network of arXiv 1606.04474 and its authors' code."""
+    return l2l.CoordinatewiseLSTM((20, 20), l2l.log_and_sign(10), input_layer=False, output_scale=0.01)
+
+
+def test_the_papers_network_has_5141_weights():
+    variables = papers().variables
+    shapes = [tuple(variable.shape.as_list()) for variable in variables]
+    assert shapes == [(22, 80), (80,), (40, 80), (80,), (20, 1), (1,)]
+    assert sum(np.prod(shape) for shape in shapes) == 5141
+    assert variables == tf.trainable_variables()
+
+
+@pytest.mark.parametrize("input_layer", [True, False])
+@pytest.mark.parametrize("output_scale", [1, 0.01, 3.0])
+@pytest.mark.parametrize("hidden", [(4,), (3, 5)])
+def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer, output_scale):
+    casting = l2l.log_and_sign(7)
+    optimizer = l2l.CoordinatewiseLSTM(hidden, casting, tf.float64, input_layer, output_scale)
+    gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
+    state, updates = None, []
+    for gradient in gradients:
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+    weights = random_weights(optimizer.variables)
+    with tf.Session() as session:
+        for variable, value in zip(optimizer.variables, weights):
+            variable.load(value, session)
+        updates = session.run(updates)
+        encoded = session.run([casting.encode(tf.constant(gradient)) for gradient in gradients])
+    if not input_layer:  # the reference has one: the identity
+        weights = [np.eye(2), np.zeros(2), *weights]
+    states = zero_states(3, hidden)
+    for values, update in zip(encoded, updates):
+        output, states = network(values, states, weights)
+        np.testing.assert_allclose(update, output_scale * output, rtol=1e-9)
+
+
+@pytest.mark.parametrize("build", [papers, lambda: l2l.CoordinatewiseLSTM((2,), output_scale=5)])
+def test_a_network_described_has_its_input_layer_and_scale(build):
+    optimizer = build()
+    description = json.loads(json.dumps(optimizer.description()))
+    again = from_description(description)()
+    assert again.description() == description
+    assert [variable.shape for variable in again.variables] == [variable.shape for variable in optimizer.variables]
+    assert (description["input_layer"], description["output_scale"]) in [(False, 0.01), (True, 5.0)]
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf"), 1e-40, 1e39, "1", None, True])
+def test_the_scale_of_outputs_is_checked(bad):
+    with pytest.raises((TypeError, ValueError), match=r"^output_scale must be a positive number of float32"):
+        l2l.CoordinatewiseLSTM((2,), output_scale=bad)
+
+
+@pytest.mark.parametrize("bad", [0, 1, None, "no"])
+def test_whether_there_is_an_input_layer_is_checked(bad):
+    with pytest.raises(TypeError, match=r"^input_layer must be True or False"):
+        l2l.CoordinatewiseLSTM((2,), input_layer=bad)
+
+
+@pytest.mark.parametrize("bad", [tf.int32, tf.float16, tf.bfloat16, "int", None])
+def test_the_dtype_is_checked(bad):
+    with pytest.raises((TypeError, ValueError), match=r"^dtype must be"):
+        l2l.CoordinatewiseLSTM((2,), dtype=bad)
+
+
+class Odd(l2l.Casting):
+    """What it encodes and decodes is given."""
+
+    features = 2
+
+    def __init__(self, encode=lambda rows: tf.stack([rows, rows], axis=1), decode=lambda outputs: outputs):
+        self._encode, self._decode = encode, decode
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return self._encode(gradients)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return self._decode(outputs)
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"encode": lambda rows: rows}, ValueError, r"encode of .* must return shape \(3, 2\) and dtype float32, got"),
+        ({"encode": lambda rows: rows[:, tf.newaxis]}, ValueError, r"shape \(3, 2\) .* got shape \(3, 1\)"),
+        ({"encode": lambda rows: tf.zeros([3, 2], tf.float64)}, ValueError, "got shape .* and dtype float64"),
+        ({"encode": lambda rows: None}, TypeError, "encode of .* must be a tensor, got None"),
+        ({"decode": lambda outputs: outputs[:, tf.newaxis]}, ValueError, r"decode of .* must return shape \(3,\) and"),
+        ({"decode": lambda outputs: outputs[:2]}, ValueError, r"got shape \(2,\)"),
+        ({"decode": lambda outputs: tf.cast(outputs, tf.float64)}, ValueError, "dtype float32, got .* dtype float64"),
+        ({"decode": lambda outputs: None}, TypeError, "decode of .* must be a tensor, got None"),
+    ],
+)
+def test_what_a_casting_returns_is_checked(changes, error, message):
+    l2l.CoordinatewiseLSTM((2,), Odd())(tf.zeros([3]), None)
+    with pytest.raises(error, match=message):
+        l2l.CoordinatewiseLSTM((2,), Odd(**changes))(tf.zeros([3]), None)

@@ -7,7 +7,7 @@ from other_problems import Nested
 
 import l2l
 from l2l.nests import tensors_of
-from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
+from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
 
 
 def normalized(gradients, state):
@@ -149,3 +149,22 @@ def test_with_an_initial_state_a_batch_is_still_mapped(run):
     *losses, expected = run([l2l.learn(problem, draws, each, 4, batch=3) for each in orders])
     for each in losses:
         np.testing.assert_allclose(each, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("maker", [l2l.sgd, l2l.adam, l2l.vsgd, l2l.CoordinatewiseLSTM])
+def test_what_makes_an_optimizer_is_not_taken_for_one(maker):
+    with pytest.raises(TypeError, match=r"^it must be an optimizer, not what makes one: call it first"):
+        check_optimizer("it", maker)
+
+
+def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
+    def typed(gradients, state=None, rate=0.1):
+        return -rate * gradients, state
+
+    for optimizer in [l2l.sgd(), typed, max]:
+        assert check_optimizer("it", optimizer) is optimizer
+    for wrong in [lambda gradients: gradients, lambda gradients, state, more: gradients]:
+        with pytest.raises(TypeError, match=r"^it must take two arguments, gradients and state"):
+            check_optimizer("it", wrong)
+    with pytest.raises(TypeError, match=r"^it must be an optimizer, a function"):
+        check_optimizer("it", 3)

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l.optimizers import rules
 
 STEPS = 12
 
@@ -167,3 +168,60 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
     tf.nest.assert_same_structure(update, gradients)
     assert update["b"][0].shape == [1, 1] and update["b"][1].shape == []
     np.testing.assert_array_equal(*run([update["a"], update_a]))
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), "1"])
+@pytest.mark.parametrize(
+    "rule, argument",
+    [
+        *[(rule, "learning_rate") for rule in [l2l.sgd, l2l.momentum, l2l.nesterov, l2l.rmsprop, l2l.adam]],
+        *[(rule, "epsilon") for rule in [l2l.rmsprop, l2l.adam]],
+    ],
+)
+def test_rates_and_epsilons_are_checked(rule, argument, bad):
+    with pytest.raises((TypeError, ValueError), match="^%s must be a positive" % argument):
+        rule(**{argument: bad})
+
+
+@pytest.mark.parametrize("bad", [1, -0.1, float("nan"), None])
+@pytest.mark.parametrize(
+    "rule, argument",
+    [
+        *[(rule, "decay") for rule in [l2l.momentum, l2l.nesterov, l2l.rmsprop]],
+        *[(l2l.adam, argument) for argument in ["decay1", "decay2"]],
+    ],
+)
+def test_decays_are_checked(rule, argument, bad):
+    with pytest.raises((TypeError, ValueError), match=r"^%s must be a number in \[0, 1\)" % argument):
+        rule(**{argument: bad})
+
+
+def test_a_step_of_vsgd_from_a_state_that_remembers(run):
+    """Coordinates that remember; that know no curvature yet; that did not move; whose gradients are all zero."""
+    g = np.array([0.3, -2.0, 0.5, 0.0])
+    previous, moved = np.array([1.0, -1.0, 0.5, 0.0]), np.array([-0.2, 0.4, 0.0, 0.0])
+    mean, square = np.array([0.8, -0.5, 0.6, 0.0]), np.array([1.2, 2.0, 0.5, 0.0])
+    curvature, tau = np.array([2.0, 0.0, 1.5, 0.0]), np.array([4.0, 2.5, 3.0, 2.0])
+    state = [rules.VsgdState(*map(tf.constant, [previous, moved, mean, square, curvature, tau]))]
+    update, (after,) = l2l.vsgd()(tf.constant(g), state)
+    update, after = run([update, after])
+
+    mean, square = (1 - 1 / tau) * mean + g / tau, (1 - 1 / tau) * square + g**2 / tau
+    curvature = np.array([0.75 * 2.0 + 0.25 * 0.7 / 0.2, 1.0 / 0.4, 1.5, 0.0])
+    certainty = np.array([*(mean**2)[:3] / square[:3], 0.0])
+    expected = np.array([*(-certainty * g)[:3] / curvature[:3], 0.0])
+    np.testing.assert_allclose(update, expected, rtol=1e-12)
+    expected = [g, expected, mean, square, curvature, (1 - certainty) * tau + 1]
+    for ours, theirs in zip(after, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_vsgd_probes_where_it_knows_no_curvature(run):
+    """A first step, and later ones of a coordinate whose gradient has never changed."""
+    optimizer, state, updates = l2l.vsgd(), None, []
+    for gradient in [[2.0], [2.0], [2.0], [1.0]]:
+        update, state = optimizer(tf.constant(gradient, tf.float64), state)
+        updates.append(update)
+    updates = np.ravel(run(updates))
+    # At last the gradient fell by 1 over a step of 0.02: a curvature of 50.
+    np.testing.assert_allclose(updates, [-0.02, -0.02, -0.02, -1 / 50], rtol=1e-12)

@@ -73,8 +73,9 @@ def test_uniform_fills_its_range_and_depends_on_seed_and_stream_alone(run):
 
 
 def test_draw_is_one_of_sample(run):
+    """Of a seed below those of trainings and evaluations."""
     problem = Regression()
-    many, one = run([sample(problem, 1, 5), problem.draw(5)])
+    many, one = run([sample(problem, 1, -(2**40) - 5), problem.draw(5)])
     assert many["key"].shape == (1,) and many["start"].shape == (1, 3)
     np.testing.assert_array_equal(many["start"][0], one["start"])
     np.testing.assert_array_equal(many["key"][0], one["key"])

@@ -51,7 +51,7 @@ def test_with_a_seed_draws_repeat_and_another_seed_gives_others(run):
 
 def test_draw_is_sample_without_the_leading_axis(run):
     problem = l2l.Quadratic(3)
-    many, one = run([problem.sample(1, 5), problem.draw(5)])
+    many, one = run([problem.sample(1, -(2**40) - 5), problem.draw(5)])
     np.testing.assert_array_equal(many.scale[0], one.scale)
 
 

@@ -573,3 +573,13 @@ def test_killed_at_random_moments_nothing_is_lost():
 @pytest.mark.slow
 def test_killed_at_random_moments_fifty_times_nothing_is_lost():
     chaos(50)
+
+
+def test_numbers_of_one_value_are_the_same_however_they_are_written():
+    """NaN is the same as NaN, and 1 the same as 1.0: files may give back another than was written."""
+    record = {"horizon": 4, "steps": 4, "problem_parameters": {"rate": 1, "floor": float("nan"), "list": [1, 2]}}
+    other = {"horizon": 4.0, "steps": 4, "problem_parameters": {"rate": 1.0, "floor": float("nan"), "list": [1, 2.0]}}
+    checkpoints.check_same_trainer("file", record, other)
+    other["problem_parameters"]["rate"] = 2
+    with pytest.raises(ValueError, match=r"^'file' is from another trainer: problem_parameters\.rate=1 there, 2 here$"):
+        checkpoints.check_same_trainer("file", record, other)

@@ -155,3 +155,24 @@ def test_skipped_is_where_any_of_the_figures_is_no_number(column, value):
     assert history.skipped.tolist() == [False] * 4 + [True]
     history.append([[1.0, 1.0, 1.0, np.nan]])  # of the seconds nothing depends
     assert not history.skipped[-1]
+
+
+def in_windows(*averages):
+    """A history of windows of 1000 meta-iterations with these log averages."""
+    return with_last_losses(np.repeat(10.0 ** np.array(averages), 1000))
+
+
+@pytest.mark.parametrize(
+    "averages, found",
+    [
+        ([0, 0, 0, 0, -0.12], None),
+        ([0, 0, 0, 0, -0.08], "stuck"),
+        ([0, -5, -5, -5, -2.1], None),
+        ([0, -5, -5, -5, -1.9], "collapsed"),
+        ([0, -5, -5, -4.5], None),
+        ([0, -5, -5, 0.5, 0], "stuck"),
+    ],
+)
+def test_where_a_run_begins_to_be_stuck_or_collapsed(averages, found):
+    stalled = in_windows(*averages).stalled()
+    assert not stalled if found is None else [found in sentence for sentence in stalled] == [True]
