@@ -258,3 +258,53 @@ def test_a_ranking_goes_by_the_log_average_of_one_place():
 def test_what_is_ranked_is_checked(losses, at, error, message):
     with pytest.raises(error, match="^" + message):
         l2l.ranking(losses, at)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_positions_are_those_after_all_updates_and_no_more(engine, monkeypatch):
+    """The last call of a part would have time for more base iterations than are left."""
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
+    arguments = {"problem": l2l.Quadratic(2), "optimizers": {"it": l2l.momentum(0.01)}, "num": 7, "engine": engine}
+    losses, positions = l2l.evaluate(steps=20, positions=True, **arguments)
+    assert positions["it"].shape == (7, 2)
+    np.testing.assert_array_equal(l2l.evaluate(steps=20, **arguments)["it"], losses["it"])
+
+    class FirstCoordinate(l2l.Quadratic):
+        """Its loss shows where it is: the first coordinate."""
+
+        def loss(self, x, draw):
+            return x[..., 0] + 0 * x[..., 1]
+
+    arguments["problem"] = FirstCoordinate(2)
+    _, ends = l2l.evaluate(steps=20, positions=True, **arguments)
+    after = l2l.evaluate(steps=21, **arguments)["it"][:, 20]
+    np.testing.assert_allclose(ends["it"][:, 0], after, rtol=1e-5, atol=1e-6)
+
+
+def test_positions_keep_the_structure_of_the_problems():
+    class Nested(l2l.Quadratic):
+        def initial_position(self, draw):
+            return {"a": draw.start[:1], "b": draw.start[1]}
+
+        def loss(self, x, draw):
+            return tf.square(x["a"][0]) + tf.square(x["b"])
+
+        batch_loss = l2l.Problem.batch_loss
+
+    losses, positions = l2l.evaluate(Nested(2), {"SGD": l2l.sgd()}, num=3, steps=1, positions=True, engine="graph")
+    assert positions["SGD"]["a"].shape == (3, 1) and positions["SGD"]["b"].shape == (3,)
+    # One step of 0.1 leaves 0.8 of each coordinate.
+    left = positions["SGD"]["a"][:, 0] ** 2 + positions["SGD"]["b"] ** 2
+    np.testing.assert_allclose(left, 0.64 * losses["SGD"][:, 0], rtol=1e-5)
+
+
+def test_weights_that_were_never_trained_are_worth_a_warning(recwarn):
+    trainer = small()
+    arguments = {"num": 2, "steps": 2, "engine": "graph"}
+    with pytest.warns(RuntimeWarning, match=r"optimizers\['it'\] was never trained: its weights are the initial ones"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, **arguments)
+    recwarn.clear()
+    trainer.run(1)
+    l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, **arguments)
+    assert not [warning for warning in recwarn if "never trained" in str(warning.message)]

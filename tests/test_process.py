@@ -1,13 +1,16 @@
 """What concerns the whole process. XLA reads its flags once, so each test has processes of its own."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 
+import pytest
 import tensorflow as tf
 
-from l2l.process import session_with_threads
+from l2l.process import own_graph, session_with_threads
 
 PARTS = {
     "start": "import os, json, warnings; warnings.simplefilter('always'); import l2l",
@@ -67,6 +70,42 @@ def test_after_a_session_of_the_programs_own_a_warning_says_what_to_do():
     )
     assert "Call l2l.prepare_xla() before the first session" in errors
     assert errors.count("RuntimeWarning") == 1
+
+
+BAD = """
+import numpy as np
+from trainers import Listed
+starts, bad_at = np.random.RandomState(0).uniform(-1, 1, [7, 2]).tolist(), [-1, -1, 2, -1, 0, -1, -1]
+trainer = l2l.Trainer(Listed(starts, bad_at), lambda: l2l.CoordinatewiseLSTM((1,), "log"), steps=4)
+trainer.run(20)
+finite = all(np.isfinite(array).all() for array in trainer.weights())
+print(json.dumps([trainer.history.config["xla"], finite, int(trainer.history.skipped.sum())]))"""
+
+
+def test_what_xla_does_is_recorded_and_a_nan_changes_no_weight_whatever_it_does():
+    path = os.pathsep.join([os.path.dirname(__file__), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    for part, honours_nan in [(PARTS["prepare"], True), (PARTS["session"], False)]:
+        (printed,), _ = process(part, BAD, PYTHONPATH=path)
+        expected = {"honours_nan": honours_nan, "fast_math": True, "finds_nan": True, "flags": None}
+        assert printed == [expected, True, 6]
+
+
+@pytest.mark.parametrize("call", ["tf.compat.v1.enable_v2_behavior()", "tf.compat.v1.enable_eager_execution()"])
+def test_eager_mode_is_refused_on_import(call):
+    command = [sys.executable, "-W", "ignore", "-c", "import tensorflow as tf; %s; import l2l" % call]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "ImportError: l2l builds graphs, as TensorFlow 1 does" in done.stderr
+
+
+def test_a_graph_of_its_own_is_freed_with_all_its_functions():
+    with own_graph() as graph:
+        x = tf.constant(1.0)
+        square = tf.function(lambda x: tf.function(tf.square, autograph=False)(x), autograph=False)
+        tf.gradients(square(x), x)
+    gone = weakref.ref(graph)
+    del graph, x, square
+    gc.collect()
+    assert gone() is None
 
 
 def test_prepared_first_a_session_of_the_programs_own_does_no_harm():

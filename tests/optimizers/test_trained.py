@@ -262,3 +262,13 @@ def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path):
     with pytest.raises(ValueError, match="arrays must hold plain numbers"):
         l2l.save(path, l2l.Trained(None, [np.array(["text"])]))
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_casting_than_the_one_it_was_trained_with_is_refused(tmp_path):
+    trained = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log")).trained()
+    other = lambda: l2l.CoordinatewiseLSTM((3,), l2l.log_cast(-30))  # noqa: E731
+    l2l.save(tmp_path / "it.npz", trained)
+    with pytest.raises(ValueError, match=r"was trained with casting .*log\(-15\).*, built with .*log\(-30\)"):
+        l2l.load(tmp_path / "it.npz", other)
+    with pytest.raises(ValueError, match=r"optimizers\['it'\] was trained with casting"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": trained._replace(build=other)}, num=2, steps=2, engine="graph")
