@@ -110,11 +110,32 @@ def boolean(name, value):
     return value
 
 
+# The functions of a problem, with their arguments.
+_PROBLEM = {
+    "sample": ("num", "seed"),
+    "initial_position": ("draw",),
+    "observe": ("draw", "t", "data"),
+    "loss": ("x", "observed"),
+    "batch_loss": ("x", "observed"),
+}
+
+
 def problem(name, value):
-    """Returns `value`; `TypeError` unless it has the functions of a `Problem`."""
-    parts = ["sample", "initial_position", "observe", "loss", "batch_loss"]
-    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in parts):
+    """Returns `value`; `TypeError` unless it has the functions of a `Problem`, and its data are arrays of numbers."""
+    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in _PROBLEM):
         raise TypeError("%s must be a Problem, such as Quadratic(2), got %r" % (name, value))
+    for part, arguments in _PROBLEM.items():
+        found = inspect.signature(getattr(value, part))
+        try:
+            found.bind(*arguments)
+        except TypeError:
+            raise TypeError(
+                "%s of %s must take the arguments (self, %s), got (self, %s"
+                % (part, type(value).__name__, ", ".join(arguments), str(found)[1:])
+            ) from None
+    for leaf in [] if value.data is None else tf.nest.flatten(value.data):
+        if np.asarray(leaf).dtype.kind not in "biuf":
+            raise TypeError("data of %s must be a nest of arrays of numbers, got %r" % (type(value).__name__, leaf))
     return value
 
 

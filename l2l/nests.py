@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, wrap
 
 
 def tensors_of(nest):
@@ -56,3 +57,19 @@ def over_draws(function, *nests):
     for tensor, shape in zip(stacked, shapes):
         tensor.set_shape(tf.TensorShape([number]).concatenate(shape))
     return with_tensors(structure[0], stacked)
+
+
+def _vectorized_select(pfor_input):
+    """`tf.where` of many draws. TensorFlow's own form asks for the rank in a `tf.cond`, which XLA cannot compile."""
+    pfor_input.stack_inputs()
+    condition, one, other = (pfor_input.stacked_input(i) for i in range(3))
+    # A condition has the shape of what it selects from, or it is a scalar, or a vector that selects along the first
+    # axis. That axis is the second here, and `tf.where` alone knows nothing of it.
+    if 1 < condition.shape.ndims < one.shape.ndims:
+        missing = one.shape.ndims - condition.shape.ndims
+        condition = tf.reshape(condition, tf.concat([tf.shape(condition), [1] * missing], axis=0))
+        condition = tf.broadcast_to(condition, tf.shape(one))
+    return wrap(tf.where(condition, one, other), True)
+
+
+_pfor_converter_registry["Select"] = _vectorized_select

@@ -63,6 +63,26 @@ class Unbatched(l2l.Quadratic):
         return tf.reduce_sum(tf.square(draw.scale * x))
 
 
+class OneArgument(l2l.Quadratic):
+    """A loss that gets no draw."""
+
+    def loss(self, x):
+        return tf.reduce_sum(tf.square(x))
+
+
+class WithoutData(l2l.Quadratic):
+    """Minibatches from nowhere."""
+
+    def observe(self, draw, t):
+        return draw
+
+
+class OfWords(l2l.Quadratic):
+    """Data that no graph can compute with."""
+
+    data = {"labels": ["cat", "dog"]}
+
+
 class Adapting(l2l.Casting):
     """A casting with a variable of its own."""
 
@@ -181,6 +201,22 @@ BAD_CALLS = [
         ValueError,
         "sample must return tensors with a leading axis 1000, got shape ()",
     ),
+    (
+        lambda: trainer(problem=OneArgument(2)),
+        TypeError,
+        "loss of OneArgument must take the arguments (self, x, observed), got (self, x)",
+    ),
+    (
+        lambda: evaluate(problem=WithoutData(2)),
+        TypeError,
+        "observe of WithoutData must take the arguments (self, draw, t, data), got (self, draw, t)",
+    ),
+    (
+        lambda: trainer(problem=OfWords(2)),
+        TypeError,
+        "data of OfWords must be a nest of arrays of numbers, got 'cat'",
+    ),
+    (lambda: learn(start=None), TypeError, "initial_position must be a tensor, got None"),
     (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
     (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: trainer(learning_rate=-1), ValueError, "learning_rate must be a positive number of float32"),

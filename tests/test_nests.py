@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from l2l.nests import is_differentiable, over_draws, tensors_of, with_tensors
+from l2l.process import prepare_xla
 
 
 def test_tensors_of_a_nest_and_back(run):
@@ -76,8 +77,18 @@ def vectorized_or_not(ops_of):
         (lambda x: tf.gather(x, tf.argmax(x)), lambda x: x.max()),
         (lambda x: tf.constant([1.0, 2.0]), lambda x: np.array([1.0, 2.0])),
         (lambda x: tf.stack([x, x])[1, 0], lambda x: x[0]),
+        (lambda x: tf.where(x > 0.6, 2 * x, -x), lambda x: np.where(x > 0.6, 2 * x, -x)),
+        (lambda x: tf.where(x[0] > 0.6, 2 * x, -x), lambda x: np.where(x[0] > 0.6, 2 * x, -x)),
+        (lambda x: tf.where(x[0] > 0.6, x[0], x[1]), lambda x: x[0] if x[0] > 0.6 else x[1]),
+        (
+            lambda x: tf.where(x > 0.6, tf.ones([2, 3]) * x[0], tf.zeros([2, 3])),
+            lambda x: np.where(x[:, None] > 0.6, np.ones([2, 3]) * x[0], 0),
+        ),
     ],
-    ids=["py_func", "cond", "determinant", "while", "map_fn", "gather", "constant", "stack"],
+    ids=[
+        *["py_func", "cond", "determinant", "while", "map_fn", "gather", "constant", "stack"],
+        *["where", "where for a vector", "where for a scalar", "where for rows"],
+    ],
 )
 def test_every_op_gives_what_it_gives_for_each_draw(run, function, expected):
     _, result = vectorized_or_not(function)
@@ -154,3 +165,16 @@ def test_it_works_inside_loops_and_functions(run):
     )
     np.testing.assert_allclose(in_loop, plain, rtol=1e-6)
     np.testing.assert_allclose(in_function, plain, rtol=1e-6)
+
+
+def test_a_choice_between_losses_can_be_compiled(run):
+    """TensorFlow's own vectorized form of `tf.where` holds a `tf.cond` whose branches differ in shape."""
+
+    def huber(x):
+        residual = tf.abs(x)
+        return tf.reduce_sum(tf.where(residual < 1, residual**2, 2 * residual - 1))
+
+    prepare_xla()
+    many = tf.constant([[0.5, 2.0], [-3.0, 0.25]])
+    (losses,) = tf.xla.experimental.compile(lambda many: [over_draws(huber, many)], [many])
+    np.testing.assert_allclose(run(losses), [0.25 + 3, 5 + 0.0625])

@@ -94,11 +94,17 @@ def test_with_the_librarys_flags_all_is_in_force():
     assert in_force == {"honours_nan": True, "fast_math": True, "finds_nan": True, "flags": None}
 
 
-@pytest.mark.parametrize("call", ["tf.compat.v1.enable_v2_behavior()", "tf.compat.v1.enable_eager_execution()"])
-def test_eager_mode_is_refused_on_import(call):
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        ("tf.compat.v1.enable_v2_behavior()", "l2l builds graphs, as TensorFlow 1 does"),
+        ("tf.__version__ = '2.4.1'", "l2l needs TensorFlow 1.15, found 2.4.1"),
+    ],
+)
+def test_eager_mode_and_another_tensorflow_are_refused_on_import(call, message):
     command = [sys.executable, "-W", "ignore", "-c", "import tensorflow as tf; %s; import l2l" % call]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "ImportError: l2l builds graphs, as TensorFlow 1 does" in done.stderr
+    assert done.returncode == 1 and "ImportError: " + message in done.stderr
 
 
 def test_a_graph_of_its_own_is_freed_with_all_its_functions():

@@ -39,8 +39,8 @@ REQUIRED = 0.95
 # What the tests for one mutation may take together; the slowest of too many are left out. So what survives them
 # may still be killed by the whole suite.
 MOST_SECONDS = 120
-# These check the environment, notebooks and documents: in processes of their own, for minutes.
 CALLED = "l2l_called"  # in `builtins`, see `mutations.watched`
+# These check the environment, notebooks and documents: in processes of their own, for minutes.
 LEFT_OUT = {"test_environment.py", "test_notebooks.py", "test_docs.py", "test_mutations.py"}
 
 
@@ -273,10 +273,8 @@ def main():
             by = tried(mutation, copy, tests, number)
             seconds = round(time.time() - start, 1)
             outcomes.append({"what": identity(mutation), "line": mutation.line, "by": by, "seconds": seconds})
-            print(
-                "%4d  %5.1f s  %s:%d  %s" % (number, seconds, mutation.path, mutation.line, by or "SURVIVES"),
-                flush=True,
-            )
+            fate = by or "SURVIVES\n      - %s\n      + %s" % (mutation.before, mutation.after)
+            print("%4d  %5.1f s  %s:%d  %s" % (number, seconds, mutation.path, mutation.line, fate), flush=True)
         return outcomes
 
     outcomes = [one for part in in_parallel(copies, try_all) for one in part]

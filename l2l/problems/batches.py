@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from l2l.nests import tensors_of
 from l2l.problems.problem import Problem, initial_position, loss_function
 
 
@@ -22,25 +23,29 @@ def check_batch_loss(problem, draws, batch):
         return None
     with tf.name_scope("check_batch_loss"):
         x = initial_position(problem, draws, batch)
-        elsewhere = tf.nest.map_structure(lambda tensor: 0.5 * tensor + 0.25, x)
+        starts = tf.nest.flatten(x)
+        places = [tf.placeholder_with_default(start, start.shape) for start in starts]
         figures = []
-        for place in [x, elsewhere]:
-            for by_draw in [False, True]:
-                losses = loss_function(problem, draws, batch, by_draw)(place, tf.constant(0))
-                figures.append([losses, *tf.gradients(losses, tf.nest.flatten(place))])
-    number = len(figures[0])
-    figures = [tf.zeros([]) if figure is None else tf.convert_to_tensor(figure) for one in figures for figure in one]
+        for by_draw in [False, True]:
+            losses = loss_function(problem, draws, batch, by_draw)(tf.nest.pack_sequence_as(x, places), tf.constant(0))
+            gradients = tf.gradients(losses, places, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            figures.append(tensors_of([losses, *gradients]))
 
     def check(session, feed):
-        values = session.run(figures, feed)
-        for start in [0, 2 * number]:
-            pairs = zip(values[start : start + number], values[start + number : start + 2 * number])
-            for what, (ours, expected) in zip(["losses", *["gradients"] * (number - 1)], pairs):
+        elsewhere = [0.5 * start + 0.25 for start in session.run(starts, feed)]
+        for fed in [feed, {**feed, **dict(zip(places, elsewhere))}]:
+            for i, (ours, expected) in enumerate(zip(*session.run(figures, fed))):
                 scale = np.abs(expected).max() if np.isfinite(expected).all() else 1.0
                 if not np.allclose(ours, expected, rtol=1e-3, atol=1e-4 * scale + 1e-30, equal_nan=True):
                     raise ValueError(
                         "batch_loss of %s must be loss of each draw; for %d draws it has %s %s, and loss has %s"
-                        % (type(problem).__name__, batch, what, _shortened(ours), _shortened(expected))
+                        % (
+                            type(problem).__name__,
+                            batch,
+                            "gradients" if i else "losses",
+                            _shortened(ours),
+                            _shortened(expected),
+                        )
                     )
 
     return check

@@ -116,10 +116,11 @@ def sample(problem, num, seed=None):
     """`problem.sample(num, seed)`, checked.
 
     Raises:
+      TypeError: the result is no nest of tensors.
       ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static.
     """
     with tf.name_scope("sample"):
-        draws = tf.nest.map_structure(tf.convert_to_tensor, problem.sample(num, seed))
+        draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
         if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):
             raise ValueError("sample must return tensors with a leading axis %d, got shape %s" % (num, many.shape))
@@ -132,12 +133,12 @@ def initial_position(problem, draw, batch=None):
     """`problem.initial_position(draw)`, checked; with a batch, of every draw: leading axes `batch`.
 
     Raises:
-      TypeError: a tensor of the position has another dtype than a floating-point one, or not that of the others.
+      TypeError: the position is no nest of tensors, or one of them has another dtype than a floating-point one.
     """
     with tf.name_scope("initial_position"):
         x = problem.initial_position(draw) if batch is None else over_draws(problem.initial_position, draw)
         # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into the draw too.
-        x = tf.nest.map_structure(tf.identity, x)
+        x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
     for path, tensor in zip(paths(x), tf.nest.flatten(x)):
         if not tensor.dtype.is_floating:
             raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))

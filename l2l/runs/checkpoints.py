@@ -73,6 +73,8 @@ def read(path, record, snapshot):
     Raises:
       ValueError: the file is no checkpoint, is damaged or gone, has another format, or is from a trainer
         that was built in another way; the message says which.
+
+    Warns, a `RuntimeWarning`, where the record of XLA is another.
     """
     try:
         stored, arrays = archives.read(path)
@@ -94,6 +96,14 @@ def read(path, record, snapshot):
     draw, age = arrays["place"].tolist()
     if draw < 0 or age not in range(0, record["horizon"], record["steps"]):
         raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
+    before, now = stored["trainer"].get("xla"), record["xla"]
+    if before and now and before != now:
+        warnings.warn(
+            "%r was written where XLA computed otherwise: %s; from here on the training rounds differently than it "
+            "would have without the interruption" % (path, "; ".join(_differences("xla", before, now))),
+            RuntimeWarning,
+            stacklevel=3,
+        )
     rows = np.stack([checked_column(path, columns, column) for column in History.COLUMNS], axis=1)
     if os.path.basename(path) != _NAME % len(rows):
         raise ValueError("%r is not what its name says: it holds %d meta-iterations" % (path, len(rows)))

@@ -16,6 +16,11 @@ def _log10(values):
         return np.log10(values + LOG_FLOOR)
 
 
+def _any_negative(values):
+    with np.errstate(invalid="ignore"):  # NaN is not
+        return bool((values < 0).any())
+
+
 def log_average(values):
     """The mean of `log10(value + 1e-38)`: -6 says that the values lie around 1e-6.
 
@@ -28,7 +33,7 @@ def log_average(values):
       A float; NaN where there is no value, or a negative one, which has no logarithm.
     """
     values = np.asarray(values, np.float64)
-    if not values.size or (values < 0).any():
+    if not values.size or _any_negative(values):
         return float("nan")
     return float(_log10(np.where(np.isnan(values), np.inf, values)).mean())
 
@@ -163,7 +168,7 @@ class History:
         """
         name, found = self.config.get("name", "this run"), []
         windows = len(self) // _CHECKED_WINDOW
-        if windows >= 5 and not (self.last_loss < 0).any():
+        if windows >= 5 and not _any_negative(self.last_loss):
             ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]
             first, last, lowest = ends[0], ends[-1], np.nanmin(ends) if np.isfinite(ends).any() else np.nan
             if not last < first - 0.1:

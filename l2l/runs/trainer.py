@@ -167,7 +167,8 @@ class Trainer:
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
         either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`
-        (with a horizon longer than `steps` these too), `on_nonfinite` and those about checkpoints.
+        (with a horizon longer than `steps` these too), `on_nonfinite` and those about checkpoints. It warns, a
+        `RuntimeWarning`, where XLA rounds otherwise than it did in the process that wrote the checkpoint.
 
         Returns:
           The history.

@@ -17,7 +17,7 @@ from jupyter_client.manager import start_new_kernel
 from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, recorded_graphs, same, small
 
 import l2l
-from l2l.runs import checkpoints, training_graph
+from l2l.runs import checkpoints, record, training_graph
 from l2l.runs.checkpoints import CheckpointDirectory
 
 CHAOS = Path(__file__).resolve().parent.parent / "chaos.py"
@@ -71,6 +71,26 @@ def one_again(number, **changes):
     trainer = logged(**changes)
     trainer.run(number)
     return trainer
+
+
+@pytest.mark.parametrize("before", [None, {"fast_math": True}, {"fast_math": False}])
+def test_it_is_said_where_xla_computed_otherwise_before(before, tmp_path, monkeypatch, recwarn):
+    """A checkpoint of no meta-iterations will do: nothing is compiled."""
+    records = iter([before, {"fast_math": True}])
+    monkeypatch.setattr(record, "xla_in_force", lambda: next(records))
+    with logged(engine="xla") as one, logged(engine="xla") as other:
+        directory = CheckpointDirectory(str(tmp_path), 60)
+        directory.write(one.snapshot(), one.history)
+        directory.close()
+        other.restore(tmp_path)
+    said = [
+        str(warning.message)
+        for warning in recwarn
+        if "was written where XLA computed otherwise" in str(warning.message)
+    ]
+    assert len(said) == (before == {"fast_math": False})
+    assert all("xla.fast_math=False there, True here" in one for one in said)
+    assert other.history.config["xla"] == {"fast_math": True}
 
 
 def test_threads_may_change_unless_shards_carry_something(tmp_path):

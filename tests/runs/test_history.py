@@ -46,6 +46,14 @@ def test_what_diverged_counts_as_infinite(diverged):
     assert l2l.log_average([[1e-5, 1e-7], [1e-5, diverged]]) == np.inf
 
 
+@pytest.mark.filterwarnings("error")
+def test_nan_is_counted_without_a_warning_of_numpys():
+    history = l2l.History({"name": "test"})
+    history.append(np.full([5000, 4], np.nan))
+    assert l2l.log_average(history.last_loss) == np.inf
+    assert "is stuck" in history.stalled()[0]
+
+
 def test_a_negative_value_has_no_log_average():
     assert np.isnan(l2l.log_average([1e-5, -1e-7]))
 
