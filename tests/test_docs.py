@@ -1,5 +1,7 @@
 """What the documents point at exists, and the code that they show runs."""
 
+import ast
+import inspect
 import json
 import math
 import os
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import readme
+
+import l2l
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,7 +29,7 @@ def test_every_test_that_the_reliability_page_names_exists():
     assert sorted(named - defined) == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md", "docs/extending.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md", "docs/extending.md", "docs/using.md"])
 def test_every_local_link_leads_somewhere(document):
     path = ROOT / document
     links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()) if "://" not in link]
@@ -33,7 +37,7 @@ def test_every_local_link_leads_somewhere(document):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("document", ["docs/extending.md"])
+@pytest.mark.parametrize("document", ["docs/extending.md", "docs/using.md"])
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""
     page, code = (ROOT / document).read_text().splitlines(), []
@@ -53,6 +57,25 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-4000:]
+
+
+def test_the_calls_and_settings_of_a_page_have_the_defaults_that_it_states():
+    page = (ROOT / "docs" / "using.md").read_text()
+    calls = [ast.parse(call).body[0].value for call in re.findall(r"^\| `(\w+\(.*?\))`", page, re.MULTILINE)]
+    assert len(calls) >= 9
+    for call in calls:
+        stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        parameters = inspect.signature(getattr(l2l, call.func.id)).parameters.values()
+        assert stated == {each.name: each.default for each in parameters}, call.func.id
+    (table,) = re.findall(r"\| setting \|.*\n\|-.*\n((?:\|.*\n)+)", page)
+    stated = {}
+    for line in table.splitlines():
+        names, default = line.split("|")[1:3]
+        stated.update(dict.fromkeys(re.findall(r"\w+", names), default.strip().strip("`")))
+    assert stated.pop("engine") == '"xla"' and stated.pop("horizon") == "steps"
+    defaults = {**l2l.Settings()._asdict()}
+    del defaults["horizon"]
+    assert {name: ast.literal_eval(value) for name, value in stated.items()} == defaults
 
 
 # Every figure that a page states follows from results/, to the digits that it prints.

@@ -168,7 +168,8 @@ def tests_of(mutation, tests):
     chosen = {test for test, seen in tests.items() if [mutation.path, mutation.function] in seen["called"]}
     if not chosen:  # a statement of the module or of a class
         chosen = {test for test, seen in tests.items() if mutation.path in [path for path, _ in seen["called"]]}
-    chosen |= {test for test in tests if test.startswith(own)}
+    # A default is looked at without a call.
+    chosen |= {test for test in tests if test.startswith((own, "tests/test_defaults.py"))}
     seconds, total = OrderedDict(), 0
     for _, one, test in sorted((not test.startswith(own), tests[test]["seconds"], test) for test in chosen):
         total += one
