@@ -257,11 +257,11 @@ def _array(content, name, wrong):
     shape = tuple(int(number) for number in re.findall(rb"\d+", header.group(2)))
     data = memoryview(content)[start + length :]
     # Python's integers do not overflow, so a shape cannot lie.
-    if len(shape) > 32 or functools.reduce(operator.mul, shape, 1) * dtype.itemsize != len(data):
+    if functools.reduce(operator.mul, shape, 1) * dtype.itemsize != len(data):
         raise wrong("member %.100r has %d bytes, not what its shape %.200s needs", name, len(data), shape)
     try:
         return np.frombuffer(data, dtype).reshape(shape)
-    except ValueError as error:  # without elements other dimensions may have any size, but not for NumPy
+    except ValueError as error:  # too many dimensions, or one too large beside another of 0
         raise wrong("member %.100r has the impossible shape %.200s (%.100s)", name, shape, error) from None
 
 

@@ -209,6 +209,7 @@ BAD_FILES = {
         with_a(npy(PLAIN.replace(b"3,", b"0, 100000000000000000, 100000000000000000"), b"")),
         "impossible shape",
     ),
+    "too many dimensions": (with_a(npy(PLAIN.replace(b"3,", b"1, " * 32 + b"3"))), "impossible shape"),
     "many long names": (zipped({"config.npy": CONFIG, "x" * 60000 + ".npy": npy()}), "unknown member 'xxx"),
     "a long header": (with_a(npy(PLAIN + b" " * 60000 + b"x")), "must hold plain numbers"),
     "a negative shape": (with_a(npy(PLAIN.replace(b"3", b"-3"))), "must hold plain numbers"),
