@@ -192,3 +192,36 @@ def test_a_list_of_one_run_is_that_run_and_a_list_of_numbers_is_a_run():
         (axes,) = figure.axes
         raw, average = axes.lines
         assert len(raw.get_ydata()) == len(average.get_ydata()) == 30
+
+
+def test_the_figure_leaves_a_twentieth_of_its_height_around_the_values():
+    figure = l2l.plot_losses({"RNN": np.logspace(0, -20, 50)[np.newaxis]}, draws=1)
+    np.testing.assert_allclose(np.log10(figure.axes[0].get_ylim()), [-21, 1])
+    flat = l2l.plot_losses({"RNN": np.full([1, 50], 1e-3)}, draws=1)
+    np.testing.assert_allclose(np.log10(flat.axes[0].get_ylim()), [-3.2, -2.8])
+
+
+def test_targets_are_told_apart_by_their_lines():
+    figure = l2l.plot_convergence({"RNN": np.full(50, 0.1)}, {"a": -2, "b": -3, "c": -4}, window=5)
+    styles = [line.get_linestyle() for line in figure.axes[0].get_lines()]
+    assert len(set(styles[-3:])) == 3 and "-" not in styles[-3:]
+
+
+@pytest.mark.parametrize("lines, columns", [(15, 1), (16, 2), (28, 2)])
+def test_a_legend_takes_as_many_columns_as_it_needs(lines, columns):
+    figure = l2l.plot_losses({"RNN %d" % i: np.full([1, 3], 0.1) for i in range(lines)}, draws=1)
+    assert figure.axes[0].get_legend()._ncol == columns
+    assert len(legend(figure)) == lines  # beside the panel, with room for all
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: l2l.plot_losses({"RNN": np.full([1, 3], 0.1)}, draws=1),
+        lambda: l2l.plot_convergence({"RNN": np.full(50, 0.1)}),
+    ],
+    ids=["losses", "convergence"],
+)
+def test_figures_have_a_grid(figure):
+    (axes,) = figure().axes
+    assert all(line.get_visible() for line in [axes.get_xgridlines()[0], axes.get_ygridlines()[0]])

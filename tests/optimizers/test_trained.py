@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy_networks import random_weights
-from trainers import small
+from trainers import one_rate, small
 
 import l2l
 from l2l import archives
@@ -42,6 +42,15 @@ def same(one, other):
     for a, b in zip(one, other):
         np.testing.assert_array_equal(a, b)
         assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+def test_its_variables_are_resource_variables_as_those_of_a_training():
+    """Whatever the scope is in which it is created: XLA needs them."""
+    trained = l2l.Trained(lambda: one_rate(0.1), [np.float32(0.1)])
+    with tf.Graph().as_default():
+        trained.create("trained")
+        (variable,) = tf.trainable_variables()
+    assert variable.op.type == "VarHandleOp"
 
 
 def build_odd():
