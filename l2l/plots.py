@@ -131,7 +131,7 @@ def plot_convergence(runs, targets=None, window=500):
                 lowest, middle, highest = (f(several, axis=0) for f in (np.nanmin, np.nanmedian, np.nanmax))
             axes.fill_between(np.arange(len(middle)), lowest, highest, color=color, alpha=0.2, linewidth=0)
         # In front of all pale parts: a solid line must not vanish under the next run's raw values.
-        axes.semilogy(middle, **styles[i], linewidth=1.8, label=labels[i], zorder=3, nonpositive="mask")
+        axes.semilogy(middle, **styles[i], linewidth=1.8, label=labels[i], zorder=3)
     for i, (name, height) in enumerate(zip(targets, heights)):
         # Gray, since a run may be black and dashed.
         axes.axhline(height, color="0.4", linestyle=LINE_STYLES[1 + i % 3], linewidth=1.4, label=name, zorder=4)

@@ -201,6 +201,12 @@ def test_the_figure_leaves_a_twentieth_of_its_height_around_the_values():
     np.testing.assert_allclose(np.log10(flat.axes[0].get_ylim()), [-3.2, -2.8])
 
 
+@pytest.mark.parametrize("steps, every", [(20, 1), (39, 1), (400, 11)])
+def test_a_line_has_some_forty_markers_at_most(steps, every):
+    figure = l2l.plot_losses({"RNN": np.full([1, steps], 0.1)}, draws=1)
+    assert figure.axes[0].get_lines()[0].get_markevery() == every
+
+
 def test_targets_are_told_apart_by_their_lines():
     figure = l2l.plot_convergence({"RNN": np.full(50, 0.1)}, {"a": -2, "b": -3, "c": -4}, window=5)
     styles = [line.get_linestyle() for line in figure.axes[0].get_lines()]

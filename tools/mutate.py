@@ -164,7 +164,7 @@ def watched(copies, sources):
 def tests_of(mutation, tests):
     """The tests to run for a mutation, in this order: their names and seconds."""
     room, name = os.path.split(os.path.relpath(mutation.path, "l2l"))
-    own = os.path.join("tests", room, "test_" + name) + "::"
+    own = os.path.join("tests", room, "test_" + name.replace("__", "")) + "::"  # of __init__.py: test_init.py
     chosen = {test for test, seen in tests.items() if [mutation.path, mutation.function] in seen["called"]}
     if not chosen:  # a statement of the module or of a class
         chosen = {test for test, seen in tests.items() if mutation.path in [path for path, _ in seen["called"]]}

@@ -35,6 +35,7 @@ def test_smoothing_of_nothing():
     assert np.isnan(l2l.rolling_log_average([np.nan], 5)).all()
 
 
+@pytest.mark.filterwarnings("error")
 def test_log_average():
     np.testing.assert_allclose(l2l.log_average([1e-5, 1e-7]), -6)
     assert l2l.log_average([0.0]) == -38
@@ -55,7 +56,7 @@ def test_nan_is_counted_without_a_warning_of_numpys():
 
 
 def test_a_negative_value_has_no_log_average():
-    assert np.isnan(l2l.log_average([1e-5, -1e-7]))
+    assert np.isnan(l2l.log_average([1e-5, -1e-7])) and np.isnan(l2l.log_average([1.0, -1e-39]))
 
 
 def filled(length=7):

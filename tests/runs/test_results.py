@@ -1,4 +1,8 @@
+import builtins
+import io
 import json
+import os
+import platform
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,8 +16,19 @@ def test_results_carry_versions_machine_and_date(tmp_path):
     stored = json.loads(path.read_text())
     assert stored["rows"] == [{"experiment": "a", "figure": -1.5}, {"experiment": "b", "figure": None}]
     assert stored["versions"]["tensorflow"].startswith("1.15") and stored["versions"]["numpy"] == np.__version__
-    assert stored["machine"]["cores"] >= 1
+    assert set(stored["machine"]) == {"system", "processor", "cores"} and stored["machine"]["cores"] >= 1
     assert stored["date"][:2] == "20" and stored["date"].endswith("+00:00")
+
+
+def test_the_processor_is_the_one_that_the_system_names(tmp_path, monkeypatch):
+    """As Linux does; elsewhere Python is asked."""
+    listed = "processor\t: 0\nmodel\t\t: 106\nmodel name\t: A processor: of 3 GHz\n"
+    monkeypatch.setattr(builtins, "open", lambda path: io.StringIO({"/proc/cpuinfo": listed}[path]))
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/proc/cpuinfo")
+    assert l2l.measured_with()["machine"]["processor"] == "A processor: of 3 GHz"
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(platform, "processor", lambda: "another")
+    assert l2l.measured_with()["machine"]["processor"] == "another"
 
 
 def test_table_aligns_and_leaves_missing_values_empty():

@@ -253,6 +253,14 @@ def test_a_closed_trainer_keeps_its_history():
             call()
 
 
+def test_work_on_a_closed_trainer_is_refused_too():
+    """As when one of several side by side is closed before its turn."""
+    trainer = small()
+    trainer.close()
+    with pytest.raises(ValueError, match="trainer 'training' is closed; create a new one"):
+        trainer.work(1, lambda finished, average: None, threading.Event())
+
+
 def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp_path):
     with small(name="mine", checkpoint_dir=tmp_path) as trainer:
         assert repr(trainer) == "<Trainer 'mine' of Quadratic: 0 meta-iterations, engine 'graph'>"
