@@ -1,4 +1,4 @@
-"""Measures every speed that the project states, side by side in one run.
+"""Measures the speeds of the engines and of their peers, side by side in one run.
 
     make bench
     make bench JAX_PYTHON=path/to/python DEEPMIND_PYTHON=path/to/python DEEPMIND_CODE=path/to/checkout

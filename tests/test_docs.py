@@ -128,8 +128,23 @@ def test_the_readmes_speeds_are_those_of_the_benchmarks():
     one_core = [measured[engine, readme.LARGE] for engine in ["xla", "graph", "session loop, one thread", "deepmind"]]
     microseconds = [1000 * measured["xla", "D=2 T=%d batch=1" % steps] / steps for steps in (20, 160)]
     compiling = [round(row["seconds_to_compile"]) for row in rows if "seconds_to_compile" in row]
+    network = results("small_network")
+    costs = {(row["engine"], row["T"]): row for row in network["rows"] if row["second_derivatives"]}
+    pairs = [
+        [costs[engine, steps][what] for engine in ["xla", "graph"]]
+        for what, steps in [
+            *[("processor_ms_per_meta_iteration", 20), ("processor_ms_per_meta_iteration", 100)],
+            *[("seconds_to_start", 20), ("seconds_to_start", 100)],
+        ]
+    ]
+    evaluation = network["evaluation"]
+    assert 0.8 < evaluation["seconds_in_one_call"] / evaluation["seconds_in_a_call_each"] < 1.2
     fragments = [
         *table.splitlines(),
+        "%.0f ms a meta-iteration compiled and %.0f ms op by op at `T = 20`" % tuple(pairs[0]),
+        "%.0f and %.0f ms at `T = 100`" % tuple(pairs[1]),
+        "after %.0f and %.0f s" % tuple(pairs[2]),
+        "after %.0f and %.0f s" % tuple(pairs[3]),
         "%.1f times as fast as JAX" % ratios["jax_over_xla"],
         "%.0f times as fast as the session loop on one thread" % ratios["one_thread_session_loop_over_xla"],
         "all but JAX lie within %d%% of each other" % math.ceil(100 * (max(one_core) / min(one_core) - 1)),
