@@ -41,7 +41,7 @@ class CoordinatewiseLSTM:
 
     Args:
       hidden: units of each LSTM layer, a sequence of positive integers.
-      casting: "none", "log" or "log_and_sign", or a `Casting` such as `log_cast(-30)`.
+      casting: a name in `CASTINGS`, such as "none" or "log", or a `Casting`, such as `log_cast(-30)`.
       dtype: of weights, gradients and updates, float32 or float64.
       input_layer: False leaves the first linear layer out, and the first LSTM sees what the casting encodes.
       output_scale: what the last layer gives is multiplied by this before it is decoded, a positive number.
@@ -188,7 +188,7 @@ class CoordinatewiseLSTM:
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
             self._check_cast("decode", updates, [rows.shape[0].value])
-            memory = self.casting.remember(rows, state.memory)
+            memory = self.casting.remember(rows, state.memory, updates)
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 
 
