@@ -11,7 +11,16 @@ from l2l.optimizers.casting import Casting
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
 
-CASTINGS = {"none": no_casting, "log": log_cast, "log_and_sign": log_and_sign}
+CASTINGS = {
+    "none": no_casting,
+    "log": log_cast,
+    "log_and_sign": log_and_sign,
+    "widening": widening_log_cast,
+    "ratio": ratio_cast,
+    "log_ratio": log_ratio_cast,
+    "moments": moments_cast,
+    "secant": secant_cast,
+}
 
 
 def get(casting):

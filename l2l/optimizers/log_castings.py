@@ -131,9 +131,9 @@ def widening_log_cast():
 
         m <- min(m, 0.99 m + 0.01 min_i log(|v_i| + 1.18e-38))
 
-    where `v` are the gradients at the last loss of the segment, over all coordinates and draws. `encode` maps `[exp(m), 1]`
-    onto `[0, 1]`; below, it changes its sign, and 0 is encoded as 0. 1.18e-38 is the smallest normal float32, in both
-    engines and for float64 too; the source has 1e-38, which TensorFlow flushes to zero.
+    where `v` are the gradients at the last loss of the segment, over all coordinates and draws. `encode` maps
+    `[exp(m), 1]` onto `[0, 1]`; below, it changes its sign, and 0 is encoded as 0. 1.18e-38 is the smallest normal
+    float32, in both engines and for float64 too; the source has 1e-38, which TensorFlow flushes to zero.
     """
     return _WideningLog()
 
