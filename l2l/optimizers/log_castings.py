@@ -15,10 +15,9 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 FIRST_M = -5.0
 
 
-def log_encoded(values, m, epsilon):
-    """`sign(v) (log(|v| + epsilon) - m) / -m` of values `v`, `[N]`."""
-    logs = tf.log(tf.abs(values) + epsilon)
-    return tf.sign(values) * (logs - m) / -m
+def log_encoded(signs, logs, m):
+    """`s (l - m) / -m` of signs `s` and logs `l`, each `[N]`, as inputs `[N, 1]`."""
+    return tf.expand_dims(signs * (logs - m) / -m, axis=1)
 
 
 def log_decoded(outputs, m):
@@ -53,7 +52,8 @@ class _Log(Casting):
         self._m, self.parameters = m, {"min_log_gradient": m}
 
     def encode(self, gradients, memory=None, adapted=()):
-        return tf.expand_dims(log_encoded(gradients, self._m, np.exp(self._m - 5)), axis=1)
+        logs = tf.log(tf.abs(gradients) + np.exp(self._m - 5))
+        return log_encoded(tf.sign(gradients), logs, self._m)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=()):
         return log_decoded(outputs, self._m)
@@ -65,7 +65,8 @@ class _WideningLog(Casting):
     kind, name, adapted = "widening", "widening", (FIRST_M,)
 
     def encode(self, gradients, memory=None, adapted=()):
-        return tf.expand_dims(log_encoded(gradients, *adapted, SMALLEST), axis=1)
+        logs = tf.log(tf.abs(gradients) + SMALLEST)
+        return log_encoded(tf.sign(gradients), logs, *adapted)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=()):
         return log_decoded(outputs, *adapted)

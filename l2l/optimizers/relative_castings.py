@@ -53,7 +53,7 @@ class _Ratio(Casting):
         return -tf.ones_like(gradients)
 
     def encode(self, gradients, memory=None, adapted=()):
-        return tf.expand_dims(self.ratios(gradients, memory), axis=1)
+        return tf.expand_dims(self._ratios(gradients, memory), axis=1)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=()):
         return outputs * self._before(gradients, memory)
@@ -61,9 +61,11 @@ class _Ratio(Casting):
     def remember(self, gradients, memory, updates):
         return tf.abs(gradients)
 
-    def ratios(self, gradients, memory):
-        logs = _log_ratio(tf.abs(gradients), self._before(gradients, memory), LARGEST_RATIO)
-        return tf.sign(gradients) * tf.exp(logs)
+    def _ratios(self, gradients, memory):
+        return tf.sign(gradients) * tf.exp(self._logs(gradients, memory))
+
+    def _logs(self, gradients, memory):
+        return _log_ratio(tf.abs(gradients), self._before(gradients, memory), LARGEST_RATIO)
 
     def _before(self, gradients, memory):
         return tf.where(memory < 0, tf.abs(gradients), memory) + SMALLEST
@@ -80,14 +82,14 @@ class _LogRatio(_Ratio):
         self.adapted = (FIRST_M,) if m is None else ()
 
     def encode(self, gradients, memory=None, adapted=()):
-        ratios = self.ratios(gradients, memory)
-        return tf.expand_dims(log_encoded(ratios, self._lower_end(adapted), SMALLEST), axis=1)
+        logs = tf.maximum(self._logs(gradients, memory), np.log(SMALLEST))
+        return log_encoded(tf.sign(gradients), logs, self._lower_end(adapted))
 
     def decode(self, outputs, gradients=None, memory=None, adapted=()):
         return super().decode(log_decoded(outputs, self._lower_end(adapted)), gradients, memory)
 
     def adapt(self, gradients, memory, adapted):
-        return tuple(widened(m, self.ratios(gradients, memory)) for m in adapted)
+        return tuple(widened(m, self._ratios(gradients, memory)) for m in adapted)
 
     def _lower_end(self, adapted):
         return adapted[0] if self._m is None else self._m
@@ -174,11 +176,11 @@ def ratio_cast():
 def log_ratio_cast(min_log_ratio=None):
     """The log-ratio casting of the sequel to Episode 1: the log casting around the ratios `r_t` of `ratio_cast`.
 
-        encode(g_t) = sign(r_t) (log(|r_t| + 1.18e-38) - m) / -m
+        encode(g_t) = sign(r_t) (log(max(|r_t|, 1.18e-38)) - m) / -m
         decode(o) = sign(o) exp(-m |o| + m) (|g_(t-1)| + 1.18e-38)
 
     By default `m` is a variable that no gradient trains, -5 at first; it widens as that of `widening_log_cast`, with
-    the ratios at the last loss of the segment as `v`.
+    the ratios at the last loss of the segment as `v`. The source has `|r_t| + 1e-38` under the log.
 
     Args:
       min_log_ratio: a fixed `m`, -87 <= m < 0: below, `exp(m)` is no normal float32. None for one that widens.
@@ -218,8 +220,8 @@ def secant_cast():
     """A casting of the library's own: the output is a number of secant steps, so no scale and no range has to be set.
 
     Let `u` be the update before, of one coordinate, and `y = g_t - g_(t-1)` how it changed the gradient. The secant
-    method, Newton's with `y / u` for the second derivative, would go to `x_t - g_t u / y`. That step has the size `s_t`,
-    but for its limit to 10 times the one before:
+    method, Newton's with `y / u` for the second derivative, would go to `x_t - g_t u / y`. With the size of that step,
+    at most 10 times the one before,
 
         s_t = |u| min(|g_t / y|, 10)   where `u` is not 0
               |g_t|                    elsewhere, as in the first step
