@@ -16,9 +16,13 @@ def lstm(x, state, kernel, bias):
     return h, (c, h)
 
 
-def network(inputs, states, weights):
+def elu(x):
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def network(inputs, states, weights, activation=lambda x: x):
     """From the inputs `[N, F]` of a step and the layers' states the outputs `[N]` and the next states."""
-    values, after = inputs @ weights[0] + weights[1], []
+    values, after = activation(inputs @ weights[0] + weights[1]), []
     for layer, state in enumerate(states):
         values, state = lstm(values, state, *weights[2 + 2 * layer : 4 + 2 * layer])
         after.append(state)

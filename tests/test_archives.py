@@ -370,6 +370,12 @@ DESCRIPTION = {
         {"casting": {"kind": "log", "parameters": {"other": 5}}},
         {"casting": {"kind": "log", "parameters": [1]}},
         {"casting": {"kind": "log_and_sign", "parameters": {"k": 10**400}}},
+        {"casting": {"kind": "log_ratio", "parameters": {"min_log_ratio": "x"}}},
+        {"casting": {"kind": "moments", "parameters": {"beta": None}}},
+        {"casting": {"kind": "secant", "parameters": {"beta": 0.9}}},
+        {"input_activation": "relu"},
+        {"input_activation": ["elu"]},
+        {"input_activation": "elu", "input_layer": False},
     ],
     ids=lambda change: str(change)[:60],
 )

@@ -13,6 +13,7 @@ DEFAULTS = {
         "dtype": tf.float32,
         "input_layer": True,
         "output_scale": 1.0,
+        "input_activation": None,
     },
     "History": {"config": None},
     "Quadratic": {"dims": 2, "dtype": tf.float32},
@@ -35,6 +36,7 @@ DEFAULTS = {
     "load": {"build": None},
     "log_and_sign": {"k": 5.0},
     "log_cast": {"min_log_gradient": -15.0},
+    "log_ratio_cast": {"min_log_ratio": None},
     "meta_gradient": {
         "meta_loss": "sum",
         "steps": 20,
@@ -46,6 +48,7 @@ DEFAULTS = {
         "loop": "python",
         "batch": None,
     },
+    "moments_cast": {"beta": 0.95},
     "momentum": {"learning_rate": 0.1, "decay": 0.9},
     "nesterov": {"learning_rate": 0.1, "decay": 0.9},
     "plot_convergence": {"targets": None, "window": 500},

@@ -1,8 +1,11 @@
 """Optimizers: functions `(gradients, state) -> (update, state)`, hand-designed and learned."""
 
-from l2l.optimizers.castings import CASTINGS, Casting, log_and_sign, log_cast, no_casting
+from l2l.optimizers.casting import Casting
+from l2l.optimizers.castings import CASTINGS
+from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
 from l2l.optimizers.optimizer import Bound
+from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
 from l2l.optimizers.rules import adam, momentum, nesterov, rmsprop, sgd, vsgd
 from l2l.optimizers.trained import Trained, load, save
 
@@ -17,11 +20,16 @@ __all__ = [
     "load",
     "log_and_sign",
     "log_cast",
+    "log_ratio_cast",
+    "moments_cast",
     "momentum",
     "nesterov",
     "no_casting",
+    "ratio_cast",
     "rmsprop",
     "save",
+    "secant_cast",
     "sgd",
     "vsgd",
+    "widening_log_cast",
 ]

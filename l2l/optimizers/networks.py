@@ -22,6 +22,8 @@ NetworkState = namedtuple(
     ],
 )
 
+_ACTIVATIONS = {"elu": tf.nn.elu}
+
 
 class CoordinatewiseLSTM:
     """An LSTM as an optimizer, `(gradients, state) -> (update, state)`.
@@ -34,17 +36,20 @@ class CoordinatewiseLSTM:
 
         CoordinatewiseLSTM((20, 20), log_and_sign(10), input_layer=False, output_scale=0.01)
 
-    with 5,141 weights; the 0.01 is in the authors' code alone.
+    with 5,141 weights; the 0.01 is in the authors' code alone. RNNProp, arXiv 1703.03633, is
+
+        CoordinatewiseLSTM((20, 20), moments_cast(), input_activation="elu")
 
     The variables are created here, once, in the current default graph; calling the object
     any number of times shares them.
 
     Args:
       hidden: units of each LSTM layer, a sequence of positive integers.
-      casting: "none", "log" or "log_and_sign", or a `Casting` such as `log_cast(-30)`.
+      casting: a name in `CASTINGS`, such as "none" or "log", or a `Casting`, such as `log_cast(-30)`.
       dtype: of weights, gradients and updates, float32 or float64.
       input_layer: False leaves the first linear layer out, and the first LSTM sees what the casting encodes.
       output_scale: what the last layer gives is multiplied by this before it is decoded, a positive number.
+      input_activation: what the input layer's outputs go through: None for nothing, or "elu".
 
     Attributes:
       variables: the weights, a list of variables: kernel and bias of the input layer, of each
@@ -53,13 +58,22 @@ class CoordinatewiseLSTM:
       casting: the `Casting`.
 
     Raises:
-      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting or dtype, an
-        `output_scale` that is not positive. When it is called, a casting whose results have wrong shapes or dtypes.
+      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting, dtype or
+        `input_activation`, one without an input layer, an `output_scale` that is not positive. When it is called, a
+        casting whose results have wrong shapes or dtypes.
     """
 
     coordinatewise = True
 
-    def __init__(self, hidden=(20, 20), casting="none", dtype=tf.float32, input_layer=True, output_scale=1.0):
+    def __init__(
+        self,
+        hidden=(20, 20),
+        casting="none",
+        dtype=tf.float32,
+        input_layer=True,
+        output_scale=1.0,
+        input_activation=None,
+    ):
         if not isinstance(hidden, (list, tuple)) or not hidden:
             raise ValueError(
                 "hidden must list the units of each layer, positive integers such as (20, 20), got %r" % (hidden,)
@@ -69,6 +83,14 @@ class CoordinatewiseLSTM:
         self.dtype = checks.dtype("dtype", dtype)
         self._input_layer = checks.boolean("input_layer", input_layer)
         self._output_scale = checks.positive_float32("output_scale", output_scale)
+        if input_activation is not None and (
+            not isinstance(input_activation, str) or input_activation not in _ACTIVATIONS
+        ):
+            known = ", ".join(sorted(_ACTIVATIONS))
+            raise ValueError("input_activation must be None or one of %s, got %r" % (known, input_activation))
+        if input_activation is not None and not self._input_layer:
+            raise ValueError("input_activation must be None without an input layer, got %r" % input_activation)
+        self._input_activation = input_activation
         self.variables = []
         with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True, dtype=self.dtype):
             inputs = self.casting.features
@@ -111,7 +133,11 @@ class CoordinatewiseLSTM:
         return list(self.casting.adapt(_rows(gradients), state.memory, tuple(values)))
 
     def description(self):
-        """What the network is, in JSON types; `from_description` builds it again."""
+        """What the network is, in JSON types; `from_description` builds it again.
+
+        Without an `input_activation` nothing is said of one, as in files that are older than it.
+        """
+        activation = {} if self._input_activation is None else {"input_activation": self._input_activation}
         return {
             "class": type(self).__name__,
             "hidden": list(self._units),
@@ -119,12 +145,13 @@ class CoordinatewiseLSTM:
             "dtype": self.dtype.name,
             "input_layer": self._input_layer,
             "output_scale": self._output_scale,
+            **activation,
         }
 
     def bind(self):
         """The network for one unroll, a `Bound`.
 
-        Nothing lies between the input layer and the first LSTM, so the two are one linear map:
+        Where no activation lies between the input layer and the first LSTM, the two are one linear map:
         `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
         saves each step a matrix product.
 
@@ -133,8 +160,10 @@ class CoordinatewiseLSTM:
         """
         with tf.name_scope("bind"):
             tensors = [tf.convert_to_tensor(variable) for variable in self.variables]
-            pairs = list(zip(tensors[::2], tensors[1::2]))
-            if self._input_layer:
+            pairs, first = list(zip(tensors[::2], tensors[1::2])), []
+            if self._input_activation is not None:
+                first, pairs = pairs[:1], pairs[1:]
+            elif self._input_layer:
                 (kernel_in, bias_in), (kernel, bias), *rest = pairs
                 from_input, from_hidden = kernel[: self._units[0]], kernel[self._units[0] :]
                 folded = tf.concat([tf.matmul(kernel_in, from_input), from_hidden], axis=0)
@@ -144,7 +173,7 @@ class CoordinatewiseLSTM:
             if self._output_scale != 1:
                 kernel_out, bias_out = self._output_scale * kernel_out, self._output_scale * bias_out
             gates = [self._gates(*layer, units) for layer, units in zip(layers, self._units)]
-            kernels, biases = zip(*gates, (kernel_out, bias_out))
+            kernels, biases = zip(*first, *gates, (kernel_out, bias_out))
             adapted = tuple(tf.convert_to_tensor(variable) for variable in self.adapted)
 
         def step(gradients, state, product):
@@ -178,17 +207,20 @@ class CoordinatewiseLSTM:
         with tf.name_scope("encode"):
             outputs = self.casting.encode(rows, state.memory, adapted)
             self._check_cast("encode", outputs, [rows.shape[0].value, self.casting.features])
-        layers = []
+        layers, first = [], 0
+        if self._input_activation is not None:
+            with tf.name_scope("input"):
+                outputs, first = _ACTIVATIONS[self._input_activation](product(0, outputs)), 1
         for i, (cell, hidden) in enumerate(state.layers):
             with tf.name_scope("lstm_%d" % i):
-                layers.append(_lstm(product(i, tf.concat([outputs, hidden], axis=1)), cell))
+                layers.append(_lstm(product(first + i, tf.concat([outputs, hidden], axis=1)), cell))
                 outputs = layers[-1][1]
         with tf.name_scope("output"):
-            outputs = tf.squeeze(product(len(layers), outputs), axis=1)
+            outputs = tf.squeeze(product(first + len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
             self._check_cast("decode", updates, [rows.shape[0].value])
-            memory = self.casting.remember(rows, state.memory)
+            memory = self.casting.remember(rows, state.memory, updates)
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 
 
@@ -202,6 +234,7 @@ def from_description(description):
         raise ValueError("%.200r is no network of the library's own" % (description,))
     casting = castings.from_description(description["casting"])
     settings = {key: description[key] for key in ["dtype", "input_layer", "output_scale"]}
+    settings["input_activation"] = description.get("input_activation")
     return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, **settings)
 
 

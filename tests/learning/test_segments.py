@@ -262,7 +262,7 @@ def test_what_a_learned_optimizer_adapts_follows_from_the_end_of_the_segment(run
         def decode(self, outputs, gradients=None, memory=None, adapted=()):
             return outputs
 
-        def remember(self, gradients, memory):
+        def remember(self, gradients, memory, updates):
             return gradients
 
         def adapt(self, gradients, memory, adapted):

@@ -101,10 +101,11 @@ def test_castings_by_name():
     assert castings.get("log_and_sign").features == 2
     own = l2l.log_cast(-20)
     assert castings.get(own) is own
-    assert sorted(l2l.CASTINGS) == ["log", "log_and_sign", "none"]
-    with pytest.raises(ValueError, match="casting must be one of log, log_and_sign, none, got 'mine'"):
+    known = ["log", "log_and_sign", "log_ratio", "moments", "none", "ratio", "secant", "widening"]
+    assert sorted(l2l.CASTINGS) == known
+    with pytest.raises(ValueError, match="casting must be one of %s, got 'mine'" % ", ".join(known)):
         castings.get("mine")
-    with pytest.raises(TypeError, match="casting must be a Casting or one of log, log_and_sign, none, got 3"):
+    with pytest.raises(TypeError, match="casting must be a Casting or one of %s, got 3" % ", ".join(known)):
         castings.get(3)
 
 
@@ -112,7 +113,7 @@ def test_castings_by_name():
 def test_the_librarys_castings_are_descriptions_and_can_be_described(casting):
     assert isinstance(casting, l2l.Casting)
     assert casting.adapted == () and casting.initial_memory(tf.zeros([2])) is None
-    assert casting.remember(tf.zeros([2]), None) is None and casting.adapt(tf.zeros([2]), None, ()) == ()
+    assert casting.remember(tf.zeros([2]), None, tf.zeros([2])) is None and casting.adapt(tf.zeros([2]), None, ()) == ()
     again = castings.from_description(castings.described(casting))
     assert castings.described(again) == castings.described(casting)
     assert (again.name, again.features) == (casting.name, casting.features)
@@ -124,6 +125,8 @@ def test_names_tell_parameters_apart():
         "log(-20)",
         "log_and_sign(7.5)",
     ]
+    more = [l2l.widening_log_cast(), l2l.log_ratio_cast(), l2l.log_ratio_cast(-8), l2l.moments_cast(0.5)]
+    assert [each.name for each in more] == ["widening", "log_ratio", "log_ratio(-8)", "moments(0.5)"]
     assert repr(l2l.log_cast(-20)) == "<casting log(-20)>"
 
 
@@ -164,7 +167,7 @@ class Ratio(l2l.Casting):
         (m,) = adapted
         return outputs * (tf.abs(gradients) + memory) / (1 + tf.exp(m))
 
-    def remember(self, gradients, memory):
+    def remember(self, gradients, memory, updates):
         return tf.abs(gradients)
 
     def adapt(self, gradients, memory, adapted):

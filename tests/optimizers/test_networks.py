@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_networks import network, random_weights, zero_states
+from numpy_networks import elu, network, random_weights, zero_states
 
 import l2l
 from l2l.optimizers.networks import NetworkState, from_description
@@ -240,6 +240,55 @@ def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer,
     for values, update in zip(encoded, updates):
         output, states = network(values, states, weights)
         np.testing.assert_allclose(update, output_scale * output, rtol=1e-9)
+
+
+@pytest.mark.parametrize("hidden", [(4,), (3, 5)])
+def test_an_activation_behind_the_input_layer_against_numpy(run, hidden):
+    optimizer = l2l.CoordinatewiseLSTM(hidden, "log_and_sign", tf.float64, input_activation="elu")
+    gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
+    state, updates = None, []
+    for gradient in gradients:
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+    weights = random_weights(optimizer.variables)
+    with tf.Session() as session:
+        for variable, value in zip(optimizer.variables, weights):
+            variable.load(value, session)
+        updates = session.run(updates)
+        encoded = session.run([optimizer.casting.encode(tf.constant(gradient)) for gradient in gradients])
+    states = zero_states(3, hidden)
+    for values, update in zip(encoded, updates):
+        output, states = network(values, states, weights, elu)
+        np.testing.assert_allclose(update, output, rtol=1e-9)
+
+
+def test_with_an_activation_the_input_layer_is_a_kernel_of_its_own():
+    plain = l2l.CoordinatewiseLSTM((3, 5), "log_and_sign")
+    active = l2l.CoordinatewiseLSTM((3, 5), "log_and_sign", input_activation="elu")
+    assert [variable.shape for variable in active.variables] == [variable.shape for variable in plain.variables]
+    shapes = [[kernel.shape.as_list() for kernel in bind(each).kernels] for each in [plain, active]]
+    assert shapes == [[[5, 12], [8, 20], [5, 1]], [[2, 3], [6, 12], [8, 20], [5, 1]]]
+
+
+def test_rnnprop_has_6641_weights():
+    optimizer = l2l.CoordinatewiseLSTM((20, 20), l2l.moments_cast(), input_activation="elu")
+    assert sum(np.prod(variable.shape.as_list()) for variable in optimizer.variables) == 6641
+
+
+def test_a_description_names_an_activation_only_where_there_is_one():
+    """So a network without one is described as it was before there were any, in files and in checkpoints."""
+    active = l2l.CoordinatewiseLSTM((3,), input_activation="elu")
+    assert described() == {
+        "class": "CoordinatewiseLSTM",
+        "hidden": [3],
+        "casting": {"kind": "none", "name": "none", "parameters": {}},
+        "dtype": "float32",
+        "input_layer": True,
+        "output_scale": 1.0,
+    }
+    assert active.description() == {**described(), "input_activation": "elu"}
+    for optimizer in [active, l2l.CoordinatewiseLSTM((3,))]:
+        assert from_description(optimizer.description())().description() == optimizer.description()
 
 
 @pytest.mark.parametrize("build", [papers, lambda: l2l.CoordinatewiseLSTM((2,), output_scale=5)])

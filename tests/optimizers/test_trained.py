@@ -91,6 +91,19 @@ def test_a_file_of_the_librarys_own_networks_needs_nothing_else(tmp_path, castin
     np.testing.assert_array_equal(update_of(loaded), update_of(trained))
 
 
+def test_a_file_of_a_network_with_an_activation_has_it_and_a_file_without_the_key_has_none(tmp_path):
+    weights = [array.astype(np.float32) for array in random_weights(l2l.CoordinatewiseLSTM((3,)).variables)]
+    description, updates = l2l.CoordinatewiseLSTM((3,)).description(), []
+    assert "input_activation" not in description
+    for name, more in [("old", {}), ("new", {"input_activation": "elu"})]:
+        l2l.save(tmp_path / name, l2l.Trained(None, weights, record={"optimizer": {**description, **more}}))
+        loaded = l2l.load(tmp_path / name)
+        own = l2l.Trained(lambda more=more: l2l.CoordinatewiseLSTM((3,), **more), weights)
+        np.testing.assert_array_equal(update_of(loaded), update_of(own))
+        updates.append(update_of(loaded))
+    assert np.all(updates[0] != updates[1])
+
+
 def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
     trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log"), steps=2)
     trainer.run(2)

@@ -1,0 +1,61 @@
+"""The contract of a casting: what the learned optimizer's network sees of a gradient, and what becomes of its output.
+
+The field calls the input half *preprocessing*. Gradients shrink by many orders of
+magnitude while an optimizer works; a network wants inputs near 1.
+"""
+
+
+class Casting:
+    """The contract of a casting; subclass it and define `encode` and `decode`.
+
+    A casting is a description without variables or state of its own, so one can serve many networks. What it
+    remembers of each coordinate and what it adapts are handed to it. All functions are pure.
+
+    Attributes:
+      name: for the record of a run; parameters included, so that it tells two castings apart.
+      features: `F`, inputs the network gets for each coordinate.
+      adapted: the first values of the variables that `adapt` changes, a tuple of numbers; empty for none.
+      kind: the key in `CASTINGS`, for those of the library; None for others.
+      parameters: dict of the arguments it was made with, JSON types.
+    """
+
+    features = 1
+    adapted = ()
+    kind = None
+    parameters = {}
+    name = property(lambda self: type(self).__name__)
+
+    def initial_memory(self, gradients):
+        """What is remembered before the first step: a nest of tensors `[N, ...]`, for gradients `[N]`, or None."""
+        return None
+
+    def encode(self, gradients, memory=None, adapted=()):
+        """The network's inputs `[N, F]` from gradients `[N]`, the memory before this step, and the adapted values."""
+        raise NotImplementedError("%s does not define encode" % type(self).__name__)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        """The updates `[N]` from the network's outputs `[N]`; the other arguments are those of `encode`."""
+        raise NotImplementedError("%s does not define decode" % type(self).__name__)
+
+    def remember(self, gradients, memory, updates):
+        """The memory after a step: structure, shapes and dtypes as before it.
+
+        Args:
+          gradients: `[N]`, those of the step.
+          memory: what was remembered before it.
+          updates: `[N]`, what `decode` returned.
+        """
+        return memory
+
+    def adapt(self, gradients, memory, adapted):
+        """The next values of the adapted variables, a tuple of scalars, once a meta-iteration.
+
+        Args:
+          gradients: `[N]`, those at the last loss of the segment.
+          memory: what was remembered when they came.
+          adapted: the values so far.
+        """
+        return adapted
+
+    def __repr__(self):
+        return "<casting %s>" % self.name

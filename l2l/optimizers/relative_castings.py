@@ -1,0 +1,235 @@
+"""Castings that see a gradient relative to what they remember of its coordinate: no range has to be set by hand.
+
+Gradients may be as small as float32 goes, and the meta-gradient flows through these formulas. The derivative of `x / y`
+divides by `y` twice; XLA multiplies the two first, and in float32 `y^2` is 0 where `y` is below 1e-19: a NaN. So no
+small number is divided by here. Quotients are differences of logs, or of numbers that were scaled before.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.optimizers.casting import Casting
+from l2l.optimizers.log_castings import FIRST_M, SMALLEST, log_decoded, log_encoded, widened
+
+# Ratios are cut here. Its square is a float32 still, so that a network's products are.
+LARGEST_RATIO = 1e18
+
+# A step of `secant_cast` is at most so many times as long as the one before.
+LARGEST_GROWTH = 10.0
+
+Moments = namedtuple(
+    "Moments",
+    [
+        "mean",  # [N], of the gradients, weighted
+        "root",  # [N], root of the weighted mean of their squares
+        "weight",  # [N], the sum of the weights, `1 - beta^t`
+    ],
+)
+
+Step = namedtuple(
+    "Step",
+    [
+        "gradient",  # [N]
+        "update",  # [N], that followed from it
+    ],
+)
+
+
+def _log_ratio(sizes, others, most):
+    """`log(sizes / others)`, at most `log(most)`; sizes and others below `SMALLEST` count as `SMALLEST`."""
+    one, other = (tf.log(tf.maximum(each, SMALLEST)) for each in [sizes, others])
+    return tf.minimum(one - other, np.log(most))
+
+
+class _Ratio(Casting):
+    """See `ratio_cast`. It remembers `|g|` of the step before, -1 for none."""
+
+    kind, name = "ratio", "ratio"
+
+    def initial_memory(self, gradients):
+        return -tf.ones_like(gradients)
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return tf.expand_dims(self._ratios(gradients, memory), axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return outputs * self._before(gradients, memory)
+
+    def remember(self, gradients, memory, updates):
+        return tf.abs(gradients)
+
+    def _ratios(self, gradients, memory):
+        return tf.sign(gradients) * tf.exp(self._logs(gradients, memory))
+
+    def _logs(self, gradients, memory):
+        return _log_ratio(tf.abs(gradients), self._before(gradients, memory), LARGEST_RATIO)
+
+    def _before(self, gradients, memory):
+        return tf.where(memory < 0, tf.abs(gradients), memory) + SMALLEST
+
+
+class _LogRatio(_Ratio):
+    """See `log_ratio_cast`. `m` is the lower end of the range, None for one that is adapted."""
+
+    kind = "log_ratio"
+    name = property(lambda self: "log_ratio" if self._m is None else "log_ratio(%g)" % self._m)
+
+    def __init__(self, m):
+        self._m, self.parameters = m, {"min_log_ratio": m}
+        self.adapted = (FIRST_M,) if m is None else ()
+
+    def encode(self, gradients, memory=None, adapted=()):
+        logs = tf.maximum(self._logs(gradients, memory), np.log(SMALLEST))
+        return log_encoded(tf.sign(gradients), logs, self._lower_end(adapted))
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return super().decode(log_decoded(outputs, self._lower_end(adapted)), gradients, memory)
+
+    def adapt(self, gradients, memory, adapted):
+        return tuple(widened(m, self._ratios(gradients, memory)) for m in adapted)
+
+    def _lower_end(self, adapted):
+        return adapted[0] if self._m is None else self._m
+
+
+class _Moments(Casting):
+    """See `moments_cast`."""
+
+    kind, features = "moments", 2
+    name = property(lambda self: "moments(%g)" % self._beta)
+
+    def __init__(self, beta):
+        self._beta, self.parameters = beta, {"beta": beta}
+
+    def initial_memory(self, gradients):
+        return Moments(*[tf.zeros_like(gradients)] * 3)
+
+    def encode(self, gradients, memory=None, adapted=()):
+        after, inverse, root = self._next(gradients, memory)
+        weight = tf.sqrt(after.weight)
+        return tf.stack([after.mean * inverse / (root * weight), gradients * inverse * weight / root], axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return 0.1 * tf.tanh(outputs)
+
+    def remember(self, gradients, memory, updates):
+        return self._next(gradients, memory)[0]
+
+    def _next(self, gradients, memory):
+        """The moments with these gradients, the scale in which they were computed, and their root in this scale.
+
+        In the scale of the larger of `|g|` and the root so far, squares are neither too large nor too small for a
+        float32. What is computed does not depend on the scale, so no gradient needs to flow through it.
+        """
+        beta = self._beta
+        scale = tf.stop_gradient(tf.clip_by_value(tf.maximum(tf.abs(gradients), memory.root), SMALLEST, 1 / SMALLEST))
+        inverse = 1 / scale
+        squares = beta * tf.square(memory.root * inverse) + (1 - beta) * tf.square(gradients * inverse)
+        moved = squares > 0
+        root = tf.sqrt(tf.where(moved, squares, tf.ones_like(squares)))  # at 0 its derivative is infinite
+        mean = beta * memory.mean + (1 - beta) * gradients
+        weight = beta * memory.weight + (1 - beta)
+        return Moments(mean, tf.where(moved, scale * root, tf.zeros_like(root)), weight), inverse, root
+
+
+class _Secant(Casting):
+    """See `secant_cast`. It remembers the step before, zeros for none."""
+
+    kind, name, features = "secant", "secant", 2
+
+    def initial_memory(self, gradients):
+        return Step(tf.zeros_like(gradients), tf.zeros_like(gradients))
+
+    def encode(self, gradients, memory=None, adapted=()):
+        signs = tf.sign(gradients) * tf.sign(memory.gradient)
+        # sigmoid(log(a / b)) = a / (a + b)
+        share = tf.sigmoid(_log_ratio(tf.abs(gradients), tf.abs(memory.gradient), LARGEST_RATIO))
+        curvature = tf.sign(gradients - memory.gradient) * tf.sign(memory.update)
+        return tf.stack([signs * share, curvature], axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        sizes = tf.abs(gradients)
+        growth = tf.exp(_log_ratio(sizes, tf.abs(gradients - memory.gradient), LARGEST_GROWTH))
+        sizes = tf.where(tf.equal(memory.update, 0), sizes, tf.abs(memory.update) * growth)
+        return -tf.sign(gradients) * sizes * outputs
+
+    def remember(self, gradients, memory, updates):
+        return Step(gradients, updates)
+
+
+def ratio_cast():
+    """The ratio casting of the sequel to Episode 1: a gradient relative to the one before, whatever their scale.
+
+        r_t = g_t / (|g_(t-1)| + 1.18e-38),   g_(-1) := g_0
+        encode(g_t) = r_t
+        decode(o) = o (|g_(t-1)| + 1.18e-38)
+
+    So `r_0 = sign(g_0)`. 1.18e-38 is the smallest normal float32, in both engines and for float64 too; the source has
+    1e-38, which TensorFlow flushes to zero. A ratio is cut at 1e18, which only a gradient that was 0 before exceeds.
+    """
+    return _Ratio()
+
+
+def log_ratio_cast(min_log_ratio=None):
+    """The log-ratio casting of the sequel to Episode 1: the log casting around the ratios `r_t` of `ratio_cast`.
+
+        encode(g_t) = sign(r_t) (log(max(|r_t|, 1.18e-38)) - m) / -m
+        decode(o) = sign(o) exp(-m |o| + m) (|g_(t-1)| + 1.18e-38)
+
+    By default `m` is a variable that no gradient trains, -5 at first; it widens as that of `widening_log_cast`, with
+    the ratios at the last loss of the segment as `v`. The source has `|r_t| + 1e-38` under the log.
+
+    Args:
+      min_log_ratio: a fixed `m`, -87 <= m < 0: below, `exp(m)` is no normal float32. None for one that widens.
+
+    Raises:
+      TypeError, ValueError: `min_log_ratio` is neither None nor such a number.
+    """
+    if min_log_ratio is None:
+        return _LogRatio(None)
+    m = checks.negative_number("min_log_ratio", min_log_ratio)
+    if m < -87:
+        raise ValueError("min_log_ratio must be at least -87, got %r" % min_log_ratio)
+    return _LogRatio(m)
+
+
+def moments_cast(beta=0.95):
+    """RNNProp's casting: gradients and their running mean relative to their running size, and steps of 0.1 at most.
+
+        m_t = beta m_(t-1) + (1 - beta) g_t,     v_t = beta v_(t-1) + (1 - beta) g_t^2,     w_t = 1 - beta^t
+        encode(g_t) = (m_t / w_t, g_t) / sqrt(v_t / w_t),   t = 1, 2, ...
+        decode(o) = 0.1 tanh(o)
+
+    Two inputs, which do not depend on the scale of the gradients; both are 0 where all gradients were. Source: arXiv
+    1703.03633, whose network has `input_activation="elu"`. The authors' code adds 1e-8 to the root. That is left out,
+    since it would hide gradients that are smaller.
+
+    Args:
+      beta: of both means, `0 <= beta < 1`.
+
+    Raises:
+      TypeError, ValueError: `beta` is not such a number.
+    """
+    return _Moments(checks.fraction("beta", beta))
+
+
+def secant_cast():
+    """A casting of the library's own: the output is a number of secant steps, so no scale and no range has to be set.
+
+    Let `u` be the update before, of one coordinate, and `y = g_t - g_(t-1)` how it changed the gradient. The secant
+    method, Newton's with `y / u` for the second derivative, would go to `x_t - g_t u / y`. With the size of that step,
+    at most 10 times the one before,
+
+        s_t = |u| min(|g_t / y|, 10)   where `u` is not 0
+              |g_t|                    elsewhere, as in the first step
+        encode(g_t) = (sign(g_(t-1)) g_t / (|g_t| + |g_(t-1)|), sign(y u))
+        decode(o) = -sign(g_t) s_t o
+
+    The inputs lie in [-1, 1]; both are 0 in the first step. The first says whether the gradient shrank and whether it
+    changed its sign, the second whether the loss is convex there. An output of 1 is the secant step, one below 0 leads
+    uphill. A function and its mirror image get mirrored steps. Where the gradient is 0, so is the update.
+    """
+    return _Secant()
