@@ -1,7 +1,7 @@
 """What it costs to train an optimizer on a small network of 1,510 coordinates, and to evaluate nine optimizers.
 
-A part of `make bench`. The network (64 inputs, 20 hidden units, 10 classes) learns handwritten digits from minibatches of 32. Engines take
-turns. Writes results/small_network.json.
+A part of `make bench`. The network (64 inputs, 20 hidden units, 10 classes) learns handwritten digits from minibatches
+of 32. Engines take turns. Writes results/small_network.json.
 """
 
 import json
