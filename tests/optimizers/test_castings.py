@@ -1,5 +1,7 @@
 """Castings: the library's by their formulas, and one of one's own that remembers and adapts, all the way through."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -114,9 +116,20 @@ def test_the_librarys_castings_are_descriptions_and_can_be_described(casting):
     assert isinstance(casting, l2l.Casting)
     assert casting.adapted == () and casting.initial_memory(tf.zeros([2])) is None
     assert casting.remember(tf.zeros([2]), None, tf.zeros([2])) is None and casting.adapt(tf.zeros([2]), None, ()) == ()
-    again = castings.from_description(castings.described(casting))
-    assert castings.described(again) == castings.described(casting)
-    assert (again.name, again.features) == (casting.name, casting.features)
+
+
+@pytest.mark.parametrize(
+    "casting",
+    [
+        *[l2l.no_casting(), l2l.log_cast(-20), l2l.log_and_sign(10), l2l.widening_log_cast(), l2l.ratio_cast()],
+        *[l2l.log_ratio_cast(), l2l.log_ratio_cast(-8), l2l.moments_cast(0.9), l2l.secant_cast()],
+    ],
+    ids=str,
+)
+def test_a_description_makes_the_same_casting_again(casting):
+    again = castings.from_description(json.loads(json.dumps(castings.described(casting))))
+    assert type(again) is type(casting) and castings.described(again) == castings.described(casting)
+    assert (again.name, again.features, again.adapted) == (casting.name, casting.features, casting.adapted)
 
 
 def test_names_tell_parameters_apart():

@@ -318,7 +318,7 @@ def test_they_are_trained_alike_by_both_engines(kind):
     assert all(value <= -5 for value in graph_trained.adapted)
 
 
-@every
+@pytest.mark.parametrize("kind", ["log_ratio", "log_ratio_fixed"])
 def test_a_file_of_one_needs_nothing_else(tmp_path, kind):
     with small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), BUILDERS[kind]()), steps=2) as trainer:
         trainer.run(2)
