@@ -123,7 +123,7 @@ def tenths():
 
 def test_a_network_on_minibatches_trains_alike_with_both_engines():
     """Two draws at a time: every engine sees the same minibatches in the same order."""
-    settings = {"problem": TwoLayers(), "steps": 3, "horizon": 6, "batch": 2, "build_optimizer": tenths}
+    settings = {"problem": TwoLayers(), "steps": 2, "horizon": 4, "batch": 2, "build_optimizer": tenths}
     xla, graph = (small(engine=engine, learning_rate=0.01, **settings).run(7) for engine in ENGINES)
     assert_close_runs(xla, graph, tolerance=1e-4)
     assert xla.config["problem_parameters"]["data"]["features"].startswith("float32 [150, 6], checksum")
