@@ -122,6 +122,15 @@ def remembers_outside_its_state():
     return optimizer
 
 
+def goes_otherwise_in_a_loop():
+    def optimizer(gradients, state):
+        rate = 0.1 if tf.get_default_graph()._get_control_flow_context() is None else 0.2
+        return -rate * gradients, state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
 def has_a_variable_of_no_use():
     rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1))
     tf.get_variable("idle", [], initializer=tf.zeros_initializer())
@@ -168,7 +177,7 @@ def knows_no_nests():
         (knows_no_nests, "it must take a nest of gradients where the position is one"),
         (claims_to_be_coordinatewise, "it is not coordinate-wise"),
         (remembers_outside_its_state, "is something that changes from step to step not in the state?"),
-        (remembers_outside_its_state, "a loop must give the losses of steps in a row"),
+        (goes_otherwise_in_a_loop, "a loop must give the losses of steps in a row"),
         (has_a_variable_of_no_use, "no meta-gradient reaches the variable 'idle'"),
         (lambda: StartsElsewhere((3,)), "the first step from initial_state must be the first step with state=None"),
         (lambda: ForgetsAKernel((3,)), "a step must multiply by each of its 3 kernels once, it used [0, 1]"),
