@@ -1,7 +1,5 @@
 """Episode 2 as data: what the sequel reports, and our figures beside it. Used by the notebook of that name."""
 
-import functools
-
 import episodes
 import numpy as np
 from episodes import length, seeds  # noqa: F401, the notebook has them from here
@@ -41,8 +39,13 @@ MOVES, FALLS = -0.8, -3.0
 ADAM_RATE, ADAM_EPSILON = 3e-4, 1e-8
 
 
-def window(name, meta_iterations):
-    """Meta-iterations averaged at a checkpoint of a run: 5,000 or 10,000, as in the sequel."""
+def part(values):
+    """The first of some values: all of them, fewer under `L2L_LENGTH`, but one at least. A list."""
+    return list(values)[: length(len(values))]
+
+
+def window(name):
+    """Meta-iterations averaged at the checkpoints of a run: 5,000 or 10,000, as in the sequel."""
     return length(5000 if name in OVER_5000 else 10000)
 
 
@@ -68,9 +71,10 @@ def training_rows(histories, checkpoints, averaged=None):
       As from `episodes.training_rows`; and the key falls_at, the first meta-iteration at which the rolling log average
       is below `FALLS`, None where there was none up to the checkpoint.
     """
-    over = functools.partial(window, histories[0].config["name"])
-    if averaged is not None:
-        over = lambda checkpoint: length(averaged)  # noqa: E731
+
+    def over(checkpoint):
+        return length(averaged) if averaged else window(histories[0].config["name"])
+
     rows = episodes.training_rows(histories, checkpoints, DOCUMENT, over)
     falls = {history.config["weights_seed"]: first_below(history, FALLS) for history in histories}
     for row in rows:
