@@ -117,12 +117,12 @@ def test_the_committed_notebook_of_episode_2_was_executed_and_shows_its_results(
     cells = code_cells(ROOT / "notebooks" / "episode_2.ipynb")
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
-    table = episode_2.table([row for row in results("episode_2")["rows"] if "document" in row and row["casting"] != ""])
+    table = episode_2.table([row for row in results("episode_2")["rows"] if "measurement" not in row])
     assert cells[-1].outputs[0]["data"]["text/plain"] == str(table)
 
 
 def test_what_episode_2_says_of_the_onset_is_in_its_results():
-    onsets = {row["run"]: row for row in results("episode_2")["rows"] if "norm at first" in row}
+    onsets = {row["run"]: row for row in results("episode_2")["rows"] if row.get("measurement") == "onset"}
     assert onsets["log43"]["moves"] is None and onsets["log43"]["estimated"] > 1e6
     assert onsets["log43, times 1e12"]["starts"] is not None  # the same, but for a factor that Adam cannot miss
     assert onsets["log15"]["starts"] is not None and onsets["log15, times 1e-12"]["moves"] is None
