@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format lab \
+.PHONY: help episode-1 episode-2 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format lab \
 	environment clean
 
 help:  ## list the targets
@@ -20,6 +20,9 @@ help:  ## list the targets
 
 episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
+
+episode-2: $(READY)  ## run the whole of Episode 2, the sequel; leaves notebook, page and figures in build/
+	$(PYTHON) tools/run_notebook.py notebooks/episode_2.ipynb build/episode_2
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import bs4
 import episode_1
+import episode_2
 import nbformat
 import notebook_page
 import numpy as np
@@ -19,6 +20,12 @@ import l2l
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Of each notebook: a run, its meta-iterations at all checkpoints of a rehearsal, and the last column of its last table.
+REHEARSED = {
+    "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
+    "episode_2": ("logdiv_sum", 580, "never start"),
+}
 
 
 def code_cells(path):
@@ -69,11 +76,12 @@ def test_notebook_runs_with_shortened_runs(path, tmp_path):
     assert not [output for output in outputs if output.get("name") == "stderr"], "warnings in the notebook"
     page = check_page((tmp_path / path.name).with_suffix(".html").read_text())
     assert len(page.find_all("img")) == sum(map(draws, cells)) >= 5
-    assert [cell.text for cell in page.find_all("table")[-1].find_all("th")][-1] == "ours, seed 1"
+    name, meta_iterations, column = REHEARSED[path.stem]
+    assert [cell.text for cell in page.find_all("table")[-1].find_all("th")][-1] == column
 
     rows = json.loads((tmp_path / path.name).with_suffix(".json").read_text())["rows"]
-    assert sum(row["meta_iterations"] for row in rows if row["experiment"] == "RNN_log30_end_log_res") == 300
-    assert "RNN_log30_end_log_res" in done.stdout.decode() and "RNN_log30_end_log_res:" in done.stderr.decode()
+    assert sum(row["meta_iterations"] for row in rows if row.get("experiment") == name) == meta_iterations
+    assert name in done.stdout.decode() and name + ":" in done.stderr.decode()
 
 
 def test_a_failing_notebook_fails_and_leaves_what_it_did(tmp_path):
@@ -103,6 +111,23 @@ def test_the_comparison_with_rmsprop_is_what_the_text_says():
     assert summed["RNN_log30_end_log_res"] > summed["RMSProp"]  # for the end only
     assert last["RMSProp, rate 8.4"] < -37.9 and summed["RMSProp, rate 8.4"] > 1e3  # at zero; overshoots
     assert last["vSGD"] == -38  # the log of an exact zero
+
+
+def test_the_committed_notebook_of_episode_2_was_executed_and_shows_its_results():
+    cells = code_cells(ROOT / "notebooks" / "episode_2.ipynb")
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
+    table = episode_2.table([row for row in results("episode_2")["rows"] if "measurement" not in row])
+    assert cells[-1].outputs[0]["data"]["text/plain"] == str(table)
+
+
+def test_what_episode_2_says_of_the_onset_is_in_its_results():
+    onsets = {row["run"]: row for row in results("episode_2")["rows"] if row.get("measurement") == "onset"}
+    assert onsets["log43"]["moves"] is None and onsets["log43"]["estimated"] > 1e6
+    assert onsets["log43, times 1e12"]["starts"] is not None  # the same, but for a factor that Adam cannot miss
+    assert onsets["log15"]["starts"] is not None and onsets["log15, times 1e-12"]["moves"] is None
+    starts = [onsets["log%d" % m]["starts"] for m in (5, 10, 15, 20)]
+    assert starts == sorted(starts)
 
 
 def by_seed(rows, at):
