@@ -133,9 +133,13 @@ def problem(name, value):
                 "%s of %s must take the arguments (self, %s), got (self, %s"
                 % (part, type(value).__name__, ", ".join(arguments), str(found)[1:])
             ) from None
-    for leaf in [] if value.data is None else tf.nest.flatten(value.data):
-        if np.asarray(leaf).dtype.kind not in "biuf":
-            raise TypeError("data of %s must be a nest of arrays of numbers, got %r" % (type(value).__name__, leaf))
+    data = getattr(value, "data", None)
+    for leaf in [] if data is None else tf.nest.flatten(data):
+        if isinstance(leaf, (numbers.Number, tf.Tensor)) or np.asarray(leaf).dtype.kind not in "biuf":
+            raise TypeError(
+                "data of %s must be a nest of NumPy arrays of numbers (np.asarray makes one of a list), got %.200r"
+                % (type(value).__name__, leaf)
+            )
     return value
 
 

@@ -63,6 +63,8 @@ def _vectorized_select(pfor_input):
     """`tf.where` of many draws. TensorFlow's own form asks for the rank in a `tf.cond`, which XLA cannot compile."""
     pfor_input.stack_inputs()
     condition, one, other = (pfor_input.stacked_input(i) for i in range(3))
+    if condition.shape.ndims is None or one.shape.ndims is None:
+        return _tensorflows_select(pfor_input)
     # A condition has the shape of what it selects from, or it is a scalar, or a vector that selects along the first
     # axis. That axis is the second here, and `tf.where` alone knows nothing of it.
     if 1 < condition.shape.ndims < one.shape.ndims:
@@ -72,4 +74,5 @@ def _vectorized_select(pfor_input):
     return wrap(tf.where(condition, one, other), True)
 
 
+_tensorflows_select = _pfor_converter_registry["Select"]
 _pfor_converter_registry["Select"] = _vectorized_select

@@ -83,6 +83,20 @@ class OfWords(l2l.Quadratic):
     data = {"labels": ["cat", "dog"]}
 
 
+class OfLists(l2l.Quadratic):
+    """Data as Python has them."""
+
+    data = [[1.0, 2.0], [3.0, 4.0]]
+
+
+class OfTensors(l2l.Quadratic):
+    """Data that belong to a graph, and not to the problem."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.data = tf.constant([1.0, 2.0])
+
+
 class Adapting(l2l.Casting):
     """A casting with a variable of its own."""
 
@@ -235,8 +249,10 @@ BAD_CALLS = [
     (
         lambda: trainer(problem=OfWords(2)),
         TypeError,
-        "data of OfWords must be a nest of arrays of numbers, got 'cat'",
+        "data of OfWords must be a nest of NumPy arrays of numbers (np.asarray makes one of a list), got 'cat'",
     ),
+    (lambda: trainer(problem=OfLists(2)), TypeError, "data of OfLists must be a nest of NumPy arrays of numbers"),
+    (lambda: trainer(problem=OfTensors()), TypeError, "data of OfTensors must be a nest of NumPy arrays of numbers"),
     (lambda: learn(start=None), TypeError, "initial_position must be a tensor, got None"),
     (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
     (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),

@@ -167,6 +167,18 @@ def test_it_works_inside_loops_and_functions(run):
     np.testing.assert_allclose(in_function, plain, rtol=1e-6)
 
 
+def test_a_choice_of_unknown_rank_is_left_to_tensorflow(run):
+    shape = tf.placeholder_with_default([2], [None])
+
+    def size(x):
+        x = tf.reshape(x, shape)
+        return tf.where(x > 0, x, -x)
+
+    calls, result = vectorized_or_not(size)
+    assert calls == 1
+    np.testing.assert_allclose(run(result), [[1, 2], [3, 1], [0.5, 0.5], [2, 2], [1, 1]])
+
+
 def test_a_choice_between_losses_can_be_compiled(run):
     """TensorFlow's own vectorized form of `tf.where` holds a `tf.cond` whose branches differ in shape."""
 

@@ -5,6 +5,7 @@ from collections import namedtuple
 import tensorflow as tf
 
 from l2l.learning.segments import MetaGradient, last_loss, meta_gradient
+from l2l.learning.unrolling import check_same_state
 from l2l.learning.updates import update
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
@@ -82,7 +83,7 @@ class MetaIterations:
             fresh = x, initial_state(self._optimizer, x)
             with tf.name_scope("start"):
                 x, state = with_tensors(fresh, _picked(tf.equal(place.age, 0), tensors_of(fresh), place.carried))
-        return meta_gradient(
+        meta = meta_gradient(
             self._problem,
             draw,
             self._optimizer,
@@ -97,6 +98,9 @@ class MetaIterations:
             loop,
             self._batch,
         )
+        if settings.carries:
+            check_same_state(fresh[1], meta.state)
+        return meta
 
     def meta_gradient(self, draw, place, loop, call_shard=lambda function, inputs: function(*inputs)):
         """The meta-gradient of the next segment.

@@ -168,7 +168,8 @@ def ratio_cast():
         decode(o) = o (|g_(t-1)| + 1.18e-38)
 
     So `r_0 = sign(g_0)`. 1.18e-38 is the smallest normal float32, in both engines and for float64 too; the source has
-    1e-38, which TensorFlow flushes to zero. A ratio is cut at 1e18, which only a gradient that was 0 before exceeds.
+    1e-38, which TensorFlow flushes to zero. A ratio is cut at 1e18, and a gradient below 1.18e-38 that is not 0 counts
+    as 1.18e-38 in it.
     """
     return _Ratio()
 

@@ -118,6 +118,57 @@ class InPython(l2l.Quadratic):
         return one * super().loss(x, draw)
 
 
+class Gathered(l2l.Quadratic):
+    """A loss that picks coordinates, so that its gradient is indexed slices."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(tf.gather(x, [0, 1]) * draw.scale))
+
+
+def test_a_loss_that_gathers_coordinates_trains_alike_with_both_engines():
+    xla, graph = (small(problem=Gathered(2), engine=engine).run(5) for engine in ENGINES)
+    assert_close_runs(xla, graph, 1e-3)
+
+
+class Branching(l2l.Quadratic):
+    """A loss with an op that no mapping over draws can take: each draw is written into the graph."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def loss(self, x, draw):
+        loss = super().loss(x, draw)
+        return tf.cond(loss > 1, lambda: loss, lambda: 2 * loss)
+
+
+def test_a_branch_in_the_loss_of_a_batch_trains_alike_with_both_engines():
+    xla, graph = (small(problem=Branching(2), batch=2, engine=engine).run(3) for engine in ENGINES)
+    assert_close_runs(xla, graph, 1e-3)
+
+
+@pytest.mark.parametrize("remembered", [lambda g, u: None, lambda g, u: (g, u), lambda g, u: g[:1]])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_memory_that_changes_its_structure_is_refused_where_it_would_be_carried(engine, remembered):
+    class Changing(l2l.Casting):
+        def initial_memory(self, gradients):
+            return tf.zeros_like(gradients)
+
+        def encode(self, gradients, memory=None, adapted=()):
+            return gradients[:, tf.newaxis]
+
+        def decode(self, outputs, gradients=None, memory=None, adapted=()):
+            return outputs
+
+        def remember(self, gradients, memory, updates):
+            return remembered(gradients, updates)
+
+    with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
+        small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Changing()), engine=engine, steps=2, horizon=4).run(
+            1
+        )
+
+
 def test_what_xla_cannot_compile_says_so():
     with pytest.raises(ValueError, match=r"engine='xla' cannot compile this problem.*engine='graph' can.*PyFunc"):
         small(problem=InPython(2), engine="xla").run(1)
