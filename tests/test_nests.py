@@ -190,3 +190,16 @@ def test_a_choice_between_losses_can_be_compiled(run):
     many = tf.constant([[0.5, 2.0], [-3.0, 0.25]])
     (losses,) = tf.xla.experimental.compile(lambda many: [over_draws(huber, many)], [many])
     np.testing.assert_allclose(run(losses), [0.25 + 3, 5 + 0.0625])
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        lambda x: tf.where(x > 0.6, 2 * x, -x),
+        lambda x: tf.where(x[0] > 0.6, 2 * x, -x),
+        lambda x: tf.where(x > 0.6, tf.ones([2, 3]) * x[0], tf.zeros([2, 3])),
+    ],
+    ids=["where", "where for a vector", "where for rows"],
+)
+def test_choices_of_every_kind_are_vectorized(choice):
+    assert vectorized_or_not(choice)[0] == 1
