@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
-from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, wrap
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, _PforInput, wrap
 
 
 def tensors_of(nest):
@@ -57,6 +57,28 @@ def over_draws(function, *nests):
     for tensor, shape in zip(stacked, shapes):
         tensor.set_shape(tf.TensorShape([number]).concatenate(shape))
     return with_tensors(structure[0], stacked)
+
+
+def _expanded_for_broadcast(pfor_input):
+    """Brings the inputs of one elementwise op to a common rank, behind the axis of draws.
+
+    TensorFlow's own form finds the ranks when the graph runs: some 30 ops for each op of a loss, and no static shape
+    after them. Where the ranks are known none is needed, or one for an input of a lower rank.
+    """
+    inputs = pfor_input.inputs
+    ranks = [one.t.shape.ndims for one in inputs]
+    if None in ranks:
+        _tensorflows_expansion(pfor_input)
+        return
+    ranks = [rank - one.is_stacked for rank, one in zip(ranks, inputs)]  # of one draw
+    for i, one in enumerate(inputs):
+        missing = max(ranks) - ranks[i]
+        if one.is_stacked and missing:
+            inputs[i] = wrap(one.t[(slice(None), *[tf.newaxis] * missing)], True)
+
+
+_tensorflows_expansion = _PforInput.expanddim_inputs_for_broadcast
+_PforInput.expanddim_inputs_for_broadcast = _expanded_for_broadcast
 
 
 def _vectorized_select(pfor_input):

@@ -203,3 +203,33 @@ def test_a_choice_between_losses_can_be_compiled(run):
 )
 def test_choices_of_every_kind_are_vectorized(choice):
     assert vectorized_or_not(choice)[0] == 1
+
+
+SHAPES = {"scalar": [], "vector": [2], "matrix": [3, 2], "column": [3, 1]}
+
+
+@pytest.mark.parametrize("second", SHAPES)
+@pytest.mark.parametrize("first", SHAPES)
+def test_tensors_of_different_ranks_are_broadcast_as_for_each_draw(run, first, second):
+    numbers = np.random.RandomState(0)
+    one, other, fixed = (numbers.randn(*shape) for shape in [[2, *SHAPES[first]], [2, *SHAPES[second]], SHAPES[second]])
+    result = over_draws(lambda one, other: (one - other, fixed - one), tf.constant(one), tf.constant(other))
+    expected = [[a - b for a, b in zip(one, other)], [fixed - a for a in one]]
+    for ours, theirs in zip(result, expected):
+        assert ours.shape.as_list() == list(np.shape(theirs))
+        np.testing.assert_allclose(run(ours), theirs)
+
+
+def test_broadcasting_takes_no_op_where_the_ranks_are_known():
+    def ops(number):
+        with tf.Graph().as_default() as graph:
+            over_draws(lambda one: one if number == 0 else one * tf.reduce_sum(one), tf.zeros([5, 3]))
+            return len(graph.get_operations())
+
+    assert ops(1) - ops(0) < 15  # TensorFlow's own form takes 46
+
+
+def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
+    shape = tf.placeholder_with_default([2, 1], [None])
+    _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
+    np.testing.assert_allclose(run(result)[1], [[-6, -2], [-2, 2]])
