@@ -10,11 +10,22 @@ ENGINES = ["xla", "graph"]
 FIGURES = ["meta_loss", "last_loss", "gradient_norm"]
 
 
+def learned_momentum():
+    """A learned optimizer with a state and two weights, which builds and compiles several times faster than a network."""
+    rate, decay = (tf.get_variable(name, [], initializer=tf.random_uniform_initializer(0.1, 0.3)) for name in "rd")
+
+    def optimizer(gradients, state):
+        velocity = gradients if state is None else decay * state + gradients
+        return -rate * velocity, velocity
+
+    return optimizer
+
+
 def small(**changes):
-    """A trainer that is quick to build: without a word, one that compiles nothing."""
+    """A trainer that is quick to build: without a word, one of `learned_momentum` that compiles nothing."""
     arguments = {"problem": l2l.Quadratic(2), "steps": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
     arguments.update(changes)
-    build = arguments.pop("build_optimizer", lambda: l2l.CoordinatewiseLSTM((5,)))
+    build = arguments.pop("build_optimizer", learned_momentum)
     return l2l.Trainer(arguments.pop("problem"), build, **arguments)
 
 

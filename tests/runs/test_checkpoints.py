@@ -24,14 +24,11 @@ CHAOS = Path(__file__).resolve().parent.parent / "chaos.py"
 
 
 def logged(checkpoint_dir=None, **changes):
-    return small(
-        **{
-            "build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), "log"),
-            "checkpoint_dir": checkpoint_dir,
-            "checkpoint_every": 1e-9,
-            **changes,
-        },
-    )
+    return small(**{"checkpoint_dir": checkpoint_dir, "checkpoint_every": 1e-9, **changes})
+
+
+def network():
+    return l2l.CoordinatewiseLSTM((5,), "log")
 
 
 def contents(directory):
@@ -43,7 +40,7 @@ def contents(directory):
 def test_restored_it_goes_on_bit_for_bit(engine, horizon, tmp_path, monkeypatch):
     """With a horizon of three segments it is restored in the middle of a draw's life."""
     monkeypatch.setattr(training_graph, "DRAWS_PER_BLOCK", 4)  # the runs cross blocks
-    settings = {"engine": engine, "horizon": horizon}
+    settings = {"engine": engine, "horizon": horizon, "build_optimizer": network}
     whole, first = logged(**settings), logged(str(tmp_path), **settings)
     whole.run(25)
     first.run(11)
@@ -137,11 +134,17 @@ def test_one_is_written_when_a_run_ends_in_whatever_way(tmp_path, monkeypatch):
 def test_sigterm_saves_and_exits(tmp_path):
     trainer = logged(tmp_path, checkpoint_every=1e9)
     handler = signal.getsignal(signal.SIGTERM)
-    timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGTERM])
-    timer.start()
+
+    def terminate():
+        while len(trainer.history) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
     with pytest.raises(SystemExit) as caught:
         trainer.run(10**6)
-    timer.join()
+    thread.join()
     assert caught.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is handler
     number = len(trainer.history)
     trainer.close()
@@ -429,44 +432,58 @@ class Scaled(l2l.Quadratic):
         return self.factor * super().loss(x, draw)
 
 
+NETWORK = {"build_optimizer": network}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A directory with a checkpoint of a network, and one with a checkpoint of `learned_momentum`."""
+    directories = {}
+    for name, settings in [("network", NETWORK), ("momentum", {})]:
+        directories[name] = tmp_path_factory.mktemp(name)
+        with logged(directories[name], problem=Scaled(1.0, np.zeros(3)), **settings) as trainer:
+            trainer.run(2)
+    return directories
+
+
 @pytest.mark.parametrize(
-    "changes, message",
+    "there, changes, message",
     [
         (
+            "network",
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((6,), "log")},
             r"is from another trainer: optimizer\.hidden=\[5\] there, \[6\] here$",
         ),
         (
+            "network",
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")},
             r"optimizer\.hidden=\[5\] there, \[5, 5\] here",
         ),
-        ({"build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
+        ("network", {"build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
         (
+            "network",
             {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), l2l.log_cast(-30))},
             r"casting='log\(-15\)' there, 'log\(-30\)'",
         ),
-        ({"build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
-        ({"steps": 5, "horizon": 5}, "horizon=4 there, 5 here; steps=4 there, 5 here"),
-        ({"horizon": 12}, "horizon=4 there, 12 here"),
-        ({"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
-        ({"meta_loss": "end"}, "meta_loss='sum' there, 'end' here"),
-        ({"clip_norm": 2.0}, r"clip_norm=1\.0 there, 2\.0 here"),
-        ({"second_derivatives": False}, "second_derivatives=True there, False here"),
-        ({"draws_seed": 3, "weights_seed": 3}, "draws_seed=2 there, 3 here; weights_seed=1 there, 3 here"),
-        ({"batch": 2}, r"batch=1 there, 2 here; draws=\[\['float32', \[2\]\]"),
-        ({"problem": Scaled(2.0, np.zeros(3))}, r"problem_parameters\.factor=1\.0 there, 2\.0 here"),
-        ({"problem": l2l.Quadratic(2)}, "problem='Scaled' there, 'Quadratic' here"),
-        ({"problem": Scaled(1.0, np.ones(3))}, r"problem_parameters\.data='float64 \[3\], checksum"),
+        ("network", {"build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
+        ("momentum", {"steps": 5, "horizon": 5}, "horizon=4 there, 5 here; steps=4 there, 5 here"),
+        ("momentum", {"horizon": 12}, "horizon=4 there, 12 here"),
+        ("momentum", {"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
+        ("momentum", {"meta_loss": "end"}, "meta_loss='sum' there, 'end' here"),
+        ("momentum", {"clip_norm": 2.0}, r"clip_norm=1\.0 there, 2\.0 here"),
+        ("momentum", {"second_derivatives": False}, "second_derivatives=True there, False here"),
+        ("momentum", {"draws_seed": 3, "weights_seed": 3}, "draws_seed=2 there, 3 here; weights_seed=1 there, 3 here"),
+        ("momentum", {"batch": 2}, r"batch=1 there, 2 here; draws=\[\['float32', \[2\]\]"),
+        ("momentum", {"problem": Scaled(2.0, np.zeros(3))}, r"problem_parameters\.factor=1\.0 there, 2\.0 here"),
+        ("momentum", {"problem": l2l.Quadratic(2)}, "problem='Scaled' there, 'Quadratic' here"),
+        ("momentum", {"problem": Scaled(1.0, np.ones(3))}, r"problem_parameters\.data='float64 \[3\], checksum"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(changes, message, tmp_path):
-    first = logged(tmp_path, problem=Scaled(1.0, np.zeros(3)))
-    first.run(2)
-    first.close()
+def test_what_does_not_fit_is_refused_by_name(there, changes, message, written):
     other = logged(**{"problem": Scaled(1.0, np.zeros(3)), **changes})
     snapshot = other.snapshot()
     with pytest.raises(ValueError, match=message):
-        other.restore(tmp_path)
+        other.restore(written[there])
     assert same(snapshot, other.snapshot()) and len(other.history) == 0
 
 
