@@ -34,7 +34,7 @@ def test_sgd_on_many_draws_is_sgd_in_numpy():
 
 
 def test_trained_optimizers_come_with_their_weights():
-    trainer = small(meta_loss="end", engine="xla")
+    trainer = small(meta_loss="end", engine="xla", learning_rate=0.01)
     untrained = trainer.trained()
     trainer.run(300)
     optimizers = {"before": untrained, "after": trainer.trained()}

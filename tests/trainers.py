@@ -11,12 +11,12 @@ FIGURES = ["meta_loss", "last_loss", "gradient_norm"]
 
 
 def learned_momentum():
-    """A learned optimizer with a state and two weights, which builds and compiles several times faster than a network."""
+    """A learned optimizer with a state and two weights, built and compiled several times faster than a network."""
     rate, decay = (tf.get_variable(name, [], initializer=tf.random_uniform_initializer(0.1, 0.3)) for name in "rd")
 
     def optimizer(gradients, state):
-        velocity = gradients if state is None else decay * state + gradients
-        return -rate * velocity, velocity
+        velocity = gradients if state is None else tf.nest.map_structure(lambda v, g: decay * v + g, state, gradients)
+        return tf.nest.map_structure(lambda one: -rate * one, velocity), velocity
 
     return optimizer
 

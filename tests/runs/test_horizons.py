@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
-from trainers import ENGINES, Listed, assert_close_runs, losses_on_draws, small
+from trainers import ENGINES, Listed, assert_close_runs, learned_momentum, losses_on_draws, small
 
 import l2l
 from l2l.runs import training_graph
@@ -107,23 +107,9 @@ class TwoLayers(l2l.Problem):
         return self.loss([x[0], x[1][:, tf.newaxis], x[2], x[3][:, tf.newaxis]], observed)
 
 
-class Tenths(l2l.Casting):
-    """Raw gradients in, and steps short enough that an untrained network does no harm."""
-
-    def encode(self, gradients, memory=None, adapted=()):
-        return gradients[:, tf.newaxis]
-
-    def decode(self, outputs, gradients=None, memory=None, adapted=()):
-        return 0.1 * outputs
-
-
-def tenths():
-    return l2l.CoordinatewiseLSTM((3,), Tenths())
-
-
 def test_a_network_on_minibatches_trains_alike_with_both_engines():
     """Two draws at a time: every engine sees the same minibatches in the same order."""
-    settings = {"problem": TwoLayers(), "steps": 2, "horizon": 4, "batch": 2, "build_optimizer": tenths}
+    settings = {"problem": TwoLayers(), "steps": 2, "horizon": 4, "batch": 2}
     xla, graph = (small(engine=engine, learning_rate=0.01, **settings).run(7) for engine in ENGINES)
     assert_close_runs(xla, graph, tolerance=1e-4)
     assert xla.config["problem_parameters"]["data"]["features"].startswith("float32 [150, 6], checksum")
@@ -133,13 +119,13 @@ def test_a_network_on_minibatches_lives_through_a_long_horizon():
     """Horizon 100 in segments of 20. With a learning rate that changes no weight, the losses are a plain unroll's."""
     problem = TwoLayers()
     settings = {"steps": 20, "horizon": 100, "batch": 2, "second_derivatives": False, "learning_rate": 1e-12}
-    trainer = small(problem=problem, engine="xla", build_optimizer=tenths, **settings)
+    trainer = small(problem=problem, engine="xla", **settings)
 
     def first_draws():
         block = problem.sample(2 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
         return tf.nest.map_structure(lambda many: many[:2], block)
 
-    losses = np.stack(losses_on_draws(problem, first_draws, trainer.weights(), tenths, 100, "while"))
+    losses = np.stack(losses_on_draws(problem, first_draws, trainer.weights(), learned_momentum, 100, "while"))
     history = trainer.run(7)
     assert trainer.snapshot()["place"].tolist() == [1, 40]
     np.testing.assert_allclose(history.last_loss[:5], np.exp(np.log(losses[:, 19::20]).mean(axis=0)), rtol=1e-4)

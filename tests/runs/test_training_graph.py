@@ -4,7 +4,7 @@ import numpy as np
 import numpy_training
 import pytest
 import tensorflow as tf
-from trainers import ENGINES, losses_on_draws, recorded_graphs, same, small
+from trainers import ENGINES, learned_momentum, losses_on_draws, recorded_graphs, same, small
 
 import l2l
 from l2l.runs import training_graph
@@ -51,7 +51,7 @@ def test_a_snapshot_is_all_that_a_training_needs_to_go_on(monkeypatch):
     one.run(3)
     snapshot = one.snapshot()
     assert snapshot["place"].tolist() == [1, 4]  # the second draw, which has lived one segment of four
-    assert {"variables/coordinatewise_lstm/input/kernel", "carried/0"} < set(snapshot)
+    assert {"variables/r", "carried/0"} < set(snapshot)
     graphs[1].load(snapshot)
     assert same(other.snapshot(), snapshot)
     np.testing.assert_array_equal(one.run(5).meta_loss[3:], other.run(5).meta_loss)
@@ -99,7 +99,7 @@ def test_a_batch_averages_the_meta_loss_over_its_draws(engine):
             lambda many: many[:3], problem.sample(3 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
         ),
         trainer.weights(),
-        lambda: l2l.CoordinatewiseLSTM((5,)),
+        learned_momentum,
         steps=4,
     )
     history = trainer.run(1)
