@@ -56,6 +56,7 @@ DEFAULTS = {
     "ranking": {"at": -1},
     "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
     "rolling_log_average": {"window": 500},
+    "secant": {"learning_rate": 0.1},
     "sgd": {"learning_rate": 0.1},
     "train_together": {"workers": None},
     "uniform": {"seed": None, "stream": 0, "dtype": tf.float32},
