@@ -244,8 +244,8 @@ def numpy_secant(rate):
 
 def test_secant_against_numpy_on_other_gradients_than_linear_ones(run):
     """The roots of x^3 + x - 1 and of sin x, and a coordinate whose gradient never changes."""
-    x, ours, state, rule = np.array([1.0, -0.5, 2.0]), tf.constant([1.0, -0.5, 2.0], tf.float64), None, numpy_secant(0.2)
-    optimizer, positions, expected = l2l.secant(0.2), [], []
+    x, rule, expected = np.array([1.0, -0.5, 2.0]), numpy_secant(0.2), []
+    ours, optimizer, state, positions = tf.constant(x), l2l.secant(0.2), None, []
     for t in range(7):
         x = x + rule(np.array([x[0] ** 3 + x[0] - 1, np.sin(x[1]), 0.5]), t)
         gradient = tf.stack([ours[0] ** 3 + ours[0] - 1, tf.sin(ours[1]), tf.constant(0.5, tf.float64)])
