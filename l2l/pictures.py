@@ -6,10 +6,10 @@ from matplotlib import ticker
 
 from l2l import checks
 from l2l.plots import MARKERS, add_legend, line_styles
+from l2l.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
 from l2l.traces import losses_at, responses, trace
 
 GRID = 60  # points of each half of an axis of `plot_updates`
-MOST_DECADES = 8  # of the colors of `plot_updates`
 MOST_PANELS = 3  # of `plot_learning_rates`, unless coordinates are named
 MOST_PATHS = 6  # of each panel of `plot_states`
 CONTOURS = 80  # points of each axis of `plot_trajectories`
@@ -21,11 +21,11 @@ def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
 
         rate = -update / gradient
 
-    A panel an optimizer, for one coordinate. From its first step on it sees the gradient before (vertical axis) `repeats`
-    times and then the current gradient (horizontal axis); what it answers to that last one is shown. Purple leads
-    downhill and orange uphill, the darker the farther; white is a rate below the range of the color bar, which spans
-    the middle nine tenths of all rates of the upper row, up to eight decades of them. Both axes are signed logs. SGD is
-    one color; a rule that looks at the current gradient alone changes from left to right only.
+    A panel an optimizer, for one coordinate. From its first step on it sees the gradient before (vertical axis)
+    `repeats` times and then the current gradient (horizontal axis); what it answers to that last one is shown. Purple
+    leads downhill and orange uphill, the darker the farther; white is a rate below the range of the color bar, which
+    spans the middle nine tenths of all rates of the upper row, up to eight decades of them. Both axes are signed logs.
+    SGD is one color; a rule that looks at the current gradient alone changes from left to right only.
 
     Below each panel stands what the secant method would do in its place: after the same gradients, and after the update
     that this optimizer made before, `rate = update_before / (gradient - gradient_before)`. On a quadratic without mixed
@@ -56,14 +56,14 @@ def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
         change = current.astype(np.float64) - before
         change[change == 0] = np.nan
         rows.append([updates[-2] / change for updates in answers.values()])
-    low, high = _decades(np.concatenate(rows[0]))
+    low, high = decades(np.concatenate(rows[0]))
     colors = plt.get_cmap("PuOr").copy()
     colors.set_bad("0.6")
     figure, panels = _figure(2, len(answers), 2.3 * len(answers) + 1.7, 5.2, sharex=True, sharey=True)
     places = np.arange(len(axis) + 1) - GRID
     for line, row in zip(panels, rows):
         for axes, rates in zip(line, row):
-            signed = _signed_log(rates, low, high).reshape(len(axis), len(axis))
+            signed = signed_log(rates, low, high).reshape(len(axis), len(axis))
             mesh = axes.pcolormesh(
                 places, places, signed, cmap=colors, vmin=low - high, vmax=high - low, rasterized=True
             )
@@ -87,10 +87,9 @@ def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
         axes.set_ylabel("gradient before")
     bar = figure.colorbar(mesh, ax=panels.ravel().tolist(), shrink=0.8, extend="both")
     ticks = [k for k in range(low, high + 1) if (high - k) % (1 + (high - low) // 5) == 0 and k > low]
-    bar.set_ticks([*[low - k for k in ticks], 0, *[k - low for k in reversed(ticks)]])
-    bar.set_ticklabels(
-        [*["$-10^{%d}$" % k for k in ticks], r"$\pm 10^{%d}$" % low, *["$10^{%d}$" % k for k in reversed(ticks)]]
-    )
+    bar.set_ticks([*[low - k for k in reversed(ticks)], 0, *[k - low for k in ticks]])
+    names = ["$10^{%d}$" % k for k in ticks]
+    bar.set_ticklabels([*[name.replace("$", "$-", 1) for name in reversed(names)], r"$\pm 10^{%d}$" % low, *names])
     bar.set_label("effective learning rate, -update / gradient")
     return figure
 
@@ -98,10 +97,10 @@ def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
 def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordinates=None):
     """The effective learning rate of each coordinate along a run, `-update / gradient`, over many draws.
 
-    A panel a coordinate: the median of the rate's size over the draws, and a band from the 10th to the 90th of a hundred. A
-    strip below shows the share of draws in which the rate is negative: the update leads uphill. Where a gradient is 0
-    there is no rate; base iterations at which that holds for half of the draws are left out, so the line of an
-    optimizer that has arrived ends.
+    A panel a coordinate: the median of the rate's size over the draws, and a band from the 10th to the 90th of a
+    hundred. A strip below shows the share of draws in which the rate is negative: the update leads uphill. Where a
+    gradient is 0 there is no rate; base iterations at which that holds for half of the draws or more are left out, so
+    the line of an optimizer that has arrived ends.
 
     Args:
       problem: a `Problem`.
@@ -126,7 +125,7 @@ def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordina
     for i, one in enumerate(traces.values()):
         rates = learning_rates(one.gradients, one.updates)
         for axes, strip, place in zip(*panels, places):
-            low, middle, high, uphill = _over_draws(rates[:, :, place])
+            low, middle, high, uphill = over_draws(rates[:, :, place])
             axes.fill_between(np.arange(steps), low, high, color=styles[i]["color"], alpha=0.15, linewidth=0)
             how = dict(styles[i], marker=MARKERS[i % len(MARKERS)], markersize=3, markevery=1 + steps // 20)
             axes.semilogy(middle, **how, label=labels[i], nonpositive="mask")
@@ -154,7 +153,7 @@ def plot_states(problem, optimizers, num=20, steps=20, seed=0):
 
     Args:
       problem: a `Problem`.
-      optimizers: dict from name to optimizer, as for `evaluate`; each with a state of at least two numbers a coordinate.
+      optimizers: dict from name to optimizer, as for `evaluate`, that remember two numbers a coordinate or more.
       num, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
 
     Returns:
@@ -200,16 +199,16 @@ def plot_trajectories(problem, optimizers, steps=20, seed=0):
     Raises:
       TypeError, ValueError: as `trace`, or a problem with another number of coordinates than two.
     """
-    traces = trace(problem, optimizers, 1, steps, seed)
+    traces = trace(problem, optimizers, 1, checks.positive_integer("steps", steps) + 1, seed)
     styles = line_styles("optimizers", traces)
     paths, near = {}, []
     for name, one in traces.items():
-        positions, updates, losses = one.positions[0], one.updates[0], one.losses[0]
+        positions, losses = one.positions[0], one.losses[0]
         if positions.shape[1] != 2:
             raise ValueError(
                 "problem must have two coordinates, %s has %d" % (type(problem).__name__, positions.shape[1])
             )
-        paths[str(name)] = np.concatenate([positions, positions[-1:] + updates[-1:]])
+        paths[str(name)] = positions
         with np.errstate(invalid="ignore"):
             near.append(positions[losses <= FAR * abs(losses[0])])
     near = np.concatenate([next(iter(paths.values()))[:1], *near])
@@ -240,39 +239,6 @@ def plot_trajectories(problem, optimizers, steps=20, seed=0):
     return figure
 
 
-def learning_rates(gradients, updates):
-    """`-updates / gradients`, float64, NaN where the gradient is 0."""
-    gradients = np.asarray(gradients, np.float64)
-    with np.errstate(invalid="ignore"):
-        return -np.asarray(updates, np.float64) / np.where(gradients == 0, np.nan, gradients)
-
-
-def principal_components(rows):
-    """The first two principal components of rows `[n, S]` about their mean, `[n, 2]`, and their shares of the variance.
-
-    Of the two signs of a component it is the one with which its largest weight is positive.
-    """
-    centred = rows - rows.mean(axis=0)
-    # Two rows of zeros change nothing, and a single row has two components too.
-    _, sizes, directions = np.linalg.svd(np.concatenate([centred, np.zeros([2, rows.shape[1]])]), full_matrices=False)
-    directions = directions[:2] * np.sign(directions[[0, 1], np.abs(directions[:2]).argmax(axis=1)])[:, np.newaxis]
-    total = np.sum(sizes**2)
-    return centred @ directions.T, sizes[:2] ** 2 / (total if total else 1)
-
-
-def contour_levels(losses):
-    """Losses half a decade apart, over at most six decades below the largest size, of both signs; an array, sorted."""
-    losses = losses[np.isfinite(losses)]
-    sizes = np.abs(losses[losses != 0])
-    if not sizes.size:
-        return np.zeros(0)
-    top = np.log10(sizes.max())
-    bottom = max(np.log10(sizes.min()), top - 6)
-    levels = 10 ** (0.5 * np.arange(np.ceil(2 * bottom), np.floor(2 * top) + 1))
-    levels = np.concatenate([-levels[::-1], levels])
-    return levels[(levels >= losses.min()) & (levels <= losses.max())]
-
-
 def _figure(rows, columns, width, height, heights=None, **shared):
     """A figure that pyplot forgets, so that a notebook shows it once, and its panels, an array of two axes."""
     figure, panels = plt.subplots(
@@ -286,33 +252,6 @@ def _figure(rows, columns, width, height, heights=None, **shared):
     )
     plt.close(figure)
     return figure, panels
-
-
-def _decades(rates):
-    """The range of the colors: powers of ten around the middle nine tenths of all rates, at most eight."""
-    sizes = np.abs(rates[np.isfinite(rates) & (rates != 0)])
-    if not sizes.size:
-        return -1, 0
-    low, high = np.log10(np.percentile(sizes, [5, 95]))
-    low, high = int(np.floor(low)), int(np.ceil(high))
-    return max(min(low, high - 2), high - MOST_DECADES), high
-
-
-def _signed_log(rates, low, high):
-    """Decades above `10^low`, with the sign of the rate, from `low - high` to `high - low`."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sign(rates) * np.clip(np.log10(np.abs(rates)) - low, 0, high - low)
-
-
-def _over_draws(rates):
-    """From rates `[num, T]` the 10th, 50th and 90th of a hundred sizes, and the share below 0, each `[T]`."""
-    known = np.isfinite(rates)
-    few = known.sum(axis=0) * 2 <= len(rates)
-    results = np.full([4, rates.shape[1]], np.nan)
-    for t in np.flatnonzero(~few):
-        here = rates[known[:, t], t]
-        results[:, t] = [*np.percentile(np.abs(here), [10, 50, 90]), np.mean(here < 0)]
-    return results
 
 
 def _checked_coordinates(coordinates, dims):
@@ -329,7 +268,7 @@ def _checked_coordinates(coordinates, dims):
 
 def _components_of(name, states):
     """Title, paths `[n, T, 2]` and shares of a panel of `plot_states`."""
-    num, steps, dims, size = states.shape
+    (num, steps), size = states.shape[:2], states.shape[3]
     if size < 2:
         raise ValueError("optimizers[%r] must remember at least 2 numbers of each coordinate, it has %d" % (name, size))
     finite = np.isfinite(states).all(axis=(1, 2, 3))

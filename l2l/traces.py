@@ -60,6 +60,7 @@ def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
     check_optimizers(optimizers)
     draws, arrays = drawn(problem, num, seed)
     draws = tf.nest.pack_sequence_as(draws, arrays)
+    _check_problem(problem, draws, num)
     return OrderedDict(
         (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), draws, num, steps, states))
         for name, optimizer in optimizers.items()
@@ -71,7 +72,6 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
         set_data = data_as_variables(problem)
         draw = tf.nest.map_structure(tf.constant, draws)
         x = initial_position(problem, draw, num)
-        _check_one_dtype(problem, x)
         optimizer, load = _created(optimizer, path, num)
         start = x, initial_state(optimizer, x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
@@ -87,15 +87,12 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))
-        agreement = check_batch_loss(problem, draw, num)
         initialize = tf.global_variables_initializer()
     graph.finalize()
     with session_with_threads(graph) as session:
         session.run(initialize)
         set_data(session)
         load(session)
-        if agreement:
-            agreement(session, {})
         values = session.run(tensors_of(start))
         call, found = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *carried]), []
         for i in range(steps):
@@ -169,12 +166,21 @@ def losses_at(problem, positions, seed=0):
         return session.run(losses, {place: positions})
 
 
-def _check_one_dtype(problem, x):
-    dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(x)}
-    if len(dtypes) > 1:
-        raise ValueError(
-            "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
-        )
+def _check_problem(problem, draws, num):
+    """Refuses a problem whose positions have several dtypes, or whose form for many draws is another function."""
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        draw = tf.nest.map_structure(tf.constant, draws)
+        dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(initial_position(problem, draw, num))}
+        if len(dtypes) > 1:
+            raise ValueError(
+                "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
+            )
+        agreement = check_batch_loss(problem, draw, num)
+    if agreement:
+        with session_with_threads(graph) as session:
+            set_data(session)
+            agreement(session, {})
 
 
 def _created(optimizer, path, num):
