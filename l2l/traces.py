@@ -10,7 +10,7 @@ from l2l.evaluate import check_optimizers, drawn
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
+from l2l.optimizers.optimizer import initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, initial_position, loss_function
@@ -191,7 +191,7 @@ def _created(optimizer, path, num):
     """
     optimizer, load = optimizer.create(path) if isinstance(optimizer, Trained) else (optimizer, lambda session: None)
     if not getattr(optimizer, "coordinatewise", False):
-        return with_initial_state(for_batch(optimizer, num)), load
+        return with_initial_state(_one_by_one(optimizer, num)), load
     inner = with_initial_state(optimizer)
 
     def of_rows(gradients, state):
@@ -200,6 +200,30 @@ def _created(optimizer, path, num):
 
     of_rows.initial_state = lambda x: inner.initial_state(tf.reshape(_rows(x, num), [-1]))
     return of_rows, load
+
+
+def _one_by_one(optimizer, num):
+    """Applies it to so many draws in a loop.
+
+    Vectorized it is written out once for each draw where TensorFlow cannot do that for one of its ops: `plot_updates`
+    has 14,400.
+    """
+
+    def over_draws(gradients, state):
+        nests = gradients, state
+        many = tensors_of(nests)
+
+        def of_one(tensors):
+            return optimizer(*with_tensors(nests, tensors))
+
+        first = of_one([tensor[0] for tensor in many])
+        dtypes = [tensor.dtype for tensor in tensors_of(first)]
+        results = tf.map_fn(lambda tensors: tensors_of(of_one(tensors)), many, dtypes)
+        for result, one in zip(results, tensors_of(first)):
+            result.set_shape([num, *one.shape])
+        return with_tensors(first, results)
+
+    return over_draws
 
 
 def _rows(nest, num):

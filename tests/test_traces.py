@@ -29,7 +29,8 @@ def test_a_run_of_momentum_by_hand():
 def by_norm(gradients, state):
     """An optimizer whose coordinates are not on their own, with a state that belongs to none of them."""
     step = tf.constant(0.1) if state is None else 0.9 * state
-    return -step * gradients / (1e-6 + tf.norm(gradients)), step
+    norm = tf.sqrt(2 * tf.nn.l2_loss(gradients))  # which TensorFlow cannot vectorize
+    return -step * gradients / (1e-6 + norm), step
 
 
 def test_losses_are_those_of_an_evaluation():
@@ -124,6 +125,17 @@ def test_responses_to_two_gradients_by_hand():
     np.testing.assert_allclose(found["secant"], [first, second], rtol=1e-5)
     # Each coordinate alone, whatever the optimizer would make of several.
     np.testing.assert_allclose(found["norm"], [[-0.1, 0.1, -0.05], [-0.09, -0.09, -0.09]], rtol=1e-5)
+
+
+def test_an_optimizer_that_cannot_be_vectorized_is_in_the_graph_a_few_times():
+    calls = []
+
+    def counted(gradients, state):
+        calls.append(gradients)
+        return by_norm(gradients, state)
+
+    traces.responses({"it": counted}, np.ones([1, 500], np.float32))
+    assert len(calls) < 10
 
 
 def test_responses_in_the_dtype_of_the_weights():
