@@ -79,11 +79,13 @@ from l2l.optimizers import (
     ratio_cast,
     rmsprop,
     save,
+    secant,
     secant_cast,
     sgd,
     vsgd,
     widening_log_cast,
 )
+from l2l.pictures import plot_learning_rates, plot_states, plot_trajectories, plot_updates
 from l2l.plots import plot_convergence, plot_losses
 from l2l.problems import Problem, Quadratic, keys, minibatch, uniform
 from l2l.process import prepare_xla
@@ -100,6 +102,7 @@ from l2l.runs import (
     save_results,
     train_together,
 )
+from l2l.traces import Trace, trace
 from l2l.version import __version__
 
 __all__ = [
@@ -115,6 +118,7 @@ __all__ = [
     "Quadratic",
     "Replay",
     "Settings",
+    "Trace",
     "Trained",
     "Trainer",
     "Unroll",
@@ -140,7 +144,11 @@ __all__ = [
     "nesterov",
     "no_casting",
     "plot_convergence",
+    "plot_learning_rates",
     "plot_losses",
+    "plot_states",
+    "plot_trajectories",
+    "plot_updates",
     "prepare_xla",
     "ranking",
     "ratio_cast",
@@ -148,9 +156,11 @@ __all__ = [
     "rolling_log_average",
     "save",
     "save_results",
+    "secant",
     "secant_cast",
     "sgd",
     "testing",
+    "trace",
     "train_together",
     "uniform",
     "unroll",

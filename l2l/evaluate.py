@@ -60,13 +60,10 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
     engine = checks.one_of("engine", engine, ["graph", "xla"])
     checks.boolean("positions", positions)
     record = range(steps) if record is None else _checked_record(record, steps)
-    if not isinstance(optimizers, dict) or not optimizers:
-        raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
-    for name, optimizer in optimizers.items():
-        _check_evaluable("optimizers[%r]" % (name,), optimizer)
+    check_optimizers(optimizers)
     if engine == "xla":
         prepare_xla()
-    draws, arrays = _drawn(problem, num, seed)
+    draws, arrays = drawn(problem, num, seed)
     losses, ends = OrderedDict(), OrderedDict()
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
@@ -123,18 +120,23 @@ def ranking(losses, at=-1):
     return sorted(rows, key=order)
 
 
-def _check_evaluable(path, optimizer):
+def check_optimizers(optimizers):
     """Refuses what is no optimizer, or one without its weights; warns of weights that were never trained."""
-    if isinstance(optimizer, Trained):
-        if optimizer.record.get("meta_iterations") == 0:
-            warnings.warn("%s was never trained: its weights are the initial ones" % path, RuntimeWarning, stacklevel=3)
-        return
-    check_optimizer(path, optimizer)
-    if hasattr(optimizer, "variables"):
-        raise TypeError(
-            "%s must be a function (gradients, state) -> (update, state) without variables, or what "
-            "trainer.trained() returns, got %r" % (path, optimizer)
-        )
+    if not isinstance(optimizers, dict) or not optimizers:
+        raise ValueError("optimizers must be a non-empty dict from name to optimizer, got %r" % (optimizers,))
+    for name, optimizer in optimizers.items():
+        path = "optimizers[%r]" % (name,)
+        if isinstance(optimizer, Trained):
+            if optimizer.record.get("meta_iterations") == 0:
+                words = "%s was never trained: its weights are the initial ones" % path
+                warnings.warn(words, RuntimeWarning, stacklevel=3)
+            continue
+        check_optimizer(path, optimizer)
+        if hasattr(optimizer, "variables"):
+            raise TypeError(
+                "%s must be a function (gradients, state) -> (update, state) without variables, or what "
+                "trainer.trained() returns, got %r" % (path, optimizer)
+            )
 
 
 def _checked_record(record, steps):
@@ -147,7 +149,7 @@ def _checked_record(record, steps):
     return places
 
 
-def _drawn(problem, num, seed):
+def drawn(problem, num, seed):
     """So many draws as `(nest of tensors, flat list of arrays)`; the nest is for structure, shapes and dtypes."""
     with own_graph() as graph:
         set_data = data_as_variables(problem)

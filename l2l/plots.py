@@ -47,7 +47,7 @@ def plot_losses(losses, draws=3):
     fewest = min(len(values) for values in arrays.values())
     if checks.positive_integer("draws", draws) > fewest:
         raise ValueError("draws must be at most the %d draws of losses, got %r" % (fewest, draws))
-    styles = _styles("losses", arrays)
+    styles = line_styles("losses", arrays)
     drawn = {name: values[:draws] + LOG_FLOOR for name, values in arrays.items()}
     first = _shown([values[:, 0] for values in drawn.values()])
     limits = _limits(drawn.values(), FAR_ABOVE * float(first.max()) if first.size else np.inf)
@@ -70,7 +70,7 @@ def plot_losses(losses, draws=3):
         axes.grid(alpha=0.3)
     panels[0].set_ylim(limits)
     panels[0].set_ylabel("loss")
-    _add_legend(panels[-1])
+    add_legend(panels[-1])
     return figure
 
 
@@ -108,7 +108,7 @@ def plot_convergence(runs, targets=None, window=500):
             raise TypeError("targets[%r] must be a number, the log average, got %r" % (name, value))
     arrays = {name: _last_losses(name, run) for name, run in runs.items()}
     averages = {name: [rolling_log_average(one, window) for one in many] for name, many in arrays.items()}
-    styles = _styles("runs", arrays)
+    styles = line_styles("runs", arrays)
     heights = [10.0**value for value in targets.values()]
     # Of one run its raw values are drawn too.
     drawn = {name: many if len(many) > 1 else [arrays[name][0] + LOG_FLOOR, *many] for name, many in averages.items()}
@@ -141,7 +141,7 @@ def plot_convergence(runs, targets=None, window=500):
     axes.set_title("Rolling log average over %d meta-iterations" % window, fontsize="medium")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)
-    _add_legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -157,7 +157,7 @@ def _closed_figure(panels, width, height, labels):
     return figure, list(axes[0])
 
 
-def _styles(argument, lines):
+def line_styles(argument, lines):
     """For each line its color and line style, no two alike."""
     if len(lines) > MOST_LINES:
         raise ValueError(
@@ -204,7 +204,7 @@ def _legend_columns(entries):
     return 1 + (entries - 1) // 15  # which fit beside a panel
 
 
-def _add_legend(axes):
+def add_legend(axes):
     """To the right of the panel, where it hides no line."""
     entries = len(axes.get_legend_handles_labels()[0])
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, ncol=_legend_columns(entries))

@@ -6,7 +6,7 @@ from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, wide
 from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
 from l2l.optimizers.optimizer import Bound
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
-from l2l.optimizers.rules import adam, momentum, nesterov, rmsprop, sgd, vsgd
+from l2l.optimizers.rules import adam, momentum, nesterov, rmsprop, secant, sgd, vsgd
 from l2l.optimizers.trained import Trained, load, save
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ratio_cast",
     "rmsprop",
     "save",
+    "secant",
     "secant_cast",
     "sgd",
     "vsgd",

@@ -8,9 +8,13 @@ uses for SGD and RMSProp, unless the rule's own paper names a default.
 
 from collections import namedtuple
 
+import numpy as np
 import tensorflow as tf
 
 from l2l import checks
+
+# The smallest normal number of float32, 1.18e-38. Both engines flush what is smaller to zero.
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def _for_each_tensor(rule):
@@ -180,5 +184,43 @@ def vsgd():
         update = -rate * gradient
         memory = (1 - certainty) * state.memory + 1
         return update, VsgdState(gradient, update, mean, mean_square, curvature, memory)
+
+    return _for_each_tensor(rule)
+
+
+SecantState = namedtuple("SecantState", ["gradient", "update"])  # of the step before
+
+LARGEST_SHARE = 1e18
+
+
+def secant(learning_rate=0.1):
+    """The secant method on each coordinate: Newton's, with the slope of the gradient along the step before.
+
+        y_t = g_t - g_(t-1)
+        update_t = -g_t update_(t-1) / y_t   where y_t and update_(t-1) are not 0
+                   -learning_rate g_t        elsewhere, as in the first step
+
+    `|y_t|`, and `|g_t / y_t|`, below 1.18e-38, the smallest normal float32, count as 0. There is no other safeguard:
+    where the loss is concave along a coordinate the step leads uphill, and where two gradients are nearly alike it is
+    long. On a quadratic without mixed terms, such as `Quadratic`, the second update reaches the minimum but for
+    rounding, whatever the rate: the earliest that a rule can, which is told nothing of the curvature beforehand.
+
+    Args:
+      learning_rate: of the first step, and of each that has no slope to go by; a positive number.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` is not a positive finite number.
+    """
+    rate = checks.positive_number("learning_rate", learning_rate)
+
+    def rule(gradient, state):
+        state = SecantState(gradient, tf.zeros_like(gradient)) if state is None else state
+        change, ones = gradient - state.gradient, tf.ones_like(gradient)
+        unknown = tf.logical_or(tf.abs(change) < SMALLEST, tf.equal(state.update, 0))
+        # A difference of two floats is 0 or at least 1e-16 of the larger one, so the bounds cut nothing. They keep
+        # XLA's fast math from multiplying gradient and update, whose product may be below all floats, first.
+        share = tf.clip_by_value(gradient / tf.where(unknown, ones, change), -LARGEST_SHARE, LARGEST_SHARE)
+        update = tf.where(unknown, -rate * gradient, -state.update * share)
+        return update, SecantState(gradient, update)
 
     return _for_each_tensor(rule)

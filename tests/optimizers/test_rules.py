@@ -154,8 +154,8 @@ def test_vsgd_survives_a_zero_gradient(run):
     np.testing.assert_array_equal(np.array(updates)[:, 0], 0)
 
 
-ALL = [l2l.sgd(), l2l.momentum(), l2l.nesterov(), l2l.rmsprop(), l2l.adam(), l2l.vsgd()]
-NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "vsgd"]
+ALL = [l2l.sgd(), l2l.momentum(), l2l.nesterov(), l2l.rmsprop(), l2l.adam(), l2l.vsgd(), l2l.secant()]
+NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "vsgd", "secant"]
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=NAMES)
@@ -174,7 +174,7 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
 @pytest.mark.parametrize(
     "rule, argument",
     [
-        *[(rule, "learning_rate") for rule in [l2l.sgd, l2l.momentum, l2l.nesterov, l2l.rmsprop, l2l.adam]],
+        *[(rule, "learning_rate") for rule in [l2l.sgd, l2l.momentum, l2l.nesterov, l2l.rmsprop, l2l.adam, l2l.secant]],
         *[(rule, "epsilon") for rule in [l2l.rmsprop, l2l.adam]],
     ],
 )
@@ -225,3 +225,68 @@ def test_vsgd_probes_where_it_knows_no_curvature(run):
     updates = np.ravel(run(updates))
     # At last the gradient fell by 1 over a step of 0.02: a curvature of 50.
     np.testing.assert_allclose(updates, [-0.02, -0.02, -0.02, -1 / 50], rtol=1e-12)
+
+
+def numpy_secant(rate):
+    """One coordinate at a time, in float64."""
+    before = {}
+
+    def rule(gradient, t):
+        update = -rate * gradient
+        for i, g in enumerate(gradient):
+            if t > 0 and g != before["g"][i] and before["u"][i] != 0:
+                update[i] = -g * before["u"][i] / (g - before["g"][i])
+        before.update(g=gradient, u=update)
+        return update
+
+    return rule
+
+
+def test_secant_against_numpy_on_other_gradients_than_linear_ones(run):
+    """The roots of x^3 + x - 1 and of sin x, and a coordinate whose gradient never changes."""
+    x, rule, expected = np.array([1.0, -0.5, 2.0]), numpy_secant(0.2), []
+    ours, optimizer, state, positions = tf.constant(x), l2l.secant(0.2), None, []
+    for t in range(7):
+        x = x + rule(np.array([x[0] ** 3 + x[0] - 1, np.sin(x[1]), 0.5]), t)
+        gradient = tf.stack([ours[0] ** 3 + ours[0] - 1, tf.sin(ours[1]), tf.constant(0.5, tf.float64)])
+        update, state = optimizer(gradient, state)
+        ours += update
+        positions.append(ours)
+        expected.append(x)
+    np.testing.assert_allclose(run(positions), expected, rtol=1e-7, atol=1e-14)
+    np.testing.assert_allclose(expected[-1], [0.6823278, 0, 2 - 0.7], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_secant_is_at_the_minimum_of_a_separable_quadratic_after_two_updates(engine):
+    losses = l2l.evaluate(l2l.Quadratic(2), {"secant": l2l.secant()}, num=100, steps=8, engine=engine)["secant"]
+    assert losses[:, 1].mean() > 0.1 and np.all(losses[:, 2] < 1e-9) and np.all(losses[:, 3] < 1e-20)
+    assert np.all(losses[:, -1] == 0)  # rounding leaves 1e-7 of a coordinate each time, down to the end of float32
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_of_secant_at_the_ends_of_float32(run, compiled):
+    """Gradients and updates whose product is no float32; none that changed; none that moved; zeros; a NaN."""
+    g = np.float32([1e-20, 3e-38, 1e30, 1e-25, 1e-20, 0.5, 0, 0, 1.18e-38, 1e-30, np.nan])
+    before = np.float32([3e-20, 9e-38, -1e30, 1, 1e-20, 0.7, 0, 1, 1.19e-38, -1e20, 1])
+    moved = np.float32([2e-20, 9e-38, -1e-30, 0.4, 1e-20, 0, 0, 1, 1e-38, 1e20, 1])
+    places = [tf.placeholder(tf.float32, g.shape) for _ in range(3)]
+
+    def step(gradient, *state):
+        update, _ = l2l.secant(0.1)(gradient, [rules.SecantState(*state)])
+        return update
+
+    update = tf.xla.experimental.compile(step, places)[0] if compiled else step(*places)
+    update = run(update, dict(zip(places, [g, before, moved])))
+    # The last two zeros: a rate of 0.1 gives 1.18e-39, a quotient is 1e-50.
+    expected = [1e-20, 4.5e-38, 5e-31, 4e-26, -1e-21, -0.05, 0, 0, 0, 0, np.nan]
+    np.testing.assert_allclose(update, np.float32(expected), rtol=1e-6)
+
+
+def test_secant_goes_to_a_maximum_as_the_method_does(run):
+    """The gradient -2x of -x^2: a first step of 0.1 leads from 1 to 1.2, the second to 0."""
+    optimizer, state, x = l2l.secant(), None, tf.constant(1.0, tf.float64)
+    for _ in range(2):
+        update, state = optimizer(-2 * x, state)
+        x += update
+    np.testing.assert_allclose(run(x), 0, atol=1e-12)

@@ -1,0 +1,251 @@
+"""What optimizers do, step by step, as arrays: along a run, and in answer to gradients that one chooses."""
+
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.evaluate import check_optimizers, drawn
+from l2l.learning.engines import placeholders_like
+from l2l.learning.unrolling import base_iteration
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.optimizer import initial_state, with_initial_state
+from l2l.optimizers.trained import Trained
+from l2l.problems.batches import check_batch_loss
+from l2l.problems.problem import data_as_variables, initial_position, loss_function
+from l2l.process import own_graph, session_with_threads
+
+Trace = namedtuple(
+    "Trace",
+    [
+        "losses",  # [num, T], before update t
+        "positions",  # [num, T, D], before update t
+        "gradients",  # [num, T, D], there
+        "updates",  # [num, T, D]
+        "states",  # [num, T, D, S], after update t: what the optimizer remembers of each coordinate; or None
+    ],
+)
+
+
+def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
+    """All that happens along the runs of each optimizer on `num` draws, the same for all: those of `evaluate`.
+
+    It runs op by op and keeps everything: it is meant for pictures, `evaluate` for long runs and many draws.
+
+    Args:
+      problem: a `Problem`, whose positions have one dtype.
+      optimizers: dict from name to optimizer, as for `evaluate`.
+      num: how many problems are drawn, a positive integer.
+      steps: `T`, a positive integer.
+      seed: integer that fixes the draws.
+      states: whether to keep the optimizer's states too, of a network many times as much as all the rest.
+
+    Returns:
+      An ordered dict from name to a `Trace` of arrays, of `num` draws and `T` base iterations: `losses` `[num, T]`,
+      `positions` and `gradients` `[num, T, D]` before update `t`, the `updates` `[num, T, D]`, and `states`
+      `[num, T, D, S]` after update `t`, or None. The `D` coordinates of a position that is a nest are those of its
+      tensors in turn. A state has `S` numbers for each coordinate, all its parts side by side in the order of
+      `tf.nest.flatten`. Parts that are no floating-point numbers or not of one coordinate each, such as Adam's
+      powers, are left out, so `S` may be 0.
+
+    Raises:
+      TypeError, ValueError: as `evaluate`, or positions of several dtypes.
+    """
+    checks.problem("problem", problem)
+    num = checks.positive_integer("num", num)
+    steps = checks.positive_integer("steps", steps)
+    seed = checks.seed("seed", seed)
+    checks.boolean("states", states)
+    check_optimizers(optimizers)
+    draws, arrays = drawn(problem, num, seed)
+    draws = tf.nest.pack_sequence_as(draws, arrays)
+    _check_problem(problem, draws, num)
+    return OrderedDict(
+        (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), draws, num, steps, states))
+        for name, optimizer in optimizers.items()
+    )
+
+
+def _traced(problem, optimizer, path, draws, num, steps, states):
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        draw = tf.nest.map_structure(tf.constant, draws)
+        x = initial_position(problem, draw, num)
+        optimizer, load = _created(optimizer, path, num)
+        start = x, initial_state(optimizer, x)
+        carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
+        step = []
+
+        def watched(gradients, state):
+            update, state = optimizer(gradients, state)
+            step[:] = gradients, update
+            return update, state
+
+        before = with_tensors(start, carried)
+        loss, *after = base_iteration(loss_function(problem, draw, num), watched, *before, t)
+        seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
+        if states:
+            seen.append(_state_rows(after[1], num, x))
+        initialize = tf.global_variables_initializer()
+    graph.finalize()
+    with session_with_threads(graph) as session:
+        session.run(initialize)
+        set_data(session)
+        load(session)
+        values = session.run(tensors_of(start))
+        call, found = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *carried]), []
+        for i in range(steps):
+            results = call(i, *values)
+            values = results[len(seen) :]
+            found.append(results[: len(seen)])
+    arrays = [np.stack(many, axis=1) for many in zip(*found)]
+    return Trace(*arrays, *([] if states else [None]))
+
+
+def responses(optimizers, gradients):
+    """What each optimizer answers to gradients that do not depend on its updates.
+
+    Args:
+      optimizers: dict from name to optimizer, as for `evaluate`.
+      gradients: array `[T, N]`: `T` steps of `N` coordinates, each of which an optimizer sees alone.
+
+    Returns:
+      An ordered dict from name to its updates, an array `[T, N]`.
+
+    Raises:
+      TypeError, ValueError: no optimizer, or gradients of another shape.
+    """
+    check_optimizers(optimizers)
+    gradients = np.asarray(gradients)
+    if gradients.ndim != 2 or not gradients.size or gradients.dtype.kind != "f":
+        raise ValueError(
+            "gradients must be floats of shape [T, N], got shape %s of %s" % (gradients.shape, gradients.dtype)
+        )
+    return OrderedDict(
+        (name, _responded(optimizer, "optimizers[%r]" % (name,), gradients)) for name, optimizer in optimizers.items()
+    )
+
+
+def _responded(optimizer, path, gradients):
+    number = gradients.shape[1]
+    if isinstance(optimizer, Trained):  # whose network refuses any other dtype
+        gradients = gradients.astype(np.asarray(optimizer.weights[0]).dtype)
+    with own_graph() as graph:
+        place = tf.placeholder(gradients.dtype, [number, 1])
+        optimizer, load = _created(optimizer, path, number)
+        start = initial_state(optimizer, tf.zeros_like(place))
+        carried = placeholders_like(tensors_of(start))
+        update, state = optimizer(place, with_tensors(start, carried))
+        fetches, start = [update, *tensors_of(state)], tensors_of(start)
+        initialize = tf.global_variables_initializer()
+    with session_with_threads(graph) as session:
+        session.run(initialize)
+        load(session)
+        values, updates = session.run(start), []
+        call = session.make_callable(fetches, feed_list=[place, *carried])
+        for row in gradients:
+            one, *values = call(row[:, np.newaxis], *values)
+            updates.append(one[:, 0])
+    return np.stack(updates)
+
+
+def losses_at(problem, positions, seed=0):
+    """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
+    draws, arrays = drawn(problem, 1, seed)
+    draw = tf.nest.pack_sequence_as(draws, [array[0] for array in arrays])
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        draw = tf.nest.map_structure(tf.constant, draw)
+        x, loss = initial_position(problem, draw), loss_function(problem, draw)
+        place = tf.placeholder(tf.nest.flatten(x)[0].dtype, positions.shape)
+        # Op by op in a loop: quick enough for a grid, and right for every op.
+        losses = tf.map_fn(lambda row: loss(_like(x, row[tf.newaxis]), tf.constant(0)), place)
+    with session_with_threads(graph) as session:
+        set_data(session)
+        return session.run(losses, {place: positions})
+
+
+def _check_problem(problem, draws, num):
+    """Refuses a problem whose positions have several dtypes, or whose form for many draws is another function."""
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        draw = tf.nest.map_structure(tf.constant, draws)
+        dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(initial_position(problem, draw, num))}
+        if len(dtypes) > 1:
+            raise ValueError(
+                "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
+            )
+        agreement = check_batch_loss(problem, draw, num)
+    if agreement:
+        with session_with_threads(graph) as session:
+            set_data(session)
+            agreement(session, {})
+
+
+def _created(optimizer, path, num):
+    """An optimizer of so many draws, built in the current graph, and a function of a session that loads its weights.
+
+    One that is coordinate-wise sees all coordinates of all draws as one tensor, so that all that it remembers of them
+    has a leading axis of that length, however a position is made up of tensors.
+    """
+    optimizer, load = optimizer.create(path) if isinstance(optimizer, Trained) else (optimizer, lambda session: None)
+    if not getattr(optimizer, "coordinatewise", False):
+        return with_initial_state(_one_by_one(optimizer, num)), load
+    inner = with_initial_state(optimizer)
+
+    def of_rows(gradients, state):
+        update, state = inner(tf.reshape(_rows(gradients, num), [-1]), state)
+        return _like(gradients, tf.reshape(update, [num, -1])), state
+
+    of_rows.initial_state = lambda x: inner.initial_state(tf.reshape(_rows(x, num), [-1]))
+    return of_rows, load
+
+
+def _one_by_one(optimizer, num):
+    """Applies it to so many draws in a loop.
+
+    Vectorized it is written out once for each draw where TensorFlow cannot do that for one of its ops: `plot_updates`
+    has 14,400.
+    """
+
+    def over_draws(gradients, state):
+        nests = gradients, state
+        many = tensors_of(nests)
+
+        def of_one(tensors):
+            return optimizer(*with_tensors(nests, tensors))
+
+        first = of_one([tensor[0] for tensor in many])
+        dtypes = [tensor.dtype for tensor in tensors_of(first)]
+        results = tf.map_fn(lambda tensors: tensors_of(of_one(tensors)), many, dtypes)
+        for result, one in zip(results, tensors_of(first)):
+            result.set_shape([num, *one.shape])
+        return with_tensors(first, results)
+
+    return over_draws
+
+
+def _rows(nest, num):
+    """The coordinates of so many draws, `[num, D]`, from a nest of tensors `[num, ...]`."""
+    return tf.concat([tf.reshape(tensor, [num, -1]) for tensor in tf.nest.flatten(nest)], axis=1)
+
+
+def _like(nest, rows):
+    """The inverse of `_rows`: a nest like this one. For one draw, from rows `[1, D]`, without the leading axis."""
+    flat, num = tf.nest.flatten(nest), rows.shape[0].value
+    pieces = tf.split(rows, [tensor.shape.num_elements() // num for tensor in flat], axis=1)
+    return tf.nest.pack_sequence_as(nest, [tf.reshape(one, tensor.shape) for one, tensor in zip(pieces, flat)])
+
+
+def _state_rows(state, num, x):
+    """What is remembered of each coordinate, `[num, D, S]`: the parts of a state that have a place for each."""
+    flat = tf.nest.flatten(x)
+    coordinates = sum(tensor.shape.num_elements() for tensor in flat) // num
+    leading = [[num * coordinates], [num, coordinates]] + [tensor.shape.as_list() for tensor in flat[: len(flat) == 1]]
+    parts = [
+        tf.reshape(part, [num, coordinates, -1])
+        for part in tensors_of(state)
+        if part.dtype.is_floating and any(part.shape[: len(shape)].as_list() == shape for shape in leading)
+    ]
+    return tf.concat(parts or [tf.zeros([num, coordinates, 0])], axis=2)
