@@ -98,6 +98,7 @@ from l2l.runs import (
     measured_with,
     rolling_log_average,
     save_results,
+    sweep,
     train_together,
 )
 from l2l.version import __version__
@@ -150,6 +151,7 @@ __all__ = [
     "save_results",
     "secant_cast",
     "sgd",
+    "sweep",
     "testing",
     "train_together",
     "uniform",
