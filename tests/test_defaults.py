@@ -57,6 +57,7 @@ DEFAULTS = {
     "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
     "rolling_log_average": {"window": 500},
     "sgd": {"learning_rate": 0.1},
+    "sweep": {"client": None, "measure": None},
     "train_together": {"workers": None},
     "uniform": {"seed": None, "stream": 0, "dtype": tf.float32},
     "unroll": {

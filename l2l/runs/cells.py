@@ -96,10 +96,10 @@ def compute(job, build_trainer, measure, stop):
             trainer.work(left, lambda *_: None, stop)
         if len(trainer.history) < job.meta_iterations:
             return None
-        return _write(job, trainer, {} if measure is None else measure(trainer))
+        return write(job, trainer, {} if measure is None else measure(trainer))
 
 
-def _write(job, trainer, figures):
+def write(job, trainer, figures):
     """Writes the result of a cell, and returns its log average."""
     if not isinstance(figures, dict) or not all(isinstance(name, str) for name in figures):
         raise TypeError("measure must return a dict from name to figure, got %r" % (figures,))

@@ -189,7 +189,7 @@ def compute_all(client, check, jobs, build_trainer, measure, stop, report):
                     elif outcome == FAILED:
                         failed.append((job, value))
                 elif isinstance(error, KilledWorker):
-                    failed.append((job, "its worker was killed each of several times, for want of memory perhaps"))
+                    failed.append((job, "each of several workers that tried it was killed, for want of memory perhaps"))
                 else:
                     failed.append((job, repr(error) if error else "the scheduler has dropped it (%s)" % future.status))
         finally:
