@@ -1,4 +1,4 @@
-"""What a sweep of 1,000 cells on 100 workers costs in traffic to and from Dask's scheduler: about two minutes.
+"""What a sweep of 1,000 cells on 100 workers costs in traffic to and from Dask's scheduler: about three minutes.
 
     .venv/bin/python benchmarks/sweep_traffic.py
 

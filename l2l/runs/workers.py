@@ -28,7 +28,7 @@ from l2l.process import prepare_xla
 from l2l.runs import cells
 from l2l.runs.interrupt import Stop
 
-SECONDS_BETWEEN_LOOKS = 5.0  # at how many threads the workers have
+SECONDS_BETWEEN_LOOKS = 1.0  # at how many threads the workers have
 
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 
