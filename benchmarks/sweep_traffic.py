@@ -1,10 +1,11 @@
-"""What a sweep of 1,000 cells on 100 workers costs in traffic to and from Dask's scheduler: about three minutes.
+"""What a sweep of 1,000 cells on 100 workers costs in traffic to and from Dask's scheduler: some minutes.
 
     .venv/bin/python benchmarks/sweep_traffic.py
 
 A simulation: scheduler, messages and 100 workers are Dask's own, the workers being threads of one process; a cell only
 sleeps. The scheduler's process counts the bytes that pass through its sockets, first while nothing is computed, which
-is what workers and client tell it all the time, and then during the sweep. Writes results/sweep_traffic.json.
+is what workers and client tell it all the time, and then during the sweep; a cell's share is the rest. Writes
+results/sweep_traffic.json.
 """
 
 import asyncio
