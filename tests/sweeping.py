@@ -1,6 +1,7 @@
 """Sweeps that need no cluster: a stand-in for Dask's client, which computes the cells in this process."""
 
 import contextlib
+import os
 
 import numpy as np
 from trainers import FIGURES, one_rate, small
@@ -84,6 +85,11 @@ def assert_undisturbed(cell, **settings):
         for one, other in zip(cell.trained().weights, trainer.weights()):
             np.testing.assert_array_equal(one, other)
     return history
+
+
+def meta_iterations(checkpoint):
+    """Of the path of a checkpoint; 0 for None."""
+    return int(os.path.basename(checkpoint)[len("checkpoint-") : -len(".npz")]) if checkpoint else 0
 
 
 def started(cell):

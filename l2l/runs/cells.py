@@ -203,7 +203,8 @@ class Cell:
         config, arrays = self._result()
         measured = {name: config[name] for name in ("versions", "machine", "date")}
         record = {**config["trainer"], "meta_iterations": self._job.meta_iterations, **measured}
-        weights, adapted = ([group[str(i)] for i in range(len(group))] for group in self._variables(arrays))
+        groups = _group(arrays, "weights/"), _group(arrays, "adapted/")
+        weights, adapted = ([group[str(i)] for i in range(len(group))] for group in groups)
         try:
             build = builder(self._job.result, record)
         except ValueError:
@@ -228,10 +229,6 @@ class Cell:
 
     def _rebuilt(self):
         return self._build_trainer(checkpoint_dir=None, **self.settings)
-
-    @staticmethod
-    def _variables(arrays):
-        return _group(arrays, "weights/"), _group(arrays, "adapted/")
 
 
 def _group(arrays, prefix):

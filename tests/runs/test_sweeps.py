@@ -9,7 +9,7 @@ from trainers import Listed, one_rate, small
 
 import l2l
 from l2l.runs import sweeps
-from l2l.runs.cells import Cell, Job, write
+from l2l.runs.cells import Cell
 
 
 def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
@@ -123,22 +123,6 @@ def test_where_cells_fail_the_others_are_computed(tmp_path, monkeypatch):
 def test_what_build_trainer_returns_is_checked(wrong, message, tmp_path, monkeypatch):
     with no_cluster(monkeypatch), pytest.raises(RuntimeError, match=message):
         l2l.sweep(wrong, {"weights_seed": [1]}, 2, tmp_path)
-
-
-def test_what_measure_returns_is_checked(tmp_path):
-    job = Job({"weights_seed": 1}, 1, str(tmp_path))
-    with build(None) as trainer:
-        trainer.run(1)
-        for figures, message in [
-            ([1], "measure must return a dict from name to figure, got"),
-            ({1: 1}, "measure must return a dict from name to figure, got"),
-            ({"weights_seed": 1}, "must not name a figure like a setting or another column: weights_seed"),
-            ({"seconds": 1}, "must not name a figure like a setting or another column: seconds"),
-            ({"loss": object()}, "config must hold JSON types alone"),
-        ]:
-            with pytest.raises((TypeError, ValueError), match=message):
-                write(job, trainer, figures)
-    assert os.listdir(str(tmp_path)) == []
 
 
 def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):

@@ -12,19 +12,14 @@ import distributed
 import numpy as np
 import psutil
 import pytest
-from sweeping import Client, Future, assert_undisturbed, build, started
+from sweeping import Client, Future, assert_undisturbed, build, meta_iterations, started
 
 import l2l
 from l2l.archives import read
 from l2l.runs import cells, workers
-from l2l.runs.cells import Job, compute
+from l2l.runs.cells import Job
 from l2l.runs.checkpoints import latest_checkpoint
 from l2l.runs.interrupt import Stop
-
-
-def meta_iterations(checkpoint):
-    """Of the path of a checkpoint; 0 for None."""
-    return int(os.path.basename(checkpoint)[len("checkpoint-") : -len(".npz")]) if checkpoint else 0
 
 
 def test_of_two_processes_one_is_killed_and_only_its_cell_goes_on_elsewhere(tmp_path):
@@ -105,28 +100,6 @@ def test_a_class_typed_into_a_notebook_works_on_the_workers(tmp_path):
     assert all(line.startswith("sweep of 1 cells: ") for line in lines), lines
     assert os.listdir(str(tmp_path)) == ["sweep"]
     assert (tmp_path / "sweep" / "workers.log").read_text() == ""
-
-
-class After:
-    """A `Stop` that is set when it was asked so many times."""
-
-    def __init__(self, times):
-        self._times = times
-
-    def is_set(self):
-        self._times -= 1
-        return self._times < 0
-
-
-def test_a_cell_that_is_stopped_goes_on_bit_for_bit(tmp_path):
-    job = Job({"weights_seed": 5}, 20, str(tmp_path / "cell"))
-    assert compute(job, build, None, After(3)) is None
-    assert 0 < meta_iterations(latest_checkpoint(job.directory)) < 20
-    assert not os.path.exists(job.result)
-    log_average = compute(job, build, None, After(100))
-    with build(None, weights_seed=5) as trainer:
-        assert trainer.run(20).log_average(2000) == log_average
-    assert compute(job, None, None, After(100)) == log_average, "what is done is not even built again"
 
 
 def jobs(number, folder):
