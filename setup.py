@@ -7,6 +7,9 @@ from setuptools import find_packages, setup
 with open("l2l/version.py") as file:
     version = re.search(r'__version__ = "(.*)"', file.read()).group(1)
 
+# The last Dask for Python 3.7, whose commands do not start with a newer click.
+SWEEP = ["dask>=2022.2,<2022.3", "distributed>=2022.2,<2022.3", "click<8.1"]
+
 setup(
     name="l2l",
     version=version,
@@ -24,6 +27,7 @@ setup(
     ],
     extras_require={
         "data": ["scikit-learn"],
+        "sweep": SWEEP,
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml"],
         "test": [
             "pytest",
@@ -36,6 +40,7 @@ setup(
             "ruff",
             "scikit-learn",
             "psutil",
+            *SWEEP,
         ],
     },
 )

@@ -100,6 +100,7 @@ from l2l.runs import (
     measured_with,
     rolling_log_average,
     save_results,
+    sweep,
     train_together,
 )
 from l2l.traces import Trace, trace
@@ -159,6 +160,7 @@ __all__ = [
     "secant",
     "secant_cast",
     "sgd",
+    "sweep",
     "testing",
     "trace",
     "train_together",

@@ -29,7 +29,9 @@ def test_every_test_that_the_reliability_page_names_exists():
     assert sorted(named - defined) == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md", "docs/extending.md", "docs/using.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/extending.md", "docs/reliability.md", "docs/sweeps.md", "docs/using.md"]
+)
 def test_every_local_link_leads_somewhere(document):
     path = ROOT / document
     links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()) if "://" not in link]
@@ -37,7 +39,7 @@ def test_every_local_link_leads_somewhere(document):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("document", ["docs/extending.md", "docs/using.md"])
+@pytest.mark.parametrize("document", ["docs/extending.md", "docs/sweeps.md", "docs/using.md"])
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""
     page, code = (ROOT / document).read_text().splitlines(), []
@@ -188,6 +190,21 @@ def test_the_memory_of_long_runs_is_what_was_measured():
         "%s of them took %.0f MiB after the million" % (NUMBERS[last["checkpoints"]], last["disk_mib"]),
     ]
     assert left_over(section("docs/reliability.md", "Long runs"), fragments) == []
+
+
+def test_the_traffic_of_a_sweep_is_what_was_measured():
+    (row,) = results("sweep_traffic")["rows"]
+    assert (row["cells"], row["workers"]) == (1000, 100)
+    alive = row["idle_bytes_per_second"] * 600 * row["cells"] / row["workers"]  # cells of ten minutes
+    cells = row["cells"] * row["bytes_per_cell"]
+    fragments = [
+        "a message of %d bytes for each cell" % row["bytes_of_a_job"],
+        "1,000 cells on 100 workers cost %.1f MB, %.1f kB a cell, and the cluster %.0f kB a second"
+        % (cells / 1e6, row["bytes_per_cell"] / 1e3, row["idle_bytes_per_second"] / 1e3),
+        "With cells of ten minutes it lives 100 minutes, and all together is %.0f MB" % ((cells + alive) / 1e6),
+        "{:,.0f} MB of histories".format(row["cells"] * 32 * 100_000 / 1e6),
+    ]
+    assert left_over(section("docs/sweeps.md", "Traffic"), fragments) == []
 
 
 def test_the_changelog_states_the_measured_ratio():

@@ -112,14 +112,14 @@ def load(path, build=None):
     adapted = ["adapted/%d" % i for i in range(len(arrays) - len(names))]
     if not 0 < number <= len(arrays) or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
-    build = _builder(path, record) if build is None else checks.function_without_arguments("build", build)
+    build = builder(path, record) if build is None else checks.function_without_arguments("build", build)
     trained = Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
     with tf.Graph().as_default():
         trained.create(repr(os.fspath(path)))  # for its checks
     return trained
 
 
-def _builder(path, record):
+def builder(path, record):
     """The function that builds the optimizer of a record, which is one of the library's own."""
     try:
         build = from_description(record.get("optimizer"))

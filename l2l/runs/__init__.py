@@ -4,6 +4,7 @@ from l2l.runs.checkpoints import latest_checkpoint
 from l2l.runs.history import History, log_average, rolling_log_average
 from l2l.runs.nonfinite import NonFiniteError, Replay
 from l2l.runs.results import format_table, measured_with, save_results
+from l2l.runs.sweeps import sweep
 from l2l.runs.together import train_together
 from l2l.runs.trainer import Trainer
 
@@ -18,5 +19,6 @@ __all__ = [
     "measured_with",
     "rolling_log_average",
     "save_results",
+    "sweep",
     "train_together",
 ]

@@ -1,0 +1,245 @@
+"""A cell of a sweep: one training, with a directory for its checkpoints and its result.
+
+The result is an archive (see `l2l.archives`), `result.npz`, which holds
+
+    config                              JSON: `format`, `settings` of the cell, the trainer's record under `trainer`,
+                                        the `row` of the table, measured `figures` but for arrays, versions, date
+    history/COLUMN                      the columns of the history
+    weights/NUMBER, adapted/NUMBER      the trained optimizer
+    figures/NAME                        measured arrays
+
+Beside it `started.txt` has a line for each time that a process began to compute the cell.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import socket
+from collections import namedtuple
+
+import numpy as np
+
+from l2l import archives
+from l2l.optimizers.trained import Trained, builder
+from l2l.runs import checkpoints
+from l2l.runs.history import History, checked_column
+from l2l.runs.results import measured_with
+from l2l.runs.trainer import Trainer
+from l2l.runs.training import PROGRESS_WINDOW
+
+FORMAT = 1
+COLUMNS = ("meta_iterations", "log_average", "skipped", "stalled", "seconds")  # of a row, after the settings
+
+_READABLE = 80  # characters of a cell's name before its hash
+
+
+class Job(namedtuple("Job", ["settings", "meta_iterations", "directory"])):
+    """What is to be computed: a dict of JSON types, a number, and an absolute path."""
+
+    result = property(lambda self: os.path.join(self.directory, "result.npz"))
+
+    def note_start(self):
+        """Adds a line to `started.txt`: when, on which machine, in which process."""
+        os.makedirs(self.directory, exist_ok=True)
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        with open(os.path.join(self.directory, "started.txt"), "a") as file:
+            file.write("%s %s process %d\n" % (now, socket.gethostname(), os.getpid()))
+
+
+def name_of(settings):
+    """The name of a cell's directory: its settings, as far as a file name may show them, and a hash of all of them.
+
+    Args:
+      settings: dict of JSON types; their order does not matter.
+
+    Raises:
+      TypeError, ValueError: they are no JSON types.
+    """
+    text = json.dumps(settings, sort_keys=True, allow_nan=False)
+    readable = ",".join("%s=%s" % item for item in sorted(settings.items()))
+    readable = re.sub(r"[^\w.,=+-]+", "_", readable, flags=re.ASCII)[:_READABLE]
+    return "%s-%s" % (readable, hashlib.sha256(text.encode()).hexdigest()[:10])
+
+
+def compute(job, build_trainer, measure, stop):
+    """Computes a cell, from its newest checkpoint where there is one, and writes its result.
+
+    Args:
+      job: a `Job`.
+      build_trainer, measure: as for `sweep`.
+      stop: a `Stop`.
+
+    Returns:
+      The log average of the last loss at its end, or None if it was stopped before it was done.
+
+    Raises:
+      TypeError, ValueError: as `sweep` says of a cell; and whatever the functions or the training raise.
+    """
+    config, _ = _read(job)
+    if config is not None:  # computed by another worker, which was lost before it could say so
+        return config["row"]["log_average"]
+    job.note_start()
+    trainer = build_trainer(checkpoint_dir=job.directory, **job.settings)
+    if not isinstance(trainer, Trainer):
+        raise TypeError("build_trainer must return a Trainer, got %r" % (trainer,))
+    with trainer:
+        if not trainer.has_checkpoints:
+            raise ValueError("build_trainer must hand checkpoint_dir on to the Trainer that it returns")
+        if checkpoints.latest_checkpoint(job.directory):
+            trainer.restore(job.directory)
+        left = job.meta_iterations - len(trainer.history)
+        if left < 0:
+            raise _has_more(job, len(trainer.history))
+        if left > 0:
+            trainer.work(left, lambda *_: None, stop)
+        if len(trainer.history) < job.meta_iterations:
+            return None
+        return write(job, trainer, {} if measure is None else measure(trainer))
+
+
+def write(job, trainer, figures):
+    """Writes the result of a cell, and returns its log average."""
+    if not isinstance(figures, dict) or not all(isinstance(name, str) for name in figures):
+        raise TypeError("measure must return a dict from name to figure, got %r" % (figures,))
+    taken = sorted(set(figures) & {*COLUMNS, *job.settings})
+    if taken:
+        raise ValueError("measure must not name a figure like a setting or another column: %s" % ", ".join(taken))
+    measured = {name: value for name, value in figures.items() if isinstance(value, np.ndarray)}
+    plain = {name: plainly(value) for name, value in figures.items() if name not in measured}
+    history, trained = trainer.history, trainer.trained()
+    row = {
+        **job.settings,
+        "meta_iterations": len(history),
+        "log_average": history.log_average(PROGRESS_WINDOW),
+        "skipped": int(history.skipped.sum()),
+        "stalled": bool(history.stalled()),
+        "seconds": float(history.seconds.sum()),
+        **plain,
+    }
+    config = {"format": FORMAT, "settings": job.settings, "trainer": history.config, "row": row, "figures": plain}
+    arrays = {"history/" + column: getattr(history, column) for column in History.COLUMNS}
+    arrays.update({"weights/%d" % i: array for i, array in enumerate(trained.weights)})
+    arrays.update({"adapted/%d" % i: np.asarray(value) for i, value in enumerate(trained.adapted)})
+    arrays.update({"figures/" + name: array for name, array in measured.items()})
+    archives.write(job.result, {**config, **measured_with()}, arrays)
+    return row["log_average"]
+
+
+def plainly(value):
+    """A number of NumPy as Python's own; everything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _has_more(job, number):
+    return ValueError(
+        "%r has %d meta-iterations already, more than the %d that are asked for; ask for as many, or name another "
+        "directory" % (job.directory, number, job.meta_iterations)
+    )
+
+
+def _read(job):
+    """Config and arrays of a cell's result; two times None where there is none, or one of fewer meta-iterations.
+
+    Raises:
+      ValueError: it is damaged, of another cell or a newer format, or has more meta-iterations.
+    """
+    try:
+        config, arrays = archives.read(job.result)
+    except FileNotFoundError:
+        return None, None
+    number, row = config.get("format"), config.get("row")
+    groups = [config.get(name) for name in ("settings", "trainer", "figures")]
+    if type(number) is not int or not all(isinstance(group, dict) for group in [row, *groups]):
+        raise ValueError("%r is no result of a cell" % job.result)
+    if number != FORMAT:
+        raise ValueError("%r has format %.20r; this version of l2l reads format %d" % (job.result, number, FORMAT))
+    if groups[0] != json.loads(json.dumps(job.settings)):
+        raise ValueError(
+            "%r is of a cell with other settings, %.200r, not %.200r" % (job.result, groups[0], job.settings)
+        )
+    missing = {"history/" + column for column in History.COLUMNS} - set(arrays)
+    if missing or row.get("meta_iterations") != len(arrays["history/meta_loss"]):
+        raise ValueError("%r is no result of a cell: its history is not whole" % job.result)
+    if row["meta_iterations"] > job.meta_iterations:
+        raise _has_more(job, row["meta_iterations"])
+    return (config, arrays) if row["meta_iterations"] == job.meta_iterations else (None, None)
+
+
+class Cell:
+    """A finished cell. History and weights are read from its directory when they are asked for.
+
+    Attributes:
+      settings: dict of what `build_trainer` got.
+      directory: where its checkpoints and its `result.npz` are.
+      figures: dict of what `measure` returned: JSON types and arrays.
+      row: dict of JSON types for the table.
+    """
+
+    def __init__(self, job, build_trainer, config, arrays):
+        self.settings, self.directory = job.settings, job.directory
+        self.row = config["row"]
+        self.figures = {**config["figures"], **_group(arrays, "figures/")}
+        self._job, self._build_trainer, self._record = job, build_trainer, config["trainer"]
+
+    def __repr__(self):
+        return "<Cell %s: %d meta-iterations, log average %.2f>" % (
+            ", ".join("%s=%r" % item for item in self.settings.items()),
+            self._job.meta_iterations,
+            self.row["log_average"],
+        )
+
+    def history(self):
+        """The `History` of the cell."""
+        config, arrays = self._result()
+        history, columns = History(config["trainer"]), _group(arrays, "history/")
+        rows = [checked_column(self._job.result, columns, column) for column in History.COLUMNS]
+        history.append(np.stack(rows, axis=1))
+        return history
+
+    def trained(self):
+        """The trained optimizer, a `Trained`. For one that is not the library's own, builds a trainer again."""
+        config, arrays = self._result()
+        measured = {name: config[name] for name in ("versions", "machine", "date")}
+        record = {**config["trainer"], "meta_iterations": self._job.meta_iterations, **measured}
+        groups = _group(arrays, "weights/"), _group(arrays, "adapted/")
+        weights, adapted = ([group[str(i)] for i in range(len(group))] for group in groups)
+        try:
+            build = builder(self._job.result, record)
+        except ValueError:
+            with self._rebuilt() as trainer:
+                build = trainer.trained().build
+        return Trained(build, weights, adapted, record)
+
+    def check_trainer(self):
+        """Builds the trainer again, and refuses a result that is from another one.
+
+        Raises:
+          ValueError: and what differs.
+        """
+        with self._rebuilt() as trainer:
+            checkpoints.check_same_trainer(self._job.result, self._record, trainer.history.config)
+
+    def _result(self):
+        config, arrays = _read(self._job)
+        if config is None:
+            raise ValueError("%r is gone" % self._job.result)
+        return config, arrays
+
+    def _rebuilt(self):
+        return self._build_trainer(checkpoint_dir=None, **self.settings)
+
+
+def _group(arrays, prefix):
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def finished(job, build_trainer):
+    """The `Cell` of a job, or None where it is not done.
+
+    Raises:
+      ValueError: as `_read`.
+    """
+    config, arrays = _read(job)
+    return None if config is None else Cell(job, build_trainer, config, arrays)

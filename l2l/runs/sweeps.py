@@ -1,0 +1,214 @@
+"""Sweeps: one call computes a grid of settings, and goes on after an interruption."""
+
+import inspect
+import itertools
+import os
+import warnings
+
+from l2l import checks
+from l2l.progress import progress, shortened
+from l2l.runs import cells, workers
+from l2l.runs.cells import Job
+from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.results import format_table
+
+_SHOWN = 3  # complaints, or failed cells, that a message has in full
+
+
+class Sweep:
+    """What a sweep has computed: in a notebook, and as text, a table.
+
+    Attributes:
+      cells: list of `Cell`, in the order of the grid.
+      rows: list of dicts of JSON types, one for each cell: its settings, `meta_iterations`, `log_average` (mean of
+        log10 of the last loss over the last 2,000 meta-iterations), `skipped` (how many changed nothing, for a NaN or
+        an infinity), `stalled` (whether `History.stalled` finds fault), `seconds` (in meta-iterations), and what was
+        measured.
+    """
+
+    def __init__(self, cells):
+        self.cells = list(cells)
+        self.rows = [cell.row for cell in self.cells]
+
+    def table(self):
+        """The rows as a `format_table`; of other columns or formats, `l2l.format_table(sweep.rows, columns)`."""
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        known = {"meta_iterations": ",d", "log_average": ".2f", "seconds": ".1f"}
+        return format_table(
+            self.rows, {name: known.get(name) or _format([row.get(name) for row in self.rows]) for name in names}
+        )
+
+    def __repr__(self):
+        return str(self.table())
+
+    def _repr_html_(self):
+        return self.table()._repr_html_()
+
+
+def _format(values):
+    """A `format` specification for a column: right-aligned numbers, or text."""
+    kinds = {type(value) for value in values if value is not None}
+    return "g" if kinds and kinds <= {int, float} else ""
+
+
+def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=None):
+    """Trains a trainer for each cell of a grid of settings, several at a time, and gathers what they measured.
+
+    Called again with the same arguments it goes on where it stopped, however that came: a cell that is done is read,
+    and one that was interrupted goes on from its newest checkpoint, bit for bit. With more meta-iterations the cells
+    train on. A worker that dies loses nothing else than what its cell did since its last checkpoint: the cell goes on
+    on another one. Ctrl-C stops all cells as it stops `Trainer.run`. If cells fail, the others are computed all the
+    same.
+
+    Usage::
+
+        def build(checkpoint_dir, weights_seed, learning_rate):
+            return l2l.Trainer(problem, l2l.CoordinatewiseLSTM, learning_rate=learning_rate,
+                               weights_seed=weights_seed, checkpoint_dir=checkpoint_dir)
+
+        sweep = l2l.sweep(build, {"learning_rate": [1e-4, 1e-3], "weights_seed": range(5)}, 20_000, "sweep")
+
+    Needs Dask, `pip install l2l[sweep]`. Functions, and classes that they use, may be typed into a notebook or a
+    script; they are sent to the workers by `cloudpickle`. What they import from files has to be there on the workers
+    too.
+
+    Args:
+      build_trainer: function that is called as `build_trainer(checkpoint_dir=..., **settings)` and returns a new
+        `Trainer` that has this `checkpoint_dir`. What it returns must follow from its arguments: of the results that
+        are read, the first is compared with the trainer that is built now, the others are taken at their settings'
+        word.
+      grid: dict from the name of a setting to a list of its values, whose product are the cells; or a list of dicts,
+        the settings of each cell. Values are JSON types. A seed is a setting like any other.
+      meta_iterations: a positive integer for all cells, or a list of one for each.
+      directory: made where it is missing; each cell has a directory in it. The workers of a cluster of several
+        machines must share it under the same path. Where `client` is None, `workers.log` in it has what the workers
+        print.
+      client: a `distributed.Client`, or the address of a scheduler, such as "tcp://host:8786"; None starts a process
+        for each core of this machine, and ends them afterwards.
+      measure: function of the finished trainer that returns a dict of figures, JSON types or NumPy arrays; it is
+        called once for each cell, on the worker.
+
+    Returns:
+      A `Sweep`.
+
+    Raises:
+      TypeError, ValueError: an argument that is none of these; two cells with the same settings; a result in the
+        directory that is damaged, from another trainer, or of more meta-iterations.
+      ImportError: Dask is not installed, and there is a cell to compute.
+      RuntimeError: cells failed, and which, when all others are done; the workers on this machine have ended.
+    """
+    checks.function("build_trainer", build_trainer)
+    if measure is not None:
+        checks.function("measure", measure)
+    _check_client(client)
+    jobs = _jobs(grid, meta_iterations, os.path.abspath(checks.path("directory", directory)))
+    for job in jobs:
+        try:
+            inspect.signature(build_trainer).bind(checkpoint_dir=job.directory, **job.settings)
+        except TypeError as error:
+            raise TypeError(
+                "build_trainer must take checkpoint_dir and the settings %s by name: %s"
+                % (", ".join(job.settings), error)
+            ) from None
+    done = {job.directory: cells.finished(job, build_trainer) for job in jobs}
+    missing = [job for job in jobs if done[job.directory] is None]
+    if len(missing) < len(jobs):
+        next(cell for cell in done.values() if cell is not None).check_trainer()
+    if missing:
+        os.makedirs(os.path.abspath(directory), exist_ok=True)
+        _compute(missing, len(jobs), build_trainer, measure, directory, client)
+        done.update((job.directory, cells.finished(job, build_trainer)) for job in missing)
+        _warn([done[job.directory] for job in missing])
+    return Sweep(done[job.directory] for job in jobs)
+
+
+def _check_client(client):
+    if client is None or isinstance(client, str):
+        return
+    if not isinstance(client, workers.imported().Client) or client.asynchronous:
+        raise TypeError(
+            "client must be a distributed.Client that is not asynchronous, the address of a scheduler, or None, got %r"
+            % (client,)
+        )
+
+
+def _jobs(grid, meta_iterations, directory):
+    """The cells of a grid, a list of `Job`."""
+    if isinstance(grid, dict):
+        for name, values in grid.items():
+            if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
+                raise TypeError("grid[%r] must be a list of values, got %r" % (name, values))
+        settings = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    elif isinstance(grid, (list, tuple)) and all(isinstance(one, dict) for one in grid):
+        settings = [dict(one) for one in grid]
+    else:
+        raise TypeError("grid must be a dict of lists, or a list of dicts, got %r" % (grid,))
+    if not any(settings):
+        raise ValueError("grid must have a setting, and a value for each, got %r" % (grid,))
+    if not isinstance(meta_iterations, (list, tuple)):
+        meta_iterations = [meta_iterations] * len(settings)
+    if len(meta_iterations) != len(settings):
+        raise ValueError(
+            "meta_iterations must be one number, or one for each of %d cells, got %r" % (len(settings), meta_iterations)
+        )
+    jobs = {}
+    for one, number in zip(settings, meta_iterations):
+        one = {_setting(name): cells.plainly(value) for name, value in one.items()}
+        try:
+            name = cells.name_of(one)
+        except (TypeError, ValueError) as error:
+            raise TypeError("grid must hold values of JSON types, got %r (%s)" % (one, error)) from None
+        if name in jobs:
+            raise ValueError("grid must have each cell once, got %r again" % (one,))
+        number = checks.positive_integer("meta_iterations", number)
+        jobs[name] = Job(one, number, os.path.join(directory, name))
+    return list(jobs.values())
+
+
+def _setting(name):
+    """Returns the name of a setting, if it may be one."""
+    if not isinstance(name, str):
+        raise TypeError("grid must have names of settings, got %r" % (name,))
+    if name in ("checkpoint_dir", *cells.COLUMNS):
+        raise ValueError("grid must not have a setting %r: the sweep has its own" % name)
+    return name
+
+
+def _compute(jobs, number, build_trainer, measure, directory, client):
+    """Computes the jobs that are not done, with a progress line.
+
+    Raises:
+      RuntimeError: some failed.
+    """
+    line = progress(number, "sweep of %d cells" % number, initial=number - len(jobs))
+    with line as show, delayed_signals(terminate=True) as stop:
+
+        def report(job, log_average):
+            settings = ", ".join("%s=%s" % item for item in job.settings.items())
+            show(1, "%s log average %.2f" % (shortened(settings, 60), log_average))
+
+        log = os.path.join(os.path.abspath(directory), "workers.log")
+        with workers.connected(client, len(jobs), log) as (connection, check):
+            failed = workers.compute_all(connection, check, jobs, build_trainer, measure, stop, report)
+    leave(stop, "stopped, all that was computed is kept")
+    if failed:
+        texts = ["%r: %s" % (job.settings, text) for job, text in failed[:_SHOWN]]
+        more = ["... and %d more" % (len(failed) - _SHOWN)] if len(failed) > _SHOWN else []
+        raise RuntimeError(
+            "%d of %d cells failed, the others are done and kept.\n%s" % (len(failed), number, "\n".join(texts + more))
+        )
+
+
+def _warn(computed):
+    """One warning of all that is wrong with cells that were computed now."""
+    complaints = []
+    for cell in computed:
+        if cell.row["stalled"] or cell.row["skipped"]:
+            complaints += ["%r: %s" % (cell.settings, complaint) for complaint in cell.history().complaints()]
+    if complaints:
+        more = len(complaints) - _SHOWN
+        warnings.warn(
+            "; ".join(complaints[:_SHOWN]) + ("; and %d more, see the columns stalled and skipped" % more) * (more > 0),
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,265 @@
+"""Cells of a sweep on the workers of a Dask cluster: that of the user, or one on the cores of this machine.
+
+Through the scheduler pass only the settings of each cell, and one number of its result. All else lies in the sweep's
+directory, which workers and caller share; the functions do as long as the sweep is running.
+
+No more cells are given to the scheduler than there are threads of workers: Dask would assign the others to workers at
+once, where they would wait though another one is free, and would count as suspects when their worker dies.
+
+Dask is imported inside the functions, since it is an extra of the package, `l2l[sweep]`.
+"""
+
+import collections
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+
+from l2l.process import prepare_xla
+from l2l.runs import cells
+from l2l.runs.interrupt import Stop
+
+SECONDS_BETWEEN_LOOKS = 1.0  # at how many threads the workers have
+
+DONE, STOPPED, FAILED = "done", "stopped", "failed"
+
+# What starts the workers of this machine. They are killed when the caller closes its end of the pipe, or is killed.
+_WORKERS = """
+import os, signal, sys, threading
+
+def end_with_the_caller():
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=end_with_the_caller, daemon=True).start()
+from distributed.cli.dask_worker import go
+go()
+"""
+
+_stops = {}  # in a worker: a `Stop` for each sweep that it has seen
+
+
+def imported():
+    """The package `distributed`.
+
+    Raises:
+      ImportError: it is not installed.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError("sweep needs Dask (%s): pip install l2l[sweep]" % error) from None
+    return distributed
+
+
+@contextlib.contextmanager
+def connected(client, most, log):
+    """Yields a `distributed.Client`, and a function that raises where its cluster, if it is ours, has ended.
+
+    Args:
+      client: a `distributed.Client`, the address of a scheduler, or None for a cluster on the cores of this machine.
+      most: workers that can be of use.
+      log: file for what workers on this machine print.
+    """
+    distributed = imported()
+    if client is None:
+        with _on_this_machine(distributed, min(most, os.cpu_count()), log) as ours:
+            yield ours
+    elif isinstance(client, str):
+        with distributed.Client(client, set_as_default=False) as connection:
+            yield connection, lambda: None
+    else:
+        yield client, lambda: None
+
+
+@contextlib.contextmanager
+def _on_this_machine(distributed, workers, log):
+    """A cluster of processes with one thread each.
+
+    Dask's own local cluster imports the caller's script in each of them, which then has to be written for that, and
+    Ctrl-C in a terminal reaches them. These are started as from a command line, in a session of their own.
+    """
+    path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)  # what can be imported here can be there
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        file = stack.enter_context(open(log, "ab"))
+        loop = stack.enter_context(_event_loop())
+        cluster = stack.enter_context(
+            distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=logging.CRITICAL, loop=loop)
+        )
+        client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        options = ["--nworkers", workers, "--nthreads", 1, "--memory-limit", 0, "--local-directory", scratch]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WORKERS, cluster.scheduler_address, "--no-dashboard", *map(str, options)],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env=dict(os.environ, PYTHONPATH=path, DASK_LOGGING__DISTRIBUTED="error"),
+        )
+
+        def check():
+            if process.poll() is not None:
+                raise RuntimeError("the workers on this machine have ended; %r has what they printed" % log)
+
+        try:
+            yield client, check
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _event_loop():
+    """The loop of scheduler and client, which lives a moment longer than they.
+
+    Where it ends with them, what sends their last messages is not told that a wait of 2 ms is over: asyncio logs that.
+    """
+    from distributed.utils import LoopRunner
+
+    runner = LoopRunner(asynchronous=False)
+    runner.start()
+    try:
+        yield runner.loop
+    finally:
+        time.sleep(0.05)
+        runner.stop()
+
+
+def compute_all(client, check, jobs, build_trainer, measure, stop, report):
+    """Computes cells on the workers of a cluster, until all are done, have failed or were stopped.
+
+    Args:
+      client: a `distributed.Client`.
+      check: function that is called now and then, and may raise.
+      jobs: list of `Job`, whose directories lie in one folder.
+      build_trainer, measure: as for `sweep`.
+      stop: a `Stop`.
+      report: `report(job, log_average)` is called for each cell that is done.
+
+    Returns:
+      A list of `(job, text)` for those that failed.
+
+    Raises:
+      TypeError: the functions cannot be sent to another process.
+    """
+    from distributed.scheduler import KilledWorker
+
+    waiting, running, finished, failed = collections.deque(jobs), {}, queue.Queue(), []
+    with _written((build_trainer, measure), os.path.dirname(jobs[0].directory)) as functions:
+        sweep = os.path.basename(functions[0])  # a name that no other has
+
+        def submit():
+            job = waiting.popleft()
+            future = client.submit(run_cell, pickle.dumps((functions, *job)), key="%s-%d" % (sweep, next(numbers)))
+            running[future.key] = future, job
+            future.add_done_callback(finished.put)
+
+        numbers, threads, looked, is_told = itertools.count(), 0, -SECONDS_BETWEEN_LOOKS, False
+        try:
+            while running or (waiting and not stop.is_set()):
+                if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
+                    looked, threads = time.monotonic(), sum(client.nthreads().values())
+                    check()
+                    is_told = False  # a worker may have come since
+                while waiting and len(running) < max(threads, 1) and not stop.is_set():
+                    submit()
+                if stop.is_set() and not is_told:
+                    is_told = True
+                    _tell_to_stop(client, sweep)
+                try:
+                    future = finished.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                _, job = running.pop(future.key)
+                error = future.exception() if future.status == "error" else None
+                if future.status == "finished":
+                    outcome, value = future.result()
+                    if outcome == DONE:
+                        report(job, value)
+                    elif outcome == FAILED:
+                        failed.append((job, value))
+                elif isinstance(error, KilledWorker):
+                    failed.append((job, "each of several workers that tried it was killed, for want of memory perhaps"))
+                else:
+                    failed.append((job, repr(error) if error else "the scheduler has dropped it (%s)" % future.status))
+        finally:
+            if running:  # an exception from outside, such as a second Ctrl-C
+                _tell_to_stop(client, sweep)
+                with contextlib.suppress(Exception):
+                    client.cancel([future for future, _ in running.values()])
+    return failed
+
+
+@contextlib.contextmanager
+def _written(functions, directory):
+    """Functions in a file, for as long as workers may read it: a function typed into a notebook may hold much data.
+
+    Yields:
+      `(path, digest)`: the file, and the SHA-256 of what is in it, so that a worker runs no other code.
+    """
+    import cloudpickle
+
+    try:
+        content = cloudpickle.dumps(functions)
+    except Exception as error:
+        raise TypeError("build_trainer and measure must be functions that can be sent: %s" % error) from error
+    path = os.path.join(directory, "functions-%s" % uuid.uuid4().hex)
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+        yield path, hashlib.sha256(content).hexdigest()
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _read(path, digest):
+    """The functions that `_written` wrote."""
+    import cloudpickle
+
+    with open(path, "rb") as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError("%r is not what the caller wrote" % path)
+    return cloudpickle.loads(content)
+
+
+def run_cell(pickled):
+    """What a worker does: computes one cell.
+
+    Args:
+      pickled: bytes, of path and digest of the functions, and of the parts of a `Job`.
+
+    Returns:
+      `(DONE, log average)`, `(STOPPED, None)` or `(FAILED, text)`. No exception: not every one can be sent.
+    """
+    functions, *parts = pickle.loads(pickled)
+    stop = _stops.setdefault(os.path.basename(functions[0]), Stop())
+    if stop.is_set():
+        return STOPPED, None
+    try:
+        prepare_xla()  # here, so that no cell's rounding depends on those before it
+        log_average = cells.compute(cells.Job(*parts), *_read(*functions), stop)
+    except Exception:
+        return FAILED, traceback.format_exc()
+    return (STOPPED, None) if log_average is None else (DONE, log_average)
+
+
+def stop_cells(sweep):
+    """Lets all cells of a sweep in this process stop at the end of the engine's current call."""
+    _stops.setdefault(sweep, Stop()).set()
+
+
+def _tell_to_stop(client, sweep):
+    with contextlib.suppress(Exception):  # a worker may be lost at this moment, and is told again
+        client.run(stop_cells, sweep, on_error="ignore")

@@ -1,0 +1,82 @@
+import os
+
+import numpy as np
+import pytest
+from sweeping import build, meta_iterations
+
+from l2l import archives
+from l2l.runs.cells import Job, compute, finished, name_of, write
+from l2l.runs.checkpoints import latest_checkpoint
+
+
+def test_a_name_shows_the_settings_and_follows_from_all_of_them():
+    name = name_of({"rate": 0.01, "casting": "a/b c", "hidden": (20, 20)})
+    assert name.startswith("casting=a_b_c,hidden=_20,_20_,rate=0.01-") and len(name.rsplit("-")[-1]) == 10
+    assert name == name_of({"hidden": (20, 20), "casting": "a/b c", "rate": 0.01}), "the order does not matter"
+    assert name != name_of({"rate": 0.01, "casting": "a_b_c", "hidden": (20, 20)})
+    names = [name_of({"text": 300 * "x" + end}) for end in "ab"]
+    assert names[0] != names[1] and len(names[0]) < 100
+
+
+def test_what_measure_returns_is_checked(tmp_path):
+    job = Job({"weights_seed": 1}, 1, str(tmp_path))
+    with build(None) as trainer:
+        trainer.run(1)
+        for figures, message in [
+            ([1], "measure must return a dict from name to figure, got"),
+            ({1: 1}, "measure must return a dict from name to figure, got"),
+            ({"weights_seed": 1}, "must not name a figure like a setting or another column: weights_seed"),
+            ({"seconds": 1}, "must not name a figure like a setting or another column: seconds"),
+            ({"loss": object()}, "config must hold JSON types alone"),
+        ]:
+            with pytest.raises((TypeError, ValueError), match=message):
+                write(job, trainer, figures)
+    assert os.listdir(str(tmp_path)) == []
+
+
+class After:
+    """A `Stop` that is set when it was asked so many times."""
+
+    def __init__(self, times):
+        self._times = times
+
+    def is_set(self):
+        self._times -= 1
+        return self._times < 0
+
+
+def test_a_cell_that_is_stopped_goes_on_bit_for_bit(tmp_path):
+    job = Job({"weights_seed": 5}, 20, str(tmp_path / "cell"))
+    assert compute(job, build, None, After(3)) is None
+    assert 0 < meta_iterations(latest_checkpoint(job.directory)) < 20
+    assert not os.path.exists(job.result)
+    log_average = compute(job, build, None, After(100))
+    with build(None, weights_seed=5) as trainer:
+        assert trainer.run(20).log_average(2000) == log_average
+    assert compute(job, None, None, After(100)) == log_average, "what is done is not even built again"
+
+
+HISTORY = {"history/" + column: np.zeros([2]) for column in ("meta_loss", "last_loss", "gradient_norm", "seconds")}
+CONFIG = {"format": 1, "settings": {"a": 1}, "trainer": {}, "row": {"meta_iterations": 2}, "figures": {}}
+
+
+@pytest.mark.parametrize(
+    "changes, arrays, message",
+    [
+        ({"format": "one"}, HISTORY, "is no result of a cell"),
+        ({"row": 3}, HISTORY, "is no result of a cell"),
+        ({"trainer": None}, HISTORY, "is no result of a cell"),
+        ({"format": 2}, HISTORY, "has format 2; this version of l2l reads format 1"),
+        ({"settings": {"a": 2}}, HISTORY, "is of a cell with other settings, {'a': 2}, not {'a': 1}"),
+        ({}, {}, "is no result of a cell: its history is not whole"),
+        ({"row": {"meta_iterations": 3}}, HISTORY, "is no result of a cell: its history is not whole"),
+    ],
+)
+def test_a_result_that_is_none_is_refused(changes, arrays, message, tmp_path):
+    job = Job({"a": 1}, 2, str(tmp_path))
+    assert finished(job, None) is None
+    archives.write(job.result, CONFIG, HISTORY)
+    assert finished(job, None).row == {"meta_iterations": 2}
+    archives.write(job.result, {**CONFIG, **changes}, arrays)
+    with pytest.raises(ValueError, match=message):
+        finished(job, None)

@@ -1,0 +1,188 @@
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+from sweeping import Client, assert_undisturbed, build, no_cluster, started
+from trainers import Listed, one_rate, small
+
+import l2l
+from l2l.runs import sweeps
+from l2l.runs.cells import Cell
+
+
+def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
+    grid = {"learning_rate": [0.001, 0.01], "weights_seed": np.arange(2)}
+
+    def measure(trainer):
+        return {"norm": np.float32(2.5), "weights": np.array(trainer.weights()), "notes": ["a", None]}
+
+    with no_cluster(monkeypatch):
+        sweep = l2l.sweep(build, grid, 6, str(tmp_path / "new" / "sweep"), measure=measure)
+    settings = [(cell.settings["learning_rate"], cell.settings["weights_seed"]) for cell in sweep.cells]
+    assert settings == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
+    cell, row = sweep.cells[2], sweep.rows[2]
+    history = assert_undisturbed(cell)
+    assert history.config == cell.history().config
+    expected = {**cell.settings, "meta_iterations": 6, "log_average": history.log_average(2000), "skipped": 0}
+    seconds = float(cell.history().seconds.sum())
+    assert row == {**expected, "stalled": False, "seconds": seconds, "norm": 2.5, "notes": ["a", None]}
+    assert list(cell.figures) == ["norm", "notes", "weights"]
+    trained = cell.trained()
+    np.testing.assert_array_equal(cell.figures["weights"], trained.weights)
+    assert trained.record["meta_iterations"] == 6 and trained.record["versions"] and trained.build is one_rate
+    l2l.evaluate(l2l.Quadratic(2), {"own": trained}, num=1, steps=1, engine="graph")
+    lines = str(sweep).splitlines()
+    assert lines[0].split()[:4] == ["learning_rate", "weights_seed", "meta_iterations", "log_average"]
+    assert lines[3].split()[:4] == ["0.01", "0", "6", "%.2f" % sweep.rows[2]["log_average"]]
+    assert "<td" in sweep._repr_html_()
+    assert "sweep of 4 cells: 100%" in capsys.readouterr().err
+    l2l.save_results(str(tmp_path / "rows.json"), sweep.rows)
+
+
+def test_a_grid_may_be_a_list_with_a_length_for_each(tmp_path, monkeypatch):
+    def network(checkpoint_dir, hidden, horizon=2):
+        return build(checkpoint_dir, build_optimizer=lambda: l2l.CoordinatewiseLSTM(hidden), horizon=horizon)
+
+    with no_cluster(monkeypatch):
+        sweep = l2l.sweep(network, [{"hidden": (2,)}, {"hidden": (3,), "horizon": 4}], [3, 4], tmp_path)
+    assert [len(cell.history()) for cell in sweep.cells] == [3, 4]
+    assert [cell.history().config["horizon"] for cell in sweep.cells] == [2, 4]
+    assert [row.get("horizon") for row in sweep.rows] == [None, 4]
+    monkeypatch.setattr(Cell, "_rebuilt", None)  # the library's own networks need no trainer
+    evaluated = l2l.evaluate(l2l.Quadratic(2), {"own": sweep.cells[1].trained()}, num=1, steps=1, engine="graph")
+    assert evaluated["own"].shape == (1, 1)
+
+
+def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypatch):
+    grid = {"weights_seed": [1, 2]}
+    with no_cluster(monkeypatch) as client:
+        first = l2l.sweep(build, grid, 4, tmp_path)
+        assert len(client.submitted) == 2
+        again = l2l.sweep(build, grid, 4, tmp_path)
+        assert len(client.submitted) == 2 and again.rows == first.rows
+        longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], tmp_path)
+        assert len(client.submitted) == 3
+    assert [started(cell) for cell in longer.cells] == [1, 2]
+    assert_undisturbed(longer.cells[1])
+    with pytest.raises(ValueError, match=r"has 9 meta-iterations already, more than the 4"):
+        l2l.sweep(build, grid, 4, tmp_path)
+
+
+def test_a_result_of_another_trainer_is_refused(tmp_path, monkeypatch):
+    grid = {"weights_seed": [1]}
+    with no_cluster(monkeypatch):
+        l2l.sweep(build, grid, 2, tmp_path)
+
+    def other(checkpoint_dir, weights_seed):
+        return build(checkpoint_dir, weights_seed=weights_seed, steps=3)
+
+    with pytest.raises(ValueError, match="is from another trainer: horizon=2 there, 3 here; steps=2 there, 3 here"):
+        l2l.sweep(other, grid, 2, tmp_path)
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
+    grid = {"weights_seed": [1, 2]}
+
+    def interrupted(trainer):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    with no_cluster(monkeypatch) as client:
+        with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
+            l2l.sweep(build, grid, 3, tmp_path, measure=interrupted)
+        assert len(client.submitted) == 1
+        sweep = l2l.sweep(build, grid, 3, tmp_path)
+    assert [started(cell) for cell in sweep.cells] == [1, 1]
+
+
+def test_where_cells_fail_the_others_are_computed(tmp_path, monkeypatch):
+    def failing(checkpoint_dir, weights_seed):
+        if weights_seed % 2 and not (tmp_path / "mended").exists():
+            raise OSError("no data for %d" % weights_seed)
+        return build(checkpoint_dir, weights_seed=weights_seed)
+
+    with no_cluster(monkeypatch):
+        with pytest.raises(RuntimeError, match="4 of 5 cells failed, the others are done and kept") as error:
+            l2l.sweep(failing, {"weights_seed": [1, 2, 3, 5, 7]}, 2, tmp_path / "sweep")
+        assert "{'weights_seed': 3}: Traceback" in str(error.value) and "OSError: no data for 3" in str(error.value)
+        assert str(error.value).endswith("... and 1 more")
+        (tmp_path / "mended").write_text("")
+        sweep = l2l.sweep(failing, {"weights_seed": [1, 2]}, 2, tmp_path / "sweep")
+    assert [started(cell) for cell in sweep.cells] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda checkpoint_dir, weights_seed: None, "build_trainer must return a Trainer, got None"),
+        (lambda checkpoint_dir, weights_seed: build(None), "build_trainer must hand checkpoint_dir on"),
+    ],
+)
+def test_what_build_trainer_returns_is_checked(wrong, message, tmp_path, monkeypatch):
+    with no_cluster(monkeypatch), pytest.raises(RuntimeError, match=message):
+        l2l.sweep(wrong, {"weights_seed": [1]}, 2, tmp_path)
+
+
+def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):
+    def bad(checkpoint_dir, weights_seed):
+        problem = Listed([[1.0, 2.0]], bad_at=[weights_seed])
+        return small(problem=problem, build_optimizer=one_rate, steps=2, checkpoint_dir=checkpoint_dir)
+
+    monkeypatch.setattr(sweeps, "_SHOWN", 1)
+    with no_cluster(monkeypatch), pytest.warns(RuntimeWarning) as heard:
+        sweep = l2l.sweep(bad, {"weights_seed": [-1, 0, 1]}, 3, tmp_path)
+    assert [row["skipped"] for row in sweep.rows] == [0, 3, 3]
+    (text,) = [str(one.message) for one in heard if "and 1 more, see the columns" in str(one.message)]
+    assert "{'weights_seed': 0}: training: 3 of 3 meta-iterations had a NaN" in text
+
+
+GRID = {"weights_seed": [1]}
+
+
+@pytest.mark.parametrize(
+    "error, message, arguments",
+    [
+        (TypeError, "build_trainer must be callable", {"build_trainer": None}),
+        (TypeError, "build_trainer must take checkpoint_dir and the settings weights_seed", {"build_trainer": len}),
+        (TypeError, "measure must be callable", {"measure": 3}),
+        (TypeError, "grid must be a dict of lists, or a list of dicts, got 3", {"grid": 3}),
+        (TypeError, "grid must be a dict of lists, or a list of dicts", {"grid": [1]}),
+        (TypeError, "grid\\['name'\\] must be a list of values, got 'ab'", {"grid": {"name": "ab"}}),
+        (TypeError, "grid\\['name'\\] must be a list of values, got 1", {"grid": {"name": 1}}),
+        (TypeError, "grid must have names of settings, got 1", {"grid": {1: [1]}}),
+        (TypeError, "grid must hold values of JSON types, got {'name': <", {"grid": {"name": [object()]}}),
+        (TypeError, "grid must hold values of JSON types, got {'name': nan}", {"grid": {"name": [float("nan")]}}),
+        (ValueError, "grid must have a setting, and a value for each, got {}", {"grid": {}}),
+        (ValueError, "grid must have a setting, and a value for each", {"grid": {"name": []}}),
+        (ValueError, "grid must have each cell once, got {'name': 1} again", {"grid": {"name": [1, 2, 1]}}),
+        (ValueError, "grid must not have a setting 'checkpoint_dir'", {"grid": {"checkpoint_dir": ["a"]}}),
+        (ValueError, "grid must not have a setting 'seconds'", {"grid": {"seconds": [1]}}),
+        (ValueError, "meta_iterations must be a positive integer, got 0", {"meta_iterations": 0}),
+        (ValueError, "meta_iterations must be one number, or one for each of 1", {"meta_iterations": [1, 2]}),
+        (TypeError, "directory must be a path, got None", {"directory": None}),
+        (TypeError, "client must be a distributed.Client", {"client": 3}),
+    ],
+)
+def test_bad_input(error, message, arguments, tmp_path):
+    good = {"build_trainer": build, "grid": GRID, "meta_iterations": 1, "directory": tmp_path}
+    with pytest.raises(error, match=message):
+        l2l.sweep(**{**good, **arguments})
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("client", [None, "tcp://127.0.0.1:1"])
+def test_without_dask_it_says_what_to_install(client, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"sweep needs Dask .*: pip install l2l\[sweep\]"):
+        l2l.sweep(build, GRID, 1, tmp_path, client=client)
+
+
+def test_a_cell_that_kills_its_workers_is_named_and_the_others_are_computed(tmp_path, monkeypatch):
+    with no_cluster(monkeypatch, Client(dies=lambda number: number == 0)) as client:
+        with pytest.raises(RuntimeError, match=r"1 of 2 cells failed.*\n{'weights_seed': 1}: each of several workers"):
+            l2l.sweep(build, {"weights_seed": [1, 2]}, 1, tmp_path)
+        assert len(client.submitted) == 2
+        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 1, tmp_path)
+    assert len(client.submitted) == 3 and [started(cell) for cell in sweep.cells] == [1, 1]

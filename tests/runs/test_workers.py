@@ -1,0 +1,214 @@
+import contextlib
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import distributed
+import numpy as np
+import psutil
+import pytest
+from sweeping import Client, Future, assert_undisturbed, build, meta_iterations, started
+
+import l2l
+from l2l.archives import read
+from l2l.runs import cells, workers
+from l2l.runs.cells import Job
+from l2l.runs.checkpoints import latest_checkpoint
+from l2l.runs.interrupt import Stop
+
+
+def test_of_two_processes_one_is_killed_and_only_its_cell_goes_on_elsewhere(tmp_path):
+    """The first time that the cell of seed 1 is in the middle, its process copies the newest checkpoint and dies."""
+    copy = str(tmp_path / "copy.npz")
+
+    def killed_once(checkpoint_dir, weights_seed):
+        def kill():
+            while not meta_iterations(latest_checkpoint(checkpoint_dir)):
+                time.sleep(0.001)
+            shutil.copy(latest_checkpoint(checkpoint_dir), copy)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if weights_seed == 1 and not os.path.exists(copy):
+            threading.Thread(target=kill, daemon=True).start()
+        return build(checkpoint_dir, weights_seed=weights_seed, checkpoint_every=0.05)
+
+    options = {"processes": True, "dashboard_address": None, "memory_limit": 0, "local_directory": str(tmp_path)}
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, silence_logs=50, **options)
+    lengths = [500, 500, 10, 20]
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        sweep = l2l.sweep(killed_once, {"weights_seed": range(4)}, lengths, tmp_path / "sweep", client)
+    assert [started(cell) for cell in sweep.cells] == [1, 2, 1, 1]
+    with open(sweep.cells[1].directory + "/started.txt") as lines:
+        assert len({line.split()[-1] for line in lines}) == 2, "another process"
+    before, after = read(copy)[1]["history/seconds"], sweep.cells[1].history().seconds
+    assert 0 < len(before) < 500
+    np.testing.assert_array_equal(after[: len(before)], before, "it went on from the checkpoint")
+    for cell, length in zip(sweep.cells, lengths):
+        assert len(cell.history()) == length
+    assert_undisturbed(sweep.cells[1])
+    assert sorted(os.listdir(str(tmp_path / "sweep"))) == sorted(
+        os.path.basename(cell.directory) for cell in sweep.cells
+    ), "no functions are left"
+
+
+NOTEBOOK = """
+import l2l
+import tensorflow as tf
+
+class Bowl(l2l.Problem):
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], -1.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(x**2)
+
+def one_rate():
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+    return lambda gradients, state: (-rate * gradients, state)
+
+bowl = Bowl()
+sweep = l2l.sweep(
+    lambda checkpoint_dir, weights_seed: l2l.Trainer(
+        bowl, one_rate, steps=2, engine="graph", weights_seed=weights_seed, checkpoint_dir=checkpoint_dir
+    ),
+    {"weights_seed": [1]},
+    3,
+    "sweep",
+)
+print(sweep.rows[0]["weights_seed"], sweep.cells[0].trained().record["problem"])
+"""
+
+
+def test_a_class_typed_into_a_notebook_works_on_the_workers(tmp_path):
+    """On those of this machine, which print nothing into the notebook, and leave nothing but the sweep's directory."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = {output["name"]: output["text"] for output in notebook.cells[0].outputs}
+    assert outputs["stdout"] == "1 Bowl\n"
+    lines = [line for line in outputs["stderr"].replace("\r", "\n").splitlines() if line]
+    assert all(line.startswith("sweep of 1 cells: ") for line in lines), lines
+    assert os.listdir(str(tmp_path)) == ["sweep"]
+    assert (tmp_path / "sweep" / "workers.log").read_text() == ""
+
+
+def jobs(number, folder):
+    return [Job({"number": i}, 1, str(folder / str(i))) for i in range(number)]
+
+
+class Waiting:
+    """A client of so many threads, whose cells are computed when all of these are busy."""
+
+    def __init__(self, threads):
+        self.threads, self.submitted, self.at_a_time, self.told = threads, [], [], []
+        self._waiting = []
+
+    def nthreads(self):
+        return {"one": 1, "other": self.threads - 1}
+
+    def submit(self, function, pickled, key):
+        future = Future(key)
+        self.submitted.append(pickled)
+        self._waiting.append((future, function, pickled))
+        if len(self._waiting) == self.threads:
+            threading.Timer(0.1, self._compute).start()
+        return future
+
+    def _compute(self):
+        self.at_a_time.append(len(self._waiting))
+        now, self._waiting = self._waiting, []
+        for future, function, pickled in now:
+            future.finish(function(pickled))
+
+    def run(self, function, *arguments, on_error):
+        self.told.append(arguments)
+        function(*arguments)
+
+
+def test_the_scheduler_gets_as_many_cells_as_there_are_threads(tmp_path, monkeypatch):
+    """And none of what the functions hold, which is a megabyte here."""
+    data, seen, reported = np.ones([2**18], np.float32), [], []
+    monkeypatch.setattr(
+        cells, "compute", lambda job, build, measure, stop: seen.append(build()) or float(job.settings["number"])
+    )
+    client = Waiting(3)
+    failed = workers.compute_all(
+        client, lambda: None, jobs(6, tmp_path), lambda: data.sum(), None, Stop(), lambda *one: reported.append(one)
+    )
+    assert failed == [] and client.at_a_time == [3, 3] and seen == [2**18] * 6
+    assert [(job.settings["number"], average) for job, average in reported] == [(i, float(i)) for i in range(6)]
+    assert max(map(len, client.submitted)) < 1000 and os.listdir(str(tmp_path)) == []
+
+
+def test_when_asked_to_stop_the_workers_are_told(tmp_path, monkeypatch):
+    stop, reported = Stop(), []
+
+    def compute(job, build, measure, told):
+        stop.set()
+        while not told.is_set():
+            time.sleep(0.001)
+
+    monkeypatch.setattr(cells, "compute", compute)
+    client = Waiting(2)
+    assert workers.compute_all(client, lambda: None, jobs(5, tmp_path), None, None, stop, reported.append) == []
+    assert reported == [] and len(client.submitted) == 2 and client.told
+    assert workers.run_cell(client.submitted[0]) == (workers.STOPPED, None)
+
+
+def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(cells, "compute", lambda *arguments: called.append(arguments) or 1.0)
+    with workers._written((build, None), str(tmp_path)) as functions:
+        message = pickle.dumps((functions, {}, 1, str(tmp_path)))
+        assert workers.run_cell(message) == (workers.DONE, 1.0)
+        with open(functions[0], "ab") as file:
+            file.write(b".")
+        outcome, text = workers.run_cell(message)
+    assert outcome == workers.FAILED and "is not what the caller wrote" in text and len(called) == 1
+
+
+def test_functions_that_cannot_be_sent_are_refused(tmp_path):
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="build_trainer and measure must be functions that can be sent: can"):
+        workers.compute_all(Client(), None, jobs(1, tmp_path), lambda: lock, None, Stop(), None)
+
+
+def test_workers_that_cannot_start_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_WORKERS", "raise SystemExit('no workers today')")
+    with pytest.raises(RuntimeError, match="the workers on this machine have ended"):
+        l2l.sweep(build, {"weights_seed": [1]}, 1, tmp_path)
+    assert "no workers today" in (tmp_path / "workers.log").read_text()
+
+
+CALLER = """
+import subprocess, sys
+
+command = [sys.executable, "-c", sys.argv[1], "tcp://127.0.0.1:1", "--no-dashboard"]
+workers = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+print(workers.pid, flush=True)
+workers.wait()
+"""
+
+
+def test_the_workers_of_this_machine_end_with_the_caller(tmp_path):
+    """Killed, it has no time to end them."""
+    command = [sys.executable, "-c", CALLER, workers._WORKERS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=str(tmp_path)) as caller:
+        process = psutil.Process(int(caller.stdout.readline()))
+        assert process.status() != psutil.STATUS_ZOMBIE
+        caller.kill()
+    until = time.monotonic() + 30
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < until, "the workers live on"
+            time.sleep(0.05)
