@@ -98,3 +98,12 @@ def _vectorized_select(pfor_input):
 
 _tensorflows_select = _pfor_converter_registry["Select"]
 _pfor_converter_registry["Select"] = _vectorized_select
+
+
+def _vectorized_l2_loss(pfor_input):
+    """`tf.nn.l2_loss`, and with it `tf.global_norm`, of many draws, for which TensorFlow has no vectorized form."""
+    tensor = pfor_input.stacked_input(0)
+    return wrap(tf.reduce_sum(tf.square(tensor), tf.range(1, tf.rank(tensor))) / 2, True)
+
+
+_pfor_converter_registry["L2Loss"] = _vectorized_l2_loss

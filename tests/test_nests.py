@@ -229,6 +229,20 @@ def test_broadcasting_takes_no_op_where_the_ranks_are_known():
     assert ops(1) - ops(0) < 15  # TensorFlow's own form takes 46
 
 
+@pytest.mark.parametrize("shape", [[4], [4, 3], [4, 3, 2]])
+def test_a_norm_is_vectorized(run, shape):
+    many, calls = np.random.RandomState(0).randn(*shape), []
+
+    def function(one):
+        calls.append(one)
+        return tf.nn.l2_loss(one), tf.global_norm([one, one])
+
+    halves, norms = over_draws(function, tf.constant(many))
+    assert len(calls) == 1
+    squares = (many.reshape(4, -1) ** 2).sum(1)
+    np.testing.assert_allclose(run([halves, norms]), [squares / 2, np.sqrt(2 * squares)])
+
+
 def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
     shape = tf.placeholder_with_default([2, 1], [None])
     _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
