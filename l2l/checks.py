@@ -124,15 +124,7 @@ def problem(name, value):
     """Returns `value`; `TypeError` unless it has the functions of a `Problem`, and its data are arrays of numbers."""
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in _PROBLEM):
         raise TypeError("%s must be a Problem, such as Quadratic(2), got %r" % (name, value))
-    for part, arguments in _PROBLEM.items():
-        found = inspect.signature(getattr(value, part))
-        try:
-            found.bind(*arguments)
-        except TypeError:
-            raise TypeError(
-                "%s of %s must take the arguments (self, %s), got (self, %s"
-                % (part, type(value).__name__, ", ".join(arguments), str(found)[1:])
-            ) from None
+    signatures(value, _PROBLEM)
     data = getattr(value, "data", None)
     for leaf in [] if data is None else tf.nest.flatten(data):
         if isinstance(leaf, (numbers.Number, tf.Tensor)) or np.asarray(leaf).dtype.kind not in "biuf":
@@ -141,6 +133,19 @@ def problem(name, value):
                 % (type(value).__name__, leaf)
             )
     return value
+
+
+def signatures(value, functions):
+    """Raises `TypeError` where a method of `value` cannot take its arguments; `functions` has their names by method."""
+    for part, arguments in functions.items():
+        found = inspect.signature(getattr(value, part))
+        try:
+            found.bind(*arguments)
+        except TypeError:
+            raise TypeError(
+                "%s of %s must take the arguments (self, %s), got (self, %s"
+                % (part, type(value).__name__, ", ".join(arguments), str(found)[1:])
+            ) from None
 
 
 def path(name, value):

@@ -93,7 +93,7 @@ def ranking(losses, at=-1):
       TypeError, ValueError: `losses` is no such dict, or has no place `at`.
     """
     if not isinstance(losses, dict) or not losses:
-        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %r" % (losses,))
+        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %.200r" % (losses,))
     rows = []
     for name, values in losses.items():
         values = np.asarray(values, np.float64)

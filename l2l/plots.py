@@ -39,7 +39,7 @@ def plot_losses(losses, draws=3):
       TypeError, ValueError: `draws` is out of range, or `losses` is no such dict.
     """
     if not isinstance(losses, dict) or not losses:
-        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %r" % (losses,))
+        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %.200r" % (losses,))
     arrays = {name: np.asarray(values, np.float64) for name, values in losses.items()}
     for name, values in arrays.items():
         if values.ndim != 2 or not values.shape[1]:

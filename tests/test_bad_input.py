@@ -123,6 +123,41 @@ def evaluate(**changes):
     return l2l.evaluate(**{"problem": l2l.Quadratic(2), "optimizers": {"a": l2l.sgd()}, **changes})
 
 
+class RemembersTwo(Adapting):
+    """A casting as the contract had it once: what it remembers does not know the updates."""
+
+    def remember(self, gradients, memory):
+        return memory
+
+
+class AdaptsNothing(Adapting):
+    def adapt(self, gradients, memory, adapted):
+        return ()
+
+
+class AdaptsVectors(Adapting):
+    def adapt(self, gradients, memory, adapted):
+        return (gradients,)
+
+
+class OfDoubles(l2l.Quadratic):
+    """Data of another dtype than the position."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.data = {"factor": np.ones(2)}
+
+    def observe(self, draw, t, data):
+        return data["factor"]
+
+    def loss(self, x, factor):
+        return tf.reduce_sum(factor * x)
+
+
+def with_casting(casting):
+    return trainer(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), casting))
+
+
 class OnceDifferentiable(l2l.Quadratic):
     """A loss with an op whose gradient TensorFlow cannot differentiate."""
 
@@ -416,6 +451,41 @@ BAD_CALLS = [
         lambda: evaluate(problem=Unbatched(2)),
         ValueError,
         "batch_loss must return a loss for each draw (shape (1000,)), got shape ()",
+    ),
+    (
+        lambda: with_casting(RemembersTwo()),
+        TypeError,
+        "remember of RemembersTwo must take the arguments (self, gradients, memory, updates), got (self, gradients, m",
+    ),
+    (
+        lambda: with_casting(AdaptsNothing()),
+        ValueError,
+        "adapt of AdaptsNothing must return a tuple of as many scalars as there are adapted values, 1, got ()",
+    ),
+    (
+        lambda: with_casting(AdaptsVectors()),
+        ValueError,
+        "adapt of AdaptsVectors must return a tuple of as many scalars as there are adapted values, 1, got (<tf.Tensor",
+    ),
+    (
+        lambda: trainer(problem=OfDoubles()),
+        TypeError,
+        "loss of OfDoubles failed, perhaps since its data have dtype float64 and x has float32 (data.astype",
+    ),
+    (
+        lambda: evaluate(problem=OfDoubles(), engine="graph"),
+        TypeError,
+        "loss of OfDoubles failed, perhaps since its data have dtype float64 and x has float32 (data.astype",
+    ),
+    (
+        lambda: l2l.format_table([{"a": 1}, {"b": None}], {"a": "d", "B": ""}),
+        ValueError,
+        "columns must be keys of the rows (a, b), got 'B'",
+    ),
+    (
+        lambda: l2l.ranking(evaluate(num=2, steps=2, engine="graph", positions=True)),
+        ValueError,
+        "losses must be a non-empty dict from name to array [num, T], got (OrderedDict",
     ),
     (lambda: l2l.rolling_log_average([1.0], 0), ValueError, "window must be a positive integer, got 0"),
     (lambda: l2l.rolling_log_average([[1.0]], 5), ValueError, "values must have one dimension, got shape (1, 1)"),

@@ -23,14 +23,25 @@ CASTINGS = {
 }
 
 
+# The functions of a casting, with their arguments.
+_FUNCTIONS = {
+    "initial_memory": ("gradients",),
+    "encode": ("gradients", "memory", "adapted"),
+    "decode": ("outputs", "gradients", "memory", "adapted"),
+    "remember": ("gradients", "memory", "updates"),
+    "adapt": ("gradients", "memory", "adapted"),
+}
+
+
 def get(casting):
     """The casting itself, or the one of that name with its default parameters.
 
     Raises:
       ValueError: a name that is not in `CASTINGS`.
-      TypeError: neither a name nor a `Casting`.
+      TypeError: neither a name nor a `Casting`, or one whose functions take other arguments.
     """
     if isinstance(casting, Casting):
+        checks.signatures(casting, _FUNCTIONS)
         return casting
     if not isinstance(casting, str):
         raise TypeError("casting must be a Casting or one of %s, got %r" % (", ".join(sorted(CASTINGS)), casting))

@@ -130,7 +130,14 @@ class CoordinatewiseLSTM:
     def adapt(self, gradients, state):
         """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there."""
         values = [tf.convert_to_tensor(variable) for variable in self.adapted]
-        return list(self.casting.adapt(_rows(gradients), state.memory, tuple(values)))
+        adapted = self.casting.adapt(_rows(gradients), state.memory, tuple(values))
+        shapes = [checks.tensor("adapt", one).shape for one in adapted] if isinstance(adapted, (list, tuple)) else None
+        if shapes is None or len(shapes) != len(values) or not all(one.is_compatible_with([]) for one in shapes):
+            raise ValueError(
+                "adapt of %s must return a tuple of as many scalars as there are adapted values, %d, got %.200r"
+                % (type(self.casting).__name__, len(values), adapted)
+            )
+        return list(adapted)
 
     def description(self):
         """What the network is, in JSON types; `from_description` builds it again.

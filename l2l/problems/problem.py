@@ -173,12 +173,16 @@ def loss_function(problem, draw, batch=None, by_draw=False):
 
     def loss(x, t):
         with tf.name_scope("loss"):
-            if batch is None:
-                value = problem.loss(x, observed(t))
-            elif has_own_form:
-                value = problem.batch_loss(x, observed(t))
-            else:
-                value = over_draws(problem.loss, x, observed(t))
+            try:
+                if batch is None:
+                    value = problem.loss(x, observed(t))
+                elif has_own_form:
+                    value = problem.batch_loss(x, observed(t))
+                else:
+                    value = over_draws(problem.loss, x, observed(t))
+            except (TypeError, ValueError) as error:
+                _name_data_of_other_dtype(problem, tf.nest.flatten(x)[0].dtype, error)
+                raise
             value = checks.tensor("loss", value)
         if has_own_form and not value.shape.is_compatible_with([batch]):
             raise ValueError(
@@ -193,6 +197,17 @@ def loss_function(problem, draw, batch=None, by_draw=False):
         return value
 
     return loss
+
+
+def _name_data_of_other_dtype(problem, dtype, error):
+    """Raises a `TypeError` that says so where a loss failed beside data of another floating-point dtype than `x`."""
+    dtypes = [] if problem.data is None else [np.asarray(leaf).dtype for leaf in tf.nest.flatten(problem.data)]
+    others = sorted({one.name for one in dtypes if one.kind == "f" and one != dtype.as_numpy_dtype})
+    if others:
+        raise TypeError(
+            "loss of %s failed, perhaps since its data have dtype %s and x has %s (data.astype makes them alike): %s"
+            % (type(problem).__name__, ", ".join(others), dtype.name, str(error).split("\n")[0])
+        ) from error
 
 
 def data_in_graph(problem):

@@ -92,7 +92,14 @@ def format_table(rows, columns):
 
     Returns:
       A `Table`: `str` or `print` give text, a notebook shows an HTML table.
+
+    Raises:
+      ValueError: a column that no row has.
     """
+    unknown = [key for key in columns if rows and not any(key in row for row in rows)]
+    if unknown:
+        known = ", ".join(sorted({key for row in rows for key in row}))
+        raise ValueError("columns must be keys of the rows (%s), got %s" % (known, ", ".join(map(repr, unknown))))
 
     def cell(row, key):
         value = row.get(key)
