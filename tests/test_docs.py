@@ -55,7 +55,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=str(tmp_path),
-        env=dict(os.environ, MPLBACKEND="Agg"),
+        env=dict(os.environ, MPLBACKEND="Agg", XLA_FLAGS="--xla_backend_optimization_level=0"),  # compiles faster
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-4000:]
