@@ -24,7 +24,7 @@ setup(
     ],
     extras_require={
         "data": ["scikit-learn"],
-        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml"],
+        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -32,6 +32,7 @@ setup(
             "nbclient",
             "nbconvert",
             "latex2mathml",
+            "optuna",
             "ipykernel",
             "ruff",
             "scikit-learn",
