@@ -25,6 +25,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REHEARSED = {
     "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
     "episode_2": ("logdiv_sum", 580, "never start"),
+    "episode_3": ("learned for the sum of logs", 24, "ahead, several"),
 }
 
 
