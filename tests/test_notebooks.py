@@ -10,6 +10,7 @@ from pathlib import Path
 import bs4
 import episode_1
 import episode_2
+import episode_3
 import nbformat
 import notebook_page
 import numpy as np
@@ -25,7 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REHEARSED = {
     "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
     "episode_2": ("logdiv_sum", 580, "never start"),
-    "episode_3": ("learned for the sum of logs", 24, "ahead, several"),
+    "episode_3": ("learned for the sum of logs", 40, "ahead, several"),
 }
 
 
@@ -129,6 +130,15 @@ def test_what_episode_2_says_of_the_onset_is_in_its_results():
     assert onsets["log15"]["starts"] is not None and onsets["log15, times 1e-12"]["moves"] is None
     starts = [onsets["log%d" % m]["starts"] for m in (5, 10, 15, 20)]
     assert starts == sorted(starts)
+
+
+def test_the_committed_notebook_of_episode_3_was_executed_and_shows_its_results():
+    cells = code_cells(ROOT / "notebooks" / "episode_3.ipynb")
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
+    rows = [row for row in results("episode_3")["rows"] if "condition" in row]
+    for cell, table in zip(cells[-2:], [episode_3.table(rows), episode_3.winners(rows)]):
+        assert cell.outputs[-1]["data"]["text/plain"] == str(table)
 
 
 def by_seed(rows, at):
