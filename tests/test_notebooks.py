@@ -161,11 +161,12 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
         "%s, is at %.4f, and the secant" % (best, summed[best]["summed loss"]),
         "tuned, at %.4f" % summed["secant"]["summed loss"],
         "The network is at %.1f" % logs["learned, seed 1"],
-        "%s, at %.1f; but the secant method is at %.1f" % (best_logs, logs[best_logs], logs["secant"]),
+        "%s, at %.1f, a figure" % (best_logs, logs[best_logs]),
+        "the secant method is at %.1f" % logs["secant"],
         "vSGD at %.1f" % logs["vSGD"],
         "it is at %.1f, behind %s" % (logs["log-ratio, seed 1"], best_logs),
-        "multiplied by 10 its summed loss is %.2f and %.2f first losses, tuned RMSProp's %.2f and %.2f"
-        % tuple(cells["summed loss", name, place] for name in ["learned", "RMSProp"] for place in [small, large]),
+        "multiplied by 10 its summed loss is %.2f and %.2f first losses, those of Adam, tuned at home too, %.2f and %.2f"
+        % tuple(cells["summed loss", name, place] for name in ["learned", "Adam"] for place in [small, large]),
         "%.1f (learned), %.1f (secant) and %.1f (RMSProp) against %.1f"
         % tuple(cells["last loss", name, rotated] for name in ["learned", "secant", "RMSProp", "momentum"]),
         "casting ends at %.1f, where the best rule by hand, tuned there, ends at %.1f"
