@@ -165,7 +165,7 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
         "the secant method is at %.1f" % logs["secant"],
         "vSGD at %.1f" % logs["vSGD"],
         "it is at %.1f, behind %s" % (logs["log-ratio, seed 1"], best_logs),
-        "multiplied by 10 its summed loss is %.2f and %.2f first losses, those of Adam, tuned at home too, %.2f and %.2f"
+        "by 10 its summed loss is %.2f and %.2f first losses, those of Adam, tuned at home too, %.2f and %.2f"
         % tuple(cells["summed loss", name, place] for name in ["learned", "Adam"] for place in [small, large]),
         "%.1f (learned), %.1f (secant) and %.1f (RMSProp) against %.1f"
         % tuple(cells["last loss", name, rotated] for name in ["learned", "secant", "RMSProp", "momentum"]),
