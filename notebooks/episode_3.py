@@ -475,8 +475,8 @@ def _cell(cell, measure):
     text = {"summed loss": "%.3g", "last loss": "%.1f", "sum of logs": "%.1f"}[measure]
     if measure == "summed loss" and cell["figure"] < 100:
         text = "%.2f"
-    band = " [%s, %s]" % (text % cell["low"], text % cell["high"])
-    return text % cell["figure"] + band
+    half = max(cell["high"] - cell["figure"], cell["figure"] - cell["low"])
+    return (text + " ± " + text) % (cell["figure"], half)
 
 
 def table(rows):
@@ -533,7 +533,7 @@ def winners(rows):
 
 
 def _ahead(by_hand, learned, measure):
-    texts = [_cell(cell, measure).split(" [")[0] for cell in (by_hand, learned)]
+    texts = [_cell(cell, measure).split(" ±")[0] for cell in (by_hand, learned)]
     if texts[0] == texts[1]:
         return "neither"
     if learned["high"] < by_hand["low"]:

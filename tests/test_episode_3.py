@@ -163,7 +163,7 @@ def test_cells_are_medians_with_bands_over_all_seeds():
     assert cell == {"figure": -2.0, "low": -3.1, "high": -0.9, "diverged": 0.0}
     names, line = str(episode_3.table(rows)).splitlines()
     assert names.split() == ["measure", "optimizer", "home"]
-    assert line.split() == ["last", "loss", "learned", "-2.0", "[-3.1,", "-0.9]"]
+    assert line.split() == ["last", "loss", "learned", "-2.0", "±", "1.1"]
     text = str(episode_3.table([row("SGD", 1e30, measure="summed loss", diverged=0.25)]))
     assert text.splitlines()[1].split()[-2:] == ["diverges", "(25%)"]
 
