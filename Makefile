@@ -12,8 +12,8 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format lab \
-	environment clean
+.PHONY: help episode-1 episode-2 episode-3 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format \
+	lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves note
 
 episode-2: $(READY)  ## run the whole of Episode 2, the sequel; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_2.ipynb build/episode_2
+
+episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves notebook, page and figures in build/
+	$(PYTHON) tools/run_notebook.py notebooks/episode_3.ipynb build/episode_3
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py

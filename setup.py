@@ -29,6 +29,7 @@ setup(
         "data": ["scikit-learn"],
         "sweep": SWEEP,
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml"],
+        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -36,6 +37,7 @@ setup(
             "nbclient",
             "nbconvert",
             "latex2mathml",
+            "optuna",
             "ipykernel",
             "ruff",
             "scikit-learn",

@@ -74,7 +74,7 @@ def _expanded_for_broadcast(pfor_input):
     for i, one in enumerate(inputs):
         missing = max(ranks) - ranks[i]
         if one.is_stacked and missing:
-            inputs[i] = wrap(one.t[(slice(None), *[tf.newaxis] * missing)], True)
+            inputs[i] = wrap(one.t[(slice(None),) + (tf.newaxis,) * missing], True)
 
 
 _tensorflows_expansion = _PforInput.expanddim_inputs_for_broadcast

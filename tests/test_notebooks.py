@@ -10,6 +10,7 @@ from pathlib import Path
 import bs4
 import episode_1
 import episode_2
+import episode_3
 import nbformat
 import notebook_page
 import numpy as np
@@ -25,6 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REHEARSED = {
     "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
     "episode_2": ("logdiv_sum", 580, "never start"),
+    "episode_3": ("learned for the sum of logs", 40, "ahead, several"),
 }
 
 
@@ -129,6 +131,60 @@ def test_what_episode_2_says_of_the_onset_is_in_its_results():
     assert onsets["log15"]["starts"] is not None and onsets["log15, times 1e-12"]["moves"] is None
     starts = [onsets["log%d" % m]["starts"] for m in (5, 10, 15, 20)]
     assert starts == sorted(starts)
+
+
+def test_the_committed_notebook_of_episode_3_was_executed_and_shows_its_results():
+    cells = code_cells(ROOT / "notebooks" / "episode_3.ipynb")
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
+    rows = [row for row in results("episode_3")["rows"] if "condition" in row]
+    for cell, table in zip(cells[-2:], [episode_3.table(rows), episode_3.winners(rows)]):
+        assert cell.outputs[-1]["data"]["text/plain"] == str(table)
+
+
+def test_the_conclusions_of_episode_3_are_those_of_its_results():
+    rows = results("episode_3")["rows"]
+    summed = {row["optimizer"]: row for row in rows if row.get("measurement") == "summed loss on 100,000 draws"}
+    logs = {
+        row["optimizer"]: row["figure"]
+        for row in rows
+        if row.get("measurement") == "logarithms on 10,000 draws" and row["measure"] == "sum of logs"
+    }
+    cells = {key: cell["figure"] for key, cell in episode_3.cells([row for row in rows if "condition" in row]).items()}
+    first_order = [name for name, rule in episode_3.RULES.items() if not rule.reference]
+    learned = sorted(summed["learned, seed %d" % seed]["summed loss"] for seed in range(1, 6))
+    best = min(first_order, key=lambda name: summed[name]["summed loss"])
+    best_logs = min(first_order, key=lambda name: logs[name])
+    small, large, valley, rotated = "scales / 10", "scales x 10", "Rosenbrock, T = 100", "rotated, D = 10"
+    fragments = [
+        "Their median is %.4f, %.4f above the floor" % (learned[2], learned[2] - least_summed_loss()[0]),
+        "the highest of the five is %.4f" % learned[4],
+        "%s, is at %.4f, and the secant" % (best, summed[best]["summed loss"]),
+        "tuned, at %.4f" % summed["secant"]["summed loss"],
+        "The network is at %.1f" % logs["learned, seed 1"],
+        "%s, at %.1f, a figure" % (best_logs, logs[best_logs]),
+        "the secant method is at %.1f" % logs["secant"],
+        "vSGD at %.1f" % logs["vSGD"],
+        "it is at %.1f, behind %s" % (logs["log-ratio, seed 1"], best_logs),
+        "by 10 its summed loss is %.2f and %.2f first losses, those of Adam, tuned at home too, %.2f and %.2f"
+        % tuple(cells["summed loss", name, place] for name in ["learned", "Adam"] for place in [small, large]),
+        "%.1f (learned), %.1f (secant) and %.1f (RMSProp) against %.1f"
+        % tuple(cells["last loss", name, rotated] for name in ["learned", "secant", "RMSProp", "momentum"]),
+        "casting ends at %.1f, where the best rule by hand, tuned there, ends at %.1f"
+        % tuple(cells["last loss", name, valley] for name in ["learned in the valley", "best by hand, valley"]),
+        "What Episode 1 beat",
+        "to output 1",
+    ]
+    (text,) = [
+        cell.source
+        for cell in nbformat.read(str(ROOT / "notebooks" / "episode_3.ipynb"), as_version=4).cells
+        if cell.source.startswith("## 7. What follows")
+    ]
+    assert left_over(text.split("\n", 1)[1], fragments) == []
+    assert learned[2] <= 0.789 and learned[4] < summed["secant"]["summed loss"] < summed[best]["summed loss"]
+    assert logs["secant"] < logs["vSGD"] < logs["learned, seed 1"] < logs[best_logs] < logs["log-ratio, seed 1"]
+    for name in ["learned", "secant", "RMSProp", "vSGD"]:
+        assert cells["last loss", name, episode_3.HOME] < -37.8
 
 
 def by_seed(rows, at):

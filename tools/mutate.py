@@ -143,7 +143,9 @@ def watched(copies, sources):
             for path, source in sources.items():
                 (copy / path).write_text(mutations.watched(path, source, CALLED))
             plugin = Watched(i, len(copies))
-            pytest_in(copy, files, plugin)
+            code = pytest_in(copy, files, plugin)
+            if code not in (0, 1):  # all passed, some failed
+                raise RuntimeError("the tests cannot run, see %s" % copy.with_suffix(".txt"))
             for path, source in sources.items():
                 (copy / path).write_text(source)
             return plugin.tests

@@ -10,6 +10,7 @@ _FIELDS = [
     "steps",
     "horizon",
     "learning_rate",
+    "half_life",
     "clip_norm",
     "second_derivatives",
     "batch",
@@ -30,6 +31,8 @@ class Settings(namedtuple("Settings", _FIELDS)):
         carried from one segment to the next without a gradient, and the next draw comes when the horizon is
         reached, or after a meta-iteration that is skipped for a NaN.
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
+      half_life: number of updates after which the learning rate is half of what it was, a positive integer: the
+        rate is `learning_rate 2^(-n / half_life)` after `n` updates. None for one that stays.
       clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
       batch: the meta-loss is averaged over so many draws in each meta-iteration.
@@ -48,6 +51,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
         steps=20,
         horizon=None,
         learning_rate=3e-4,
+        half_life=None,
         clip_norm=1.0,
         second_derivatives=True,
         batch=1,
@@ -69,6 +73,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
             steps,
             horizon,
             checks.positive_float32("learning_rate", learning_rate),
+            None if half_life is None else checks.positive_integer("half_life", half_life),
             None if clip_norm is None else checks.positive_float32("clip_norm", clip_norm),
             checks.boolean("second_derivatives", second_derivatives),
             batch,

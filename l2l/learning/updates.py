@@ -16,6 +16,39 @@ Update = namedtuple(
 )
 
 
+class HalvingAdam(tf.train.AdamOptimizer):
+    """Adam with a learning rate that falls: `learning_rate 2^(-n / half_life)` after `n` updates.
+
+    The number of updates is a variable, since it has to be right within a call of many meta-iterations, and after a
+    checkpoint.
+
+    Args:
+      learning_rate: the first one, a number.
+      half_life: number of updates in which it halves, a positive integer.
+    """
+
+    def __init__(self, learning_rate, half_life):
+        self._updates = tf.get_variable(
+            "meta_optimizer/updates", [], tf.int64, tf.zeros_initializer(), trainable=False, use_resource=True
+        )
+
+        def rate():
+            halvings = tf.cast(self._updates, tf.float64) / half_life  # a float32 counts to 17 million only
+            return tf.cast(learning_rate * tf.pow(tf.constant(0.5, tf.float64), halvings), tf.float32)
+
+        super().__init__(rate)
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        return super().apply_gradients(grads_and_vars, self._updates, name)
+
+
+def meta_optimizer(settings):
+    """The meta-optimizer of a training, Adam, from its `Settings`."""
+    if settings.half_life is None:
+        return tf.train.AdamOptimizer(settings.learning_rate)
+    return HalvingAdam(settings.learning_rate, settings.half_life)
+
+
 def clipped(gradients, clip_norm=1.0):
     """Gradients clipped by global norm: `g / max(1, |g| / clip_norm)`, `|g|` over all of them together.
 

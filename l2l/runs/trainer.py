@@ -36,8 +36,8 @@ class Trainer:
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another.
-      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `clip_norm`, `second_derivatives`, `batch`,
-        `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
+      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `half_life`, `clip_norm`, `second_derivatives`,
+        `batch`, `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.

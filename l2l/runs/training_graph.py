@@ -8,6 +8,7 @@ import tensorflow as tf
 from l2l import checks
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
+from l2l.learning.updates import meta_optimizer
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, sample
 from l2l.problems.repeatable import check_repeatable
@@ -53,7 +54,7 @@ class TrainingGraph:
                     lambda many: tf.reshape(many, [DRAWS_PER_BLOCK, batch, *many.shape[1:].as_list()]), self._block
                 )
             self.draws = [[many.dtype.name, many.shape.as_list()[1:]] for many in tf.nest.flatten(self._block)]
-            adam = tf.train.AdamOptimizer(settings.learning_rate)
+            adam = meta_optimizer(settings)
             with tf.name_scope("first_draw"):
                 first = tf.nest.map_structure(lambda many: many[0], self._block)
             meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)

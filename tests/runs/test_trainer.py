@@ -219,6 +219,7 @@ def test_the_history_records_what_was_trained():
         "steps": 4,
         "horizon": 8,
         "learning_rate": 3e-4,
+        "half_life": None,
         "clip_norm": 1.0,
         "second_derivatives": True,
         "batch": 1,
@@ -254,6 +255,41 @@ def test_any_callable_with_variables_can_be_trained():
     trainer = small(build_optimizer=one_rate, learning_rate=0.01)
     trainer.run(200)
     assert trainer.weights()[0] > 0.1
+
+
+class Falling(l2l.Problem):
+    """`f(x) = x` from 0: where the update is one weight, its meta-gradient is 1, and Adam moves by its rate."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 0.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return tf.zeros([1])
+
+    def loss(self, x, draw):
+        return x[0]
+
+
+def one_update():
+    weight = tf.get_variable("weight", [], initializer=tf.zeros_initializer())
+    return lambda gradients, state: (weight * gradients, state)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_learning_rate_halves(engine, tmp_path):
+    settings = {"problem": Falling(), "build_optimizer": one_update, "steps": 2, "meta_loss": "end", "engine": engine}
+    settings.update(learning_rate=0.5, half_life=3)
+    trainer = small(**settings, checkpoint_dir=str(tmp_path))
+    trainer.run(7)
+    moved = 0.5 * 0.5 ** (np.arange(7) / 3)
+    np.testing.assert_allclose(trainer.history.last_loss, -np.concatenate([[0], np.cumsum(moved)[:-1]]), rtol=1e-5)
+    trainer.close()
+
+    settings["engine"] = "graph"
+    restored = small(**settings, checkpoint_dir=str(tmp_path))
+    restored.restore(str(tmp_path))
+    restored.run(1)  # which goes on with the rate of then
+    np.testing.assert_allclose(restored.weights()[0], -np.sum(0.5 * 0.5 ** (np.arange(8) / 3)), rtol=1e-5)
 
 
 def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):

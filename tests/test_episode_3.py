@@ -1,0 +1,184 @@
+import episode_3
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+
+VALUES = {"learning_rate": 0.3, "decay": 0.6, "decay1": 0.4, "decay2": 0.7, "epsilon": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def full_length(monkeypatch):
+    monkeypatch.delenv("L2L_LENGTH", raising=False)
+    monkeypatch.delenv("L2L_SEEDS", raising=False)
+
+
+@pytest.mark.parametrize("name", list(episode_3.RULES))
+def test_a_rule_in_numpy_is_the_librarys(name, run):
+    rule = episode_3.RULES[name]
+    values = {key: VALUES[key] for key in rule.hyperparameters}
+    gradients = np.random.RandomState(1).normal(size=[6, 3, 2]).astype(np.float32)
+    gradients[3] = gradients[2]  # where a secant has no slope
+    optimizer, state, updates = rule.make(**values), None, []
+    for gradient in gradients:
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+    ours, state = [], None
+    for gradient in gradients:
+        update, state = rule.in_numpy(gradient, state, **values)
+        ours.append(update)
+    np.testing.assert_allclose(ours, run(updates), rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "problem", [episode_3.Quadratics(2, (0.1, 10), rotated=True), episode_3.Rosenbrock()], ids=["quadratic", "valley"]
+)
+def test_the_problems_keep_the_contract(problem):
+    l2l.testing.check_problem(problem)
+
+
+def test_a_rotated_quadratic_is_that_of_the_rotated_position(run):
+    problem = episode_3.Quadratics(3, (0.1, 10), rotated=True)
+    draw = problem.draw(1)
+    x = np.array([1.0, -2.0, 0.5], np.float32)
+    values, loss = run([draw, problem.loss(tf.constant(x), draw)])
+    np.testing.assert_allclose(values["rotation"].T.dot(values["rotation"]), np.eye(3), atol=1e-5)
+    assert loss == pytest.approx(np.sum((values["scale"] * values["rotation"].dot(x)) ** 2), rel=1e-4)
+    assert np.abs(values["rotation"]).max() < 0.99  # no coordinate is left as it was
+
+
+def test_one_of_several_has_the_loss_of_that_one_alone_and_a_finite_gradient(run):
+    draws = episode_3.SEVERAL.sample(40, 3)
+    x = tf.constant(np.full([40, 2], 1e12, np.float32))  # where the valley's loss is infinite
+    losses = episode_3.SEVERAL.batch_loss(x, draws)
+    start = episode_3.SEVERAL.initial_position(draws)
+    each = [problem.batch_loss(x, one) for problem, one in zip(episode_3.SEVERAL.problems, draws["of"])]
+    starts = [problem.initial_position(one) for problem, one in zip(episode_3.SEVERAL.problems, draws["of"])]
+    which, losses, each, gradients, start, starts = run(
+        [draws["which"], losses, each, tf.gradients(losses, x)[0], start, starts]
+    )
+    assert sorted(set(which)) == [0, 1, 2, 3]
+    for i, place in enumerate(which.astype(int)):
+        assert losses[i] == each[place][i] and start[i].tolist() == starts[place][i].tolist()
+    assert np.isfinite(gradients[which < 3]).all() and np.isinf(each[3]).all()
+
+
+def test_the_best_first_update_leaves_least():
+    """Against the mean over a narrow slice of gradients of many draws, for updates somewhat off it."""
+    draws = np.random.RandomState(0)
+    scale, start = draws.uniform(0.5, 1.5, 2_000_000), draws.uniform(-1, 1, 2_000_000)
+    gradient = 2 * scale**2 * start
+    for at in [-2.0, 0.3, 1.0, 3.5]:
+        here = np.abs(gradient - at) < 0.02
+        update = episode_3.best_first_update(at)
+        left = [np.mean((scale[here] * (start[here] + factor * update)) ** 2) for factor in [0.97, 1.0, 1.03]]
+        assert min(left) == left[1]
+    first, second = episode_3.least_summed_loss()
+    assert 2 * first == pytest.approx(2 * 13 / 12 / 3, rel=1e-5)  # E[s^2] = 13 / 12, E[x^2] = 1 / 3
+    assert 2 * (first + second) == pytest.approx(0.781, abs=5e-4)
+    simulated = np.square(scale * (start + episode_3.best_first_update(gradient))).mean()
+    assert second == pytest.approx(simulated, rel=0.01)
+
+
+def test_measures_bound_what_diverges_and_what_is_zero():
+    losses = np.array([[1.0, 0.1, 0.0], [1.0, np.inf, np.nan]], np.float32)
+    smallest, largest = np.log10(episode_3.TINY), np.log10(episode_3.LARGEST)
+    measured = {name: measure(losses) for name, measure in episode_3.MEASURES.items()}
+    np.testing.assert_allclose(measured["last loss"], [smallest, largest], rtol=1e-6)
+    np.testing.assert_allclose(measured["summed loss"], [1.1, 1 + 2 * episode_3.LARGEST], rtol=1e-6)
+    np.testing.assert_allclose(measured["sum of logs"], [-1 + smallest, 2 * largest], rtol=1e-6)
+
+
+def test_bands_are_those_of_a_mean():
+    losses = np.tile([[1.0, 0.5], [3.0, 1.5]], [50, 1])
+    mean, half, diverged = episode_3.mean_with_band(losses, "summed loss")
+    assert mean == 3 and half == pytest.approx(1.96 * 1.5 / 10) and diverged == 0
+    assert episode_3.unit(losses, "summed loss") == 2 and episode_3.unit(losses, "sum of logs") == 2
+    losses[0, 1] = np.inf
+    assert episode_3.mean_with_band(losses, "last loss")[2] == pytest.approx(0.01)
+
+
+def test_tuning_finds_the_rate_of_gradient_descent_and_gives_its_figure():
+    problem, rule = l2l.Quadratic(2), episode_3.RULES["SGD"]
+    values, figure = episode_3.tuned(problem, rule, "last loss", 40, 100, 20, seed=1)
+    assert 0.25 < values["learning_rate"] < 0.4 and figure < -8
+    with episode_3.on_draws(problem, 100, 1) as (start, base):
+        losses = episode_3.run_in_numpy(start, base, rule.in_numpy, values, 20)
+        gradients = base(start)[1]
+    assert figure == episode_3.MEASURES["last loss"](losses).mean()
+    np.testing.assert_array_less(losses[:, 1], losses[:, 0])
+    assert np.sum(gradients * start, axis=1) == pytest.approx(2 * losses[:, 0], rel=1e-5)  # of a quadratic
+    assert episode_3.tuned(problem, rule, "last loss", 5, 10, 20, 2) == episode_3.tuned(
+        problem, rule, "last loss", 5, 10, 20, 2
+    )
+
+
+def test_rmsprop_throws_and_then_takes_newtons_step():
+    scale, start = np.array([0.6, 1.4]), np.array([0.5, -0.9])
+    values = {"learning_rate": 100.0, "decay": 0.9999, "epsilon": 1e-9}
+    losses, fractions = episode_3.newton_fractions(episode_3.RULES["RMSProp"], values, scale, start, 6)
+    assert losses[:, 1] == pytest.approx((scale * 1e4) ** 2, rel=1e-3)
+    np.testing.assert_allclose(fractions[:, 2:4], 1, atol=1e-3)
+    sgd = episode_3.newton_fractions(episode_3.RULES["SGD"], {"learning_rate": 0.1}, scale, start, 3)[1]
+    np.testing.assert_allclose(sgd, np.tile(0.2 * scale[:, None] ** 2, [1, 3]), rtol=1e-5)
+
+
+def test_the_secant_method_needs_two_gradients():
+    losses = l2l.evaluate(l2l.Quadratic(2), {"secant": episode_3.secant(0.2)}, num=20, steps=4, engine="graph")[
+        "secant"
+    ]
+    assert (losses[:, 1] > 1e-6).mean() > 0.9 and losses[:, 2].max() < 1e-11
+
+
+def test_first_updates_are_those_of_the_gradients():
+    gradients, updates = episode_3.first_updates({"SGD": l2l.sgd(0.25), "RMSProp": l2l.rmsprop(0.1, 0.75)}, 4.5, 30)
+    assert (np.diff(gradients) > 0).all() and -4.5 < gradients[0] < -3 and 3 < gradients[-1] < 4.5
+    np.testing.assert_allclose(updates["SGD"], -0.25 * gradients, atol=1e-6)
+    np.testing.assert_allclose(updates["RMSProp"], -0.2 * np.sign(gradients), atol=1e-3)
+
+
+def test_compared_has_a_row_for_each_measure_and_seed():
+    condition = episode_3.Condition("home", l2l.Quadratic(2), 5, 30)
+    optimizers = {("SGD", "last loss", 1): l2l.sgd(0.3), ("vSGD", None, 1): l2l.vsgd(), ("vSGD", None, 2): l2l.vsgd()}
+    rows = episode_3.compared(condition, optimizers, list(episode_3.MEASURES), 1)
+    assert [(row["optimizer"], row["measure"], row["seed"]) for row in rows][:2] == [
+        ("SGD", "last loss", 1),
+        ("vSGD", "last loss", 1),
+    ]
+    assert len(rows) == 1 + 2 * 3 and all(row["low"] <= row["figure"] <= row["high"] for row in rows)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"vSGD": l2l.vsgd()}, num=30, steps=5, seed=1, engine="graph")["vSGD"]
+    (summed,) = {row["figure"] for row in rows if row["measure"] == "summed loss"}
+    assert summed == pytest.approx(losses.sum(axis=1).mean() / losses[:, 0].mean(), rel=1e-5)
+
+
+def row(optimizer, figure, half=0.1, measure="last loss", seed=1, diverged=0.0):
+    row = {"condition": "home", "measure": measure, "optimizer": optimizer, "seed": seed, "diverged": diverged}
+    return {**row, "figure": figure, "low": figure - half, "high": figure + half}
+
+
+def test_cells_are_medians_with_bands_over_all_seeds():
+    rows = [row("learned", figure, seed=i) for i, figure in enumerate([-3.0, -1.0, -2.0])]
+    (cell,) = episode_3.cells(rows).values()
+    assert cell == {"figure": -2.0, "low": -3.1, "high": -0.9, "diverged": 0.0}
+    names, line = str(episode_3.table(rows)).splitlines()
+    assert names.split() == ["measure", "optimizer", "home"]
+    assert line.split() == ["last", "loss", "learned", "-2.0", "±", "1.1"]
+    text = str(episode_3.table([row("SGD", 1e30, measure="summed loss", diverged=0.25)]))
+    assert text.splitlines()[1].split()[-2:] == ["diverges", "(25%)"]
+
+
+def test_one_is_ahead_where_bands_do_not_overlap():
+    figures = {"SGD": -1.0, "momentum": -2.0, "Nesterov": -1.0, "RMSProp": -1.0, "Adam": -1.0, "secant": -9.0}
+    figures.update({"learned": -2.15, "best by hand, several": -3.0, "learned on several": -1.0})
+    line = str(episode_3.winners([row(name, figure) for name, figure in figures.items()])).splitlines()[1]
+    assert "momentum" in line and "neither" in line and line.endswith("by hand")
+    figures["learned"] = -2.25
+    line = str(episode_3.winners([row(name, figure) for name, figure in figures.items()])).splitlines()[1]
+    assert "neither" not in line and "learned  " in line
+
+
+def test_at_least_one_is_left_of_a_part(monkeypatch):
+    assert episode_3.part(range(10)) == list(range(10))
+    monkeypatch.setenv("L2L_LENGTH", "0.002")
+    assert episode_3.part("abc") == ["a"]
