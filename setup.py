@@ -28,7 +28,6 @@ setup(
     extras_require={
         "data": ["scikit-learn"],
         "sweep": SWEEP,
-        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml"],
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [
             "pytest",
