@@ -266,7 +266,7 @@ def _array(content, name, wrong):
 
 
 def _config(text, wrong):
-    if text.dtype != np.uint8 or text.ndim != 1 or text.size > MOST_BYTES_OF_CONFIG:
+    if text.dtype != np.uint8 or text.size > MOST_BYTES_OF_CONFIG:
         raise wrong("its config is not %d bytes at most", MOST_BYTES_OF_CONFIG)
     try:
         config = json.loads(text.tobytes().decode())
