@@ -295,6 +295,10 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="arrays must have at most 100 bytes together, got 160"):
         archives.write(tmp_path / "x", {}, {"a": np.zeros(20)})
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
+    archives.check({}, {"a": np.zeros(1), "b": np.zeros(1)})
+    with pytest.raises(ValueError, match="arrays must be fewer than 3, got 3"):
+        archives.write(tmp_path / "x", {}, {name: np.zeros(1) for name in "abc"})
     assert os.listdir(str(tmp_path)) == []
 
 
