@@ -63,7 +63,7 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
     check_optimizers(optimizers)
     if engine == "xla":
         prepare_xla()
-    draws, arrays = drawn(problem, num, seed)
+    draws, arrays = drawn(problem, num, seed, steps)
     losses, ends = OrderedDict(), OrderedDict()
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
@@ -103,6 +103,8 @@ def ranking(losses, at=-1):
         if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or not -length <= at < length:
             raise ValueError("at must be an integer from %d to %d, got %r" % (-length, length - 1, at))
         values = values[:, at]
+        if (values < 0).any():
+            warnings.warn("losses[%r] has negative losses, whose logarithms are NaN" % (name,), RuntimeWarning, 2)
         finite = np.isfinite(values)
         row = {
             "optimizer": name,
@@ -149,13 +151,13 @@ def _checked_record(record, steps):
     return places
 
 
-def drawn(problem, num, seed):
+def drawn(problem, num, seed, steps):
     """So many draws as `(nest of tensors, flat list of arrays)`; the nest is for structure, shapes and dtypes."""
     with own_graph() as graph:
         set_data = data_as_variables(problem)
         seeds = tf.placeholder(tf.int64, [])
         draws = sample(problem, num, seeds)
-        repeatable = check_repeatable(problem, seeds)
+        repeatable = check_repeatable(problem, seeds, steps)
     with session_with_threads(graph) as session:
         set_data(session)
         # Negative seeds are no training's: a trainer's are 0 and above.

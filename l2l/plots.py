@@ -188,7 +188,7 @@ def _remark(lines, drawn, limits):
     with np.errstate(invalid="ignore"):
         above, leaves, ends_above = drawn > top, (lines > top).any(axis=1), (lines[:, -1:] > top).any(axis=1)
         negative = (drawn < 0).any()
-    unknown = np.isnan(lines[:, -1:]).any(axis=1)
+    unknown = np.isnan(lines[:, -1:]).any(axis=1) & (not negative)  # the logarithm of a negative loss is NaN too
     remark = f", {above.sum():,} of {above.shape[1]:,} above the figure" if above.any() else ""
     for words, which in [
         ("leaves the figure", leaves),

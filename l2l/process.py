@@ -21,8 +21,8 @@ _XLA_FLAGS = [
     "--xla_llvm_disable_expensive_passes=true",
 ]
 
-_lock = threading.Lock()
-_in_force = {}  # what `prepare_xla` found, once it has looked
+_lock = threading.RLock()
+_in_force = {}  # the user's own flags, and what `prepare_xla` found, once it has looked
 
 
 @contextlib.contextmanager
@@ -54,8 +54,9 @@ def session_with_threads(graph, threads=1):
     """A session with one thread inside an op, and so many ops at a time.
 
     Small ops gain nothing from more threads. With one op at a time their order is fixed; with more, it is the
-    graph that must fix what depends on it.
+    graph that must fix what depends on it. XLA reads its flags with the first session, whatever that is for.
     """
+    _set_flags()
     config = tf.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=threads, use_per_session_threads=True
     )
@@ -84,12 +85,11 @@ def prepare_xla():
       RuntimeError: compiled programs cannot tell NaN from numbers at all, so that one would spoil a training unseen.
     """
     with _lock:
-        if not _in_force:
-            own = os.environ.get("XLA_FLAGS", "")
-            os.environ["XLA_FLAGS"] = " ".join([*_XLA_FLAGS, own]).strip()
+        if "finds_nan" not in _in_force:
+            _set_flags()
             prepare_allocator()
-            _in_force.update(_measured(), flags=own or None)
-            if not _in_force["honours_nan"] or not (_in_force["fast_math"] or own):
+            _in_force.update(_measured())
+            if not _in_force["honours_nan"] or not (_in_force["fast_math"] or _in_force["flags"]):
                 warnings.warn(
                     "XLA computes with other flags than l2l's: it had read them before l2l could set them, since a "
                     "session was started earlier, or XLA_FLAGS asks for that. Compiled trainings and evaluations round "
@@ -105,6 +105,18 @@ def prepare_xla():
                 " its bits; call l2l.prepare_xla() before the first session and without XLA_FLAGS of your own, or use "
                 "engine='graph'"
             )
+
+
+def _set_flags():
+    """Sets the environment variable XLA_FLAGS, once in the process. Flags of a parent process that were l2l's are not
+    taken for the user's own.
+    """
+    with _lock:
+        if "flags" not in _in_force:
+            ours = " ".join(_XLA_FLAGS)
+            own = os.environ.get("XLA_FLAGS", "").replace(ours, "").strip()
+            os.environ["XLA_FLAGS"] = (ours + " " + own).strip()
+            _in_force["flags"] = own or None
 
 
 def xla_in_force():

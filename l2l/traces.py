@@ -58,7 +58,7 @@ def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
     seed = checks.seed("seed", seed)
     checks.boolean("states", states)
     check_optimizers(optimizers)
-    draws, arrays = drawn(problem, num, seed)
+    draws, arrays = drawn(problem, num, seed, steps)
     draws = tf.nest.pack_sequence_as(draws, arrays)
     _check_problem(problem, draws, num)
     return OrderedDict(
@@ -150,9 +150,9 @@ def _responded(optimizer, path, gradients):
     return np.stack(updates)
 
 
-def losses_at(problem, positions, seed=0):
+def losses_at(problem, positions, seed):
     """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
-    draws, arrays = drawn(problem, 1, seed)
+    draws, arrays = drawn(problem, 1, seed, 1)
     draw = tf.nest.pack_sequence_as(draws, [array[0] for array in arrays])
     with own_graph() as graph:
         set_data = data_as_variables(problem)

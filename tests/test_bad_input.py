@@ -135,6 +135,11 @@ class AdaptsNothing(Adapting):
         return ()
 
 
+class AdaptsATensor(Adapting):
+    def adapt(self, gradients, memory, adapted):
+        return adapted[0]
+
+
 class AdaptsVectors(Adapting):
     def adapt(self, gradients, memory, adapted):
         return (gradients,)
@@ -156,6 +161,35 @@ class OfDoubles(l2l.Quadratic):
 
 def with_casting(casting):
     return trainer(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), casting))
+
+
+def forgetful(gradients, state):
+    """Its state has another structure after the second step than after the first."""
+    state = {"v": gradients} if state is None else {"v": state["v"] + gradients, "before": gradients}
+    return -0.1 * state["v"], state
+
+
+def growing_list(gradients, state):
+    state = [gradients] if state is None else [*state, gradients]
+    return -0.1 * tf.add_n(state), state
+
+
+def update_alone(gradients, state):
+    return -0.1 * gradients
+
+
+class PastTheEnd(l2l.Quadratic):
+    """Ten examples, of which each base iteration sees the next one."""
+
+    data = np.ones([10, 2], np.float32)
+
+    def observe(self, draw, t, data):
+        return tf.gather(data, t)
+
+    def loss(self, x, example):
+        return tf.reduce_sum(example * tf.square(x))
+
+    batch_loss = l2l.Problem.batch_loss
 
 
 class OnceDifferentiable(l2l.Quadratic):
@@ -453,6 +487,36 @@ BAD_CALLS = [
         "batch_loss must return a loss for each draw (shape (1000,)), got shape ()",
     ),
     (
+        lambda: evaluate(optimizers={"a": forgetful}, num=2, engine="graph"),
+        ValueError,
+        "optimizer's state must keep its structure, shapes and dtypes",
+    ),
+    (
+        lambda: evaluate(optimizers={"a": growing_list}, num=2),
+        ValueError,
+        "optimizer's state must keep its structure, shapes and dtypes",
+    ),
+    (
+        lambda: evaluate(optimizers={"a": update_alone}, num=2),
+        TypeError,
+        "optimizer must return a pair (update, state), got <tf.Tensor",
+    ),
+    (
+        lambda: evaluate(problem=PastTheEnd(2), num=2, steps=11),
+        ValueError,
+        "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 10: ",
+    ),
+    (
+        lambda: trainer(problem=PastTheEnd(2), steps=4, horizon=12),
+        ValueError,
+        "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 11: ",
+    ),
+    (
+        lambda: trainer(build_optimizer=lambda: l2l.CoordinatewiseLSTM),
+        TypeError,
+        "build_optimizer must create an optimizer, it returned the class",
+    ),
+    (
         lambda: with_casting(RemembersTwo()),
         TypeError,
         "remember of RemembersTwo must take the arguments (self, gradients, memory, updates), got (self, gradients, m",
@@ -461,6 +525,11 @@ BAD_CALLS = [
         lambda: with_casting(AdaptsNothing()),
         ValueError,
         "adapt of AdaptsNothing must return a tuple of as many scalars as there are adapted values, 1, got ()",
+    ),
+    (
+        lambda: with_casting(AdaptsATensor()),
+        ValueError,
+        "adapt of AdaptsATensor must return a tuple of as many scalars as there are adapted values, 1, got <tf.Tensor",
     ),
     (
         lambda: with_casting(AdaptsVectors()),

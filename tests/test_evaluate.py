@@ -230,6 +230,12 @@ SOME_LOSSES = {
 }
 
 
+def test_of_negative_losses_a_ranking_warns():
+    with pytest.warns(RuntimeWarning, match=r"losses\['a'\] has negative losses, whose logarithms are NaN"):
+        (row,) = l2l.ranking({"a": -np.ones([3, 2])})
+    assert np.isnan(row["log_average"])
+
+
 def test_a_ranking_goes_by_the_log_average_of_one_place():
     rows = l2l.ranking(SOME_LOSSES)
     assert [row["optimizer"] for row in rows] == ["best", "steady", "one diverged", "all diverged"]

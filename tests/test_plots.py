@@ -160,6 +160,11 @@ def test_losses_without_base_iterations_are_refused():
         l2l.plot_losses({"a": np.zeros([2, 0])})
 
 
+def test_base_iterations_are_whole_numbers():
+    for axes in l2l.plot_losses({"a": np.ones([3, 3])}).axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
 def test_pyplot_keeps_no_figure(tmp_path):
     figures = [l2l.plot_losses({"a": np.ones([1, 4])}, draws=1), l2l.plot_convergence({"a": np.ones(4)})]
     assert plt.get_fignums() == []

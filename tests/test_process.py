@@ -9,6 +9,7 @@ import weakref
 
 import tensorflow as tf
 
+from l2l import process as of_process
 from l2l.process import own_graph, session_with_threads, xla_in_force
 
 PARTS = {
@@ -18,6 +19,7 @@ PARTS = {
     "session": "import tensorflow as tf; tf.Session().run(tf.constant(1))",
     "evaluate": "l2l.evaluate(l2l.Quadratic(2), {'SGD': l2l.sgd()}, num=2, steps=2)",
     "prepare": "l2l.prepare_xla()",
+    "in force": "from l2l.process import xla_in_force; print(json.dumps(xla_in_force()))",
     # A large number, added and taken away, leaves no trace where sums may be rearranged; a NaN should be seen anyway.
     "figures": """
 x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
@@ -44,13 +46,24 @@ def process(*parts, **environment):
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_importing_leaves_the_environment_alone_and_training_op_by_op_sets_the_allocator():
-    printed, errors = process(PARTS["flags"], PARTS["train"] % "graph", PARTS["flags"])
-    assert printed == [
-        {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": None},
-        {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": "true"},
-    ]
+def test_importing_leaves_the_environment_alone_and_the_first_session_of_the_librarys_sets_it():
+    """Whatever that session is for, so that what is compiled later has the library's flags."""
+    printed, errors = process(
+        PARTS["flags"], PARTS["train"] % "graph", PARTS["flags"], PARTS["evaluate"], PARTS["in force"]
+    )
+    before, after, in_force = printed
+    assert before == {"XLA_FLAGS": None, "TF_CPU_ALLOCATOR_USE_BFC": None}
+    assert after["TF_CPU_ALLOCATOR_USE_BFC"] == "true" and "--xla_cpu_enable_fast_math=true" in after["XLA_FLAGS"]
+    assert in_force == {"honours_nan": True, "fast_math": True, "finds_nan": True, "flags": None}
     assert "RuntimeWarning" not in errors
+
+
+def test_flags_that_a_parent_process_has_from_the_library_are_not_the_users():
+    ours = " ".join(of_process._XLA_FLAGS)
+    (in_force,), _ = process(PARTS["in force"], XLA_FLAGS=ours)
+    assert in_force["flags"] is None
+    (in_force,), _ = process(PARTS["in force"], XLA_FLAGS=ours + " --xla_cpu_enable_fast_math=false")
+    assert in_force["flags"] == "--xla_cpu_enable_fast_math=false" and not in_force["fast_math"]
 
 
 def test_the_compiled_engine_prepares_xla_once_and_in_silence():

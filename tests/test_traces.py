@@ -108,7 +108,7 @@ def test_data_are_seen():
     for t in range(4):
         np.testing.assert_allclose(one.gradients[:, t], 2 * (t + 1) * Shared.data * one.positions[:, t], rtol=1e-5)
     positions = np.float32([[1.0, 0.0], [1.0, 2.0], [0.0, -1.0]])
-    np.testing.assert_allclose(traces.losses_at(Shared(), positions), [2, 14, 3], rtol=1e-6)
+    np.testing.assert_allclose(traces.losses_at(Shared(), positions, 0), [2, 14, 3], rtol=1e-6)
 
 
 def test_losses_are_those_of_the_draw_whose_run_is_traced():

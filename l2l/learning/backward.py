@@ -15,8 +15,8 @@ from collections import namedtuple
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from l2l.learning.unrolling import check_same_state
 from l2l.nests import is_differentiable, tensors_of, with_tensors
+from l2l.optimizers.optimizer import check_same_state
 
 # Up to so many rows, what the products multiply is kept, and their gradients are added up at the end; with more rows
 # each turn adds its own: keeping is faster for few rows, and costs memory and time for many.

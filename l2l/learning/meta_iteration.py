@@ -5,10 +5,9 @@ from collections import namedtuple
 import tensorflow as tf
 
 from l2l.learning.segments import MetaGradient, last_loss, meta_gradient
-from l2l.learning.unrolling import check_same_state
 from l2l.learning.updates import update
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import for_batch, initial_state, with_initial_state
+from l2l.optimizers.optimizer import check_same_state, for_batch, initial_state, with_initial_state
 from l2l.problems.problem import initial_position
 
 Place = namedtuple(

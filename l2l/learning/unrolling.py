@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from l2l import checks
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
+from l2l.optimizers.optimizer import (
+    bind,
+    check_optimizer,
+    check_pair,
+    check_same_state,
+    for_batch,
+    initial_state,
+    plain_product,
+)
 from l2l.problems.problem import initial_position, loss_function, paths
 
 Unroll = namedtuple(
@@ -50,8 +58,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
         with tf.name_scope("optimizer"):
             pair = step(gradients, state)
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError("optimizer must return a pair (update, state), got %r" % (pair,))
+        check_pair(pair)
         update, state = pair
         _check_update(x, update)
         return value, tf.nest.map_structure(tf.add, x, update), state
@@ -85,32 +92,6 @@ def _check_update(x, update):
                 "optimizer's update must have shape %s and dtype %s as %s, got shape %s and dtype %s"
                 % (position.shape, position.dtype.name, path, change.shape, change.dtype.name)
             )
-
-
-def check_same_state(state, next_state):
-    """Structure, shapes and dtypes must not change from the second step on, or a loop has no place for them.
-
-    Raises:
-      ValueError: they do.
-    """
-
-    def description(leaf):
-        return (
-            None if leaf is None else (leaf.dtype.name, leaf.shape.as_list() if leaf.shape.ndims is not None else None)
-        )
-
-    try:
-        tf.nest.assert_same_structure(state, next_state)
-        leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(next_state)]
-        before = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(state)]
-        same = list(map(description, before)) == list(map(description, leaves))
-    except (TypeError, ValueError):
-        same = False
-    if not same:
-        raise ValueError(
-            "optimizer's state must keep its structure, shapes and dtypes from step to step in a loop, "
-            "got %r after %r" % (next_state, state)
-        )
 
 
 def unroll(

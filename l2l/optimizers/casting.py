@@ -16,7 +16,8 @@ class Casting:
       features: `F`, inputs the network gets for each coordinate.
       adapted: the first values of the variables that `adapt` changes, a tuple of numbers; empty for none.
       kind: the key in `CASTINGS`, for those of the library; None for others.
-      parameters: dict of the arguments it was made with, JSON types.
+      parameters: dict of the arguments it was made with, JSON types. Of a casting of one's own all public attributes
+        count too: weights that were trained with others are refused.
     """
 
     features = 1

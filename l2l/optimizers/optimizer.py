@@ -98,6 +98,38 @@ def for_batch(optimizer, batch):
     return over_all
 
 
+def check_pair(result):
+    """Raises `TypeError` where what an optimizer returned is no pair of update and state."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError("optimizer must return a pair (update, state), got %r" % (result,))
+
+
+def check_same_state(state, next_state):
+    """Structure, shapes and dtypes must not change from the second step on, or a loop has no place for them.
+
+    Raises:
+      ValueError: they do.
+    """
+
+    def description(leaf):
+        return (
+            None if leaf is None else (leaf.dtype.name, leaf.shape.as_list() if leaf.shape.ndims is not None else None)
+        )
+
+    try:
+        tf.nest.assert_same_structure(state, next_state)
+        leaves = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(next_state)]
+        before = [None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(state)]
+        same = list(map(description, before)) == list(map(description, leaves))
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            "optimizer's state must keep its structure, shapes and dtypes from step to step in a loop, "
+            "got %r after %r" % (next_state, state)
+        )
+
+
 def with_initial_state(optimizer):
     """The optimizer, able to say what its first state is, so that a loop can begin an unroll or continue one.
 
@@ -111,6 +143,8 @@ def with_initial_state(optimizer):
     def flagged(gradients, state):
         is_first, own = state
         first, later = optimizer(gradients, None), optimizer(gradients, own)
+        check_pair(first)
+        check_same_state(first[1], later[1])
         picked = [
             tf.where(tf.fill(tf.shape(one), is_first), one, other)
             for one, other in zip(tensors_of(first), tensors_of(later))
@@ -119,7 +153,9 @@ def with_initial_state(optimizer):
         return update, (tf.zeros_like(is_first), own)
 
     def flagged_initial_state(x):
-        _, state = optimizer(tf.nest.map_structure(tf.ones_like, x), None)
+        pair = optimizer(tf.nest.map_structure(tf.ones_like, x), None)
+        check_pair(pair)
+        _, state = pair
         return tf.constant(True), with_tensors(state, tensors_of(state))
 
     flagged.initial_state = flagged_initial_state

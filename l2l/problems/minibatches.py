@@ -58,5 +58,5 @@ def _mixed(number):
 
 
 def _wrapped(number):
-    """An unsigned 32-bit number as the int32 of the same bits."""
-    return number - 2**32 if number >= 2**31 else number
+    """An unsigned 32-bit number whose highest bit is 1 as the int32 of the same bits."""
+    return number - 2**32

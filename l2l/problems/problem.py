@@ -252,11 +252,11 @@ def described(problem):
         attributes["data"] = problem.data
     return {
         "class": type(problem).__name__,
-        "parameters": {name: _in_json(value) for name, value in sorted(attributes.items())},
+        "parameters": {name: in_json(value) for name, value in sorted(attributes.items())},
     }
 
 
-def _in_json(value):
+def in_json(value):
     """A parameter in JSON types; arrays by shape, dtype and checksum, other objects by the name of their class."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -268,7 +268,7 @@ def _in_json(value):
         content = np.ascontiguousarray(value)
         return "%s %s, checksum %08x" % (value.dtype.name, list(value.shape), zlib.crc32(content.tobytes()))
     if isinstance(value, dict):
-        return {str(key): _in_json(one) for key, one in value.items()}
+        return {str(key): in_json(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_in_json(one) for one in value]
+        return [in_json(one) for one in value]
     return getattr(value, "__qualname__", type(value).__qualname__)

@@ -6,28 +6,31 @@ import numpy as np
 import tensorflow as tf
 
 from l2l.nests import tensors_of
-from l2l.problems.problem import initial_position, loss_function, sample
+from l2l.problems.problem import Problem, initial_position, loss_function, sample
 
 # Ops that give other numbers each time; the stateless ones do not.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal")
 
 
-def check_repeatable(problem, seed, number=8):
+def check_repeatable(problem, seed, steps, number=8):
     """Builds the check, in the current graph; to be called after all that takes part in a training.
 
     Args:
       problem: a `Problem`.
       seed: a placeholder for the seed of a block of draws, a scalar int64.
+      steps: base iterations of a draw's life; the last of them is tried too, where each sees something of its own.
       number: how many draws are compared, a positive integer.
 
     Returns:
       Function of a session and of two seeds. It warns, a `RuntimeWarning`, where both give the same different draws.
 
     Raises, here or on calling that function:
-      ValueError: the same seed gives other draws, or the same draw another position or loss; or one of the problem's
-        functions uses a random op that no seed fixes.
+      ValueError: position or loss cannot be computed, as where `observe` picks an example that there is not, which
+        compiled code does not notice; the same seed gives other draws, or the same draw another position or loss; or
+        one of the problem's functions uses a random op that no seed fixes.
     """
     name, graph = type(problem).__name__, tf.get_default_graph()
+    observes = type(problem).observe is not Problem.observe
     before = len(graph.get_operations())
     with tf.name_scope("check_repeatable"):
         draws = [tf.nest.flatten(sample(problem, number, seed)) for _ in range(2)]
@@ -40,6 +43,7 @@ def check_repeatable(problem, seed, number=8):
         for _ in range(2):
             x = initial_position(problem, one)
             figures.append([loss_function(problem, one)(x, tf.constant(0)), *tensors_of(x)])
+        last = loss_function(problem, one)(x, tf.constant(steps - 1)) if observes else figures[0]
         _refuse_random_ops(
             graph,
             before,
@@ -57,7 +61,14 @@ def check_repeatable(problem, seed, number=8):
                 "sample of %s must follow from its seed alone: two calls with one seed gave different draws; "
                 "l2l.uniform takes a seed" % name
             )
-        if not _same(*session.run(figures)):
+        try:
+            computed, _ = session.run([figures, last])
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(
+                "observe and loss of %s must be computable from the first base iteration to the last, %d: %s"
+                % (name, steps - 1, error.message.split("\n")[0])
+            ) from None
+        if not _same(*computed):
             raise ValueError(
                 "initial_position, observe and loss of %s must be pure: the same draw gave two positions or losses"
                 % name

@@ -41,6 +41,8 @@ class TrainingGraph:
             tf.set_random_seed(settings.weights_seed)
             with tf.variable_scope(tf.get_variable_scope(), use_resource=True):  # XLA knows no other variables
                 self.optimizer = checks.function("build_optimizer's result", build_optimizer())
+            if isinstance(self.optimizer, type):
+                raise TypeError("build_optimizer must create an optimizer, it returned the class %r" % self.optimizer)
             self._weights = tf.trainable_variables()
             if not self._weights:
                 raise ValueError(
@@ -60,7 +62,7 @@ class TrainingGraph:
             meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
             agreement = check_batch_loss(problem, first, batch) if batch > 1 else None
-            repeatable = check_repeatable(problem, self._block_seed)
+            repeatable = check_repeatable(problem, self._block_seed, settings.horizon)
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
             initialize = tf.global_variables_initializer()
         graph.finalize()

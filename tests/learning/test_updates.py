@@ -85,12 +85,13 @@ NAN, INF = np.float32(np.nan), np.float32(np.inf)
         {"gradients": [1.0, 1.0], "meta_loss": -INF},
         {"gradients": [1.0, 1.0], "last_loss": NAN},
         {"gradients": [1.0, 1.0], "last_loss": INF},
+        {"gradients": [1.0, 1.0], "adapted": [NAN]},
     ],
     ids=str,
 )
 def test_nothing_is_applied_where_a_figure_is_not_finite(figures):
     weights, adapted = [variable(2.0, "a"), variable(3.0, "b")], [variable(-1.0, "c", trainable=False)]
-    update = l2l.update(meta(adapted=[-5.0], **figures), weights, tf.train.AdamOptimizer(), adapted=adapted)
+    update = l2l.update(meta(**{"adapted": [-5.0], **figures}), weights, tf.train.AdamOptimizer(), adapted=adapted)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         before = session.run(tf.global_variables())

@@ -286,6 +286,33 @@ def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
+class Scaled(l2l.Casting):
+    """A casting of one's own whose name says nothing of its parameter."""
+
+    name = "mine"
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return gradients[:, tf.newaxis]
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return self.scale * outputs
+
+
+def test_a_casting_of_ones_own_with_another_attribute_is_refused(tmp_path):
+    one, other = (lambda scale=scale: l2l.CoordinatewiseLSTM((3,), Scaled(scale)) for scale in [1.0, 100.0])
+    with small(build_optimizer=one, checkpoint_dir=str(tmp_path / "one")) as trainer:
+        trainer.run(1)
+        l2l.save(tmp_path / "it.npz", trainer.trained())
+    l2l.load(tmp_path / "it.npz", one)
+    with pytest.raises(ValueError, match=r"was trained with casting .*'scale': 1\.0.*, built with .*'scale': 100\.0"):
+        l2l.load(tmp_path / "it.npz", other)
+    with small(build_optimizer=other) as trainer, pytest.raises(ValueError, match=r"scale.*=1\.0 there, 100\.0 here"):
+        trainer.restore(tmp_path / "one")
+
+
 def test_another_casting_than_the_one_it_was_trained_with_is_refused(tmp_path):
     trained = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log")).trained()
     other = lambda: l2l.CoordinatewiseLSTM((3,), l2l.log_cast(-30))  # noqa: E731

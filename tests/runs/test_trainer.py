@@ -292,6 +292,13 @@ def test_the_learning_rate_halves(engine, tmp_path):
     np.testing.assert_allclose(restored.weights()[0], -np.sum(0.5 * 0.5 ** (np.arange(8) / 3)), rtol=1e-5)
 
 
+def test_progress_is_reported_every_hundred_meta_iterations_and_at_the_end():
+    reports = []
+    with small() as trainer:
+        trainer.work(250, lambda finished, average: reports.append(finished), threading.Event())
+    assert reports == [100, 100, 50]
+
+
 def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
     small(name="an experiment").run(3)
     captured = capsys.readouterr()
