@@ -340,3 +340,10 @@ def test_data_of_the_class_itself_count_too():
         data = np.arange(3)
 
     assert "int64 [3], checksum" in described(Own())["parameters"]["data"]
+
+
+def test_a_draw_is_the_first_of_a_block_of_one_whose_seed_no_training_has(run):
+    problem = l2l.Quadratic(3)
+    one, block = run([problem.draw(7), problem.sample(1, -(2**40) - 7)])
+    for ours, expected in zip(one, block):
+        np.testing.assert_array_equal(ours, expected[0])

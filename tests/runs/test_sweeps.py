@@ -55,15 +55,17 @@ def test_a_grid_may_be_a_list_with_a_length_for_each(tmp_path, monkeypatch):
     assert evaluated["own"].shape == (1, 1)
 
 
-def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypatch):
+def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypatch, capsys):
     grid = {"weights_seed": [1, 2]}
     with no_cluster(monkeypatch) as client:
         first = l2l.sweep(build, grid, 4, tmp_path)
         assert len(client.submitted) == 2
         again = l2l.sweep(build, grid, 4, tmp_path)
         assert len(client.submitted) == 2 and again.rows == first.rows
+        capsys.readouterr()
         longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], tmp_path)
         assert len(client.submitted) == 3
+        assert " 2/2 " in capsys.readouterr().err  # one of them was done before
     assert [started(cell) for cell in longer.cells] == [1, 2]
     assert_undisturbed(longer.cells[1])
     with pytest.raises(ValueError, match=r"has 9 meta-iterations already, more than the 4"):
