@@ -158,33 +158,11 @@ def _adam(g, state, learning_rate, decay1, decay2, epsilon):
 
 
 def _secant(g, state, learning_rate):
-    if state is None:
-        update = -learning_rate * g
-    else:
-        before, moved = state
-        change = np.abs(g - before)
-        sizes = np.abs(moved) * np.minimum(np.abs(g) / np.where(change > 0, change, 1), 10)
-        sizes = np.where(change > 0, sizes, 10 * np.abs(moved))
-        update = np.where(moved == 0, -learning_rate * g, -np.sign(g) * sizes)
+    before, moved = (g, np.zeros_like(g)) if state is None else state
+    change = g - before
+    unknown = (np.abs(change) < TINY) | (moved == 0)
+    update = np.where(unknown, -learning_rate * g, -moved * (g / np.where(unknown, 1, change)))
     return update, (g, update)
-
-
-def secant(learning_rate=0.25):
-    """The secant method of each coordinate, as a rule: the first update is `-learning_rate g`.
-
-    Each later one is the step of `l2l.secant_cast`, `-sign(g) |u| min(|g / (g - g_before)|, 10)` with `u` the update
-    before, which on a quadratic without cross terms is Newton's.
-    """
-    casting = l2l.secant_cast()
-
-    def optimizer(gradients, state):
-        before = casting.initial_memory(gradients) if state is None else state
-        rates = tf.where(tf.equal(before.update, 0), learning_rate * tf.ones_like(gradients), tf.ones_like(gradients))
-        update = casting.decode(rates, gradients, before)
-        return update, casting.remember(gradients, before, update)
-
-    optimizer.coordinatewise = True
-    return optimizer
 
 
 Rule = namedtuple(
@@ -207,7 +185,7 @@ RULES = OrderedDict(
         ("Nesterov", Rule(l2l.nesterov, _nesterov, {**_RATE, "decay": "decay of gradients"}, False)),
         ("RMSProp", Rule(l2l.rmsprop, _rmsprop, {**_RATE, "decay": "decay of squares", **_EPSILON}, False)),
         ("Adam", Rule(l2l.adam, _adam, {**_RATE, **_DECAYS, **_EPSILON}, False)),
-        ("secant", Rule(secant, _secant, _RATE, True)),
+        ("secant", Rule(l2l.secant, _secant, _RATE, True)),
     ]
 )
 
@@ -340,34 +318,6 @@ def newton_fractions(rule, hyperparameters, scale, start, steps):
             fractions.append(np.where(x == 0, np.nan, update / -x))
             x = (x + update).astype(np.float32)
     return np.stack(losses, axis=1), np.stack(fractions, axis=1)
-
-
-class Slopes(l2l.Problem):
-    """`f(x) = g x` from 1, `g ~ U[-most, most]`: the gradient is the first loss, one base iteration the first update.
-
-    Args:
-      most: the largest gradient.
-    """
-
-    def __init__(self, most):
-        self.most = most
-
-    def sample(self, num, seed=None):
-        return l2l.uniform([num], -self.most, self.most, seed)
-
-    def initial_position(self, draw):
-        return tf.ones([1])
-
-    def loss(self, x, draw):
-        return draw * x[0]
-
-
-def first_updates(optimizers, most, num):
-    """The first update of each optimizer for gradients up to `most`: gradients, and a dict from name to updates."""
-    losses, positions = l2l.evaluate(Slopes(most), optimizers, num=num, steps=1, engine="graph", positions=True)
-    gradients = next(iter(losses.values()))[:, 0]
-    order = np.argsort(gradients)
-    return gradients[order], {name: x[order, 0] - 1 for name, x in positions.items()}
 
 
 # --- figures with bands

@@ -124,20 +124,6 @@ def test_rmsprop_throws_and_then_takes_newtons_step():
     np.testing.assert_allclose(sgd, np.tile(0.2 * scale[:, None] ** 2, [1, 3]), rtol=1e-5)
 
 
-def test_the_secant_method_needs_two_gradients():
-    losses = l2l.evaluate(l2l.Quadratic(2), {"secant": episode_3.secant(0.2)}, num=20, steps=4, engine="graph")[
-        "secant"
-    ]
-    assert (losses[:, 1] > 1e-6).mean() > 0.9 and losses[:, 2].max() < 1e-11
-
-
-def test_first_updates_are_those_of_the_gradients():
-    gradients, updates = episode_3.first_updates({"SGD": l2l.sgd(0.25), "RMSProp": l2l.rmsprop(0.1, 0.75)}, 4.5, 30)
-    assert (np.diff(gradients) > 0).all() and -4.5 < gradients[0] < -3 and 3 < gradients[-1] < 4.5
-    np.testing.assert_allclose(updates["SGD"], -0.25 * gradients, atol=1e-6)
-    np.testing.assert_allclose(updates["RMSProp"], -0.2 * np.sign(gradients), atol=1e-3)
-
-
 def test_compared_has_a_row_for_each_measure_and_seed():
     condition = episode_3.Condition("home", l2l.Quadratic(2), 5, 30)
     optimizers = {("SGD", "last loss", 1): l2l.sgd(0.3), ("vSGD", None, 1): l2l.vsgd(), ("vSGD", None, 2): l2l.vsgd()}
