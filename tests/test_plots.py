@@ -236,3 +236,8 @@ def test_a_legend_takes_as_many_columns_as_it_needs(lines, columns):
 def test_figures_have_a_grid(figure):
     (axes,) = figure().axes
     assert all(line.get_visible() for line in [axes.get_xgridlines()[0], axes.get_ygridlines()[0]])
+
+
+def test_a_run_of_negative_losses_does_not_end_in_nan():
+    figure = l2l.plot_convergence({"below": np.linspace(1.0, -1.0, 20), "bad": np.full(20, np.nan)}, window=3)
+    assert legend(figure) == ["below, with gaps for negative losses", "bad, ends in NaN"]
