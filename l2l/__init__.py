@@ -39,6 +39,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tensorflow as tf
+    from tensorflow.python.util import deprecation
 if not tf.__version__.startswith("1.15"):
     raise ImportError("l2l needs TensorFlow 1.15, found %s" % tf.__version__)
 if tf.executing_eagerly():
@@ -46,6 +47,8 @@ if tf.executing_eagerly():
         "l2l builds graphs, as TensorFlow 1 does: leave out enable_eager_execution and enable_v2_behavior"
     )
 tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+# For warnings that are not shown, TensorFlow would inspect a signature with every op that it creates.
+deprecation._PRINT_DEPRECATION_WARNINGS = False
 
 from l2l import testing
 from l2l.evaluate import evaluate, ranking

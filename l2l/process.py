@@ -55,11 +55,15 @@ def session_with_threads(graph, threads=1):
 
     Small ops gain nothing from more threads. With one op at a time their order is fixed; with more, it is the
     graph that must fix what depends on it. XLA reads its flags with the first session, whatever that is for.
+
+    TensorFlow's optimizer of graphs is left out: it takes a good part of the time until the first meta-iteration, and
+    what it leaves runs no faster.
     """
     _set_flags()
     config = tf.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=threads, use_per_session_threads=True
     )
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
     return tf.Session(graph=graph, config=config)
 
 
