@@ -1,5 +1,6 @@
 """What every test shares: a graph of its own, and figures that open no window."""
 
+import gc
 import signal
 
 import matplotlib
@@ -11,11 +12,18 @@ import numpy as np
 import pytest
 
 import l2l
+from l2l.process import session_with_threads
 
 import tensorflow as tf  # isort: skip
 
 # XLA reads its flags with the first session of the process, which most tests start before they compile anything.
 l2l.prepare_xla()
+
+
+def pytest_collection_finish():
+    """What lives as long as the process is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +52,7 @@ def run():
     """Runs tensors of the test's graph, after initializing its variables."""
 
     def run(fetches, feed_dict=None):
-        with tf.Session() as session:
+        with session_with_threads(tf.get_default_graph()) as session:
             session.run(tf.global_variables_initializer())
             return session.run(fetches, feed_dict)
 

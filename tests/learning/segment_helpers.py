@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import l2l
+from l2l.process import session_with_threads
 
 
 def meta_gradient(*arguments, loop="python", **more):
@@ -26,7 +27,7 @@ def results(metas, values=(), seed=0):
     The trained variables get random values, so that no gate idles around its middle and no gradient is small by chance.
     """
     random = np.random.RandomState(seed)
-    with tf.Session() as session:
+    with session_with_threads(tf.get_default_graph()) as session:
         session.run(tf.global_variables_initializer())
         for variable in tf.trainable_variables():
             variable.load(random.normal(size=variable.shape.as_list()) * 0.7, session)
