@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 refresh-episode-1 refresh-readme check-episode-1 bench test mutants chaos lint format \
+.PHONY: help episode-1 episode-2 episode-3 refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
 	lab environment clean
 
 help:  ## list the targets
@@ -42,8 +42,11 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/check
 	$(PYTHON) tools/check_episode_1.py build/check/episode_1.json
 
-test: $(READY)  ## run the tests, on two cores
+test: $(READY)  ## run the tests, on two cores; some minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal
+
+rehearse: $(READY)  ## run every notebook, shortened, the code of the pages, and whatever starts whole programs
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m rehearsal
 
 mutants: $(READY)  ## break the package in 250 places, one at a time; fail where the tests notice fewer than 95%
 	$(PYTHON) tools/mutate.py --number 250 --workers 2

@@ -39,6 +39,7 @@ def test_every_local_link_leads_somewhere(document):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("document", ["docs/extending.md", "docs/sweeps.md", "docs/using.md"])
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""

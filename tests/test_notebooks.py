@@ -65,6 +65,7 @@ def check_page(html):
     return page
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_with_shortened_runs(path, tmp_path):
     # XLA without LLVM's optimizations compiles faster; the figures of a rehearsal mean nothing anyway.
@@ -87,6 +88,7 @@ def test_notebook_runs_with_shortened_runs(path, tmp_path):
     assert name in done.stdout.decode() and name + ":" in done.stderr.decode()
 
 
+@pytest.mark.rehearsal
 def test_a_failing_notebook_fails_and_leaves_what_it_did(tmp_path):
     cells = [nbformat.v4.new_code_cell("print('first')"), nbformat.v4.new_code_cell("raise RuntimeError('on purpose')")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), str(tmp_path / "bad.ipynb"))
@@ -279,6 +281,7 @@ def test_formulas_and_tables_of_a_text_show_on_the_page():
     assert page.title.text == "Notebook"
 
 
+@pytest.mark.rehearsal
 def test_an_earlier_runs_outputs_do_not_survive(tmp_path):
     cell = nbformat.v4.new_code_cell("raise RuntimeError")
     late = nbformat.v4.new_code_cell("1", execution_count=7, outputs=[nbformat.v4.new_output("stream", text="old")])
@@ -302,6 +305,7 @@ def test_the_readme_shows_the_committed_results():
         assert line.format(**row) in readme  # as `make refresh-episode-1` writes it
 
 
+@pytest.mark.rehearsal
 def test_the_readmes_example_runs_as_printed(tmp_path):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     environment = dict(os.environ, MPLBACKEND="Agg")

@@ -173,6 +173,7 @@ def test_pyplot_keeps_no_figure(tmp_path):
         assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
+@pytest.mark.rehearsal
 def test_a_notebook_shows_each_figure_once():
     cells = [
         "import numpy as np, l2l\nfrom IPython.display import display",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 
+import pytest
 import tensorflow as tf
 
 from l2l import process as of_process
@@ -46,6 +47,7 @@ def process(*parts, **environment):
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
+@pytest.mark.rehearsal
 def test_importing_leaves_the_environment_alone_and_the_first_session_of_the_librarys_sets_it():
     """Whatever that session is for, so that what is compiled later has the library's flags."""
     printed, errors = process(
@@ -58,6 +60,7 @@ def test_importing_leaves_the_environment_alone_and_the_first_session_of_the_lib
     assert "RuntimeWarning" not in errors
 
 
+@pytest.mark.rehearsal
 def test_flags_that_a_parent_process_has_from_the_library_are_not_the_users():
     ours = " ".join(of_process._XLA_FLAGS)
     (in_force,), _ = process(PARTS["in force"], XLA_FLAGS=ours)
@@ -66,6 +69,7 @@ def test_flags_that_a_parent_process_has_from_the_library_are_not_the_users():
     assert in_force["flags"] == "--xla_cpu_enable_fast_math=false" and not in_force["fast_math"]
 
 
+@pytest.mark.rehearsal
 def test_the_compiled_engine_prepares_xla_once_and_in_silence():
     parts = [PARTS["evaluate"], PARTS["flags"], PARTS["train"] % "xla", PARTS["prepare"], PARTS["flags"]]
     (first, second), errors = process(*parts)
@@ -74,6 +78,7 @@ def test_the_compiled_engine_prepares_xla_once_and_in_silence():
     assert first["TF_CPU_ALLOCATOR_USE_BFC"] == "true"
 
 
+@pytest.mark.rehearsal
 def test_after_a_session_of_the_programs_own_a_warning_says_what_to_do():
     """Where XLA has read its flags already, as it has once a session computed something."""
     _, errors = process(PARTS["session"], PARTS["evaluate"])
@@ -94,6 +99,7 @@ finite = all(np.isfinite(array).all() for array in trainer.weights())
 print(json.dumps([trainer.history.config["xla"], finite, int(trainer.history.skipped.sum())]))"""
 
 
+@pytest.mark.rehearsal
 def test_what_xla_does_is_recorded_and_a_nan_changes_no_weight_even_where_a_session_came_first():
     path = os.pathsep.join([os.path.dirname(__file__), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     (printed,), _ = process(PARTS["session"], BAD, PYTHONPATH=path)
@@ -117,12 +123,14 @@ def test_a_graph_of_its_own_is_freed_with_all_its_functions():
     assert gone() is None
 
 
+@pytest.mark.rehearsal
 def test_prepared_first_a_session_of_the_programs_own_does_no_harm():
     parts = [PARTS["prepare"], PARTS["session"], PARTS["evaluate"], PARTS["figures"]]
     printed, errors = process(*parts)
     assert printed == [[1.0, 1.0]] and "RuntimeWarning" not in errors
 
 
+@pytest.mark.rehearsal
 def test_the_users_flags_come_last_and_win():
     users = "--xla_cpu_enable_fast_math=false"
     parts = [PARTS["flags"], PARTS["prepare"], PARTS["flags"], PARTS["session"], PARTS["figures"]]

@@ -110,7 +110,7 @@ def pytest_in(copy, files, plugin, *options):
     output = os.open(str(copy.with_suffix(".txt")), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in [1, 2]:
         os.dup2(output, stream)
-    return int(pytest.main(["-p", "no:cacheprovider", *options, *files], plugins=[plugin]))
+    return int(pytest.main(["-p", "no:cacheprovider", "-m", "not slow", *options, *files], plugins=[plugin]))
 
 
 def copied(number):

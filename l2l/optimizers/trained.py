@@ -41,13 +41,29 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
           `(optimizer, load)`; `load(session)` gives its variables their values.
 
         Raises:
-          ValueError: what is built has other shapes or dtypes than the weights, or says of itself something else
-            than what was trained, as a network with another casting does.
+          ValueError: as `loader`.
         """
         created = len(tf.trainable_variables())
         with tf.variable_scope(None, default_name="trained", use_resource=True):  # two may name variables alike
             optimizer = self.build()
-        variables = tf.trainable_variables()[created:] + list(getattr(optimizer, "adapted", []))
+        return optimizer, self.loader(optimizer, tf.trainable_variables()[created:], name)
+
+    def loader(self, optimizer, weights, name):
+        """The function `load(session)` that gives an optimizer these weights, and what it adapts these values.
+
+        Args:
+          optimizer: what `build` created.
+          weights: list of the variables that it created and that are trained.
+          name: for error messages.
+
+        Raises:
+          ValueError: what was built has other shapes, dtypes or names than the weights, or says of itself something
+            else than what was trained, as a network with another casting does.
+        """
+        trained, here = self.record.get("variables"), names_of(weights)
+        if trained is not None and trained != here:
+            raise ValueError("%s was trained with variables %.200r, built are %.200r" % (name, trained, here))
+        variables = weights + list(getattr(optimizer, "adapted", []))
         values = [np.asarray(value) for value in [*self.weights, *self.adapted]]
         built = [(variable.dtype.base_dtype.name, tuple(variable.shape.as_list())) for variable in variables]
         given = [(value.dtype.name, value.shape) for value in values]
@@ -66,7 +82,12 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             for variable, value in zip(variables, values):
                 variable.load(value, session)
 
-        return optimizer, load
+        return load
+
+
+def names_of(variables):
+    """The last part of each variable's name, which is the same in every scope."""
+    return [variable.op.name.rsplit("/", 1)[-1] for variable in variables]
 
 
 def save(path, trained):

@@ -1,6 +1,9 @@
 """The record of a training: what was trained on what, and how, in JSON types."""
 
+import hashlib
 import json
+
+import numpy as np
 
 from l2l import archives
 from l2l.optimizers.optimizer import described as described_optimizer
@@ -9,13 +12,14 @@ from l2l.process import xla_in_force
 from l2l.runs.results import measured_with
 
 
-def record_of(name, engine, problem, build_optimizer, graph, settings):
+def record_of(name, engine, problem, build_optimizer, start, graph, settings):
     """The record, which the history, checkpoints and files of trained optimizers hold: a dict of JSON types.
 
     Args:
       name: of the training.
       engine: its name.
       problem, build_optimizer: as for `Trainer`.
+      start: None, or the `Trained` whose weights the training begins with.
       graph: the `TrainingGraph`, which knows the optimizer and the shapes of draws.
       settings: a `Settings`.
     """
@@ -29,9 +33,17 @@ def record_of(name, engine, problem, build_optimizer, graph, settings):
         "draws": graph.draws,
         "optimizer": described_optimizer(optimizer),
         "casting": getattr(getattr(optimizer, "casting", None), "name", None),
+        "variables": graph.variables,
+        "start": None if start is None else _described_start(start),
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
         **settings.in_json(),
     }
+
+
+def _described_start(start):
+    """Which optimizer a training began with, a dict of JSON types."""
+    digest = hashlib.sha1(b"".join(np.asarray(array).tobytes() for array in [*start.weights, *start.adapted]))
+    return {**{key: start.record.get(key) for key in ["name", "meta_iterations"]}, "weights": digest.hexdigest()}
 
 
 def checked_record(record, arrays):

@@ -35,7 +35,8 @@ class Trainer:
       problem: a `Problem`.
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
-        `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another.
+        `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
+        another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam.
       meta_loss, and by name `steps`, `horizon`, `learning_rate`, `half_life`, `clip_norm`, `second_derivatives`,
         `batch`, `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
@@ -72,6 +73,8 @@ class Trainer:
         **settings,
     ):
         checks.problem("problem", problem)
+        start = build_optimizer if isinstance(build_optimizer, Trained) else None
+        build_optimizer = start.build if start else build_optimizer
         self._build_optimizer = checks.function_without_arguments("build_optimizer", build_optimizer)
         may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
         engine = "xla" if may_fall_back else engine
@@ -83,10 +86,10 @@ class Trainer:
             known = ", ".join(Settings._fields)
             raise TypeError("Trainer has no setting %s; there are %s" % (", ".join(map(repr, unknown)), known))
         settings = Settings(meta_loss, **settings)
-        build_graph = functools.partial(TrainingGraph, problem, build_optimizer, settings)
+        build_graph = functools.partial(TrainingGraph, problem, build_optimizer, start, settings)
         self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings)
         graph = build_graph(engine=engine)
-        record = record_of(str(name), engine, problem, build_optimizer, graph, settings)
+        record = record_of(str(name), engine, problem, build_optimizer, start, graph, settings)
         history = History(checked_record(record, graph.snapshot()))
         directory = None if checkpoint_dir is None else CheckpointDirectory(checkpoint_dir, checkpoint_every)
         fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None

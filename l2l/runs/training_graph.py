@@ -9,6 +9,7 @@ from l2l import checks
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.learning.updates import meta_optimizer
+from l2l.optimizers.trained import names_of
 from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import data_as_variables, sample
 from l2l.problems.repeatable import check_repeatable
@@ -24,15 +25,17 @@ class TrainingGraph:
 
     Args:
       problem, build_optimizer: as for `Trainer`, checked.
+      start: None, or the `Trained` whose weights the training begins with.
       settings: a `Settings`.
       engine: "xla" or "graph".
 
     Attributes:
       optimizer: the learned optimizer.
+      variables: names of the variables that are trained, without scopes.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
     """
 
-    def __init__(self, problem, build_optimizer, settings, engine):
+    def __init__(self, problem, build_optimizer, start, settings, engine):
         self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
         batch = settings.batch
         with own_graph() as graph:
@@ -48,6 +51,8 @@ class TrainingGraph:
                 raise ValueError(
                     "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
                 )
+            self.variables = names_of(self._weights)
+            load = start.loader(self.optimizer, self._weights, "build_optimizer") if start else None
             set_data = data_as_variables(problem)
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
             self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
@@ -68,6 +73,8 @@ class TrainingGraph:
         graph.finalize()
         self._session = session_with_threads(graph, settings.threads)
         self._session.run(initialize)
+        if load:
+            load(self._session)
         try:
             set_data(self._session)
             repeatable(self._session, self._seed_of(0), self._seed_of(1))

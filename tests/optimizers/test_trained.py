@@ -321,3 +321,17 @@ def test_another_casting_than_the_one_it_was_trained_with_is_refused(tmp_path):
         l2l.load(tmp_path / "it.npz", other)
     with pytest.raises(ValueError, match=r"optimizers\['it'\] was trained with casting"):
         l2l.evaluate(l2l.Quadratic(2), {"it": trained._replace(build=other)}, num=2, steps=2, engine="graph")
+
+
+def two_rates(*names):
+    one, other = (tf.get_variable(name, [], initializer=tf.constant_initializer(0.1)) for name in names)
+    return lambda gradients, state: (-one * gradients - other * tf.sign(gradients), state)
+
+
+def test_weights_of_one_shape_are_told_apart_by_their_names(tmp_path):
+    path = tmp_path / "rates.npz"
+    with small(build_optimizer=lambda: two_rates("rate", "of_the_sign")) as trainer:
+        l2l.save(path, trainer.trained())
+    assert l2l.load(path, lambda: two_rates("rate", "of_the_sign")).record["variables"] == ["rate", "of_the_sign"]
+    with pytest.raises(ValueError, match=r"was trained with variables \['rate', 'of_the_sign'\], built are \['of"):
+        l2l.load(path, lambda: two_rates("of_the_sign", "rate"))

@@ -4,7 +4,16 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, recorded_graphs, same, small
+from trainers import (
+    ENGINES,
+    assert_close_runs,
+    assert_same_run,
+    learned_momentum,
+    one_rate,
+    recorded_graphs,
+    same,
+    small,
+)
 
 import l2l
 from l2l.runs import nonfinite, training, training_graph
@@ -214,6 +223,8 @@ def test_the_history_records_what_was_trained():
             "output_scale": 1.0,
         },
         "casting": "log(-15)",
+        "variables": ["kernel", "bias"] * 3,
+        "start": None,
         "built_by": mine.__qualname__,
         "meta_loss": "end",
         "steps": 4,
@@ -494,3 +505,44 @@ def test_calls_of_an_engine_are_kept_short(monkeypatch):
         trainer.run(number)
         assert calls == expected
     np.testing.assert_allclose(trainer.history.seconds[[0, 30, 46, -1]], [0.1, 0.5, 3.0, 0.1])
+
+
+def test_a_training_may_begin_with_the_weights_of_another():
+    def build():
+        return l2l.CoordinatewiseLSTM((5,), "widening")
+
+    with small(build_optimizer=build, name="short", steps=2) as short:
+        short.run(30)
+        trained = short.trained()._replace(adapted=[np.float32(-7)])
+    longer = small(build_optimizer=trained, name="longer", steps=4, draws_seed=9)
+    start = longer.history.config["start"]
+    assert (start["name"], start["meta_iterations"]) == ("short", 30) and len(start["weights"]) == 40
+    assert same(longer.weights(), trained.weights) and same(longer.trained().adapted, trained.adapted)
+    longer.run(1)
+    # Adam begins anew: its first step is as long as its rate in every weight that has a gradient.
+    steps = np.concatenate([np.abs(a - b).ravel() for a, b in zip(longer.weights(), trained.weights)])
+    assert np.median(steps) == pytest.approx(3e-4, rel=1e-2)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"trained": longer.trained()}, num=3, engine="graph")["trained"]
+    assert np.isfinite(losses).all()
+
+
+def test_a_training_that_began_with_other_weights_is_another(tmp_path):
+    first = small()
+    first.run(3)
+    started = small(build_optimizer=first.trained(), checkpoint_dir=str(tmp_path))
+    started.run(2)
+    started.close()
+    small(build_optimizer=first.trained()).restore(tmp_path)
+    first.run(1)
+    for build in [first.trained(), learned_momentum]:
+        with pytest.raises(ValueError, match="is from another trainer: start"):
+            small(build_optimizer=build).restore(tmp_path)
+
+
+def test_weights_of_another_optimizer_are_no_start():
+    with small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log")) as trainer:
+        trained = trainer.trained()
+    with pytest.raises(ValueError, match=r"build_optimizer was trained with casting .*log.*, built with"):
+        small(build_optimizer=trained._replace(build=lambda: l2l.CoordinatewiseLSTM((5,), "none")))
+    with pytest.raises(ValueError, match="build_optimizer must have the weights that it builds"):
+        small(build_optimizer=trained._replace(build=lambda: l2l.CoordinatewiseLSTM((6,), "log")))

@@ -22,6 +22,7 @@ from l2l.runs.checkpoints import latest_checkpoint
 from l2l.runs.interrupt import Stop
 
 
+@pytest.mark.rehearsal
 def test_of_two_processes_one_is_killed_and_only_its_cell_goes_on_elsewhere(tmp_path):
     """The first time that the cell of seed 1 is in the middle, its process copies the newest checkpoint and dies."""
     copy = str(tmp_path / "copy.npz")
@@ -87,6 +88,7 @@ print(sweep.rows[0]["weights_seed"], sweep.cells[0].trained().record["problem"])
 """
 
 
+@pytest.mark.rehearsal
 def test_a_class_typed_into_a_notebook_works_on_the_workers(tmp_path):
     """On those of this machine, which print nothing into the notebook, and leave nothing but the sweep's directory."""
     import nbformat
