@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.function import defun
 
 from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
@@ -195,7 +196,7 @@ class _Evaluation:
 
             feeds = [first, most, *tf.nest.flatten(draw), *carried]
             if engine == "xla":
-                function = tf.function(turns, autograph=False)  # loops as functions, as XLA needs them
+                function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
                 fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
             else:
                 fetches = turns(*feeds)

@@ -29,8 +29,9 @@ _in_force = {}  # the user's own flags, and what `prepare_xla` found, once it ha
 def own_graph():
     """A new graph, the default one within the block; nothing of it is differentiated afterwards.
 
-    TensorFlow keeps a gradient for each `tf.function` in a registry of the process, and through it the whole graph, for
-    good: many trainings in one process would fill its memory. At the end of the block those of this graph are dropped.
+    TensorFlow keeps a gradient for each function of a graph in a registry of the process, and through it the whole
+    graph, for good: many trainings in one process would fill its memory. At the end of the block those of this graph
+    are dropped.
     """
     with tf.Graph().as_default() as graph:
         try:

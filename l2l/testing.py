@@ -8,6 +8,7 @@ Usage, in a test or in a notebook cell::
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.function import defun
 
 from l2l import checks
 from l2l.learning.segments import meta_gradient
@@ -46,7 +47,7 @@ def _close(one, other):
 def _compiled(function, inputs):
     """The flat results of a function of tensors, compiled by XLA, with loops as functions."""
     prepare_xla()
-    return tf.xla.experimental.compile(lambda *tensors: tf.function(function, autograph=False)(*tensors), inputs)
+    return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
 
 
 def check_problem(problem, steps=4):

@@ -13,6 +13,7 @@ of `T N` rows at the end gives the sum over all turns.
 from collections import namedtuple
 
 import tensorflow as tf
+from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
@@ -47,7 +48,7 @@ def _remembered_product(inputs, kernel, transposed, result):
     """
     arguments = [inputs, kernel, transposed, result]
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in arguments]
-    last = tf.function(lambda *tensors: tf.identity(tensors[-1]), autograph=False).get_concrete_function(*specs)
+    last = defun(lambda *tensors: tf.identity(tensors[-1]), autograph=False).get_concrete_function(*specs)
     with tf.get_default_graph().gradient_override_map({"PartitionedCall": "L2LRememberedProduct"}):
         (output,) = tf.raw_ops.PartitionedCall(args=arguments, Tout=[result.dtype], f=last)
     output.set_shape(result.shape)
@@ -57,7 +58,7 @@ def _remembered_product(inputs, kernel, transposed, result):
 class TurnsInReverse:
     """Turns of a loop, `turn(x, state, t, product) -> (loss, x, state)`, forwards and then backwards.
 
-    To be built inside a `tf.function`, in whose graph loops are functions.
+    To be built inside a function of the graph (`defun`), in which loops are functions.
 
     Args:
       turn: one base iteration with a bound optimizer, whose `product` it hands on.
@@ -97,7 +98,7 @@ class TurnsInReverse:
             return [loss, *tensors_of(x), *tensors_of(after)]
 
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._carried]
-        function = tf.function(traced, autograph=False)
+        function = defun(traced, autograph=False)
         concrete = function.get_concrete_function(tf.TensorSpec([], tf.int32), *specs)
         if sorted(used) != list(range(number)):
             raise ValueError(

@@ -20,6 +20,7 @@ from collections import namedtuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.function import defun
 
 from l2l.learning.meta_iteration import Place
 from l2l.nests import is_finite
@@ -108,8 +109,8 @@ def shards_engine(meta_iterations, draws):
     compiled = []
 
     def call_shard(segment, inputs):
-        # As in `xla_engine`, a tf.function keeps loops as functions.
-        function = tf.function(segment, autograph=False)
+        # As in `xla_engine`, a function of the graph keeps loops as functions.
+        function = defun(segment, autograph=False)
         compiled.append(tf.xla.experimental.compile(lambda *tensors: function(*tensors), inputs))
         return compiled[-1]
 
@@ -137,8 +138,9 @@ def xla_engine(meta_iterations, draws):
     start, first_age, number = placeholders_like([tf.constant(0)] * 3)
     first_carried = placeholders_like(meta_iterations.start.carried)
 
-    # A tf.function gives XLA loops as functions, which it can compile; control flow written into the graph it cannot.
-    @tf.function(autograph=False)
+    # A function of the graph gives XLA loops as functions, which it can compile; control flow written into the graph it
+    # cannot. A `tf.function` is one too, but has its initializers converted by AutoGraph, for a second or two.
+    @defun(autograph=False)
     def many(start, first_age, number, *tensors):
         block, carried = tensors[: len(tensors) - len(first_carried)], tensors[len(tensors) - len(first_carried) :]
 

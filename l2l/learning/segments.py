@@ -57,7 +57,7 @@ def meta_gradient(
       carry_on: whether to make update number `T` too, for a next segment.
       second_derivatives, batch: as for `unroll`.
       loop: "python": every step is in the graph, and `tf.gradients` differentiates all of it. "while": one step is,
-        as a loop that `backward` differentiates; to be called inside a `tf.function`.
+        as a loop that `backward` differentiates; to be called inside a function of the graph.
 
     Returns:
       A `MetaGradient`.
