@@ -37,6 +37,7 @@ bench: $(READY)  ## measure every speed that the project states; see benchmarks/
 	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \
 		$(if $(DEEPMIND_PYTHON),--deepmind-python $(DEEPMIND_PYTHON))
 	$(PYTHON) benchmarks/small_network.py
+	$(PYTHON) benchmarks/zero.py
 
 check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a figure is far from the document's
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/check

@@ -22,7 +22,7 @@ import l2l
 ROOT = Path(__file__).resolve().parent.parent
 LEVEL = -18.15
 SEEDS = [1, 2, 3, 4, 5]
-STEPS, AT_A_TIME, MOST = 20, 100, 100_000
+STEPS, AT_A_TIME, MOST = 20, 100, 60_000
 LOG30 = l2l.log_cast(-30)
 
 # What each changes: the casting, settings of the training, and the base iterations of shorter trainings before it,
@@ -60,7 +60,8 @@ def trained_from_nothing(recipe, seed):
             trainer.run(AT_A_TIME)
             total += AT_A_TIME
             # An evaluation, of 20 base iterations, is worth its time where the training has come far enough in its own.
-            if trainer.history.log_average(AT_A_TIME) < LEVEL * settings.get("steps", STEPS) / STEPS:
+            recent = max(AT_A_TIME, len(trainer.history) // 20)
+            if trainer.history.log_average(recent) < LEVEL * settings.get("steps", STEPS) / STEPS:
                 losses = l2l.evaluate(problem, {recipe: trainer.trained()}, num=1000, steps=STEPS, engine="graph")[
                     recipe
                 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import readme
+import zero
 
 import l2l
 
@@ -206,6 +207,28 @@ def test_the_traffic_of_a_sweep_is_what_was_measured():
         "{:,.0f} MB of histories".format(row["cells"] * 32 * 100_000 / 1e6),
     ]
     assert left_over(section("docs/sweeps.md", "Traffic"), fragments) == []
+
+
+def test_how_soon_a_network_is_trained_is_what_was_measured():
+    rows = results("zero")["rows"]
+    assert {row["seed"] for row in rows} == set(zero.SEEDS)
+    assert {row["recipe"] for row in rows} == set(zero.RECIPES)
+    lines = {line["recipe"]: line for line in zero.summary(rows)}
+    fragments = [
+        "| %s |" % " | ".join("" if line[key] is None else format(line[key], how) for key, how in zero.COLUMNS.items())
+        for line in lines.values()
+    ]
+    text = section("docs/using.md", "How soon").replace("below %.2f on 1,000 draws" % zero.LEVEL, "")
+    assert left_over(text, fragments) == []
+    assert "after %s meta-iterations" % format(zero.MOST, ",d") in words(text)
+    seconds = {recipe: line["seconds"] for recipe, line in lines.items()}
+    fastest, *others = sorted(seconds, key=seconds.get)
+    assert fastest == "secant, over 10 base iterations, not compiled" and seconds[fastest] < 5
+    assert others[:3] == ["secant", "ratio", "log-ratio"]
+    saved = 1 - seconds["log30, three times the rate, halved every 10,000"] / seconds["log30"]
+    assert 0.25 < saved < 0.42  # "a third of the time"
+    slower = [recipe for recipe in others if lines[recipe]["meta-iterations"] > lines["log30"]["meta-iterations"]]
+    assert slower == ["log30, over 5, 10 and 20 base iterations", "log30, batches of 4"]
 
 
 def test_the_changelog_states_the_measured_ratio():
