@@ -1,5 +1,6 @@
-"""What importing the package refuses."""
+"""What importing the package refuses and sets."""
 
+import os
 import subprocess
 import sys
 
@@ -17,3 +18,10 @@ def test_eager_mode_and_another_tensorflow_are_refused_on_import(call, message):
     command = [sys.executable, "-W", "ignore", "-c", "import tensorflow as tf; %s; import l2l" % call]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "ImportError: " + message in done.stderr
+
+
+def test_importing_silences_what_tensorflow_logs_but_for_errors():
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", "import os, l2l; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")

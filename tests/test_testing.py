@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainers import learned_momentum
 
 import l2l
+from l2l import testing
 from l2l.testing import check_optimizer, check_problem
 
 
@@ -96,8 +98,8 @@ def mixing(gradients, state):
 
 @pytest.mark.parametrize(
     "build",
-    [l2l.sgd, l2l.vsgd, lambda: mixing, lambda: l2l.CoordinatewiseLSTM((3,), "log_and_sign")],
-    ids=["sgd", "vsgd", "mixing", "lstm"],
+    [l2l.sgd, l2l.vsgd, lambda: mixing, lambda: l2l.CoordinatewiseLSTM((3,), "log_and_sign"), learned_momentum],
+    ids=["sgd", "vsgd", "mixing", "lstm", "variables of its own"],
 )
 def test_an_optimizer_that_keeps_its_contract_passes(build):
     check_optimizer(build)
@@ -171,10 +173,19 @@ def knows_no_nests():
     return lambda gradients, state: (-0.1 * gradients, None)
 
 
+def knows_nests_in_its_first_step_only():
+    def optimizer(gradients, state):
+        velocity = gradients if state is None else 0.9 * state + gradients
+        return tf.nest.map_structure(lambda one: -0.1 * one, velocity), velocity
+
+    return optimizer
+
+
 @pytest.mark.parametrize(
     "build, sentence",
     [
         (knows_no_nests, "it must take a nest of gradients where the position is one"),
+        (knows_nests_in_its_first_step_only, "it must take a nest of gradients where the position is one"),
         (claims_to_be_coordinatewise, "it is not coordinate-wise"),
         (remembers_outside_its_state, "is something that changes from step to step not in the state?"),
         (goes_otherwise_in_a_loop, "a loop must give the losses of steps in a row"),
@@ -189,6 +200,13 @@ def test_an_optimizer_that_breaks_it_is_told_how(build, sentence):
     with pytest.raises(ValueError, match="breaks its contract") as caught:
         check_optimizer(build)
     assert sentence in str(caught.value), caught.value
+
+
+@pytest.mark.parametrize("check", [lambda: check_problem(l2l.Quadratic(2)), lambda: check_optimizer(l2l.sgd)])
+def test_it_is_noticed_where_xla_computes_something_else(check, monkeypatch):
+    monkeypatch.setattr(testing, "_compiled", lambda function, inputs: [1.01 * one for one in function(*inputs)])
+    with pytest.raises(ValueError, match="XLA must compute the same"):
+        check()
 
 
 def test_what_cannot_be_checked_is_refused():
