@@ -562,6 +562,11 @@ BAD_CALLS = [
     (lambda: l2l.plot_losses([1, 2]), ValueError, "losses must be a non-empty dict from name to array [num, T]"),
     (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [num, T], got (5,)"),
     (lambda: l2l.plot_losses({"a": np.ones([2, 5])}), ValueError, "draws must be at most the 2 draws of losses, got 3"),
+    (
+        lambda: l2l.plot_convergence({}),
+        ValueError,
+        "runs must be a non-empty dict from name to History or array [n], got {}",
+    ),
     (lambda: l2l.plot_convergence([]), ValueError, "runs must be a non-empty dict from name to History or array"),
     (lambda: l2l.plot_convergence({"a": np.ones([2, 5])}), ValueError, "runs['a'] must hold histories or arrays [n]"),
     (lambda: l2l.plot_convergence({"a": np.ones(5)}, window=0), ValueError, "window must be a positive integer, got 0"),

@@ -60,6 +60,8 @@ def test_plot_updates_shows_rates_over_both_gradients():
     assert [panel.get_title() for panel in [momentum, sgd, below]] == ["momentum", "SGD", "secant, after its step"]
     assert below.get_xlabel() == "gradient" and momentum.get_ylabel() == below.get_ylabel() == "gradient before"
     assert bar.get_ylabel() == "effective learning rate, -update / gradient"
+    shared = [momentum.get_shared_x_axes(), momentum.get_shared_y_axes()]  # who zooms into one zooms into all
+    assert all(axes.joined(momentum, panel) for axes in shared for panel in [sgd, below, below_sgd])
     ticks = [text.get_text() for text in below.get_xticklabels()]
     assert ticks == ["$-10^{0}$", "$-10^{-1}$", r"$\pm 10^{-2}$", "$10^{-1}$", "$10^{0}$"]
     ticks = [text.get_text() for text in bar.get_yticklabels()]
@@ -100,6 +102,7 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
     assert first.get_ylabel() == "|effective learning rate|" and strip.get_ylabel() == "uphill"
     assert strip.get_xlabel() == "base iteration" and first.get_title() == "coordinate 1"
     assert legend(third) == ["SGD", "up"]
+    assert first.get_gridspec().get_height_ratios() == [3, 1]
 
 
 @pytest.fixture

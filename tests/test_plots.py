@@ -129,6 +129,11 @@ def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
     assert l2l.plot_convergence({"collapsed": collapsed}).axes[0].get_ylim()[1] > 1.1
 
 
+def test_a_figure_of_nothing_has_limits():
+    bottom, top = l2l.plot_convergence({"lost": np.full(5, np.nan)}).axes[0].get_ylim()
+    np.testing.assert_allclose(np.log10([bottom, top]), [-1.2, 0.2])
+
+
 def test_a_diverging_run_does_not_flatten_the_others():
     sound = np.full(100, 1e-3)
     wild = np.logspace(0, 30, 100)

@@ -76,6 +76,24 @@ def test_a_nest_of_positions_is_its_coordinates_in_turn():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
+class InAMatrix(l2l.Quadratic):
+    """The coordinates in one tensor of two dimensions."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def initial_position(self, draw):
+        return tf.reshape(draw.start, [2, 3])
+
+    def loss(self, x, draw):
+        return super().loss(tf.reshape(x, [-1]), draw)
+
+
+def test_what_is_remembered_of_a_matrix_is_that_of_its_coordinates():
+    matrix, flat = (traced(l2l.momentum(), problem, states=True) for problem in [InAMatrix(6), l2l.Quadratic(6)])
+    np.testing.assert_allclose(matrix.states, flat.states, rtol=1e-5)
+    assert matrix.states.shape == (3, 4, 6, 1)
+
+
 def test_an_optimizer_that_is_mapped_over_draws_shows_what_it_remembers_of_coordinates():
     def plain(gradients, state):
         velocity = gradients if state is None else 0.9 * state[0] + gradients

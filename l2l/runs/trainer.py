@@ -181,11 +181,10 @@ class Trainer:
           ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
             the trainer is closed, or is running in another thread.
         """
-        directory = checks.path("directory", directory)
         with self._open() as training:
             path = checkpoints.latest_checkpoint(directory)
             if path is None:
-                raise ValueError("directory must hold a checkpoint, there is none in %r" % directory)
+                raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
             training.restore(*checkpoints.read(path, self.history.config, training.graph.snapshot()))
             if training.checkpoints:
                 training.checkpoints.newest = os.path.abspath(path)

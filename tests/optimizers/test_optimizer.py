@@ -168,3 +168,16 @@ def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
             check_optimizer("it", wrong)
     with pytest.raises(TypeError, match=r"^it must be an optimizer, a function"):
         check_optimizer("it", 3)
+
+
+@pytest.mark.parametrize("changed", [lambda a, b: [a, b], lambda a, b: ((a,), b), lambda a, b: (a, b, None)])
+def test_a_state_of_another_structure_is_refused_in_a_loop(changed):
+    """The same tensors in other places, so that each would be taken for another."""
+
+    def optimizer(gradients, state):
+        parts = (gradients, gradients) if state is None else tf.nest.flatten(state)[:2]
+        return -0.1 * gradients, tuple(parts) if state is None else changed(*parts)
+
+    problem = l2l.Quadratic(2)
+    with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
+        l2l.unroll(problem, problem.draw(1), optimizer, steps=4, loop="while")

@@ -14,6 +14,7 @@ def test_a_name_shows_the_settings_and_follows_from_all_of_them():
     assert name.startswith("casting=a_b_c,hidden=_20,_20_,rate=0.01-") and len(name.rsplit("-")[-1]) == 10
     assert name == name_of({"hidden": (20, 20), "casting": "a/b c", "rate": 0.01}), "the order does not matter"
     assert name != name_of({"rate": 0.01, "casting": "a_b_c", "hidden": (20, 20)})
+    assert name_of({"größe": 1}).startswith("gr_e=1-"), "every file system knows these letters"
     names = [name_of({"text": 300 * "x" + end}) for end in "ab"]
     assert names[0] != names[1] and len(names[0]) < 100
 

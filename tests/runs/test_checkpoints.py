@@ -17,6 +17,7 @@ from jupyter_client.manager import start_new_kernel
 from trainers import ENGINES, assert_close_runs, assert_same_run, one_rate, recorded_graphs, same, small
 
 import l2l
+from l2l import archives
 from l2l.runs import checkpoints, record, training_graph
 from l2l.runs.checkpoints import CheckpointDirectory
 
@@ -274,7 +275,13 @@ def test_a_directory_belongs_to_one_trainer(tmp_path):
 
 @pytest.mark.parametrize(
     "when, again",
-    [("between runs", True), ("in a run", True), ("in a run", False), ("in a call that fails", True)],
+    [
+        ("between runs", True),
+        ("in a run", True),
+        ("in a run", False),
+        ("in a call that fails", True),
+        ("while it is written", True),
+    ],
 )
 def test_in_a_directory_that_was_taken_away_nothing_is_written(when, again, tmp_path, monkeypatch):
     """Another trainer has it now, or nobody: what is there stays as it is, and the first one keeps what it has."""
@@ -302,7 +309,17 @@ def test_in_a_directory_that_was_taken_away_nothing_is_written(when, again, tmp_
 
     if when == "between runs":
         take_away()
-    monkeypatch.setattr(graphs[0], "run", robbed)
+    if when == "while it is written":
+        write = archives.write
+
+        def robbed_while_written(*arguments):
+            write(*arguments)
+            if not others:
+                take_away()
+
+        monkeypatch.setattr(archives, "write", robbed_while_written)
+    else:
+        monkeypatch.setattr(graphs[0], "run", robbed)
     error = l2l.NonFiniteError if when == "in a call that fails" else ValueError
     with warnings.catch_warnings(), pytest.raises(error, match="is no longer this trainer's") as caught:
         warnings.simplefilter("ignore")

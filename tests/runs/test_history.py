@@ -78,6 +78,9 @@ def test_log_average_of_a_window_before_a_checkpoint():
     assert history.log_average(2) == pytest.approx(-4.5)
     assert history.log_average(2, at=3) == pytest.approx(-1.5)
     assert history.log_average(100, at=2) == pytest.approx(-0.5)
+    for window, error in [(0, ValueError), (2.0, TypeError), ("2", TypeError)]:
+        with pytest.raises(error, match="window must be a positive integer, got"):
+            history.log_average(window)
 
 
 def test_saved_and_loaded(tmp_path):
