@@ -89,7 +89,11 @@ class InAMatrix(l2l.Quadratic):
 
 
 def test_what_is_remembered_of_a_matrix_is_that_of_its_coordinates():
-    matrix, flat = (traced(l2l.momentum(), problem, states=True) for problem in [InAMatrix(6), l2l.Quadratic(6)])
+    def plain(gradients, state):
+        velocity = gradients if state is None else 0.9 * state + gradients
+        return -0.1 * velocity, velocity
+
+    matrix, flat = (traced(plain, problem, states=True) for problem in [InAMatrix(6), l2l.Quadratic(6)])
     np.testing.assert_allclose(matrix.states, flat.states, rtol=1e-5)
     assert matrix.states.shape == (3, 4, 6, 1)
 
