@@ -102,6 +102,7 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
     assert first.get_ylabel() == "|effective learning rate|" and strip.get_ylabel() == "uphill"
     assert strip.get_xlabel() == "base iteration" and first.get_title() == "coordinate 1"
     assert legend(third) == ["SGD", "up"]
+    assert strip.yaxis.get_major_formatter()(0.5) == "50%"
     assert first.get_gridspec().get_height_ratios() == [3, 1]
 
 

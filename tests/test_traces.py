@@ -149,6 +149,11 @@ def test_responses_to_two_gradients_by_hand():
     np.testing.assert_allclose(found["norm"], [[-0.1, 0.1, -0.05], [-0.09, -0.09, -0.09]], rtol=1e-5)
 
 
+def test_responses_to_a_list():
+    (answers,) = traces.responses({"SGD": l2l.sgd(0.1)}, [[1.0, -2.0], [3.0, 4.0]]).values()
+    np.testing.assert_allclose(answers, [[-0.1, 0.2], [-0.3, -0.4]], rtol=1e-6)
+
+
 def test_an_optimizer_that_cannot_be_vectorized_is_in_the_graph_a_few_times():
     calls = []
 

@@ -244,3 +244,8 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
     l2l.unroll(problem, fixed_draw(), l2l.adam(), steps=3, first=first, loop=loop)
     l2l.learn(problem, fixed_draw(), l2l.adam(), 3, loop)
     problem.check()
+
+
+def test_an_unroll_that_is_written_out_has_all_its_turns(fixed_draw):
+    with pytest.raises(ValueError, match="most must be None with loop='python', got 2"):
+        l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), steps=3, most=2)
