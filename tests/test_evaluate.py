@@ -1,4 +1,5 @@
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -228,6 +229,13 @@ SOME_LOSSES = {
     "all diverged": np.array([[1.0, np.nan], [1.0, np.inf], [1.0, np.nan]]),
     "best": np.array([[1.0, 1e-7], [1.0, 1e-5], [1.0, 1e-3]]),
 }
+
+
+def test_of_zeros_a_ranking_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (row,) = l2l.ranking({"a": np.zeros([2, 3])})
+    assert row["log_average"] == -38
 
 
 def test_of_negative_losses_a_ranking_warns():

@@ -62,6 +62,7 @@ def test_plot_updates_shows_rates_over_both_gradients():
     assert bar.get_ylabel() == "effective learning rate, -update / gradient"
     shared = [momentum.get_shared_x_axes(), momentum.get_shared_y_axes()]  # who zooms into one zooms into all
     assert all(axes.joined(momentum, panel) for axes in shared for panel in [sgd, below, below_sgd])
+    assert list(below.get_xticks()) == list(momentum.get_yticks()) == [-3, -1.5, 0, 1.5, 3]
     ticks = [text.get_text() for text in below.get_xticklabels()]
     assert ticks == ["$-10^{0}$", "$-10^{-1}$", r"$\pm 10^{-2}$", "$10^{-1}$", "$10^{0}$"]
     ticks = [text.get_text() for text in bar.get_yticklabels()]
@@ -139,7 +140,7 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), num=4, steps=5)
     a, b, bar = drawn(figure)
     assert a.get_xlabel() == "component 1, 100% of variance" and a.get_ylabel() == "component 2, 0% of variance"
-    assert bar.get_ylabel() == "base iteration"
+    assert bar.get_ylabel() == "base iteration" and all(tick == round(tick) for tick in bar.get_yticks())
     assert (a.get_title(), b.get_title()) == ("a", "b, without 1 of 4 draws")
     paths = [line.get_xydata() for line in a.get_lines()]
     assert len(paths) == len(b.get_lines()) == 6

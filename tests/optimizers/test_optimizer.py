@@ -181,3 +181,15 @@ def test_a_state_of_another_structure_is_refused_in_a_loop(changed):
     problem = l2l.Quadratic(2)
     with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
         l2l.unroll(problem, problem.draw(1), optimizer, steps=4, loop="while")
+
+
+def test_what_an_optimizer_adapts_is_the_mean_over_draws_number_by_number():
+    def optimizer(gradients, state):
+        return -0.1 * gradients / tf.norm(gradients), state
+
+    optimizer.adapted = [tf.get_variable("sizes", [2], initializer=tf.zeros_initializer(), trainable=False)]
+    optimizer.adapt = lambda gradients, state: [tf.abs(gradients)]
+    gradients = tf.constant([[1.0, -2.0], [3.0, 6.0]])
+    (adapted,) = for_batch(optimizer, 2).adapt(gradients, None)
+    with tf.Session() as session:
+        np.testing.assert_allclose(session.run(adapted), [2, 4])
