@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import ops
 
 from l2l.nests import is_finite
@@ -61,11 +62,24 @@ def session_with_threads(graph, threads=1):
     what it leaves runs no faster.
     """
     _set_flags()
+    _fix_order_of_sums(graph)
     config = tf.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=threads, use_per_session_threads=True
     )
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return tf.Session(graph=graph, config=config)
+
+
+def _fix_order_of_sums(graph):
+    """Has each AddN of a graph add up its inputs in their order; before a session runs them.
+
+    TensorFlow's writes its sum into the first input that nothing else needs any more, and begins with that one: with
+    three inputs or more the order, and with it the rounding, would depend on which op happened to run before. An
+    attribute forbids that; -2 is TensorFlow's `kNeverForward`.
+    """
+    for operation in graph.get_operations():
+        if operation.type == "AddN" and len(operation.inputs) > 2 and "_forward_input" not in operation.node_def.attr:
+            operation._set_attr("_forward_input", AttrValue(list=AttrValue.ListValue(i=[-2, 0])))
 
 
 def prepare_allocator():

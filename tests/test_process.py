@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -148,3 +149,14 @@ def test_a_session_has_one_thread_unless_more_are_asked_for():
             config = session._config
         assert config.intra_op_parallelism_threads == 1 and config.inter_op_parallelism_threads == number
         assert config.use_per_session_threads
+
+
+def test_a_sum_of_three_is_added_up_in_its_order_whatever_is_free_to_hold_it():
+    """The last input is nobody else's when the sum runs: TensorFlow would begin with it, and lose it in 1e8."""
+    with tf.Graph().as_default() as graph:
+        large, negative, small = (tf.placeholder(tf.float32, [2]) for _ in range(3))
+        total = tf.add_n([large, negative, small * 1.0])
+        for _ in range(2):  # a second session of the same graph changes nothing
+            with session_with_threads(graph) as session:
+                result = session.run(total, {large: [1e8, 1e8], negative: [-1e8, -1e8], small: [1, 1]})
+                np.testing.assert_array_equal(result, [1, 1])
