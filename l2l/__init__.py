@@ -90,7 +90,27 @@ from l2l.optimizers import (
 )
 from l2l.pictures import plot_learning_rates, plot_states, plot_trajectories, plot_updates
 from l2l.plots import plot_convergence, plot_losses
-from l2l.problems import Problem, Quadratic, keys, minibatch, uniform
+from l2l.problems import (
+    MLP,
+    Ackley,
+    Classification,
+    ConvNet,
+    DenseQuadratic,
+    Examples,
+    Layer,
+    LeastSquares,
+    LogisticRegression,
+    Problem,
+    Quadratic,
+    Rastrigin,
+    Rosenbrock,
+    datasets,
+    keys,
+    minibatch,
+    noise,
+    normal,
+    uniform,
+)
 from l2l.process import prepare_xla
 from l2l.runs import (
     History,
@@ -110,17 +130,28 @@ from l2l.traces import Trace, trace
 from l2l.version import __version__
 
 __all__ = [
-    "CASTINGS",
-    "META_LOSSES",
+    "Ackley",
     "Bound",
+    "CASTINGS",
     "Casting",
+    "Classification",
+    "ConvNet",
     "CoordinatewiseLSTM",
+    "DenseQuadratic",
+    "Examples",
     "History",
+    "Layer",
+    "LeastSquares",
+    "LogisticRegression",
+    "META_LOSSES",
+    "MLP",
     "MetaGradient",
     "NonFiniteError",
     "Problem",
     "Quadratic",
+    "Rastrigin",
     "Replay",
+    "Rosenbrock",
     "Settings",
     "Trace",
     "Trained",
@@ -130,6 +161,7 @@ __all__ = [
     "__version__",
     "adam",
     "clipped",
+    "datasets",
     "evaluate",
     "format_table",
     "keys",
@@ -147,6 +179,8 @@ __all__ = [
     "momentum",
     "nesterov",
     "no_casting",
+    "noise",
+    "normal",
     "plot_convergence",
     "plot_learning_rates",
     "plot_losses",

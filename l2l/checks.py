@@ -18,6 +18,13 @@ def positive_integer(name, value):
     return int(value)
 
 
+def positive_integers(name, value):
+    """Returns `value` as a tuple of ints; `TypeError` unless it is a list or tuple of integers, `ValueError` unless > 0."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError("%s must be a sequence of positive integers, got %r" % (name, value))
+    return tuple(positive_integer("%s[%d]" % (name, i), one) for i, one in enumerate(value))
+
+
 def seed(name, value):
     """Returns `value` as an int; allowed are the integers from 0 to 2**31 - 1."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -32,6 +39,14 @@ def positive_number(name, value):
     number = _number(name, value, "a positive finite number")
     if not (math.isfinite(number) and number > 0):
         raise ValueError("%s must be a positive finite number, got %r" % (name, value))
+    return number
+
+
+def number_from_zero(name, value):
+    """Returns `value` as a float; allowed are finite numbers that are not negative."""
+    number = _number(name, value, "a finite number, 0 or above")
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError("%s must be a finite number, 0 or above, got %r" % (name, value))
     return number
 
 

@@ -17,8 +17,9 @@ from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import Problem, data_as_variables, initial_position, loss_function, sample, uniform
+from l2l.problems.problem import Problem, data_as_variables, initial_position, loss_function, sample
 from l2l.problems.quadratic import Quadratic
+from l2l.problems.random_numbers import uniform
 from l2l.process import prepare_xla, session_with_threads
 
 _DRAWS = 3

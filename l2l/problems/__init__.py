@@ -1,7 +1,36 @@
 """What is optimized: the contract of a problem, and problems."""
 
-from l2l.problems.minibatches import keys, minibatch
-from l2l.problems.problem import Problem, uniform
-from l2l.problems.quadratic import Quadratic, QuadraticDraw
+from l2l.problems import datasets
+from l2l.problems.classification import MLP, Classification, ConvNet, Layer
+from l2l.problems.datasets import Examples
+from l2l.problems.functions import Ackley, Rastrigin, Rosenbrock
+from l2l.problems.minibatches import minibatch, noise
+from l2l.problems.problem import Problem
+from l2l.problems.quadratic import DenseQuadratic, DenseQuadraticDraw, Quadratic, QuadraticDraw
+from l2l.problems.random_numbers import keys, normal, uniform
+from l2l.problems.regression import LeastSquares, LogisticRegression, RegressionDraw
 
-__all__ = ["Problem", "Quadratic", "QuadraticDraw", "keys", "minibatch", "uniform"]
+__all__ = [
+    "MLP",
+    "Ackley",
+    "Classification",
+    "ConvNet",
+    "DenseQuadratic",
+    "DenseQuadraticDraw",
+    "Examples",
+    "Layer",
+    "LeastSquares",
+    "LogisticRegression",
+    "Problem",
+    "Quadratic",
+    "QuadraticDraw",
+    "Rastrigin",
+    "RegressionDraw",
+    "Rosenbrock",
+    "datasets",
+    "keys",
+    "minibatch",
+    "noise",
+    "normal",
+    "uniform",
+]

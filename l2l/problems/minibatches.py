@@ -1,5 +1,8 @@
-"""Minibatches that follow from a draw and a base iteration, in the same way in every engine."""
+"""Minibatches and noise that follow from a draw and a base iteration, in the same way in every engine."""
 
+import math
+
+import numpy as np
 import tensorflow as tf
 
 from l2l import checks
@@ -24,25 +27,49 @@ def minibatch(key, t, size, examples):
     Raises:
       TypeError, ValueError: `size` or `examples` is not a positive integer, or `key` is no integer.
     """
-    key = checks.tensor("key", key)
-    if not key.dtype.is_integer:
-        raise TypeError("key must be an integer, as from l2l.keys, got dtype %s" % key.dtype.name)
     size = checks.positive_integer("size", size)
     examples = checks.positive_integer("examples", examples)
     with tf.name_scope("minibatch"):
-        number = _mixed(_mixed(tf.cast(key, tf.int32)) + tf.cast(t, tf.int32))
-        numbers = _mixed(number + tf.range(size, dtype=tf.int32))
-        # The sign bit goes, so that the remainder is not negative. It prefers no index by more than examples / 2^31.
-        return tf.math.floormod(tf.bitwise.bitwise_and(numbers, 2**31 - 1), examples)
+        # The remainder prefers no index by more than examples / 2^31.
+        return tf.math.floormod(_positive_integers(key, t, size), examples)
 
 
-def keys(num, seed=None):
-    """`num` random int32 keys for `minibatch`, a tensor `[num]`; `seed` as in `Problem.sample`."""
-    lowest, above = -(2**31), 2**31 - 1
-    if seed is None:
-        return tf.random.uniform([num], lowest, above, tf.int32)
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.constant(2**32, tf.int64)])  # a stream that no `uniform` has
-    return tf.random.stateless_uniform([num], pair, lowest, above, tf.int32)
+def noise(key, t, shape, dtype=tf.float32):
+    """Normal random numbers of mean 0 and deviation 1 for base iteration `t` of a draw.
+
+    They follow from `key` and `t` alone, by the same hash as a `minibatch`, and are independent of its indices;
+    `sqrt(-2 log u) cos(2 pi v)` makes them of two uniform ones (G. Box and M. Muller, 1958). None is larger than 6.6.
+
+    Args:
+      key, t: as for `minibatch`.
+      shape: list of positive integers.
+      dtype: floating-point type of the result.
+
+    Returns:
+      A tensor of that shape.
+
+    Raises:
+      TypeError: `key` is no integer.
+    """
+    count = int(np.prod(shape, dtype=int))
+    with tf.name_scope("noise"):
+        key = tf.bitwise.invert(_checked_key(key))  # other numbers than those of a minibatch
+        numbers = tf.cast(_positive_integers(key, t, 2 * count), dtype)
+        first, second = tf.split((numbers + 0.5) / 2**31, 2)
+        return tf.reshape(tf.sqrt(-2 * tf.math.log(first)) * tf.cos(2 * math.pi * second), shape)
+
+
+def _checked_key(key):
+    key = checks.tensor("key", key)
+    if not key.dtype.is_integer:
+        raise TypeError("key must be an integer, as from l2l.keys, got dtype %s" % key.dtype.name)
+    return tf.cast(key, tf.int32)
+
+
+def _positive_integers(key, t, count):
+    """`count` int32 numbers from 0 to 2^31 - 1."""
+    number = _mixed(_mixed(_checked_key(key)) + tf.cast(t, tf.int32))
+    return tf.bitwise.bitwise_and(_mixed(number + tf.range(count, dtype=tf.int32)), 2**31 - 1)
 
 
 def _mixed(number):

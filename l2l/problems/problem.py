@@ -30,26 +30,6 @@ _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 _DATA = "l2l_data"  # the collection of a graph that holds, for each problem, its data as tensors
 
 
-def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
-    """A tensor of uniform random numbers in [low, high).
-
-    Args:
-      shape: list of integers.
-      low, high: the bounds.
-      seed: None, and each `session.run` draws anew; or a scalar integer tensor (or int),
-        and the result depends on `seed` and `stream` alone.
-      stream: integer that tells apart the tensors drawn with one seed.
-      dtype: floating-point type of the result.
-
-    Returns:
-      A tensor of that shape.
-    """
-    if seed is None:
-        return tf.random.uniform(shape, low, high, dtype=dtype)
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.constant(stream, tf.int64)])
-    return tf.random.stateless_uniform(shape, pair, low, high, dtype=dtype)
-
-
 class Problem:
     """The contract of a problem; subclass it and define `sample`, `initial_position` and `loss`.
 

@@ -5,9 +5,11 @@ from collections import namedtuple
 import tensorflow as tf
 
 from l2l import checks
-from l2l.problems.problem import Problem, uniform
+from l2l.problems.problem import Problem
+from l2l.problems.random_numbers import normal, uniform
 
 QuadraticDraw = namedtuple("QuadraticDraw", ["scale", "start"])  # each [D]
+DenseQuadraticDraw = namedtuple("DenseQuadraticDraw", ["matrix", "target", "start"])  # [D, D], [D], [D]
 
 
 class Quadratic(Problem):
@@ -43,6 +45,59 @@ class Quadratic(Problem):
     def loss(self, x, draw):
         """`sum_i (scale_i x_i)^2`, a scalar, for `x` of shape `[D]`."""
         return tf.reduce_sum(tf.square(draw.scale * x), axis=-1)
+
+    def batch_loss(self, x, draw):
+        """The same over the last axis: `[B]` for `x` of shape `[B, D]`."""
+        return self.loss(x, draw)
+
+
+class DenseQuadratic(Problem):
+    """The paper's random quadratic `f(x) = |W x - y|^2`, whose coordinates are not independent.
+
+    `x_0 ~ N(0, 0.01^2)^D`, as in the authors' code; the minimum is 0. Source: arXiv 1606.04474, section 3.1.
+
+    The paper and its code do not draw the same. In the paper the entries of `W` and `y` are normal, and
+    `f(0) = |y|^2` is `D` on average. In the code they are uniform between 0 and 1, and it is `D / 3`. Worse than the
+    scale is the shape: numbers that are all positive have a mean, which gives `W^T W` one eigenvalue of about `D^2 / 4`
+    among others of less than `D / 3`. Every optimizer takes the first direction in a few steps, and then needs many
+    small ones; losses of the two are not comparable.
+
+    Args:
+      dims: `D`, a positive integer.
+      distribution: of the entries of `W` and `y`, "normal" or "uniform".
+      dtype: of draw, position and loss, float32 or float64.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, dims=10, distribution="normal", dtype=tf.float32):
+        self.dims = checks.positive_integer("dims", dims)
+        self.distribution = checks.one_of("distribution", distribution, ["normal", "uniform"])
+        self.dtype = checks.dtype("dtype", dtype)
+
+    def sample(self, num, seed=None):
+        """`num` draws: matrix `[num, D, D]`, target and start, each `[num, D]`."""
+        num = checks.positive_integer("num", num)
+
+        def entries(shape, stream):
+            if self.distribution == "normal":
+                return normal(shape, 1.0, seed, stream, self.dtype)
+            return uniform(shape, 0.0, 1.0, seed, stream, self.dtype)
+
+        return DenseQuadraticDraw(
+            matrix=entries([num, self.dims, self.dims], 0),
+            target=entries([num, self.dims], 1),
+            start=normal([num, self.dims], 0.01, seed, 2, self.dtype),
+        )
+
+    def initial_position(self, draw):
+        """`x_0`, `[D]`."""
+        return draw.start
+
+    def loss(self, x, draw):
+        """`|W x - y|^2`, a scalar, for `x` of shape `[D]`."""
+        return tf.reduce_sum(tf.square(tf.linalg.matvec(draw.matrix, x) - draw.target), axis=-1)
 
     def batch_loss(self, x, draw):
         """The same over the last axis: `[B]` for `x` of shape `[B, D]`."""

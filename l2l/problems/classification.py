@@ -1,0 +1,182 @@
+"""Classification of images by neural networks, on minibatches: the optimizees of the paper's larger experiments."""
+
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.problems.datasets import checked_examples, classes_of, digits
+from l2l.problems.minibatches import minibatch
+from l2l.problems.problem import Problem
+from l2l.problems.random_numbers import keys, normal
+
+Layer = namedtuple("Layer", ["kernel", "bias"])
+
+ACTIVATIONS = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "relu": tf.nn.relu, "elu": tf.nn.elu}
+_SMALL = 1e-3  # added to a variance before its root is divided by
+
+
+class Classification(Problem):
+    """The mean cross-entropy of a classifier's softmax on a minibatch of examples.
+
+    Base iteration `t` of a draw sees `size` examples, uniform and with replacement, which follow from the draw and `t`.
+    A draw is a key for them, and the initial weights. A subclass says in `shapes()` which weights there are, and in
+    `logits(x, inputs)` what it computes with them.
+
+    Args:
+      examples: an `Examples`, as from `l2l.datasets.mnist()`; None for `l2l.datasets.digits()`.
+      size: of a minibatch, a positive integer.
+      deviation: all initial weights, biases too, are `N(0, deviation^2)`; a positive number. The authors of arXiv
+        1606.04474 have 0.01.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, examples, size, deviation):
+        self.data = checked_examples("examples", digits() if examples is None else examples)
+        self.size = checks.positive_integer("size", size)
+        self.deviation = checks.positive_number("deviation", deviation)
+
+    def sample(self, num, seed=None):
+        """`num` draws: a key and weights like the position."""
+        num, dtype = checks.positive_integer("num", num), tf.as_dtype(self.data.inputs.dtype)
+        weights = [
+            normal([num, *shape.as_list()], self.deviation, seed, i, dtype)
+            for i, shape in enumerate(tf.nest.flatten(self.shapes()))
+        ]
+        return {"key": keys(num, seed), "weights": tf.nest.pack_sequence_as(self.shapes(), weights)}
+
+    def initial_position(self, draw):
+        """The weights, a nest of tensors."""
+        return draw["weights"]
+
+    def observe(self, draw, t, data):
+        """The minibatch of base iteration `t`, an `Examples` of tensors."""
+        places = minibatch(draw["key"], t, self.size, len(self.data.labels))
+        return type(data)(tf.gather(data.inputs, places), tf.gather(data.labels, places))
+
+    def loss(self, x, observed):
+        """The mean cross-entropy, a scalar, by `tf.nn.log_softmax`, which has a second derivative."""
+        logs = tf.nn.log_softmax(self.logits(x, observed.inputs))
+        picked = tf.one_hot(observed.labels, logs.shape[1], dtype=logs.dtype)
+        return -tf.reduce_mean(tf.reduce_sum(picked * logs, axis=1))
+
+    def shapes(self):
+        """The shapes of the weights: a nest like the position, of `tf.TensorShape`."""
+        raise NotImplementedError("%s does not define shapes" % type(self).__name__)
+
+    def logits(self, x, inputs):
+        """What the softmax is taken of, `[N, classes]`, for `N` inputs."""
+        raise NotImplementedError("%s does not define logits" % type(self).__name__)
+
+
+class MLP(Classification):
+    """A multilayer perceptron: `softmax(W_n h_n + b_n)`, `h_(i+1) = activation(W_i h_i + b_i)`, `h_0` the inputs.
+
+    The position is `{"hidden": (Layer, ...), "output": Layer}`. The defaults are the paper's on MNIST (arXiv 1606.04474,
+    section 3.2: one layer of 20 sigmoid units, minibatches of 128), but for the images, which are scikit-learn's
+    digits: 1,510 weights.
+
+    Args:
+      examples: an `Examples`, whose inputs are flattened; None for `l2l.datasets.digits()`.
+      hidden: units of each hidden layer, a sequence of positive integers; an empty one is softmax regression.
+      activation: "sigmoid", "tanh", "relu" or "elu".
+      size, deviation: as for `Classification`.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, examples=None, hidden=(20,), activation="sigmoid", size=128, deviation=0.01):
+        super().__init__(examples, size, deviation)
+        self.hidden = checks.positive_integers("hidden", hidden)
+        self.activation = checks.one_of("activation", activation, ACTIVATIONS)
+
+    def shapes(self):
+        """The shapes of kernels and biases, a nest like the position."""
+        inputs = int(np.prod(self.data.inputs.shape[1:]))
+        *hidden, output = [_layer([a, b]) for a, b in _pairs([inputs, *self.hidden, classes_of(self.data)])]
+        return {"hidden": tuple(hidden), "output": output}
+
+    def logits(self, x, inputs):
+        """`[N, classes]`, for `N` inputs."""
+        values = tf.reshape(inputs, [inputs.shape[0], -1])
+        for layer in x["hidden"]:
+            values = ACTIVATIONS[self.activation](tf.matmul(values, layer.kernel) + layer.bias)
+        return tf.matmul(values, x["output"].kernel) + x["output"].bias
+
+
+class ConvNet(Classification):
+    """A small convolutional network: `channels` convolutions of 5 x 5, then `dense` layers, then the softmax.
+
+    Each convolution keeps the size (padding with zeros) and is followed by batch normalisation, ReLU and the maximum
+    over 2 x 2 pixels; each dense layer by batch normalisation and ReLU. The defaults are those of arXiv 1606.04474,
+    section 3.3, and of its authors' code. The position is `{"conv": (Layer, ...), "dense": (Layer, ...)}`, of which
+    the last dense layer is the output; the paper has a learned optimizer for each of the two.
+
+    **Batch normalisation** here always uses mean and variance of the minibatch, which it is a function of like all
+    else: `(z - mean) / sqrt(variance + 0.001) + bias`. There are no running means, since they would be a state of the
+    optimizee that no optimizer moves; a loss is that of a training, for whoever looks at it. As in the authors' code
+    there is an offset (the layer's bias) and no scale.
+
+    Args:
+      examples: an `Examples` with inputs `[N, height, width]` or `[N, height, width, channels]`; None for
+        `l2l.datasets.digits()`.
+      channels: of each convolution, a sequence of positive integers, at least one.
+      dense: units of each dense layer before the output, a sequence of positive integers, which may be empty.
+      normalized: whether there is batch normalisation.
+      size, deviation: as for `Classification`.
+
+    Raises:
+      TypeError, ValueError: an argument out of range, or inputs that are no images.
+    """
+
+    def __init__(self, examples=None, channels=(16, 16, 16), dense=(32,), normalized=True, size=128, deviation=0.01):
+        super().__init__(examples, size, deviation)
+        if self.data.inputs.ndim not in (3, 4):
+            raise ValueError(
+                "examples must have inputs of shape [N, height, width] or [N, height, width, channels], got %s"
+                % (list(self.data.inputs.shape),)
+            )
+        self.channels = checks.positive_integers("channels", channels)
+        if not self.channels:
+            raise ValueError("channels must have at least one convolution, got %r" % (channels,))
+        self.dense = checks.positive_integers("dense", dense)
+        self.normalized = checks.boolean("normalized", normalized)
+
+    def shapes(self):
+        """The shapes of kernels and biases, a nest like the position."""
+        height, width, *depth = self.data.inputs.shape[1:]
+        for _ in self.channels:
+            height, width = -(-height // 2), -(-width // 2)
+        conv = [_layer([5, 5, a, b]) for a, b in _pairs([*(depth or [1]), *self.channels])]
+        sizes = [height * width * self.channels[-1], *self.dense, classes_of(self.data)]
+        return {"conv": tuple(conv), "dense": tuple(_layer([a, b]) for a, b in _pairs(sizes))}
+
+    def logits(self, x, inputs):
+        """`[N, classes]`, for `N` images."""
+        values = inputs[..., tf.newaxis] if inputs.shape.ndims == 3 else inputs
+        for layer in x["conv"]:
+            values = tf.nn.relu(self._normalized(tf.nn.conv2d(values, layer.kernel, 1, "SAME"), layer.bias))
+            values = tf.nn.max_pool(values, 2, 2, "SAME")
+        values = tf.reshape(values, [inputs.shape[0], -1])
+        *hidden, output = x["dense"]
+        for layer in hidden:
+            values = tf.nn.relu(self._normalized(tf.matmul(values, layer.kernel), layer.bias))
+        return tf.matmul(values, output.kernel) + output.bias
+
+    def _normalized(self, values, bias):
+        if self.normalized:
+            mean, variance = tf.nn.moments(values, list(range(values.shape.ndims - 1)), keep_dims=True)
+            values = (values - mean) * tf.rsqrt(variance + _SMALL)
+        return values + bias
+
+
+def _pairs(sizes):
+    return zip(sizes, sizes[1:])
+
+
+def _layer(shape):
+    return Layer(tf.TensorShape(shape), tf.TensorShape(shape[-1:]))

@@ -1,0 +1,95 @@
+"""Regression on random examples: least squares and logistic."""
+
+from collections import namedtuple
+
+import tensorflow as tf
+
+from l2l import checks
+from l2l.problems.problem import Problem
+from l2l.problems.random_numbers import normal, uniform
+
+RegressionDraw = namedtuple("RegressionDraw", ["inputs", "targets"])  # [M, D], [M]
+
+
+class _Regression(Problem):
+    """Linear models of random examples: inputs `A` of `N(0, 1)`, true weights `w` of `N(0, 1)`; `x_0 = 0`.
+
+    Args:
+      dims: `D`, how many inputs an example has, a positive integer.
+      examples: `M`, a positive integer. Every base iteration sees all of them.
+      dtype: of draw, position and loss, float32 or float64.
+    """
+
+    def __init__(self, dims, examples, dtype):
+        self.dims = checks.positive_integer("dims", dims)
+        self.examples = checks.positive_integer("examples", examples)
+        self.dtype = checks.dtype("dtype", dtype)
+
+    def sample(self, num, seed=None):
+        """`num` draws: inputs `[num, M, D]` and targets `[num, M]`."""
+        num = checks.positive_integer("num", num)
+        inputs = normal([num, self.examples, self.dims], 1.0, seed, 0, self.dtype)
+        weights = normal([num, self.dims], 1.0, seed, 1, self.dtype)
+        return RegressionDraw(inputs, self._targets(tf.linalg.matvec(inputs, weights), seed))
+
+    def initial_position(self, draw):
+        """Zeros, `[D]`."""
+        return tf.zeros([self.dims], self.dtype)
+
+    def batch_loss(self, x, draw):
+        """The loss over the last axes: `[B]` for `x` of shape `[B, D]`."""
+        return self.loss(x, draw)
+
+
+class LeastSquares(_Regression):
+    """Least squares: `f(x) = mean_m (a_m . x - b_m)^2 / 2` with `b = A w + noise N(0, 1)`.
+
+    Args:
+      dims: `D`, a positive integer.
+      examples: `M`, a positive integer.
+      noise: standard deviation of the targets' noise, not negative. With it the minimum is not 0.
+      dtype: float32 or float64.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, dims=10, examples=50, noise=0.1, dtype=tf.float32):
+        super().__init__(dims, examples, dtype)
+        self.noise = checks.number_from_zero("noise", noise)
+
+    def _targets(self, products, seed):
+        return products + self.noise * normal(products.shape.as_list(), 1.0, seed, 2, self.dtype)
+
+    def loss(self, x, draw):
+        """A scalar, for `x` of shape `[D]`."""
+        return tf.reduce_mean(tf.square(tf.linalg.matvec(draw.inputs, x) - draw.targets), axis=-1) / 2
+
+
+class LogisticRegression(_Regression):
+    """Logistic regression: `f(x) = mean_m log(1 + exp(-b_m a_m . x)) + penalty |x|^2 / 2`.
+
+    The label `b_m` is 1 with the probability `1 / (1 + exp(-a_m . w))`, and -1 otherwise.
+
+    Args:
+      dims: `D`, a positive integer.
+      examples: `M`, a positive integer.
+      penalty: not negative. Without it the minimum is at infinity where a plane separates the examples.
+      dtype: float32 or float64.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, dims=10, examples=50, penalty=0.01, dtype=tf.float32):
+        super().__init__(dims, examples, dtype)
+        self.penalty = checks.number_from_zero("penalty", penalty)
+
+    def _targets(self, products, seed):
+        chance = uniform(products.shape.as_list(), 0.0, 1.0, seed, 2, self.dtype)
+        return tf.where(chance < tf.sigmoid(products), tf.ones_like(products), -tf.ones_like(products))
+
+    def loss(self, x, draw):
+        """A scalar, for `x` of shape `[D]`."""
+        losses = tf.nn.softplus(-draw.targets * tf.linalg.matvec(draw.inputs, x))
+        return tf.reduce_mean(losses, axis=-1) + self.penalty * tf.reduce_sum(tf.square(x), axis=-1) / 2
