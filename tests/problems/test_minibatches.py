@@ -145,3 +145,43 @@ def test_the_keys_and_minibatches_of_a_seed_are_pinned(run):
         [593, 636, 995, 505, 533],
         [345, 437, 445, 442, 712],
     ]
+
+
+def numpy_noise(key, t, count):
+    number = mixed(mixed(~unsigned(key)) + unsigned(t))
+    numbers = (mixed(number + np.arange(2 * count, dtype=np.uint32)) & np.uint32(0x7FFFFFFF)).astype(np.float64)
+    first, second = np.split((numbers + 0.5) / 2.0**31, 2)
+    return np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
+
+
+def test_noise_against_a_reference_in_numpy(run):
+    key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+    noise = l2l.noise(key, t, [2, 3])
+    assert noise.shape == [2, 3] and noise.dtype == tf.float32
+    assert l2l.noise(key, t, [2], tf.float64).dtype == tf.float64
+    for number in KEYS:
+        for when in [0, 1, 2**31 - 1]:
+            expected = numpy_noise(number, when, 6).reshape([2, 3])
+            np.testing.assert_allclose(run(noise, {key: number, t: when}), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_is_normal_and_independent_from_base_iteration_to_base_iteration(run):
+    numbers = run(over_draws(lambda key: tf.stack([l2l.noise(key, t, [4]) for t in range(3)]), l2l.keys(5000, 1)))
+    numbers = numbers.reshape([5000, 12])
+    assert np.abs(numbers.mean(axis=0)).max() < 5 / np.sqrt(5000)
+    assert np.abs(np.corrcoef(numbers, rowvar=False) - np.eye(12)).max() < 5 / np.sqrt(5000)
+    assert np.abs(numbers.std(axis=0) - 1).max() < 5 / np.sqrt(10_000)
+    assert abs(np.mean(np.abs(numbers) > 2) - 0.0455) < 5 * np.sqrt(0.0455 / 60_000)
+
+
+def test_noise_has_other_numbers_than_a_minibatch(run):
+    """The uniform number behind the first one is no index of the same key and base iteration."""
+    noise = over_draws(lambda key: l2l.noise(key, 0, [8]), l2l.keys(5000, 1))
+    indices = over_draws(lambda key: l2l.minibatch(key, 0, 8, 1000), l2l.keys(5000, 1))
+    noise, indices = run([noise, indices])
+    assert np.abs(np.corrcoef(noise.T**2, indices.T)[:8, 8:]).max() < 5 / np.sqrt(5000)
+
+
+def test_noise_needs_an_integer_as_key():
+    with pytest.raises(TypeError, match=r"^key must be an integer, as from l2l\.keys, got dtype float32$"):
+        l2l.noise(tf.constant(1.0), 0, [2])

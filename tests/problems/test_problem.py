@@ -57,21 +57,6 @@ def test_a_problem_that_defines_nothing_says_what_is_missing(call, what):
         call(l2l.Problem())
 
 
-def test_uniform_fills_its_range_and_depends_on_seed_and_stream_alone(run):
-    tensors = [
-        l2l.uniform([1000], 2.0, 4.0, 3),
-        l2l.uniform([1000], 2.0, 4.0, tf.constant(3, tf.int64)),
-        l2l.uniform([1000], 2.0, 4.0, 3, stream=1),
-        l2l.uniform([1000], 2.0, 4.0, 4),
-        l2l.uniform([1000], 2.0, 4.0),
-    ]
-    one, again, *others = run(tensors)
-    assert 2 <= one.min() < 2.02 and 3.98 < one.max() < 4
-    np.testing.assert_array_equal(one, again)
-    assert all(not np.any(one == other) for other in others)
-    assert l2l.uniform([1], 0.0, 1.0, 3, dtype=tf.float64).dtype == tf.float64
-
-
 def test_draw_is_one_of_sample(run):
     """Of a seed below those of trainings and evaluations."""
     problem = Regression()

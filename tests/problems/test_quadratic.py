@@ -90,3 +90,46 @@ def test_the_draws_of_a_seed_are_pinned(run, dtype, scales, starts):
     draws = run(l2l.Quadratic(2, dtype).sample(1000, 2 << 32))
     np.testing.assert_array_equal(draws.scale[[0, 1, 999]], np.array(scales, dtype.as_numpy_dtype))
     np.testing.assert_array_equal(draws.start[[0, 1, 999]], np.array(starts, dtype.as_numpy_dtype))
+
+
+def test_the_papers_quadratic_is_that_of_numpy_and_so_are_its_gradients(run):
+    problem = l2l.DenseQuadratic(3, dtype=tf.float64)
+    draws = problem.sample(4, 1)
+    x = l2l.normal([4, 3], 1.0, 2, dtype=tf.float64)
+    losses = problem.batch_loss(x, draws)
+    one = problem.loss(x[1], tf.nest.map_structure(lambda many: many[1], draws))
+    values, (matrix, target, _), losses, one, gradients = run([x, draws, losses, one, tf.gradients(losses, x)[0]])
+    residuals = np.einsum("bij,bj->bi", matrix, values) - target
+    np.testing.assert_allclose(losses, np.sum(residuals**2, axis=1))
+    np.testing.assert_allclose(one, losses[1])
+    np.testing.assert_allclose(gradients, 2 * np.einsum("bij,bi->bj", matrix, residuals))
+
+
+@pytest.mark.parametrize("distribution, mean, square", [("normal", 0.0, 1.0), ("uniform", 0.5, 1 / 3)])
+def test_the_papers_quadratic_draws_what_it_says(run, distribution, mean, square):
+    """Moments within five standard errors; the start is small; matrix and target are not the same numbers."""
+    draws = run(l2l.DenseQuadratic(2, distribution).sample(5000, 3))
+    for values in [draws.matrix, draws.target]:
+        assert abs(values.mean() - mean) < 5 / np.sqrt(values.size)
+        assert abs((values**2).mean() - square) < 5 * np.sqrt(2 / values.size)
+        assert values.min() < -3 if distribution == "normal" else values.min() >= 0 and values.max() < 1
+    assert abs(draws.start.std() / 0.01 - 1) < 5 / np.sqrt(20_000)
+    together = np.concatenate([draws.matrix.reshape([-1, 4]), draws.target, draws.start], axis=1)
+    assert np.abs(np.corrcoef(together, rowvar=False) - np.eye(8)).max() < 5 / np.sqrt(5000)
+
+
+def test_uniform_entries_give_one_large_eigenvalue(run):
+    """What the docstring says of the difference between the paper and its code, for ten dimensions."""
+    for distribution, start in [("normal", 10), ("uniform", 10 / 3)]:
+        draws = run(l2l.DenseQuadratic(10, distribution).sample(300, 3))
+        assert abs(np.mean(np.sum(draws.target**2, axis=1)) / start - 1) < 0.1
+        eigenvalues = np.mean([np.linalg.svd(matrix, compute_uv=False) ** 2 for matrix in draws.matrix], axis=0)[::-1]
+        if distribution == "uniform":
+            assert abs(eigenvalues[-1] - 25) < 2 and eigenvalues[-2] < 10 / 3
+
+
+def test_the_papers_quadratic_starts_at_its_start(run):
+    problem = l2l.DenseQuadratic(2)
+    draw = problem.draw(1)
+    assert problem.loss(problem.initial_position(draw), draw).shape == []
+    np.testing.assert_array_equal(*run([draw.start, problem.initial_position(draw)]))

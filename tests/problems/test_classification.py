@@ -1,0 +1,217 @@
+"""Networks on images against NumPy, their gradients against differences, and what a minibatch is."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.problems.classification import ACTIVATIONS
+
+RANDOM = np.random.RandomState(0)
+SIX = l2l.Examples(RANDOM.uniform(size=[6, 2, 3]), np.array([0, 2, 1, 2, 0, 1]))
+IMAGES = l2l.Examples(RANDOM.uniform(size=[5, 4, 3, 2]), np.array([0, 1, 2, 1, 0]))
+
+IN_NUMPY = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "elu": lambda z: np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1),
+}
+
+
+def cross_entropy(logits, labels):
+    logits = logits - logits.max(axis=1, keepdims=True)
+    logs = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    return -np.mean(logs[np.arange(len(labels)), labels])
+
+
+def mlp_in_numpy(x, examples, activation):
+    values = examples.inputs.reshape([len(examples.labels), -1])
+    for kernel, bias in x["hidden"]:
+        values = IN_NUMPY[activation](values @ kernel + bias)
+    return cross_entropy(values @ x["output"].kernel + x["output"].bias, examples.labels)
+
+
+def convolved(values, kernel):
+    """A 5 x 5 convolution, padded with zeros to keep the size."""
+    padded = np.pad(values, [(0, 0), (2, 2), (2, 2), (0, 0)], "constant")
+    height, width = values.shape[1:3]
+    parts = [padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(5) for j in range(5)]
+    return sum(parts)
+
+
+def pooled(values):
+    """The maximum over 2 x 2 pixels; at an odd edge over what there is."""
+    number, height, width, depth = values.shape
+    result = np.full([number, -(-height // 2), -(-width // 2), depth], -np.inf)
+    for i in range(height):
+        for j in range(width):
+            result[:, i // 2, j // 2] = np.maximum(result[:, i // 2, j // 2], values[:, i, j])
+    return result
+
+
+def normalized(values, bias, is_normalized):
+    axes = tuple(range(values.ndim - 1))
+    if is_normalized:
+        values = (values - values.mean(axis=axes)) / np.sqrt(values.var(axis=axes) + 1e-3)
+    return values + bias
+
+
+def conv_net_in_numpy(x, examples, is_normalized):
+    values = examples.inputs if examples.inputs.ndim == 4 else examples.inputs[..., None]
+    for kernel, bias in x["conv"]:
+        values = pooled(np.maximum(normalized(convolved(values, kernel), bias, is_normalized), 0))
+    values = values.reshape([len(values), -1])
+    *hidden, (kernel, bias) = x["dense"]
+    for one, other in hidden:
+        values = np.maximum(normalized(values @ one, other, is_normalized), 0)
+    return cross_entropy(values @ kernel + bias, examples.labels)
+
+
+def loss_and_gradients(run, problem, examples):
+    """At weights that are not small, on all examples: position, loss, and gradients like the position."""
+    x = tf.nest.map_structure(lambda one: 30 * one, problem.initial_position(problem.draw(1)))
+    loss = problem.loss(x, examples)
+    flat = tf.nest.flatten(x)
+    x, loss, gradients = run([flat, loss, tf.gradients(loss, flat)])
+    pack = problem.shapes()
+    return tf.nest.pack_sequence_as(pack, x), loss, gradients
+
+
+def check_gradients(function, x, gradients, step=1e-6):
+    """A few coordinates of each tensor against central differences."""
+    flat = tf.nest.flatten(x)
+    for tensor, gradient in zip(flat, gradients):
+        for place in RANDOM.choice(tensor.size, min(4, tensor.size), replace=False):
+            place = np.unravel_index(place, tensor.shape)
+            before, values = tensor[place], []
+            for change in [step, -step]:
+                tensor[place] = before + change
+                values.append(function(x))
+            tensor[place] = before
+            np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / (2 * step), rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (4, 3)])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_a_perceptron_is_that_of_numpy(run, hidden, activation):
+    problem = l2l.MLP(SIX, hidden, activation)
+    x, loss, gradients = loss_and_gradients(run, problem, SIX)
+    assert [layer.kernel.shape for layer in [*x["hidden"], x["output"]]] == list(zip([6, *hidden], [*hidden, 3]))
+    np.testing.assert_allclose(loss, mlp_in_numpy(x, SIX, activation))
+    check_gradients(lambda x: mlp_in_numpy(x, SIX, activation), x, gradients)
+
+
+@pytest.mark.parametrize("is_normalized", [True, False])
+@pytest.mark.parametrize("examples, channels, dense", [(IMAGES, (3, 2), (4,)), (SIX, (2,), ())])
+def test_a_convolutional_network_is_that_of_numpy(run, is_normalized, examples, channels, dense):
+    problem = l2l.ConvNet(examples, channels, dense, normalized=is_normalized)
+    x, loss, gradients = loss_and_gradients(run, problem, examples)
+    np.testing.assert_allclose(loss, conv_net_in_numpy(x, examples, is_normalized))
+    check_gradients(lambda x: conv_net_in_numpy(x, examples, is_normalized), x, gradients)
+
+
+def test_batch_normalization_is_by_the_minibatch_alone(run):
+    """Inputs that are scaled and moved give the same loss, and an example's loss depends on the others."""
+    problem = l2l.ConvNet(IMAGES, (2,), ())
+    kernel = RANDOM.normal(size=[5, 5, 2, 2])
+    x = {
+        "conv": (l2l.Layer(tf.constant(kernel), tf.zeros([2], tf.float64)),),
+        "dense": (l2l.Layer(tf.constant(RANDOM.normal(size=[8, 3])), tf.zeros([3], tf.float64)),),
+    }
+    inputs = tf.constant(IMAGES.inputs)
+    logits = [problem.logits(x, some) for some in [inputs, 1000 * inputs, 2000 * inputs, inputs[:2]]]
+    plain, large, larger, two = run(logits)
+    np.testing.assert_allclose(large, larger, rtol=1e-6)
+    np.testing.assert_allclose(plain, large, rtol=0.05, atol=0.05)
+    assert np.abs(two - plain[:2]).max() > 0.01
+    assert [variable.op.name for variable in tf.global_variables()] == []  # there is no running mean
+
+
+def test_the_defaults_are_the_papers_on_scikit_learns_digits(run):
+    problem = l2l.MLP()
+    x = problem.initial_position(problem.draw(1))
+    assert sum(tensor.shape.num_elements() for tensor in tf.nest.flatten(x)) == 1510
+    assert (problem.size, problem.deviation, problem.activation) == (128, 0.01, "sigmoid")
+    conv = l2l.ConvNet(l2l.Examples(np.zeros([10, 32, 32, 3], np.float32), np.arange(10)))
+    shapes = [shape.as_list() for shape in tf.nest.flatten(conv.shapes())]
+    assert shapes[::2] == [[5, 5, 3, 16], [5, 5, 16, 16], [5, 5, 16, 16], [256, 32], [32, 10]]
+    assert (conv.size, conv.deviation, conv.normalized) == (128, 0.01, True)
+
+
+def test_weights_are_normal_and_new_for_each_draw(run):
+    draws = run(l2l.MLP(SIX, (4, 4), deviation=0.5).sample(500, 3))["weights"]
+    flat = np.concatenate([one.reshape([500, -1]) for one in tf.nest.flatten(draws)], axis=1)
+    assert flat.shape == (500, 6 * 4 + 4 + 4 * 4 + 4 + 4 * 3 + 3)
+    assert abs(flat.std() / 0.5 - 1) < 5 / np.sqrt(2 * flat.size) and abs(flat.mean()) < 5 * 0.5 / np.sqrt(flat.size)
+    assert np.abs(np.corrcoef(flat, rowvar=False) - np.eye(flat.shape[1])).max() < 5.5 / np.sqrt(500)
+
+
+def test_a_minibatch_has_images_and_labels_that_belong_together(run):
+    examples = l2l.Examples(np.arange(50.0).reshape([50, 1]), np.arange(50) % 3)
+    problem = l2l.MLP(examples, (), size=30)
+    data = l2l.Examples(*map(tf.constant, examples))
+    draw = problem.draw(1)
+    first, again, later = run([problem.observe(draw, t, data) for t in [3, 3, 4]])
+    assert first.inputs.shape == (30, 1) and len(np.unique(first.inputs)) > 15
+    np.testing.assert_array_equal(first.inputs[:, 0] % 3, first.labels)
+    np.testing.assert_array_equal(first.inputs, again.inputs)
+    assert np.any(first.inputs != later.inputs)
+
+
+def test_a_problem_has_the_dtype_of_its_inputs(run):
+    for dtype in [np.float32, np.float64]:
+        problem = l2l.MLP(SIX._replace(inputs=SIX.inputs.astype(dtype)), (2,))
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=2, steps=3, engine="graph")["SGD"]
+        assert losses.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [l2l.MLP(SIX, (3, 2), "relu", size=4), l2l.ConvNet(IMAGES, (2,), (3,), size=4)],
+    ids=["MLP", "ConvNet"],
+)
+def test_they_keep_the_contract_of_a_problem(problem):
+    """Both engines compute the same."""
+    l2l.testing.check_problem(problem)
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: l2l.MLP(hidden=20), TypeError, "hidden must be a sequence of positive integers, got 20"),
+        (lambda: l2l.MLP(hidden=(20, 0)), ValueError, r"hidden\[1\] must be a positive integer, got 0"),
+        (
+            lambda: l2l.MLP(activation="swish"),
+            ValueError,
+            "activation must be one of elu, relu, sigmoid, tanh, got 'swish'",
+        ),
+        (lambda: l2l.MLP(size=0), ValueError, "size must be a positive integer, got 0"),
+        (lambda: l2l.MLP(deviation=0), ValueError, "deviation must be a positive finite number, got 0"),
+        (
+            lambda: l2l.MLP((1, 2)),
+            TypeError,
+            r"examples must be an Examples\(inputs, labels\), as from .*, got \(1, 2\)",
+        ),
+        (lambda: l2l.ConvNet(channels=()), ValueError, r"channels must have at least one convolution, got \(\)"),
+        (lambda: l2l.ConvNet(normalized=1), TypeError, "normalized must be True or False, got 1"),
+        (
+            lambda: l2l.ConvNet(SIX._replace(inputs=SIX.inputs.reshape([6, 6]))),
+            ValueError,
+            r"examples must have inputs of shape \[N, height, width\] or .*, got \[6, 6\]",
+        ),
+        (
+            lambda: l2l.Classification(SIX, 2, 0.1).shapes(),
+            NotImplementedError,
+            "Classification does not define shapes",
+        ),
+        (
+            lambda: l2l.Classification(SIX, 2, 0.1).logits(None, None),
+            NotImplementedError,
+            "Classification does not define logits",
+        ),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match="^%s$" % message):
+        call()

