@@ -220,7 +220,7 @@ def _npz(path):
 
 @_says_what_is_damaged
 def _idx(path, dimensions):
-    """An array from a file in MNIST's format: 0, 0, type, number of axes, each one's length in four bytes, the bytes."""
+    """An array from a file in MNIST's format: 0, 0, type, number of axes, their lengths in four bytes each, bytes."""
     with (gzip.open if path.suffix == ".gz" else open)(str(path), "rb") as file:
         content = file.read()
     header = 4 + 4 * dimensions
