@@ -2,6 +2,7 @@
 
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.castings import CASTINGS
+from l2l.optimizers.grouped import Grouped
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
 from l2l.optimizers.optimizer import Bound
@@ -14,6 +15,7 @@ __all__ = [
     "Bound",
     "Casting",
     "CoordinatewiseLSTM",
+    "Grouped",
     "NetworkState",
     "Trained",
     "adam",

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import archives, checks
-from l2l.optimizers.networks import from_description
+from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import described
 
 FORMAT = 2

@@ -7,6 +7,7 @@ import os
 from l2l import checks
 from l2l.learning.engines import ENGINES
 from l2l.learning.settings import Settings
+from l2l.optimizers.grouped import Grouped, checked_builders
 from l2l.optimizers.trained import Trained
 from l2l.progress import progress, title
 from l2l.runs import checkpoints, nonfinite
@@ -36,7 +37,8 @@ class Trainer:
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
-        another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam.
+        another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam. Or a dict
+        of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss, and by name `steps`, `horizon`, `learning_rate`, `half_life`, `clip_norm`, `second_derivatives`,
         `batch`, `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
@@ -75,6 +77,8 @@ class Trainer:
         checks.problem("problem", problem)
         start = build_optimizer if isinstance(build_optimizer, Trained) else None
         build_optimizer = start.build if start else build_optimizer
+        if isinstance(build_optimizer, dict):
+            build_optimizer = functools.partial(Grouped, checked_builders(build_optimizer))
         self._build_optimizer = checks.function_without_arguments("build_optimizer", build_optimizer)
         may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
         engine = "xla" if may_fall_back else engine
