@@ -1,6 +1,7 @@
 """What is optimized: the contract of a problem, and problems."""
 
 from l2l.problems import datasets
+from l2l.problems.augmented import Mixture, RandomlyScaled, WithConvexTerm
 from l2l.problems.classification import MLP, Classification, ConvNet, Layer
 from l2l.problems.datasets import Examples
 from l2l.problems.functions import Ackley, Rastrigin, Rosenbrock
@@ -21,12 +22,15 @@ __all__ = [
     "Layer",
     "LeastSquares",
     "LogisticRegression",
+    "Mixture",
     "Problem",
     "Quadratic",
     "QuadraticDraw",
+    "RandomlyScaled",
     "Rastrigin",
     "RegressionDraw",
     "Rosenbrock",
+    "WithConvexTerm",
     "datasets",
     "keys",
     "minibatch",

@@ -237,11 +237,13 @@ def described(problem):
 
 
 def in_json(value):
-    """A parameter in JSON types; arrays by shape, dtype and checksum, other objects by the name of their class."""
+    """A parameter in JSON types: arrays by shape, dtype and checksum, problems `described`, others by their class."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Problem):
+        return described(value)
     if isinstance(value, tf.DType):
         return value.name
     if isinstance(value, np.ndarray):

@@ -1,0 +1,153 @@
+"""Problems made of problems, for training: random scales, an added convex term, a mixture.
+
+A learned optimizer that is to serve elsewhere is trained on more than the problem at hand. The first two are from
+"Learning gradient descent: better generalization and longer horizons" (K. Lv, S. Jiang, J. Li, arXiv 1703.03633).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.problems.problem import Problem, initial_position, sample
+from l2l.problems.random_numbers import uniform
+
+
+def _stream(*problems):
+    """Where the streams of random numbers begin of a problem made of these; those of problems within are lower."""
+    return 2**20 + max(getattr(problem, "_stream", 0) for problem in problems)
+
+
+class RandomlyScaled(Problem):
+    """A problem seen through random scales of its coordinates: `f(c x)`, elementwise, from `x_0 / c`.
+
+    `log c` is uniform in `[-width, width]`, for each coordinate of each draw. Gradients are `c` times those of the
+    problem, and so an optimizer learns what does not depend on their scale. Source: arXiv 1703.03633, section 4.1.
+
+    Args:
+      problem: a `Problem`.
+      width: a positive number; 3 in the source.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, problem, width=3.0):
+        self.problem, self.data = checks.problem("problem", problem), problem.data
+        self._stream = _stream(problem)
+        self.width = checks.positive_number("width", width)
+
+    def sample(self, num, seed=None):
+        """`num` draws: those of the problem, and `scales`, a nest like its position."""
+        draws = sample(self.problem, num, seed)
+        x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
+        scales = [
+            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, self._stream + i, one.dtype))
+            for i, one in enumerate(tf.nest.flatten(x))
+        ]
+        return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
+
+    def initial_position(self, draw):
+        """`x_0 / c`, with the start `x_0` of the problem."""
+        return tf.nest.map_structure(tf.divide, self.problem.initial_position(draw["draw"]), draw["scales"])
+
+    def observe(self, draw, t, data):
+        """What the problem observes, and the scales."""
+        return {"observed": self.problem.observe(draw["draw"], t, data), "scales": draw["scales"]}
+
+    def loss(self, x, observed):
+        """The problem's loss at `c x`."""
+        return self.problem.loss(tf.nest.map_structure(tf.multiply, x, observed["scales"]), observed["observed"])
+
+
+class WithConvexTerm(Problem):
+    """A problem with a simple convex one beside it: `f(x) + |z - v|^2 / n`.
+
+    The position is `{"x": x, "z": z}`; `v` and the start of `z`, of `n` coordinates, are uniform in [-1, 1]. However
+    a training goes, its losses have a part from which something can be learned. Source: arXiv 1703.03633, section 4.2.
+
+    Args:
+      problem: a `Problem`.
+      dims: `n`, a positive integer; 20 in the source.
+
+    Raises:
+      TypeError, ValueError: an argument out of range.
+    """
+
+    def __init__(self, problem, dims=20):
+        self.problem, self.data = checks.problem("problem", problem), problem.data
+        self._stream = _stream(problem)
+        self.dims = checks.positive_integer("dims", dims)
+
+    def sample(self, num, seed=None):
+        """`num` draws: those of the problem, `target` and `start`, each `[num, n]`."""
+        draws = sample(self.problem, num, seed)
+        x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
+        dtype = tf.nest.flatten(x)[0].dtype
+        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, self._stream + i, dtype) for i in range(2))
+        return {"draw": draws, "target": target, "start": start}
+
+    def initial_position(self, draw):
+        """`{"x": start of the problem, "z": start of the term}`."""
+        return {"x": self.problem.initial_position(draw["draw"]), "z": draw["start"]}
+
+    def observe(self, draw, t, data):
+        """What the problem observes, and the target `v`."""
+        return {"observed": self.problem.observe(draw["draw"], t, data), "target": draw["target"]}
+
+    def loss(self, x, observed):
+        """The sum of both losses."""
+        return self.problem.loss(x["x"], observed["observed"]) + tf.reduce_mean(tf.square(x["z"] - observed["target"]))
+
+
+class Mixture(Problem):
+    """Draws from one of several problems, each with a chance of its own.
+
+    The problems may be of any kind and size. The position is a tuple with one for each of them, of which the loss of a
+    draw knows only that of its own; the others have gradients of zero. So a base iteration costs as much as those of
+    all problems together.
+
+    Args:
+      problems: a sequence of `Problem`s whose losses have one dtype.
+      chances: None for equal ones, or for each a positive number, in proportion to how often it is drawn.
+
+    Raises:
+      TypeError, ValueError: no problem, or not as many chances, or one that is not positive.
+    """
+
+    def __init__(self, problems, chances=None):
+        if not isinstance(problems, (list, tuple)) or not problems:
+            raise ValueError("problems must be a non-empty sequence of problems, got %r" % (problems,))
+        self.problems = tuple(checks.problem("problems[%d]" % i, one) for i, one in enumerate(problems))
+        chances = [1.0] * len(problems) if chances is None else chances
+        if not isinstance(chances, (list, tuple)) or len(chances) != len(problems):
+            raise ValueError("chances must be None or %d numbers, got %r" % (len(problems), chances))
+        chances = [checks.positive_number("chances[%d]" % i, one) for i, one in enumerate(chances)]
+        self.chances = tuple(one / sum(chances) for one in chances)
+        self._stream = _stream(*problems)
+        data = [one.data for one in problems]
+        self.data = None if all(one is None for one in data) else tuple(() if one is None else one for one in data)
+
+    def sample(self, num, seed=None):
+        """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
+        bounds = np.cumsum(self.chances)[:-1]
+        chance = uniform([num, 1], 0.0, 1.0, seed, self._stream)
+        which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
+        return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
+
+    def initial_position(self, draw):
+        """A tuple of the starts of all problems."""
+        return tuple(one.initial_position(draws) for one, draws in zip(self.problems, draw["draws"]))
+
+    def observe(self, draw, t, data):
+        """What each problem observes, and which one it is."""
+        data = data or [None] * len(self.problems)
+        observed = [
+            problem.observe(one, t, None if problem.data is None else part)
+            for problem, one, part in zip(self.problems, draw["draws"], data)
+        ]
+        return {"which": draw["which"], "observed": tuple(observed)}
+
+    def loss(self, x, observed):
+        """The loss of the problem that was drawn."""
+        losses = [problem.loss(*each) for problem, *each in zip(self.problems, x, observed["observed"])]
+        return sum(tf.where(tf.equal(observed["which"], i), loss, tf.zeros_like(loss)) for i, loss in enumerate(losses))
