@@ -1,0 +1,157 @@
+"""Problems made of problems: what is drawn, what the loss is, and what an optimizer sees of it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from other_problems import Nested, Regression
+from trainers import assert_close_runs, learned_momentum
+
+import l2l
+from l2l.problems.problem import described
+
+EXAMPLES = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 3]), np.arange(6) % 3)
+NETWORK = l2l.MLP(EXAMPLES, (2,), size=4)
+HOME = l2l.Quadratic(3, tf.float64)
+
+
+def losses(problem, optimizer=None, **settings):
+    """Of five draws and six base iterations."""
+    arguments = {"num": 5, "steps": 6, "engine": "graph", **settings}
+    return l2l.evaluate(problem, {"it": optimizer or l2l.sgd(0.1)}, **arguments)["it"]
+
+
+def test_scaled_it_starts_with_the_same_loss_and_its_gradients_are_scaled(run):
+    problem = l2l.RandomlyScaled(HOME, 2.0)
+    draw = problem.draw(1)
+    x, within = problem.initial_position(draw), HOME.initial_position(draw["draw"])
+    loss, other = problem.loss(x, {"observed": draw["draw"], "scales": draw["scales"]}), HOME.loss(within, draw["draw"])
+    gradients, scales = tf.gradients(loss, x)[0], draw["scales"]
+    x, within, loss, other, one, two, scales = run(
+        [x, within, loss, other, gradients, tf.gradients(other, within)[0], scales]
+    )
+    np.testing.assert_allclose(scales * x, within)
+    np.testing.assert_allclose(loss, other)
+    np.testing.assert_allclose(one, scales * two)
+
+
+def test_scales_are_uniform_in_the_logarithm_and_new_for_each_coordinate(run):
+    draws = run(l2l.RandomlyScaled(Nested(), 1.5).sample(2000, 1))
+    scales = np.concatenate([one.reshape([2000, -1]) for one in tf.nest.flatten(draws["scales"])], axis=1)
+    logs = np.log(scales)
+    assert -1.5 <= logs.min() < -1.49 and 1.49 < logs.max() <= 1.5
+    assert np.abs(logs.std(axis=0) / (1.5 / np.sqrt(3)) - 1).max() < 0.1
+    together = np.concatenate([logs, draws["draw"][:, None]], axis=1)
+    assert np.abs(np.corrcoef(together, rowvar=False) - np.eye(6)).max() < 5 / np.sqrt(2000)
+
+
+def test_a_convex_term_is_added(run):
+    """Where the problem's part does not move, the losses differ by those of the term alone."""
+    problem = l2l.WithConvexTerm(HOME, 4)
+    draw = problem.draw(1)
+    x = problem.initial_position(draw)
+    observed = problem.observe(draw, tf.constant(0), None)
+    loss, term = problem.loss(x, observed), tf.gradients(problem.loss(x, observed), x["z"])[0]
+    draw, loss, term, inner = run([draw, loss, term, HOME.loss(x["x"], draw["draw"])])
+    np.testing.assert_allclose(loss - inner, np.mean((draw["start"] - draw["target"]) ** 2))
+    np.testing.assert_allclose(term, (draw["start"] - draw["target"]) / 2)
+
+
+def test_the_convex_term_is_drawn_as_stated(run):
+    draws = run(l2l.WithConvexTerm(HOME, 2).sample(2000, 1))
+    together = np.concatenate([draws["target"], draws["start"], draws["draw"].start], axis=1)
+    assert -1 <= together.min() < -0.99 and 0.99 < together.max() <= 1
+    assert np.abs(np.corrcoef(together, rowvar=False) - np.eye(7)).max() < 5 / np.sqrt(2000)
+
+
+@pytest.mark.parametrize("chances, shares", [(None, [1 / 3, 1 / 3, 1 / 3]), ([1, 5, 2], [1 / 8, 5 / 8, 2 / 8])])
+def test_a_mixture_is_drawn_as_stated(run, chances, shares):
+    problem = l2l.Mixture([HOME, NETWORK, Regression()], chances)
+    which = run(problem.sample(4000, 1)["which"])
+    found = np.bincount(which, minlength=3) / 4000
+    assert np.abs(found - shares).max() < 5 * np.sqrt(0.25 / 4000)
+    np.testing.assert_allclose(problem.chances, shares)
+
+
+def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn():
+    """The problems draw for the same seed what they draw alone, so that each row is one of theirs."""
+    alone = [losses(problem) for problem in [HOME, NETWORK, Regression()]]
+    mixed = losses(l2l.Mixture([HOME, NETWORK, Regression()]))
+    rows = [[i for i in range(3) if np.allclose(row, alone[i][draw], rtol=1e-6)] for draw, row in enumerate(mixed)]
+    assert all(len(row) == 1 for row in rows) and len({row[0] for row in rows}) > 1
+
+
+def test_what_was_not_drawn_has_gradients_of_zero(run):
+    problem = l2l.Mixture([HOME, HOME])
+    draw = problem.draw(1)
+    x = problem.initial_position(draw)
+    gradients = tf.gradients(problem.loss(x, problem.observe(draw, 0, None)), list(x))
+    which, gradients = run([draw["which"], gradients])
+    assert np.all(gradients[which] != 0) and np.all(gradients[1 - which] == 0)
+
+
+def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(run):
+    """Which problem is drawn does not tell which one within it, nor its scales."""
+    inner = l2l.Mixture([HOME, l2l.RandomlyScaled(l2l.RandomlyScaled(HOME))])
+    draws = run(l2l.Mixture([inner, inner]).sample(3000, 1))
+    first, second = draws["draws"][0]["which"], draws["draws"][0]["draws"][1]
+    numbers = [draws["which"], first, second["scales"][:, 0], second["draw"]["scales"][:, 0]]
+    numbers = np.stack([*numbers[:2], *np.log(numbers[2:])])
+    assert np.abs(np.corrcoef(numbers) - np.eye(4)).max() < 5 / np.sqrt(3000)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        l2l.RandomlyScaled(NETWORK),
+        l2l.WithConvexTerm(NETWORK, 3),
+        l2l.Mixture([NETWORK, l2l.Rosenbrock(noise=0.1, dtype="float64")]),
+    ],
+    ids=["scaled", "convex", "mixture"],
+)
+def test_they_keep_the_contract_of_a_problem(problem):
+    l2l.testing.check_problem(problem)
+
+
+def test_the_record_says_what_is_within():
+    one, other = (described(l2l.RandomlyScaled(l2l.Quadratic(dims))) for dims in [2, 3])
+    assert one["parameters"]["problem"] == {"class": "Quadratic", "parameters": {"dims": 2, "dtype": "float32"}}
+    assert one != other
+    mixture = described(l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock()]))["parameters"]
+    assert [within["class"] for within in mixture["problems"]] == ["Quadratic", "Rosenbrock"]
+
+
+def test_data_reach_the_problems_that_have_some(run):
+    mixture = l2l.Mixture([HOME, Regression()])
+    assert mixture.data[0] == () and mixture.data[1] is mixture.problems[1].data
+    assert l2l.Mixture([HOME, HOME]).data is None
+    assert l2l.RandomlyScaled(NETWORK).data is NETWORK.data
+
+
+def test_they_are_trained_on():
+    """Both engines see the same draws; a learned rate is trained on a mixture of problems of other sizes."""
+    runs = []
+    for engine in ["xla", "graph"]:
+        problem = l2l.Mixture([l2l.RandomlyScaled(l2l.Quadratic(2), 0.5), l2l.WithConvexTerm(l2l.Rosenbrock())])
+        runs.append(
+            l2l.Trainer(problem, learned_momentum, "sum_log", engine=engine, steps=3, learning_rate=0.01).run(4)
+        )
+    assert_close_runs(*runs, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: l2l.RandomlyScaled(3), TypeError, r"problem must be a Problem, such as Quadratic\(2\), got 3"),
+        (lambda: l2l.RandomlyScaled(HOME, 0), ValueError, "width must be a positive finite number, got 0"),
+        (lambda: l2l.WithConvexTerm(None), TypeError, "problem must be a Problem"),
+        (lambda: l2l.WithConvexTerm(HOME, 1.5), TypeError, "dims must be a positive integer, got 1.5"),
+        (lambda: l2l.Mixture([]), ValueError, r"problems must be a non-empty sequence of problems, got \[\]"),
+        (lambda: l2l.Mixture(HOME), ValueError, "problems must be a non-empty sequence of problems, got "),
+        (lambda: l2l.Mixture([HOME, 3]), TypeError, r"problems\[1\] must be a Problem"),
+        (lambda: l2l.Mixture([HOME], [1, 2]), ValueError, r"chances must be None or 1 numbers, got \[1, 2\]"),
+        (lambda: l2l.Mixture([HOME], [0]), ValueError, r"chances\[0\] must be a positive finite number, got 0"),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match="^" + message):
+        call()
