@@ -51,6 +51,7 @@ tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 deprecation._PRINT_DEPRECATION_WARNINGS = False
 
 from l2l import testing
+from l2l.curriculum import Curriculum
 from l2l.evaluate import evaluate, ranking
 from l2l.learning import (
     META_LOSSES,
@@ -141,6 +142,7 @@ __all__ = [
     "Classification",
     "ConvNet",
     "CoordinatewiseLSTM",
+    "Curriculum",
     "DenseQuadratic",
     "Examples",
     "Grouped",

@@ -1,5 +1,6 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
+import contextlib
 import functools
 import warnings
 from collections import OrderedDict
@@ -71,8 +72,9 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
     with progress(num * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
         for name, optimizer in optimizers.items():
             report = functools.partial(show, text=shortened(str(name), 24))
-            run = _Evaluation(problem, optimizer, "optimizers[%r]" % (name,), draws, arrays, steps, engine)
-            losses[name], ends[name] = run.losses_and_positions(np.asarray(record), report)
+            path = "optimizers[%r]" % (name,)
+            with contextlib.closing(Evaluation(problem, optimizer, path, draws, arrays, steps, engine)) as evaluation:
+                losses[name], ends[name] = evaluation.losses_and_positions(np.asarray(record), report)
     return (losses, ends) if positions else losses
 
 
@@ -166,16 +168,23 @@ def drawn(problem, num, seed, steps):
         return draws, session.run(tf.nest.flatten(draws), {seeds: -1 - seed})
 
 
-class _Evaluation:
-    """One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call."""
+class Evaluation:
+    """One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call.
+
+    Args:
+      problem, optimizer, steps, engine: as for `evaluate`.
+      path: the optimizer's name in error messages.
+      draws, arrays: as from `drawn`.
+    """
 
     def __init__(self, problem, optimizer, path, draws, arrays, steps, engine):
         self._draws, self._num, self._steps = arrays, len(arrays[0]), steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
-            load = None
+            load, self._learned = None, None
             if isinstance(optimizer, Trained):
                 optimizer, load = optimizer.create(path)
+                self._learned = optimizer, tf.trainable_variables(), path
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
             coordinates = sum(t.shape.num_elements() for t in tensors_of(initial_position(problem, one)))
             batch = self._batch = int(min(self._num, max(1, MOST_COORDINATES // coordinates)))
@@ -220,6 +229,18 @@ class _Evaluation:
             self._session.close()
             raise
 
+    def load(self, trained):
+        """Goes on with the weights of another `Trained` of the same kind.
+
+        Raises:
+          ValueError: it is of another kind.
+        """
+        trained.loader(*self._learned)(self._session)
+
+    def close(self):
+        """Frees the session."""
+        self._session.close()
+
     def _part(self, start):
         """So many draws from there on; at the end the last one again and again."""
         places = np.minimum(np.arange(start, start + self._batch), self._num - 1)
@@ -231,19 +252,18 @@ class _Evaluation:
         `report` is called with the number of base iterations done, now and then.
         """
         losses, positions = None, []
-        with self._session:
-            for start in range(0, self._num, self._batch):
-                draws, draws_here = self._part(start), min(self._batch, self._num - start)
-                carried = self._start(*draws)
-                for first in range(0, self._steps, self._turns):
-                    most = min(self._turns, self._steps - first)
-                    some, *carried = self._call(first, most, *draws, *carried)
-                    if losses is None:
-                        losses = np.empty([self._num, len(record)], some.dtype)
-                    here = (record >= first) & (record < first + most)
-                    losses[start : start + draws_here, here] = some[record[here] - first, :draws_here].T
-                    report(most * draws_here)
-                positions.append([array[:draws_here] for array in carried[: len(tensors_of(self._x))]])
+        for start in range(0, self._num, self._batch):
+            draws, draws_here = self._part(start), min(self._batch, self._num - start)
+            carried = self._start(*draws)
+            for first in range(0, self._steps, self._turns):
+                most = min(self._turns, self._steps - first)
+                some, *carried = self._call(first, most, *draws, *carried)
+                if losses is None:
+                    losses = np.empty([self._num, len(record)], some.dtype)
+                here = (record >= first) & (record < first + most)
+                losses[start : start + draws_here, here] = some[record[here] - first, :draws_here].T
+                report(most * draws_here)
+            positions.append([array[:draws_here] for array in carried[: len(tensors_of(self._x))]])
         return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
 
 
