@@ -228,6 +228,9 @@ BAD_CALLS = [
     (lambda: l2l.log_ratio_cast(-88), ValueError, "min_log_ratio must be at least -87, got -88"),
     (lambda: l2l.moments_cast(1), ValueError, r"beta must be a number in [0, 1), got 1"),
     (lambda: l2l.moments_cast(-0.1), ValueError, r"beta must be a number in [0, 1), got -0.1"),
+    (lambda: l2l.moments_cast(()), ValueError, r"beta must be a number or a sequence of at least one, got ()"),
+    (lambda: l2l.moments_cast((0.5, 1.0)), ValueError, r"beta[1] must be a number in [0, 1), got 1.0"),
+    (lambda: l2l.moments_cast(0.5, -1), ValueError, "smallest must be a finite number, 0 or above, got -1"),
     (lambda: l2l.moments_cast("0.9"), TypeError, r"beta must be a number in [0, 1), got '0.9'"),
     (
         lambda: l2l.CoordinatewiseLSTM(input_activation="relu"),

@@ -52,7 +52,7 @@ DEFAULTS = {
         "loop": "python",
         "batch": None,
     },
-    "moments_cast": {"beta": 0.95},
+    "moments_cast": {"beta": 0.95, "smallest": 0.0},
     "momentum": {"learning_rate": 0.1, "decay": 0.9},
     "nesterov": {"learning_rate": 0.1, "decay": 0.9},
     "plot_convergence": {"targets": None, "window": 500},

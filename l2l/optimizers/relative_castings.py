@@ -98,33 +98,51 @@ class _LogRatio(_Ratio):
 class _Moments(Casting):
     """See `moments_cast`."""
 
-    kind, features = "moments", 2
-    name = property(lambda self: "moments(%g)" % self._beta)
+    kind = "moments"
+    features = property(lambda self: 2 * len(self._betas))
 
-    def __init__(self, beta):
-        self._beta, self.parameters = beta, {"beta": beta}
+    def __init__(self, betas, smallest):
+        self._betas, self._smallest = betas, smallest
+        self.parameters = {"beta": betas[0] if len(betas) == 1 else list(betas)}
+        if smallest:
+            self.parameters["smallest"] = smallest
+
+    @property
+    def name(self):
+        fades = ["smallest=%g" % self._smallest] if self._smallest else []
+        return "moments(%s)" % ", ".join(["%g" % beta for beta in self._betas] + fades)
 
     def initial_memory(self, gradients):
-        return Moments(*[tf.zeros_like(gradients)] * 3)
+        return tuple(Moments(*[tf.zeros_like(gradients)] * 3) for _ in self._betas)
 
     def encode(self, gradients, memory=None, adapted=()):
-        after, inverse, root = self._next(gradients, memory)
-        weight = tf.sqrt(after.weight)
-        return tf.stack([after.mean * inverse / (root * weight), gradients * inverse * weight / root], axis=1)
+        inputs = []
+        for after, inverse, root in self._next(gradients, memory):
+            weight = tf.sqrt(after.weight)
+            inputs += [after.mean * inverse / (root * weight), gradients * inverse * weight / root]
+        return tf.stack(inputs, axis=1)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=()):
-        return 0.1 * tf.tanh(outputs)
+        steps = 0.1 * tf.tanh(outputs)
+        if not self._smallest:
+            return steps
+        after, _, _ = self._of_one(self._betas[-1], gradients, memory[-1])
+        sizes = after.root * tf.rsqrt(after.weight)
+        # sigmoid(log(a / b)) = a / (a + b)
+        return steps * tf.sigmoid(_log_ratio(sizes, self._smallest * tf.ones_like(sizes), LARGEST_RATIO))
 
     def remember(self, gradients, memory, updates):
-        return self._next(gradients, memory)[0]
+        return tuple(after for after, _, _ in self._next(gradients, memory))
 
     def _next(self, gradients, memory):
-        """The moments with these gradients, the scale in which they were computed, and their root in this scale.
+        """For each beta the next moments, the inverse of the scale in which they were computed, the root in this scale.
 
         In the scale of the larger of `|g|` and the root so far, squares are neither too large nor too small for a
         float32. What is computed does not depend on the scale, so no gradient needs to flow through it.
         """
-        beta = self._beta
+        return [self._of_one(beta, gradients, one) for beta, one in zip(self._betas, memory)]
+
+    def _of_one(self, beta, gradients, memory):
         scale = tf.stop_gradient(tf.clip_by_value(tf.maximum(tf.abs(gradients), memory.root), SMALLEST, 1 / SMALLEST))
         inverse = 1 / scale
         squares = beta * tf.square(memory.root * inverse) + (1 - beta) * tf.square(gradients * inverse)
@@ -197,8 +215,8 @@ def log_ratio_cast(min_log_ratio=None):
     return _LogRatio(m)
 
 
-def moments_cast(beta=0.95):
-    """RNNProp's casting: gradients and their running mean relative to their running size, and steps of 0.1 at most.
+def moments_cast(beta=0.95, smallest=0.0):
+    """RNNProp's casting: gradients and their running mean relative to their running size, and steps below 0.1.
 
         m_t = beta m_(t-1) + (1 - beta) g_t,     v_t = beta v_(t-1) + (1 - beta) g_t^2,     w_t = 1 - beta^t
         encode(g_t) = (m_t / w_t, g_t) / sqrt(v_t / w_t),   t = 1, 2, ...
@@ -208,13 +226,28 @@ def moments_cast(beta=0.95):
     1703.03633, whose network has `input_activation="elu"`. The authors' code adds 1e-8 to the root. That is left out,
     since it would hide gradients that are smaller.
 
+    With several betas there are two inputs for each, and so short and long memories side by side. Both this and the
+    following are the library's own.
+
+    A step does not know how small the gradients are, and so it does not end where they do: where a loss has reached
+    what float32 resolves, gradients of chance size lead it away again, and the network's output for gradients of 0
+    is a drift. With `smallest`, steps fade out where the running size of the gradients, of the last beta, is below it:
+
+        decode(o) = 0.1 tanh(o) r / (r + smallest),   r = sqrt(v_t / w_t)
+
     Args:
-      beta: of both means, `0 <= beta < 1`.
+      beta: of both means, `0 <= beta < 1`; or a sequence of such numbers.
+      smallest: a number, not negative; 0 for steps that never fade.
 
     Raises:
-      TypeError, ValueError: `beta` is not such a number.
+      TypeError, ValueError: an argument is no such number.
     """
-    return _Moments(checks.fraction("beta", beta))
+    smallest = checks.number_from_zero("smallest", smallest)
+    if not isinstance(beta, (list, tuple)):
+        return _Moments((checks.fraction("beta", beta),), smallest)
+    if not beta:
+        raise ValueError("beta must be a number or a sequence of at least one, got %r" % (beta,))
+    return _Moments(tuple(checks.fraction("beta[%d]" % i, one) for i, one in enumerate(beta)), smallest)
 
 
 def secant_cast():

@@ -122,7 +122,13 @@ def test_the_librarys_castings_are_descriptions_and_can_be_described(casting):
     "casting",
     [
         *[l2l.no_casting(), l2l.log_cast(-20), l2l.log_and_sign(10), l2l.widening_log_cast(), l2l.ratio_cast()],
-        *[l2l.log_ratio_cast(), l2l.log_ratio_cast(-8), l2l.moments_cast(0.9), l2l.secant_cast()],
+        *[
+            l2l.log_ratio_cast(),
+            l2l.log_ratio_cast(-8),
+            l2l.moments_cast(0.9),
+            l2l.moments_cast([0.5, 0.9], 1e-8),
+            l2l.secant_cast(),
+        ],
     ],
     ids=str,
 )
@@ -139,7 +145,16 @@ def test_names_tell_parameters_apart():
         "log_and_sign(7.5)",
     ]
     more = [l2l.widening_log_cast(), l2l.log_ratio_cast(), l2l.log_ratio_cast(-8), l2l.moments_cast(0.5)]
-    assert [each.name for each in more] == ["widening", "log_ratio", "log_ratio(-8)", "moments(0.5)"]
+    more += [l2l.moments_cast((0.5, 0.99)), l2l.moments_cast(0.5, 1e-8)]
+    names = [
+        "widening",
+        "log_ratio",
+        "log_ratio(-8)",
+        "moments(0.5)",
+        "moments(0.5, 0.99)",
+        "moments(0.5, smallest=1e-08)",
+    ]
+    assert [each.name for each in more] == names
     assert repr(l2l.log_cast(-20)) == "<casting log(-20)>"
 
 

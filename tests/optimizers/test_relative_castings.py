@@ -15,6 +15,7 @@ BUILDERS = {
     "log_ratio": l2l.log_ratio_cast,
     "log_ratio_fixed": lambda: l2l.log_ratio_cast(-8),
     "moments": lambda: l2l.moments_cast(0.9),
+    "moments_of_three": lambda: l2l.moments_cast((0.8, 0.9, 0.99), smallest=1e-3),
     "secant": l2l.secant_cast,
 }
 every = pytest.mark.parametrize("kind", BUILDERS)
@@ -98,7 +99,10 @@ class FixedLogRatio(LogRatio):
 class Moments:
     """As in the paper: the moments from 0, divided by `1 - beta^t`."""
 
-    beta, t, m, v = 0.9, 0, 0.0, 0.0
+    t, m, v = 0, 0.0, 0.0
+
+    def __init__(self, beta=0.9):
+        self.beta = beta
 
     def moments(self, g):
         return self.beta * self.m + (1 - self.beta) * g, self.beta * self.v + (1 - self.beta) * g**2
@@ -113,6 +117,28 @@ class Moments:
 
     def remember(self, g, u):
         (self.m, self.v), self.t = self.moments(g), self.t + 1
+
+    def adapted(self, g):
+        return []
+
+
+class MomentsOfThree:
+    """The inputs of each beta beside those of the others; steps that fade for gradients of less than 1e-3."""
+
+    def __init__(self):
+        self.parts = [Moments(beta) for beta in (0.8, 0.9, 0.99)]
+
+    def encode(self, g):
+        return np.concatenate([part.encode(g) for part in self.parts], axis=1)
+
+    def decode(self, o, g):
+        last = self.parts[-1]
+        root = np.maximum(np.sqrt(last.moments(g)[1] / (1 - last.beta ** (last.t + 1))), TINY)
+        return 0.1 * np.tanh(o) * root / (root + 1e-3)
+
+    def remember(self, g, u):
+        for part in self.parts:
+            part.remember(g, u)
 
     def adapted(self, g):
         return []
@@ -144,6 +170,7 @@ REFERENCES = {
     "log_ratio": LogRatio,
     "log_ratio_fixed": FixedLogRatio,
     "moments": Moments,
+    "moments_of_three": MomentsOfThree,
     "secant": Secant,
 }
 
