@@ -55,6 +55,7 @@ from l2l.curriculum import Curriculum
 from l2l.evaluate import evaluate, ranking
 from l2l.learning import (
     META_LOSSES,
+    Imitation,
     MetaGradient,
     Settings,
     Unroll,
@@ -147,6 +148,7 @@ __all__ = [
     "Examples",
     "Grouped",
     "History",
+    "Imitation",
     "Layer",
     "LeastSquares",
     "LogisticRegression",

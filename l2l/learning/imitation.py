@@ -1,0 +1,113 @@
+"""Imitation: a learned optimizer is first trained to make the updates of one that someone wrote down."""
+
+import tensorflow as tf
+
+from l2l import checks
+from l2l.nests import tensors_of
+from l2l.optimizers.optimizer import (
+    Bound,
+    bind,
+    check_optimizer,
+    check_pair,
+    initial_state,
+    plain_product,
+    with_initial_state,
+)
+from l2l.problems.problem import Problem
+
+
+class Imitation(Problem):
+    """A problem on which a learned optimizer is trained to imitate a teacher.
+
+    The position follows the teacher. The loss at base iteration `t + 1` is how far the learned update of base
+    iteration `t` was from the teacher's, both for the gradients that the teacher met, `|u - v|^2 / |v|^2` over all
+    coordinates for the teacher's `v`; at `t = 0` it is 0. With the meta-loss "sum" that is what is trained. What is
+    trained on it is `build(build_optimizer)`, whose weights are those of `build_optimizer`:
+
+        imitation = l2l.Imitation(problem, l2l.adam(0.03))
+        first = l2l.Trainer(imitation, imitation.build(build_optimizer), second_derivatives=False)
+        first.run(1000)
+        l2l.Trainer(problem, first.trained()._replace(build=build_optimizer), ...)
+
+    Source: T. Chen et al., 2020, arXiv 2010.09089, section 3.2, where the two losses are mixed.
+
+    Args:
+      problem: a `Problem`.
+      teacher: an optimizer without variables, such as `l2l.adam(0.03)`.
+
+    Raises:
+      TypeError: an argument is no such thing.
+    """
+
+    def __init__(self, problem, teacher):
+        self.problem, self.data = checks.problem("problem", problem), problem.data
+        self.teacher = check_optimizer("teacher", teacher)
+
+    def sample(self, num, seed=None):
+        """The draws of the problem."""
+        return self.problem.sample(num, seed)
+
+    def initial_position(self, draw):
+        """`{"error": 0, "x": the problem's}`."""
+        x = self.problem.initial_position(draw)
+        return {"error": tf.zeros([], tf.nest.flatten(x)[0].dtype), "x": x}
+
+    def observe(self, draw, t, data):
+        """What the problem observes."""
+        return self.problem.observe(draw, t, data)
+
+    def loss(self, x, observed):
+        """The error; its gradient with respect to the problem's position is that of the problem's loss."""
+        loss = self.problem.loss(x["x"], observed)
+        return x["error"] + loss - tf.stop_gradient(loss)
+
+    def build(self, build_optimizer):
+        """Function that builds the optimizer to train on this problem, with the variables of `build_optimizer`'s."""
+
+        def build():
+            learner = with_initial_state(check_optimizer("build_optimizer's result", build_optimizer()))
+            teacher = with_initial_state(self.teacher)
+
+            return _Imitating(learner, teacher)
+
+        return build
+
+
+class _Imitating:
+    """The optimizer that moves as the teacher does, and carries how far the learner was from that."""
+
+    def __init__(self, learner, teacher):
+        self._learner, self._teacher = learner, teacher
+        if getattr(learner, "adapted", []):
+            self.adapted = learner.adapted
+            self.adapt = lambda gradients, state: learner.adapt(gradients["x"], state[0])
+
+    def __call__(self, gradients, state):
+        bound = self.bind()
+        return bound.step(gradients, state, plain_product(bound))
+
+    def initial_state(self, x):
+        return (*[initial_state(one, x["x"]) for one in [self._learner, self._teacher]], tf.zeros_like(x["error"]))
+
+    def bind(self):
+        bound = bind(self._learner)
+
+        def step(gradients, state, product):
+            own, theirs, error = self.initial_state(gradients) if state is None else state
+            pairs = bound.step(gradients["x"], own, product), self._teacher(gradients["x"], theirs)
+            for pair in pairs:
+                check_pair(pair)
+            (update, own), (right, theirs) = pairs
+            right = tf.nest.map_structure(tf.stop_gradient, right)
+            after = _relative_error(tensors_of(update), tensors_of(right))
+            return {"error": after - error, "x": right}, (own, theirs, after)
+
+        return Bound(step, bound.kernels)
+
+
+def _relative_error(updates, right):
+    """`|u - v|^2 / |v|^2`, and 0 where all of `v` is."""
+    squares = sum(tf.reduce_sum(tf.square(one)) for one in right)
+    errors = sum(tf.reduce_sum(tf.square(one - other)) for one, other in zip(updates, right))
+    is_zero = tf.equal(squares, 0)
+    return tf.where(is_zero, tf.zeros_like(errors), errors / tf.where(is_zero, tf.ones_like(squares), squares))

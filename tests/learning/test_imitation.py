@@ -1,0 +1,97 @@
+"""Imitation: the position is the teacher's, the losses are distances from its updates, and the weights come near."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from other_problems import Nested, Regression
+from trainers import ENGINES, assert_close_runs, learned_momentum, one_rate
+
+import l2l
+
+SETTINGS = {"steps": 5, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
+
+
+def network():
+    return l2l.CoordinatewiseLSTM((3,), l2l.widening_log_cast())
+
+
+def test_losses_are_distances_from_the_teachers_updates_along_its_path(run):
+    """Of a rate of 0.03 from one of 0.1 the distance is 0.7; the gradients are those at the teacher's positions."""
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
+    draw = imitation.draw(1)
+    optimizer = imitation.build(lambda: one_rate(0.03))()
+    done = l2l.unroll(imitation, draw, optimizer, steps=4)
+    theirs = l2l.unroll(l2l.Quadratic(2), draw, l2l.sgd(0.1), steps=4)
+    done, theirs = run([[done.losses, done.x["x"]], theirs.x])
+    np.testing.assert_allclose(done[0], [0, 0.49, 0.49, 0.49], rtol=1e-5)
+    np.testing.assert_allclose(done[1], theirs, rtol=1e-6)
+
+
+def test_the_meta_gradient_is_that_of_the_distance_alone(run):
+    """For a rate `r` and a teacher's of 0.1 the losses are `(r - 0.1)^2 / 0.01`: three of them count."""
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
+    optimizer = imitation.build(lambda: one_rate(0.03))()
+    for second_derivatives in [True, False]:
+        settings = {"steps": 4, "second_derivatives": second_derivatives}
+        meta = l2l.meta_gradient(imitation, imitation.draw(1), optimizer, tf.trainable_variables(), **settings)
+        np.testing.assert_allclose(run(meta.gradients[0]), 3 * 2 * (0.03 - 0.1) / 0.01, rtol=1e-4)
+
+
+@pytest.mark.parametrize("problem, batch", [(Nested("float32"), 1), (Regression(np.float32), 3)])
+def test_both_engines_imitate_alike(problem, batch):
+    """Teachers with a state, positions of several tensors, minibatches, batches, segments, adapted variables."""
+    imitation = l2l.Imitation(problem, l2l.adam(0.01))
+    settings = {**SETTINGS, "steps": 3, "batch": batch, "horizon": 6, "second_derivatives": False}
+    trainers = [
+        l2l.Trainer(imitation, imitation.build(network), **{**settings, "engine": engine}) for engine in ENGINES
+    ]
+    assert_close_runs(*[trainer.run(4) for trainer in trainers], 2e-3)
+
+
+def test_a_rate_becomes_the_teachers_and_goes_on_as_an_optimizer():
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.momentum(0.1, 0.5))
+    trainer = l2l.Trainer(imitation, imitation.build(learned_momentum), learning_rate=0.02, half_life=60, **SETTINGS)
+    trainer.run(400)
+    trained = trainer.trained()._replace(build=learned_momentum)
+    np.testing.assert_allclose(trained.weights, [0.1, 0.5], rtol=0.05)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained, "teacher": l2l.momentum(0.1, 0.5)}, num=3, steps=5)
+    np.testing.assert_allclose(losses["it"], losses["teacher"], rtol=0.1)
+    l2l.Trainer(l2l.Quadratic(2), trained, **SETTINGS).run(2)
+
+
+def test_a_network_with_adapted_variables_goes_on_as_itself():
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.adam())
+    trainer = l2l.Trainer(imitation, imitation.build(network), **SETTINGS)
+    trainer.run(3)
+    trained = trainer.trained()._replace(build=network)
+    assert len(trained.adapted) == 1
+    assert np.isfinite(l2l.Trainer(l2l.Quadratic(2), trained, **SETTINGS).run(2).meta_loss).all()
+
+
+def test_where_the_teacher_does_not_move_there_is_no_distance(run):
+    def still(gradients, state):
+        return 0 * gradients, state
+
+    imitation = l2l.Imitation(l2l.Quadratic(2), still)
+    optimizer = imitation.build(lambda: one_rate(0.03))()
+    meta = l2l.meta_gradient(imitation, imitation.draw(1), optimizer, tf.trainable_variables(), steps=3)
+    losses, gradients = run([meta.losses, meta.gradients])
+    np.testing.assert_array_equal(losses, [0, 0, 0])
+    np.testing.assert_array_equal(gradients, [0])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: l2l.Imitation(3, l2l.sgd()), r"problem must be a Problem, such as Quadratic\(2\), got 3"),
+        (lambda: l2l.Imitation(l2l.Quadratic(2), 3), "teacher must be an optimizer, a function"),
+        (lambda: l2l.Imitation(l2l.Quadratic(2), l2l.sgd), "teacher must be an optimizer, not what makes one"),
+        (
+            lambda: l2l.Imitation(l2l.Quadratic(2), l2l.sgd()).build(lambda: 3)(),
+            "build_optimizer's result must be",
+        ),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(TypeError, match="^" + message):
+        call()
