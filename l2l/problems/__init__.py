@@ -2,7 +2,7 @@
 
 from l2l.problems import datasets
 from l2l.problems.augmented import Mixture, RandomlyScaled, WithConvexTerm
-from l2l.problems.classification import MLP, Classification, ConvNet, Layer
+from l2l.problems.classification import ACTIVATIONS, MLP, Classification, ConvNet, Layer
 from l2l.problems.datasets import Examples
 from l2l.problems.functions import Ackley, Rastrigin, Rosenbrock
 from l2l.problems.minibatches import minibatch, noise
@@ -12,6 +12,7 @@ from l2l.problems.random_numbers import keys, normal, uniform
 from l2l.problems.regression import LeastSquares, LogisticRegression, RegressionDraw
 
 __all__ = [
+    "ACTIVATIONS",
     "MLP",
     "Ackley",
     "Classification",

@@ -1,0 +1,147 @@
+"""The optimizer for small networks: what it is trained on, how, and how it is measured.
+
+    .venv/bin/python notebooks/digits.py 1 2 3
+
+trains one for each seed that is named, two at a time on two cores, and writes results/digits.json and, of the seed that
+is best on validation draws, results/digits_optimizer.npz. `make train-digits` does that.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from episodes import length
+
+import l2l
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "build" / "digits"
+STEPS = 20  # base iterations of a segment
+LENGTHS = [100, 200, 500, 1000, 2000, 5000, 10_000]
+LAST = 20  # base iterations whose mean loss counts
+GOALS = [-2.5, -3.5, -5.0, -6.5, -9.0, -18.0, -19.0]  # at these lengths, below those of all published ones
+TEST_SEED, VALIDATION_SEED = 7, 1
+
+# Horizon, meta-iterations, learning rate of each stage; each begins with the weights of the one before.
+STAGES = [(100, 3000, 1e-3), (100, 1500, 3e-4), (1000, 2500, 3e-4), (3000, 2500, 2e-4), (200, 1000, 1e-4)]
+
+# Of the networks that are trained on: activation, whether there is a second hidden layer, share of the draws.
+KINDS = [
+    ("sigmoid", False, 0.4),
+    ("relu", False, 0.2),
+    ("tanh", False, 0.1),
+    ("sigmoid", True, 0.2),
+    ("relu", True, 0.1),
+]
+
+
+def build():
+    """Three memories, and steps that end where float32 does."""
+    casting = l2l.moments_cast((0.5, 0.9, 0.99), smallest=3e-7)
+    return l2l.CoordinatewiseLSTM((20, 20), casting, input_activation="elu")
+
+
+class SomeMLP(l2l.MLP):
+    """A perceptron of one or two layers of 20 units, whose activation and depth are drawn.
+
+    A draw of one hidden layer goes around the second one, whose weights then have gradients of zero. So all kinds have
+    one shape, and a base iteration costs little more than that of one of them.
+    """
+
+    def __init__(self, kinds=KINDS):
+        super().__init__(hidden=(20, 20))
+        self.kinds = kinds
+
+    def sample(self, num, seed=None):
+        bounds = np.cumsum([share for _, _, share in self.kinds])[:-1].astype(np.float32)
+        chance = l2l.uniform([num, 1], 0.0, 1.0, seed, stream=1000)
+        kind = tf.reduce_sum(tf.cast(chance >= bounds, tf.int32), axis=1)
+        return {**super().sample(num, seed), "kind": kind}
+
+    def observe(self, draw, t, data):
+        return super().observe(draw, t, data), draw["kind"]
+
+    def loss(self, x, observed):
+        (inputs, labels), kind = observed
+        first, second = x["hidden"]
+        names, depths, _ = zip(*self.kinds)
+
+        def activated(values):
+            result = values
+            for name in sorted(set(names)):
+                is_it = tf.gather(tf.constant([one == name for one in names]), kind)
+                result = tf.where(tf.fill(tf.shape(values), is_it), l2l.problems.ACTIVATIONS[name](values), result)
+            return result
+
+        values = activated(tf.matmul(tf.reshape(inputs, [self.size, -1]), first.kernel) + first.bias)
+        deeper = activated(tf.matmul(values, second.kernel) + second.bias)
+        values = tf.where(tf.fill(tf.shape(values), tf.gather(tf.constant(depths), kind)), deeper, values)
+        logs = tf.nn.log_softmax(tf.matmul(values, x["output"].kernel) + x["output"].bias)
+        return -tf.reduce_mean(tf.reduce_sum(tf.one_hot(labels, 10) * logs, axis=1))
+
+
+def curve(losses, lengths=LENGTHS):
+    """The natural log of the mean loss over the last 20 base iterations of each length, its mean over the draws.
+
+    A mean of 0 counts as the smallest that is not: one float32 of 2^-24 in a minibatch of 128.
+    """
+    means = [losses[:, n - LAST : n].mean(axis=1) for n in lengths if n <= losses.shape[1]]
+    return [float(np.mean(np.log(np.maximum(mean, 2.0**-24 / (128 * LAST))))) for mean in means]
+
+
+def missing(figures):
+    """How far the figures of a curve are above the goals, where they are most; negative where all are reached."""
+    return max(figure - goal for figure, goal in zip(figures, GOALS))
+
+
+def trained(seeds):
+    """One optimizer for each seed, after all stages; and rows about the stages."""
+    found, rows = dict.fromkeys(seeds, build), []
+    for i, (horizon, meta_iterations, rate) in enumerate(STAGES):
+        before = time.perf_counter()
+        trainers = [
+            l2l.Trainer(
+                SomeMLP(),
+                found[seed],
+                "sum_log",
+                steps=STEPS,
+                horizon=horizon,
+                second_derivatives=False,
+                learning_rate=rate,
+                weights_seed=seed,
+                draws_seed=1000 * seed + i,
+                name="horizon %d" % horizon,
+            )
+            for seed in seeds
+        ]
+        histories = l2l.train_together(trainers, length(meta_iterations))
+        seconds = time.perf_counter() - before
+        for seed, trainer, history in zip(seeds, trainers, histories):
+            found[seed] = trainer.trained()
+            trainer.close()
+            row = {"stage": i, "seed": seed, "horizon": horizon, "meta_iterations": len(history), "learning_rate": rate}
+            rows.append({**row, "seconds": seconds, "skipped": int(history.skipped.sum())})
+            l2l.save(OUTPUT / ("seed_%d_stage_%d.npz" % (seed, i)), found[seed])
+    return found, rows
+
+
+def main(seeds):
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    found, rows = trained(seeds)
+    steps = length(LENGTHS[-1])
+    optimizers = {"seed %d" % seed: one for seed, one in found.items()}
+    for name, seed in [("validation", VALIDATION_SEED), ("test", TEST_SEED)]:
+        losses = l2l.evaluate(l2l.MLP(), optimizers, num=5, steps=steps, seed=seed)
+        for each, values in losses.items():
+            rows.append({"draws": name, "seed": int(each[5:]), "lengths": LENGTHS, "curve": curve(values)})
+            print(name, each, " ".join("%.2f" % figure for figure in rows[-1]["curve"]))
+    validated = {row["seed"]: row["curve"] for row in rows if row.get("draws") == "validation"}
+    best = min(seeds, key=lambda seed: missing(validated[seed]))
+    l2l.save(OUTPUT / "digits_optimizer.npz", found[best])
+    l2l.save_results(str(OUTPUT / "digits.json"), [*rows, {"best": best}])
+
+
+if __name__ == "__main__":
+    main([int(argument) for argument in sys.argv[1:]] or [1, 2, 3])
