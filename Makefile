@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
 	lab environment clean
 
 help:  ## list the targets
@@ -26,6 +26,12 @@ episode-2: $(READY)  ## run the whole of Episode 2, the sequel; leaves notebook,
 
 episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_3.ipynb build/episode_3
+
+paper: $(READY)  ## run the paper's experiments, half an hour; leaves notebook, page and figures in build/
+	$(PYTHON) tools/run_notebook.py notebooks/paper.ipynb build/paper
+
+train-digits: $(READY)  ## for maintainers: train the optimizer for small networks from three seeds; leaves it in build/
+	$(PYTHON) notebooks/digits.py 1 2 3
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py

@@ -130,12 +130,12 @@ def trained(seeds):
 def main(seeds):
     OUTPUT.mkdir(parents=True, exist_ok=True)
     found, rows = trained(seeds)
-    steps = length(LENGTHS[-1])
+    steps, lengths = length(LENGTHS[-1]), [max(LAST, length(n)) for n in LENGTHS]
     optimizers = {"seed %d" % seed: one for seed, one in found.items()}
     for name, seed in [("validation", VALIDATION_SEED), ("test", TEST_SEED)]:
         losses = l2l.evaluate(l2l.MLP(), optimizers, num=5, steps=steps, seed=seed)
         for each, values in losses.items():
-            rows.append({"draws": name, "seed": int(each[5:]), "lengths": LENGTHS, "curve": curve(values)})
+            rows.append({"draws": name, "seed": int(each[5:]), "lengths": LENGTHS, "curve": curve(values, lengths)})
             print(name, each, " ".join("%.2f" % figure for figure in rows[-1]["curve"]))
     validated = {row["seed"]: row["curve"] for row in rows if row.get("draws") == "validation"}
     best = min(seeds, key=lambda seed: missing(validated[seed]))

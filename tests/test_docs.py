@@ -31,7 +31,8 @@ def test_every_test_that_the_reliability_page_names_exists():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/extending.md", "docs/reliability.md", "docs/sweeps.md", "docs/using.md"]
+    "document",
+    ["README.md", "docs/extending.md", "docs/problems.md", "docs/reliability.md", "docs/sweeps.md", "docs/using.md"],
 )
 def test_every_local_link_leads_somewhere(document):
     path = ROOT / document
@@ -41,7 +42,7 @@ def test_every_local_link_leads_somewhere(document):
 
 
 @pytest.mark.rehearsal
-@pytest.mark.parametrize("document", ["docs/extending.md", "docs/sweeps.md", "docs/using.md"])
+@pytest.mark.parametrize("document", ["docs/extending.md", "docs/problems.md", "docs/sweeps.md", "docs/using.md"])
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""
     page, code = (ROOT / document).read_text().splitlines(), []

@@ -1,0 +1,188 @@
+"""The paper's experiments: hand-designed optimizers and how they are tuned, trainings, and curves with bands.
+
+Used by the notebook of this name.
+"""
+
+import functools
+from collections import OrderedDict
+
+import matplotlib.pyplot as plt
+import numpy as np
+from episodes import length
+
+import l2l
+
+TUNING_SEED, TEST_SEED = 1, 2  # of `l2l.evaluate`: rules are tuned on other draws than they are tested on
+CANDIDATES = 24  # that are tried of each rule
+FLOOR = 1e-38  # under a log
+SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
+
+
+def _near_one(one, other):
+    """Numbers whose distance from 1 is uniform in the logarithm."""
+    return lambda random: 1 - 10 ** random.uniform(one, other)
+
+
+def _logarithmic(one, other):
+    return lambda random: 10 ** random.uniform(one, other)
+
+
+# Each rule with what its hyperparameters are drawn from.
+RULES = OrderedDict(
+    [
+        ("SGD", (l2l.sgd, {"learning_rate": _logarithmic(-4, 1)})),
+        ("momentum", (l2l.momentum, {"learning_rate": _logarithmic(-4, 1), "decay": _near_one(-2, 0)})),
+        ("Nesterov", (l2l.nesterov, {"learning_rate": _logarithmic(-4, 1), "decay": _near_one(-2, 0)})),
+        ("RMSProp", (l2l.rmsprop, {"learning_rate": _logarithmic(-4, 0), "decay": _near_one(-3, -0.3)})),
+        (
+            "Adam",
+            (
+                l2l.adam,
+                {"learning_rate": _logarithmic(-3, 0), "decay1": _near_one(-2, 0), "decay2": _near_one(-3, -0.3)},
+            ),
+        ),
+    ]
+)
+
+
+def tuned(problem, steps, measure, num, seed=0):
+    """The best of `CANDIDATES` settings of each rule, found by random search on tuning draws.
+
+    Args:
+      problem: a `Problem`.
+      steps: base iterations.
+      measure: function of losses `[num, steps]` to a number, the lower the better.
+      num: tuning draws.
+      seed: of the search.
+
+    Returns:
+      `(rules, rows)`: a dict from name to optimizer, and for each rule a dict of what was found.
+    """
+    rules, rows = OrderedDict(), []
+    for name, (make, ranges) in RULES.items():
+        random = np.random.RandomState(seed)
+        choices = [{key: draw(random) for key, draw in ranges.items()} for _ in range(length(CANDIDATES))]
+        optimizers = {"%s, %d" % (name, i): make(**choice) for i, choice in enumerate(choices)}
+        losses = l2l.evaluate(problem, optimizers, num, steps, TUNING_SEED, engine="graph")
+        figures = [_figure(measure, values) for values in losses.values()]
+        best = int(np.argmin(figures))
+        rules[name] = make(**choices[best])
+        rows.append({"rule": name, **choices[best], "tuning figure": figures[best]})
+    return rules, rows
+
+
+def _figure(measure, losses):
+    """Of losses that diverged, infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        figure = float(measure(losses.astype(np.float64)))
+    return figure if np.isfinite(figure) else np.inf
+
+
+def mean_last(losses):
+    """The mean over draws of the last loss."""
+    return losses[:, -1].mean()
+
+
+def mean_of_last_twenty(losses):
+    """The mean over draws of the natural log of the mean loss over the last 20 base iterations."""
+    return np.log(np.maximum(losses[:, -20:].mean(axis=1), FLOOR)).mean()
+
+
+def paper_network(output_scale=0.01):
+    """The network of arXiv 1606.04474, with the output scale of its authors' code."""
+    return l2l.CoordinatewiseLSTM((20, 20), l2l.log_and_sign(10), input_layer=False, output_scale=output_scale)
+
+
+def train(name, problem, build, stages, meta_loss="sum", seeds=SEEDS, **settings):
+    """One training for each seed, side by side, as in the paper unless `settings` say otherwise.
+
+    Args:
+      name: of the trainings.
+      problem, build, meta_loss: as for `l2l.Trainer`.
+      stages: list of meta-iterations and learning rate; each begins with the weights of the one before.
+      seeds: list of integers.
+      settings: of the trainer.
+
+    Returns:
+      `(trained, rows)`: a dict from seed to `Trained`, and for each seed a dict about its training.
+    """
+    settings = {"steps": 20, "horizon": 100, "second_derivatives": False, **settings}
+    found = dict.fromkeys(seeds, build)
+    rows = {seed: {"experiment": name, "seed": seed, "meta_iterations": 0, "seconds": 0.0} for seed in seeds}
+    for i, (meta_iterations, rate) in enumerate(stages):
+        make = functools.partial(l2l.Trainer, problem, meta_loss=meta_loss, learning_rate=rate, name=name, **settings)
+        trainers = [make(found[seed], weights_seed=seed, draws_seed=100 * seed + i) for seed in seeds]
+        histories = l2l.train_together(trainers, length(meta_iterations))
+        for seed, trainer, history in zip(seeds, trainers, histories):
+            found[seed] = trainer.trained()
+            trainer.close()
+            rows[seed]["meta_iterations"] += len(history)
+            rows[seed]["seconds"] += float(history.seconds.sum())
+    return found, list(rows.values())
+
+
+def compared(losses, learned, measure):
+    """A table of optimizers, the best first: the measure, and for the learned ones the median and range over seeds.
+
+    Args:
+      losses: dict from name to losses `[num, T]`; those of a learned optimizer are named "learned, seed N".
+      learned: list of such first parts of a name, before ", seed".
+      measure: function of losses to a number.
+
+    Returns:
+      A list of dicts: `optimizer`, `seeds`, `figure`, `lowest`, `highest`.
+    """
+    groups = OrderedDict()
+    for name, values in losses.items():
+        first = name.split(", seed ")[0]
+        groups.setdefault(first if first in learned else name, []).append(_figure(measure, values))
+    rows = [
+        {
+            "optimizer": name,
+            "seeds": len(figures),
+            "figure": float(np.median(figures)),
+            "lowest": min(figures),
+            "highest": max(figures),
+        }
+        for name, figures in groups.items()
+    ]
+    return sorted(rows, key=lambda row: row["figure"])
+
+
+def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
+    """Learning curves, a panel for each problem: the mean over draws, of the learned ones with the range over seeds.
+
+    Args:
+      panels: dict from title to losses, as for `compared`.
+      learned: as for `compared`.
+      window: base iterations that are averaged.
+
+    Returns:
+      The figure.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 4), squeeze=False)
+    for axis, (title, losses) in zip(axes[0], panels.items()):
+        groups = OrderedDict()
+        for name, values in losses.items():
+            first = name.split(", seed ")[0]
+            mean = np.maximum(np.asarray(values, np.float64).mean(axis=0), FLOOR)
+            groups.setdefault(first if first in learned else name, []).append(_smooth(mean, window))
+        for i, (name, curves) in enumerate(groups.items()):
+            color = l2l.plots.COLORS[i % len(l2l.plots.COLORS)]
+            steps = np.arange(len(curves[0])) + (window - 1) / 2
+            axis.semilogy(steps, np.median(curves, axis=0), l2l.plots.LINE_STYLES[i % 4], color=color, label=name)
+            if len(curves) > 1:
+                axis.fill_between(steps, np.min(curves, axis=0), np.max(curves, axis=0), color=color, alpha=0.2, lw=0)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("base iteration")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(ylabel)
+    axes[0][-1].legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def _smooth(values, window):
+    """Means over so many neighbours."""
+    window = min(window, len(values))
+    return np.convolve(values, np.full(window, 1 / window), "valid")

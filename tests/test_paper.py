@@ -1,0 +1,119 @@
+"""What the notebook on the paper and the training of the optimizer for small networks stand on."""
+
+import digits
+import numpy as np
+import paper
+import pytest
+import tensorflow as tf
+
+import l2l
+
+
+def test_the_setting_that_is_best_on_tuning_draws_is_taken(monkeypatch):
+    monkeypatch.setattr(paper, "CANDIDATES", 5)
+    problem = l2l.Quadratic(2)
+    rules, rows = paper.tuned(problem, 6, paper.mean_last, num=20, seed=3)
+    assert list(rules) == [row["rule"] for row in rows] == ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
+    random = np.random.RandomState(3)
+    rates = [10 ** random.uniform(-4, 1) for _ in range(5)]
+    optimizers = {str(rate): l2l.sgd(rate) for rate in rates}
+    losses = l2l.evaluate(problem, optimizers, 20, 6, paper.TUNING_SEED, engine="graph")
+    figures = [values[:, -1].astype(np.float64).mean() for values in losses.values()]
+    assert rows[0]["learning_rate"] == rates[int(np.argmin(figures))]
+    assert rows[0]["tuning figure"] == min(figures)
+    again = l2l.evaluate(problem, {"it": rules["SGD"]}, 20, 6, paper.TUNING_SEED, engine="graph")["it"]
+    assert paper.mean_last(again.astype(np.float64)) == min(figures)
+
+
+def test_what_diverges_is_never_the_best():
+    assert paper._figure(paper.mean_last, np.array([[1.0, np.nan], [1.0, 2.0]])) == np.inf
+    assert paper._figure(paper.mean_last, np.array([[1.0, 4.0], [1.0, 2.0]])) == 3.0
+
+
+def test_ranges_are_uniform_in_the_logarithm():
+    random = np.random.RandomState(0)
+    numbers = [paper._near_one(-3, -1)(random) for _ in range(500)]
+    logs = np.log10(1 - np.array(numbers))
+    assert logs.min() > -3 and logs.max() < -1 and abs(logs.mean() + 2) < 0.15
+
+
+def test_learned_ones_are_medians_and_ranges_over_seeds_the_best_first():
+    losses = {"learned, seed %d" % seed: np.full([2, 3], value) for seed, value in [(1, 5.0), (2, 1.0), (3, 3.0)]}
+    losses["Adam"] = np.full([2, 3], 2.0)
+    rows = paper.compared(losses, ["learned"], paper.mean_last)
+    assert [tuple(row.values()) for row in rows] == [("Adam", 1, 2.0, 2.0, 2.0), ("learned", 3, 3.0, 1.0, 5.0)]
+
+
+def test_the_measure_of_networks_is_the_log_of_a_mean_over_twenty():
+    losses = np.concatenate([np.full([1, 30], 9.0), np.full([1, 20], np.e**2)], axis=1)
+    losses = np.concatenate([losses, losses / np.e**2])
+    np.testing.assert_allclose(paper.mean_of_last_twenty(losses), 1.0)
+
+
+def test_curves_have_a_band_for_those_with_seeds():
+    losses = {"learned, seed %d" % seed: np.full([2, 30], float(seed)) for seed in [1, 2, 3]}
+    figure = paper.plot_curves({"one": {**losses, "Adam": np.ones([2, 30])}, "two": losses}, ["learned"], window=5)
+    one, two = figure.axes
+    assert [line.get_label() for line in one.get_lines()] == ["learned", "Adam"]
+    np.testing.assert_allclose(one.get_lines()[0].get_ydata(), np.full(26, 2.0))
+    assert one.get_lines()[0].get_xdata()[0] == 2.0 and len(one.collections) == 1
+    assert one.get_xlabel() == "base iteration" and one.get_ylabel() == "loss, mean over draws"
+    assert two.get_legend() is not None
+
+
+def test_a_training_of_several_stages_goes_on_with_its_weights():
+    problem = l2l.DenseQuadratic(2)
+    settings = {"engine": "graph", "steps": 3, "horizon": 3, "seeds": [1]}
+    both, rows = paper.train("it", problem, paper.paper_network, [(2, 1e-3), (3, 1e-4)], **settings)
+    first, _ = paper.train("it", problem, paper.paper_network, [(2, 1e-3)], **settings)
+    assert rows[0]["meta_iterations"] == 5 and rows[0]["experiment"] == "it"
+    assert both[1].record["start"]["meta_iterations"] == 2 and both[1].record["meta_iterations"] == 3
+    trainer = l2l.Trainer(
+        problem,
+        first[1],
+        steps=3,
+        engine="graph",
+        second_derivatives=False,
+        learning_rate=1e-4,
+        weights_seed=1,
+        draws_seed=101,
+    )
+    trainer.run(3)
+    assert all(map(np.array_equal, trainer.trained().weights, both[1].weights))
+
+
+@pytest.mark.parametrize("name, is_deep", [("sigmoid", False), ("relu", False), ("tanh", True), ("relu", True)])
+def test_networks_to_train_on_are_those_that_they_say(run, name, is_deep):
+    """With one hidden layer the loss is that of a perceptron of one, and the second layer has no gradient."""
+    problem, draw = digits.SomeMLP([(name, is_deep, 1.0)]), digits.SomeMLP().draw(1)
+    draw = {**draw, "kind": tf.constant(0)}
+    data = l2l.Examples(*map(tf.constant, problem.data))
+    x = tf.nest.map_structure(lambda one: 30 * one, problem.initial_position(draw))
+    examples, kind = problem.observe(draw, 3, data)
+    loss = problem.loss(x, (examples, kind))
+    same = l2l.MLP(hidden=(20, 20) if is_deep else (20,), activation=name)
+    expected = same.loss({**x, "hidden": x["hidden"][: 1 + is_deep]}, examples)
+    gradients = tf.gradients(loss, x["hidden"][1].kernel)[0]
+    loss, expected, gradients = run([loss, expected, gradients])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert np.any(gradients != 0) == is_deep
+
+
+def test_kinds_are_drawn_with_their_shares(run):
+    kinds = run(digits.SomeMLP().sample(1000, 1)["kind"])
+    shares = [share for _, _, share in digits.KINDS]
+    assert sum(shares) == pytest.approx(1)
+    assert np.abs(np.bincount(kinds, minlength=len(shares)) / 1000 - shares).max() < 5 * np.sqrt(0.25 / 1000)
+
+
+def test_a_curve_counts_zero_as_the_smallest_mean_there_is():
+    losses = np.full([2, 100], np.exp(-2.0))
+    losses[1] = 0.0
+    (figure,) = digits.curve(losses)
+    np.testing.assert_allclose(figure, (-2 + np.log(2.0**-24 / 2560)) / 2)
+
+
+def test_what_is_missing_is_measured_where_it_is_most():
+    assert digits.missing(digits.GOALS) == 0
+    assert digits.missing([-3.0, -3.0, -9.0, -9.0, -9.0, -18.0, -20.0]) == 0.5
+    assert len(digits.GOALS) == len(digits.LENGTHS)
