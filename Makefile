@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
 	lab environment clean
 
 help:  ## list the targets
@@ -32,6 +32,9 @@ paper: $(READY)  ## run the paper's experiments, half an hour; leaves notebook, 
 
 train-digits: $(READY)  ## for maintainers: train the optimizer for small networks from three seeds; leaves it in build/
 	$(PYTHON) notebooks/digits.py 1 2 3
+
+train-options: $(READY)  ## for maintainers: what each way to train for more than one problem buys; leaves it in build/
+	$(PYTHON) notebooks/options.py
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py

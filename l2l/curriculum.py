@@ -130,7 +130,7 @@ class Curriculum:
 
     def _validate(self):
         trained, horizon = self._trainer.trained(), self._horizons[self._stage]
-        self._evaluation.load(trained)
+        self._evaluation.load(trained, "build_optimizer")
         losses, _ = self._evaluation.losses_and_positions(np.arange(horizon), lambda finished: None)
         figure = float(self._measure(losses))
         if np.isnan(figure):

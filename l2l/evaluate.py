@@ -1,6 +1,5 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
-import contextlib
 import functools
 import warnings
 from collections import OrderedDict
@@ -66,15 +65,24 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
     if engine == "xla":
         prepare_xla()
     draws, arrays = drawn(problem, num, seed, steps)
-    losses, ends = OrderedDict(), OrderedDict()
+    losses, ends, evaluation = OrderedDict(), OrderedDict(), None
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
     with progress(num * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
-        for name, optimizer in optimizers.items():
-            report = functools.partial(show, text=shortened(str(name), 24))
-            path = "optimizers[%r]" % (name,)
-            with contextlib.closing(Evaluation(problem, optimizer, path, draws, arrays, steps, engine)) as evaluation:
+        try:
+            for name, optimizer in optimizers.items():
+                path = "optimizers[%r]" % (name,)
+                if evaluation and isinstance(optimizer, Trained) and optimizer.build is evaluation.build:
+                    evaluation.load(optimizer, path)  # as of another seed: what is compiled serves again
+                else:
+                    if evaluation:
+                        evaluation.close()
+                    evaluation = Evaluation(problem, optimizer, path, draws, arrays, steps, engine)
+                report = functools.partial(show, text=shortened(str(name), 24))
                 losses[name], ends[name] = evaluation.losses_and_positions(np.asarray(record), report)
+        finally:
+            if evaluation:
+                evaluation.close()
     return (losses, ends) if positions else losses
 
 
@@ -175,16 +183,20 @@ class Evaluation:
       problem, optimizer, steps, engine: as for `evaluate`.
       path: the optimizer's name in error messages.
       draws, arrays: as from `drawn`.
+
+    Attributes:
+      build: the function that built the optimizer, of a `Trained`; None of another.
     """
 
     def __init__(self, problem, optimizer, path, draws, arrays, steps, engine):
         self._draws, self._num, self._steps = arrays, len(arrays[0]), steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
-            load, self._learned = None, None
+            load, self.build = None, None
             if isinstance(optimizer, Trained):
+                self.build = optimizer.build
                 optimizer, load = optimizer.create(path)
-                self._learned = optimizer, tf.trainable_variables(), path
+                self._learned = optimizer, tf.trainable_variables()
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
             coordinates = sum(t.shape.num_elements() for t in tensors_of(initial_position(problem, one)))
             batch = self._batch = int(min(self._num, max(1, MOST_COORDINATES // coordinates)))
@@ -229,13 +241,13 @@ class Evaluation:
             self._session.close()
             raise
 
-    def load(self, trained):
+    def load(self, trained, path):
         """Goes on with the weights of another `Trained` of the same kind.
 
         Raises:
           ValueError: it is of another kind.
         """
-        trained.loader(*self._learned)(self._session)
+        trained.loader(*self._learned, path)(self._session)
 
     def close(self):
         """Frees the session."""

@@ -322,3 +322,29 @@ def test_weights_that_were_never_trained_are_worth_a_warning(recwarn):
     trainer.run(1)
     l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, **arguments)
     assert not [warning for warning in recwarn if "never trained" in str(warning.message)]
+
+
+def test_trained_optimizers_of_one_kind_share_what_is_built():
+    """And have their own weights and adapted values all the same, whatever comes between them."""
+    built = []
+
+    def build():
+        built.append(1)
+        return l2l.CoordinatewiseLSTM((3,), l2l.widening_log_cast())
+
+    trainers = [l2l.Trainer(l2l.Quadratic(2), build, steps=3, engine="graph", weights_seed=seed) for seed in [1, 2]]
+    for trainer in trainers:
+        trainer.run(2)
+    one, other = (trainer.trained() for trainer in trainers)
+    other = other._replace(adapted=[np.float32(-9.0)])
+    arguments = {"num": 3, "steps": 4, "engine": "graph"}
+    alone = [l2l.evaluate(l2l.Quadratic(2), {"it": each}, **arguments)["it"] for each in [one, other]]
+    built.clear()
+    together = l2l.evaluate(l2l.Quadratic(2), {"one": one, "other": other, "SGD": l2l.sgd(), "again": one}, **arguments)
+    assert len(built) == 2
+    for name, expected in [("one", alone[0]), ("other", alone[1]), ("again", alone[0])]:
+        np.testing.assert_array_equal(together[name], expected)
+    assert np.any(alone[0] != alone[1])
+    wrong = other._replace(weights=other.weights[:-1])
+    with pytest.raises(ValueError, match=r"^optimizers\['wrong'\] must have the weights that it builds"):
+        l2l.evaluate(l2l.Quadratic(2), {"one": one, "wrong": wrong}, **arguments)

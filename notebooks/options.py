@@ -1,0 +1,118 @@
+"""What each way to train for more than one problem buys: one at a time, beside the plain training, from three seeds.
+
+    .venv/bin/python notebooks/options.py
+
+Half an hour on two cores, and writes build/options/options.json; `make train-options` does that. All trainings see as
+many base iterations, and their optimizers run on the network that they were trained on, longer, and on others.
+"""
+
+import functools
+from pathlib import Path
+
+import digits
+import numpy as np
+from episodes import length
+
+import l2l
+
+OUTPUT = Path(__file__).resolve().parent.parent / "build" / "options"
+SEEDS = [1, 2, 3]
+META_ITERATIONS, RATE, HORIZON = 1500, 1e-3, 100
+HOME = l2l.MLP()
+
+# Where an optimizer is measured: a problem, and how many base iterations; the mean of the last 20 counts.
+PLACES = {
+    "home, 100": (HOME, 100),
+    "home, 2,000": (HOME, 2000),
+    "ReLU, 200": (l2l.MLP(activation="relu"), 200),
+    "two layers, 500": (l2l.MLP(hidden=(20, 20)), 500),
+    "quadratic, 100": (l2l.DenseQuadratic(10), 100),
+}
+
+
+def build():
+    return l2l.CoordinatewiseLSTM((20, 20), l2l.moments_cast(), input_activation="elu")
+
+
+# What is trained: stages of a problem, a function that builds, a horizon and a share of the meta-iterations.
+IMITATION = l2l.Imitation(HOME, l2l.adam(0.03))
+PLAIN = [(HOME, build, HORIZON, 1.0)]
+OPTIONS = {
+    "plain": PLAIN,
+    "curriculum, 20 to 500": [(HOME, build, horizon, 0.25) for horizon in [20, 100, 200, 500]],
+    "imitation of Adam, a third": [(IMITATION, IMITATION.build(build), HORIZON, 1 / 3), (HOME, build, HORIZON, 2 / 3)],
+    "random scales": [(l2l.RandomlyScaled(HOME, 1.0), build, HORIZON, 1.0)],
+    "convex term": [(l2l.WithConvexTerm(HOME), build, HORIZON, 1.0)],
+    "mixture of networks": [(digits.SomeMLP(), build, HORIZON, 1.0)],
+}
+
+
+def trained(name):
+    """One optimizer for each seed, and how long that took in seconds."""
+    found, seconds = dict.fromkeys(SEEDS), dict.fromkeys(SEEDS, 0.0)
+    for i, (problem, make, horizon, share) in enumerate(OPTIONS[name]):
+        start = {seed: found[seed]._replace(build=make) if found[seed] else make for seed in SEEDS}
+        trainer = functools.partial(
+            l2l.Trainer,
+            problem,
+            meta_loss="sum" if isinstance(problem, l2l.Imitation) else "sum_log",
+            steps=20,
+            horizon=horizon,
+            second_derivatives=False,
+            learning_rate=RATE,
+            name=name,
+        )
+        trainers = [trainer(start[seed], weights_seed=seed, draws_seed=100 * seed + i) for seed in SEEDS]
+        histories = l2l.train_together(trainers, length(round(META_ITERATIONS * share)))
+        for seed, each, history in zip(SEEDS, trainers, histories):
+            found[seed] = each.trained()
+            seconds[seed] += float(history.seconds.sum())
+            each.close()
+    return {seed: one._replace(build=build) for seed, one in found.items()}, seconds
+
+
+def measured(optimizers):
+    """A row for each optimizer and place: the natural log of the mean loss of the last 20 base iterations."""
+    rows = []
+    for place, (problem, steps) in PLACES.items():
+        losses = l2l.evaluate(problem, optimizers, num=4, steps=max(20, length(steps)), seed=digits.TEST_SEED)
+        for name, values in losses.items():
+            last = values[:, -digits.LAST :].astype(np.float64).mean(axis=1)
+            figure = float(np.mean(np.log(np.maximum(last, digits.SMALLEST))))
+            rows.append({"optimizer": name, "place": place, "figure": figure})
+    return rows
+
+
+def table(rows):
+    """A line for each option: at each place the median over the seeds, and the lowest and the highest."""
+    found = {}
+    for row in rows:
+        if "place" in row:
+            found.setdefault((row["option"], row["place"]), []).append(row["figure"])
+    medians = {key: float(np.median(figures)) for key, figures in found.items()}
+    lines = []
+    for option in OPTIONS:
+        line = {"option": option}
+        for place in PLACES:
+            figures = found[option, place]
+            line[place] = "%.2f (%.2f to %.2f)" % (medians[option, place], min(figures), max(figures))
+        lines.append(line)
+    return l2l.format_table(lines, {"option": "", **dict.fromkeys(PLACES, "")})
+
+
+def main():
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    rows, optimizers = [], {}
+    for name in OPTIONS:
+        found, seconds = trained(name)
+        rows += [{"option": name, "seed": seed, "seconds": seconds[seed]} for seed in SEEDS]
+        optimizers.update({(name, seed): one for seed, one in found.items()})
+    for row in measured(optimizers):
+        name, seed = row.pop("optimizer")
+        rows.append({"option": name, "seed": seed, **row})
+    l2l.save_results(str(OUTPUT / "options.json"), rows)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
