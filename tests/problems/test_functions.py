@@ -109,6 +109,10 @@ def test_bad_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("problem", [l2l.Rosenbrock(3), l2l.Rastrigin(2, noise=0.3), l2l.Ackley(2)], ids=str)
+@pytest.mark.parametrize(
+    "problem",
+    [l2l.Rosenbrock(3), l2l.Rastrigin(2, noise=0.3), l2l.Ackley(2)],
+    ids=lambda problem: type(problem).__name__,
+)
 def test_they_keep_the_contract_of_a_problem(problem):
     l2l.testing.check_problem(problem)

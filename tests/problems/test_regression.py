@@ -87,6 +87,8 @@ def test_bad_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("problem", [l2l.LeastSquares(3, 7), l2l.LogisticRegression(3, 7)], ids=str)
+@pytest.mark.parametrize(
+    "problem", [l2l.LeastSquares(3, 7), l2l.LogisticRegression(3, 7)], ids=lambda problem: type(problem).__name__
+)
 def test_they_keep_the_contract_of_a_problem(problem):
     l2l.testing.check_problem(problem)
