@@ -55,7 +55,7 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 test: $(READY)  ## run the tests, on two cores; some minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 
-rehearse: $(READY)  ## run every notebook, shortened, the code of the pages, and whatever starts whole programs
+rehearse: $(READY)  ## run every notebook, shortened, the code of the pages, and whatever starts or compiles whole programs
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m rehearsal
 
 mutants: $(READY)  ## break the package in 250 places, one at a time; fail where the tests notice fewer than 95%

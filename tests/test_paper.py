@@ -1,5 +1,8 @@
 """What the notebook on the paper and the training of the optimizer for small networks stand on."""
 
+import json
+from pathlib import Path
+
 import digits
 import numpy as np
 import paper
@@ -8,14 +11,16 @@ import tensorflow as tf
 
 import l2l
 
+OPTIMIZER = Path(__file__).resolve().parent.parent / "results" / "digits_optimizer.npz"
+
 
 def test_the_setting_that_is_best_on_tuning_draws_is_taken(monkeypatch):
-    monkeypatch.setattr(paper, "CANDIDATES", 5)
+    monkeypatch.setattr(paper, "CANDIDATES", 3)
     problem = l2l.Quadratic(2)
     rules, rows = paper.tuned(problem, 6, paper.mean_last, num=20, seed=3)
     assert list(rules) == [row["rule"] for row in rows] == ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
     random = np.random.RandomState(3)
-    rates = [10 ** random.uniform(-4, 1) for _ in range(5)]
+    rates = [10 ** random.uniform(-4, 1) for _ in range(3)]
     optimizers = {str(rate): l2l.sgd(rate) for rate in rates}
     losses = l2l.evaluate(problem, optimizers, 20, 6, paper.TUNING_SEED, engine="graph")
     figures = [values[:, -1].astype(np.float64).mean() for values in losses.values()]
@@ -117,3 +122,18 @@ def test_what_is_missing_is_measured_where_it_is_most():
     assert digits.missing(digits.GOALS) == 0
     assert digits.missing([-3.0, -3.0, -9.0, -9.0, -9.0, -18.0, -20.0]) == 0.5
     assert len(digits.GOALS) == len(digits.LENGTHS)
+
+
+def test_the_committed_optimizer_reaches_the_goals_on_fresh_draws():
+    """Up to 500 base iterations here; results/digits.json has all lengths, of test draws of the run that trained it."""
+    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load(OPTIMIZER)}, num=3, steps=500, seed=11)["it"]
+    assert all(figure < goal for figure, goal in zip(digits.curve(losses), digits.GOALS))
+
+
+def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
+    rows = json.loads((OPTIMIZER.parent / "digits.json").read_text())["rows"]
+    curves = {row["seed"]: row["curve"] for row in rows if row.get("draws") == "test"}
+    assert len(curves) >= 2 and all(digits.missing(curve) < 0 for curve in curves.values())
+    assert rows[-1]["best"] in curves
+    trained = l2l.load(OPTIMIZER)
+    assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == digits.STAGES[-1][0]

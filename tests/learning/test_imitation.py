@@ -38,6 +38,7 @@ def test_the_meta_gradient_is_that_of_the_distance_alone(run):
 
 
 @pytest.mark.parametrize("problem, batch", [(Nested("float32"), 1), (Regression(np.float32), 3)])
+@pytest.mark.rehearsal
 def test_both_engines_imitate_alike(problem, batch):
     """Teachers with a state, positions of several tensors, minibatches, batches, segments, adapted variables."""
     imitation = l2l.Imitation(problem, l2l.adam(0.01))

@@ -259,6 +259,7 @@ def test_its_memory_is_that_of_each_draw_in_a_batch_and_goes_round_a_loop(run):
         np.testing.assert_allclose(losses, alone, rtol=1e-9)
 
 
+@pytest.mark.rehearsal
 def test_a_casting_that_remembers_and_adapts_is_trained_alike_by_both_engines():
     results, horizon = [], 8
     for engine in ["graph", "xla"]:

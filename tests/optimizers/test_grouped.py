@@ -75,6 +75,7 @@ def test_a_group_does_what_its_optimizer_would_do_alone(run):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.rehearsal
 def test_both_engines_train_groups_alike():
     """With an adapted variable in one of them, whose gradients are small, in batches and over segments."""
     trainers = [trainer(problem=Pair(1e-4), engine=engine, batch=3, horizon=8) for engine in ENGINES]

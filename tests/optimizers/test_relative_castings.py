@@ -320,6 +320,7 @@ def test_they_keep_the_contract_of_an_optimizer(kind):
 
 
 @pytest.mark.parametrize("kind", ["widening", "log_ratio", "moments"])  # of the others `check_optimizer` sees it all
+@pytest.mark.rehearsal
 def test_they_are_trained_alike_by_both_engines(kind):
     """In a batch, from segment to segment of each draw; with an activation too."""
     activation = "elu" if kind == "moments" else None

@@ -104,7 +104,7 @@ def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(ru
     [
         l2l.RandomlyScaled(NETWORK),
         l2l.WithConvexTerm(NETWORK, 3),
-        l2l.Mixture([NETWORK, l2l.Rosenbrock(noise=0.1, dtype="float64")]),
+        pytest.param(l2l.Mixture([NETWORK, l2l.Rosenbrock(noise=0.1, dtype="float64")]), marks=pytest.mark.rehearsal),
     ],
     ids=["scaled", "convex", "mixture"],
 )

@@ -168,8 +168,10 @@ def test_a_problem_has_the_dtype_of_its_inputs(run):
 
 @pytest.mark.parametrize(
     "problem",
-    [l2l.MLP(SIX, (3, 2), "relu", size=4), l2l.ConvNet(IMAGES, (2,), (3,), size=4)],
-    ids=["MLP", "ConvNet"],
+    [
+        pytest.param(l2l.MLP(SIX, (3, 2), "relu", size=4), id="MLP"),
+        pytest.param(l2l.ConvNet(IMAGES, (2,), (3,), size=4), id="ConvNet", marks=pytest.mark.rehearsal),
+    ],
 )
 def test_they_keep_the_contract_of_a_problem(problem):
     """Both engines compute the same."""

