@@ -16,6 +16,7 @@ TUNING_SEED, TEST_SEED = 1, 2  # of `l2l.evaluate`: rules are tuned on other dra
 CANDIDATES = 24  # that are tried of each rule
 FLOOR = 1e-38  # under a log
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
+ENGINE = "xla" if length(1000) == 1000 else "graph"  # of evaluations; few base iterations are not worth compiling
 
 
 def _near_one(one, other):
@@ -165,7 +166,8 @@ def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
         groups = OrderedDict()
         for name, values in losses.items():
             first = name.split(", seed ")[0]
-            mean = np.maximum(np.asarray(values, np.float64).mean(axis=0), FLOOR)
+            mean = np.asarray(values, np.float64).mean(axis=0)
+            mean = np.where(np.isfinite(mean), np.maximum(mean, FLOOR), np.inf)  # what diverged is not drawn
             groups.setdefault(first if first in learned else name, []).append(_smooth(mean, window))
         for i, (name, curves) in enumerate(groups.items()):
             color = l2l.plots.COLORS[i % len(l2l.plots.COLORS)]

@@ -1,6 +1,7 @@
 """What the notebook on the paper and the training of the optimizer for small networks stand on."""
 
 import json
+import warnings
 from pathlib import Path
 
 import digits
@@ -64,6 +65,14 @@ def test_curves_have_a_band_for_those_with_seeds():
     assert one.get_lines()[0].get_xdata()[0] == 2.0 and len(one.collections) == 1
     assert one.get_xlabel() == "base iteration" and one.get_ylabel() == "loss, mean over draws"
     assert two.get_legend() is not None
+
+
+def test_what_diverges_leaves_a_curve_without_a_warning():
+    losses = {"learned, seed %d" % seed: np.array([[1.0, np.nan, np.inf]]) for seed in [1, 2]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = paper.plot_curves({"one": losses}, ["learned"])
+    np.testing.assert_array_equal(figure.axes[0].get_lines()[0].get_ydata(), [1.0, np.inf, np.inf])
 
 
 def test_a_training_of_several_stages_goes_on_with_its_weights():
