@@ -12,8 +12,8 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos lint format \
-	lab environment clean
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options refresh-episode-1 refresh-readme \
+	check-episode-1 bench test rehearse mutants chaos lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ episode-2: $(READY)  ## run the whole of Episode 2, the sequel; leaves notebook,
 episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_3.ipynb build/episode_3
 
-paper: $(READY)  ## run the paper's experiments, half an hour; leaves notebook, page and figures in build/
+paper: $(READY)  ## run the experiments of the paper; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/paper.ipynb build/paper
 
 train-digits: $(READY)  ## for maintainers: train the optimizer for small networks from three seeds; leaves it in build/

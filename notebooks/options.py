@@ -2,8 +2,8 @@
 
     .venv/bin/python notebooks/options.py
 
-Half an hour on two cores, and writes build/options/options.json; `make train-options` does that. All trainings see as
-many base iterations, and their optimizers run on the network that they were trained on, longer, and on others.
+Writes build/options/options.json; `make train-options` does that. All trainings see as many base iterations, and their
+optimizers run on the network that they were trained on, longer, and on others.
 """
 
 import functools

@@ -1,11 +1,11 @@
 """The time of a segment of the paper's experiments beside DeepMind's code, and what their defaults give.
 
-    .venv/bin/python benchmarks/paper.py --deepmind-python path/to/python --deepmind-code path/to/checkout
+    .venv/bin/python benchmarks/paper_speed.py --deepmind-python path/to/python --deepmind-code path/to/checkout
 
-Half an hour with both, a part of `make bench`. The paper's network, 20 base iterations, first derivatives: its
-quadratic in ten dimensions with 128 draws, and a perceptron of 1,510 coordinates on the digits. Ours on one thread,
-theirs on one core, in turns; then two threads against one with batches. Their defaults are trained for 2,382 epochs of
-their quadratic. Writes results/paper_speed.json.
+Not a part of `make bench`. The paper's network, 20 base iterations, first derivatives: its quadratic in ten dimensions
+with 128 draws, and a perceptron of 1,510 coordinates on the digits. Ours on one thread, theirs on one core, in turns;
+then two threads against one with batches. Their defaults are trained for 2,382 epochs of their quadratic. Writes
+results/paper_speed.json.
 """
 
 import argparse
