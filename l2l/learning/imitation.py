@@ -98,7 +98,6 @@ class _Imitating:
             for pair in pairs:
                 check_pair(pair)
             (update, own), (right, theirs) = pairs
-            right = tf.nest.map_structure(tf.stop_gradient, right)
             after = _relative_error(tensors_of(update), tensors_of(right))
             return {"error": after - error, "x": right}, (own, theirs, after)
 

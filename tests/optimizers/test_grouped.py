@@ -102,6 +102,11 @@ def test_one_group_is_its_optimizer():
     assert_close_runs(trainer(grouped, Single(), engine="graph").run(5), alone, 1e-5)
 
 
+def test_variables_are_in_order_of_the_groups_names_whatever_the_order_of_the_dict():
+    l2l.Grouped({"b": network, "a": network})
+    assert [variable.op.name[0] for variable in tf.trainable_variables()] == ["a"] * 6 + ["b"] * 6
+
+
 def test_groups_are_saved_and_loaded_without_a_word_of_how_they_are_built(tmp_path):
     one = trainer(engine="graph")
     one.run(3)
