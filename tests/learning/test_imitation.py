@@ -37,15 +37,15 @@ def test_the_meta_gradient_is_that_of_the_distance_alone(run):
         np.testing.assert_allclose(run(meta.gradients[0]), 3 * 2 * (0.03 - 0.1) / 0.01, rtol=1e-4)
 
 
-@pytest.mark.parametrize("problem, batch", [(Nested("float32"), 1), (Regression(np.float32), 3)])
+@pytest.mark.parametrize(
+    "problem, batch, build", [(Nested("float32"), 1, network), (Regression(np.float32), 3, learned_momentum)]
+)
 @pytest.mark.rehearsal
-def test_both_engines_imitate_alike(problem, batch):
+def test_both_engines_imitate_alike(problem, batch, build):
     """Teachers with a state, positions of several tensors, minibatches, batches, segments, adapted variables."""
     imitation = l2l.Imitation(problem, l2l.adam(0.01))
     settings = {**SETTINGS, "steps": 3, "batch": batch, "horizon": 6, "second_derivatives": False}
-    trainers = [
-        l2l.Trainer(imitation, imitation.build(network), **{**settings, "engine": engine}) for engine in ENGINES
-    ]
+    trainers = [l2l.Trainer(imitation, imitation.build(build), **{**settings, "engine": engine}) for engine in ENGINES]
     assert_close_runs(*[trainer.run(4) for trainer in trainers], 2e-3)
 
 
