@@ -113,11 +113,62 @@ def test_networks_to_train_on_are_those_that_they_say(run, name, is_deep):
     assert np.any(gradients != 0) == is_deep
 
 
-def test_kinds_are_drawn_with_their_shares(run):
-    kinds = run(digits.SomeMLP().sample(1000, 1)["kind"])
-    shares = [share for _, _, share in digits.KINDS]
+@pytest.mark.parametrize("table", [digits.KINDS, digits.DEEPER])
+def test_kinds_are_drawn_with_their_shares(run, table):
+    kinds = run(digits.SomeMLP(table).sample(1000, 1)["kind"])
+    shares = [share for _, _, share in table]
     assert sum(shares) == pytest.approx(1)
     assert np.abs(np.bincount(kinds, minlength=len(shares)) / 1000 - shares).max() < 5 * np.sqrt(0.25 / 1000)
+
+
+def test_harder_networks_have_other_scales_other_starts_and_fewer_pixels_as_stated(run):
+    problem, num = digits.HarderMLP(), 400
+    harder, plain = run([problem.sample(num, 5), digits.SomeMLP().sample(num, 5)])
+    factors = harder["weights"]["output"].bias[:, 0] / plain["weights"]["output"].bias[:, 0]
+    for weights, before in zip(tf.nest.flatten(harder["weights"]), tf.nest.flatten(plain["weights"])):
+        np.testing.assert_allclose(weights, (before.T * factors).T, rtol=1e-4)  # one factor for all of a draw
+    for values, share, top in [(factors, 0.4, 30.0), (harder["scale"], 0.6, 6.0)]:
+        others = values[np.abs(values - 1) > 1e-5]
+        assert abs(len(others) / num - share) < 5 * np.sqrt(0.25 / num)
+        assert others.min() > 1 and 0.9 * top < others.max() < top
+        assert abs(np.log(others).mean() - np.log(top) / 2) < 0.15 * np.log(top)  # uniform in the logarithm
+    dropping = harder["lowest"][harder["lowest"] > -10]
+    assert abs(len(dropping) / num - 0.5) < 5 * np.sqrt(0.25 / num)
+    assert -2 <= dropping.min() < -1.9 and 0.4 < dropping.max() <= 0.5
+
+
+def test_harder_networks_see_fewer_pixels_other_ones_in_each_base_iteration(run):
+    problem = digits.HarderMLP()
+    data = l2l.Examples(*map(tf.constant, problem.data))
+    draw = {**problem.draw(1), "scale": tf.constant(2.0), "lowest": tf.constant(0.0)}
+    draw = {**draw, "key": tf.constant(3)}
+    seen = [problem.observe(draw, t, data)[0][0] for t in [4, 5]]
+    whole = [super(digits.HarderMLP, problem).observe(draw, t, data)[0].inputs for t in [4, 5]]
+    seen, whole = run([seen, whole])
+    for inputs, pixels in zip(seen, whole):
+        assert np.all((inputs == 0) | (inputs == 2 * pixels))
+        assert abs((inputs != 0).sum() / (pixels != 0).sum() - 0.5) < 0.03
+    assert np.mean((seen[0] == 0) == (seen[1] == 0)) < 0.95
+
+
+@pytest.mark.rehearsal
+def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monkeypatch):
+    asked = []
+
+    def quadratic(kinds):
+        asked.append(kinds)
+        return l2l.Quadratic(2)
+
+    stages = [digits.Stage(quadratic, i, 2, 2 * i, 2, 1e-3) for i in [1, 2]]
+    monkeypatch.setattr(digits, "STAGES", stages)
+    monkeypatch.setattr(digits, "OUTPUT", tmp_path)
+    found, rows = digits.trained([1])
+    assert [(row["stage"], row["horizon"], row["meta_iterations"]) for row in rows] == [(0, 2, 2), (1, 4, 2)]
+    assert found[1].record["start"]["meta_iterations"] == 2
+    (tmp_path / "seed_1_stage_1.json").unlink()
+    again, more = digits.trained([1])
+    assert all(map(np.array_equal, again[1].weights, found[1].weights))
+    assert more[0] == rows[0] and more[1]["stage"] == 1 and asked == [1, 2, 2]
 
 
 def test_a_curve_counts_zero_as_the_smallest_mean_there_is():
@@ -141,8 +192,12 @@ def test_the_committed_optimizer_reaches_the_goals_on_fresh_draws():
 
 def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
     rows = json.loads((OPTIMIZER.parent / "digits.json").read_text())["rows"]
-    curves = {row["seed"]: row["curve"] for row in rows if row.get("draws") == "test"}
+    measured = [row for row in rows if row.get("draws") == "test"]
+    curves = {row["optimizer"]: row["curve"] for row in measured if row["network"] == "home"}
     assert len(curves) >= 2 and all(digits.missing(curve) < 0 for curve in curves.values())
-    assert rows[-1]["best"] in curves
-    trained = l2l.load(OPTIMIZER)
-    assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == digits.STAGES[-1][0]
+    assert {row["network"] for row in measured} == {"home", *digits.TRANSFERS}
+    assert "seed %d" % rows[-1]["best"] in curves
+    trained, last = l2l.load(OPTIMIZER), digits.STAGES[-1]
+    assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == last.horizon
+    stages = [row for row in rows if row.get("seed") == rows[-1]["best"]]
+    assert [row["meta_iterations"] for row in stages] == [stage.meta_iterations for stage in digits.STAGES]
