@@ -10,7 +10,7 @@ has been trained before is not trained again, so that a run that was stopped goe
 import json
 import sys
 import time
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,15 @@ import l2l
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "digits"
+STEPS = 20  # base iterations of a segment
 LENGTHS = [100, 200, 500, 1000, 2000, 5000, 10_000]
 LAST = 20  # base iterations whose mean loss counts
 GOALS = [-2.5, -3.5, -5.0, -6.5, -9.0, -18.0, -19.0]  # at these lengths, below those of all published ones
 SMALLEST = 2.0**-24 / (128 * LAST)  # the smallest mean of them that is not 0: one float32 below 1 in one minibatch
 TEST_SEED, VALIDATION_SEED = 7, 1
+
+# Horizon, meta-iterations, learning rate of each stage; each begins with the weights of the one before.
+STAGES = [(100, 3000, 1e-3), (100, 1500, 3e-4), (1000, 2500, 3e-4), (3000, 2500, 2e-4), (200, 1000, 1e-4)]
 
 # Of the networks that are trained on: activation, whether there is a second hidden layer, share of the draws.
 KINDS = [
@@ -34,13 +38,6 @@ KINDS = [
     ("tanh", False, 0.1),
     ("sigmoid", True, 0.2),
     ("relu", True, 0.1),
-]
-DEEPER = [
-    ("sigmoid", False, 0.25),
-    ("relu", False, 0.15),
-    ("tanh", False, 0.1),
-    ("sigmoid", True, 0.35),
-    ("relu", True, 0.15),
 ]
 
 
@@ -89,51 +86,6 @@ class SomeMLP(l2l.MLP):
         return -tf.reduce_mean(tf.reduce_sum(tf.one_hot(labels, 10) * logs, axis=1))
 
 
-class HarderMLP(SomeMLP):
-    """The same, on other inputs and from other starts: what is learned on it is less about the digits.
-
-    Of a draw, with a chance each: the inputs are multiplied by one number, up to 6, as if there were more of them (a
-    step of all weights moves a unit by more, the more inputs it has); of each input a share of the pixels, up to 0.7,
-    is 0, others in each base iteration, and so gradients are noisier and no loss is small; all initial weights are
-    multiplied by one number, up to 30, and a deep network is sooner off the plateau where it begins.
-    """
-
-    def sample(self, num, seed=None):
-        draws = super().sample(num, seed)
-        chances = l2l.uniform([num, 6], 0.0, 1.0, seed, stream=1001)
-
-        def sometimes(i, share, value, otherwise):
-            return tf.where(chances[:, i] < share, value(chances[:, i + 1]), tf.fill([num], otherwise))
-
-        wider = sometimes(0, 0.4, lambda u: 30.0**u, 1.0)
-        weights = tf.nest.map_structure(
-            lambda one: one * tf.reshape(wider, [num] + [1] * (one.shape.ndims - 1)), draws["weights"]
-        )
-        scale = sometimes(2, 0.6, lambda u: 6.0**u, 1.0)
-        lowest = sometimes(4, 0.5, lambda u: -2 + 2.5 * u, -10.0)  # the quantiles of a normal number: 0.02 to 0.69
-        return {**draws, "weights": weights, "scale": scale, "lowest": lowest}
-
-    def observe(self, draw, t, data):
-        (inputs, labels), kind = super().observe(draw, t, data)
-        is_kept = l2l.noise(draw["key"], t, inputs.shape.as_list()) >= draw["lowest"]
-        return (inputs * draw["scale"] * tf.cast(is_kept, tf.float32), labels), kind
-
-
-# What is trained on, base iterations of a segment and of a draw, meta-iterations and learning rate of each stage; each
-# begins with the weights of the one before.
-Stage = namedtuple("Stage", ["problem", "kinds", "steps", "horizon", "meta_iterations", "learning_rate"])
-STAGES = [
-    Stage(SomeMLP, KINDS, 20, 100, 3000, 1e-3),
-    Stage(SomeMLP, KINDS, 20, 100, 1500, 3e-4),
-    Stage(SomeMLP, KINDS, 20, 1000, 2500, 3e-4),
-    Stage(SomeMLP, KINDS, 20, 3000, 2500, 2e-4),
-    Stage(SomeMLP, KINDS, 20, 200, 1000, 1e-4),
-    Stage(HarderMLP, DEEPER, 100, 500, 1000, 5e-4),  # a plateau is longer than 20 base iterations
-    Stage(HarderMLP, DEEPER, 20, 3000, 2000, 2e-4),
-    Stage(HarderMLP, DEEPER, 20, 1000, 1000, 1e-4),
-]
-
-
 def curve(losses, lengths=LENGTHS):
     """The natural log of the mean loss over the last 20 base iterations of each length, its mean over the draws.
 
@@ -148,38 +100,54 @@ def missing(figures):
     return max(figure - goal for figure, goal in zip(figures, GOALS))
 
 
+def _record(seed, stage):
+    return OUTPUT / ("seed_%d_stage_%d.json" % (seed, stage))
+
+
+def _is_done(path, asked):
+    """Whether a stage's record, which is written last, is there and says what is asked."""
+    if not path.exists():
+        return False
+    (row,) = json.loads(path.read_text())["rows"]
+    return asked.items() <= row.items()
+
+
 def trained(seeds):
     """One optimizer for each seed, after all stages; and rows about the stages."""
     found, rows = dict.fromkeys(seeds, build), []
-    for i, stage in enumerate(STAGES):
-        paths = {seed: OUTPUT / ("seed_%d_stage_%d.npz" % (seed, i)) for seed in seeds}
-        records = {seed: path.with_suffix(".json") for seed, path in paths.items()}
-        left = [seed for seed in seeds if not records[seed].exists()]  # which is written last
+    for i, (horizon, meta_iterations, rate) in enumerate(STAGES):
+        records = {seed: _record(seed, i) for seed in seeds}
+        asked = {"stage": i, "horizon": horizon, "meta_iterations": length(meta_iterations), "learning_rate": rate}
+        left = [seed for seed in seeds if not _is_done(records[seed], {**asked, "seed": seed})]
+        for seed in left:  # what has begun with other weights does not count
+            for later in range(i, len(STAGES)):
+                if _record(seed, later).exists():
+                    _record(seed, later).unlink()
         before = time.perf_counter()
         trainers = [
             l2l.Trainer(
-                stage.problem(stage.kinds),
+                SomeMLP(),
                 found[seed],
                 "sum_log",
-                steps=stage.steps,
-                horizon=stage.horizon,
+                steps=STEPS,
+                horizon=horizon,
                 second_derivatives=False,
-                learning_rate=stage.learning_rate,
+                learning_rate=rate,
                 weights_seed=seed,
                 draws_seed=1000 * seed + i,
-                name="horizon %d" % stage.horizon,
+                name="horizon %d" % horizon,
             )
             for seed in left
         ]
-        histories = l2l.train_together(trainers, length(stage.meta_iterations)) if left else []
+        histories = l2l.train_together(trainers, length(meta_iterations)) if left else []
         seconds = time.perf_counter() - before
         for seed, trainer, history in zip(left, trainers, histories):
-            l2l.save(paths[seed], trainer.trained())
+            l2l.save(records[seed].with_suffix(".npz"), trainer.trained())
             trainer.close()
-            row = {"stage": i, "seed": seed, **stage._asdict(), "problem": stage.problem.__name__}
-            row.update(meta_iterations=len(history), seconds=seconds, skipped=int(history.skipped.sum()))
+            row = {**asked, "seed": seed, "meta_iterations": len(history)}
+            row.update(seconds=seconds, skipped=int(history.skipped.sum()))
             l2l.save_results(str(records[seed]), [row])
-        found = {seed: l2l.load(path) for seed, path in paths.items()}
+        found = {seed: l2l.load(path.with_suffix(".npz")) for seed, path in records.items()}
         rows += [row for path in records.values() for row in json.loads(path.read_text())["rows"]]
     return found, rows
 
@@ -205,7 +173,7 @@ def main(seeds):
         for each, values in losses.items():
             row = {"draws": draws, "network": name, "optimizer": each, "lengths": LENGTHS}
             rows.append({**row, "curve": curve(values, lengths)})
-            print(draws, name, each, " ".join("%.2f" % figure for figure in rows[-1]["curve"]))
+            print(draws, name, each, " ".join("%.2f" % figure for figure in rows[-1]["curve"]), flush=True)
 
     for draws, seed in [("validation", VALIDATION_SEED), ("test", TEST_SEED)]:
         measure(draws, "home", l2l.MLP(), LENGTHS[-1], seed)

@@ -1,5 +1,6 @@
 """What the notebook on the paper and the training of the optimizer for small networks stand on."""
 
+import functools
 import json
 import warnings
 from pathlib import Path
@@ -113,53 +114,19 @@ def test_networks_to_train_on_are_those_that_they_say(run, name, is_deep):
     assert np.any(gradients != 0) == is_deep
 
 
-@pytest.mark.parametrize("table", [digits.KINDS, digits.DEEPER])
-def test_kinds_are_drawn_with_their_shares(run, table):
-    kinds = run(digits.SomeMLP(table).sample(1000, 1)["kind"])
-    shares = [share for _, _, share in table]
+def test_kinds_are_drawn_with_their_shares(run):
+    kinds = run(digits.SomeMLP().sample(1000, 1)["kind"])
+    shares = [share for _, _, share in digits.KINDS]
     assert sum(shares) == pytest.approx(1)
     assert np.abs(np.bincount(kinds, minlength=len(shares)) / 1000 - shares).max() < 5 * np.sqrt(0.25 / 1000)
 
 
-def test_harder_networks_have_other_scales_other_starts_and_fewer_pixels_as_stated(run):
-    problem, num = digits.HarderMLP(), 400
-    harder, plain = run([problem.sample(num, 5), digits.SomeMLP().sample(num, 5)])
-    factors = harder["weights"]["output"].bias[:, 0] / plain["weights"]["output"].bias[:, 0]
-    for weights, before in zip(tf.nest.flatten(harder["weights"]), tf.nest.flatten(plain["weights"])):
-        np.testing.assert_allclose(weights, (before.T * factors).T, rtol=1e-4)  # one factor for all of a draw
-    for values, share, top in [(factors, 0.4, 30.0), (harder["scale"], 0.6, 6.0)]:
-        others = values[np.abs(values - 1) > 1e-5]
-        assert abs(len(others) / num - share) < 5 * np.sqrt(0.25 / num)
-        assert others.min() > 1 and 0.9 * top < others.max() < top
-        assert abs(np.log(others).mean() - np.log(top) / 2) < 0.15 * np.log(top)  # uniform in the logarithm
-    dropping = harder["lowest"][harder["lowest"] > -10]
-    assert abs(len(dropping) / num - 0.5) < 5 * np.sqrt(0.25 / num)
-    assert -2 <= dropping.min() < -1.9 and 0.4 < dropping.max() <= 0.5
-
-
-def test_harder_networks_see_fewer_pixels_other_ones_in_each_base_iteration(run):
-    problem = digits.HarderMLP()
-    data = l2l.Examples(*map(tf.constant, problem.data))
-    draw = {**problem.draw(1), "scale": tf.constant(2.0), "lowest": tf.constant(0.0)}
-    draw = {**draw, "key": tf.constant(3)}
-    seen = [problem.observe(draw, t, data)[0][0] for t in [4, 5]]
-    whole = [super(digits.HarderMLP, problem).observe(draw, t, data)[0].inputs for t in [4, 5]]
-    seen, whole = run([seen, whole])
-    for inputs, pixels in zip(seen, whole):
-        assert np.all((inputs == 0) | (inputs == 2 * pixels))
-        assert abs((inputs != 0).sum() / (pixels != 0).sum() - 0.5) < 0.03
-    assert np.mean((seen[0] == 0) == (seen[1] == 0)) < 0.95
-
-
-@pytest.mark.rehearsal
 def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monkeypatch):
-    asked = []
-
-    def quadratic(kinds):
-        asked.append(kinds)
-        return l2l.Quadratic(2)
-
-    stages = [digits.Stage(quadratic, i, 2, 2 * i, 2, 1e-3) for i in [1, 2]]
+    made = []
+    monkeypatch.setattr(digits, "SomeMLP", lambda: made.append(l2l.Quadratic(2)) or made[-1])
+    monkeypatch.setattr(digits, "STEPS", 2)
+    monkeypatch.setattr(l2l, "Trainer", functools.partial(l2l.Trainer, engine="graph"))
+    stages = [(2, 2, 1e-3), (4, 2, 1e-3)]
     monkeypatch.setattr(digits, "STAGES", stages)
     monkeypatch.setattr(digits, "OUTPUT", tmp_path)
     found, rows = digits.trained([1])
@@ -168,7 +135,10 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monk
     (tmp_path / "seed_1_stage_1.json").unlink()
     again, more = digits.trained([1])
     assert all(map(np.array_equal, again[1].weights, found[1].weights))
-    assert more[0] == rows[0] and more[1]["stage"] == 1 and asked == [1, 2, 2]
+    assert more[0] == rows[0] and more[1]["stage"] == 1 and len(made) == 3
+    # Another first stage: what began with other weights does not count.
+    monkeypatch.setattr(digits, "STAGES", [(2, 3, 1e-3), stages[1]])
+    assert [row["meta_iterations"] for row in digits.trained([1])[1]] == [3, 2] and len(made) == 5
 
 
 def test_a_curve_counts_zero_as_the_smallest_mean_there_is():
@@ -198,6 +168,6 @@ def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
     assert {row["network"] for row in measured} == {"home", *digits.TRANSFERS}
     assert "seed %d" % rows[-1]["best"] in curves
     trained, last = l2l.load(OPTIMIZER), digits.STAGES[-1]
-    assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == last.horizon
+    assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == last[0]
     stages = [row for row in rows if row.get("seed") == rows[-1]["best"]]
-    assert [row["meta_iterations"] for row in stages] == [stage.meta_iterations for stage in digits.STAGES]
+    assert [(row["horizon"], row["meta_iterations"], row["learning_rate"]) for row in stages] == digits.STAGES
