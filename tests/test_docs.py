@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import readme
 import zero
@@ -230,6 +231,28 @@ def test_how_soon_a_network_is_trained_is_what_was_measured():
     assert 0.25 < saved < 0.42  # "a third of the time"
     slower = [recipe for recipe in others if lines[recipe]["meta-iterations"] > lines["log30"]["meta-iterations"]]
     assert slower == ["log30, over 5, 10 and 20 base iterations", "log30, batches of 4"]
+
+
+def test_the_figures_of_the_optimizer_for_small_networks_are_those_of_its_results():
+    rows = results("digits")["rows"]
+    measured = [row for row in rows if row.get("draws") == "test"]
+    names, optimizers = {"home": "one layer of 20 sigmoid units"}, {"Adam": "Adam, 0.03"}
+    lines = []
+    for row in measured:
+        cells = ["%.2f" % figure for figure in row["curve"]] + [""] * (len(row["lengths"]) - len(row["curve"]))
+        name, optimizer = names.get(row["network"], row["network"]), optimizers.get(row["optimizer"], row["optimizer"])
+        lines.append("| %s |" % " | ".join([name, optimizer, *cells]))
+    text = section("docs/problems.md", "One optimizer for small networks")
+    assert left_over(text, lines) == []
+    best = "seed %d" % rows[-1]["best"]
+    assert "weights of %s, the best" % best in words(text)
+
+    curves = {(row["network"], row["optimizer"]): np.array(row["curve"]) for row in measured}
+    for name in ["ReLU", "tanh", "40 units"]:
+        assert np.all(curves[name, best] < curves[name, "Adam"])  # "below Adam"
+    for name in ["two hidden layers", "MNIST"]:
+        assert np.all(curves[name, best] > curves[name, "Adam"])
+    assert max(np.diff(curves["home", best])) < 0.2  # "does not rise"
 
 
 def test_the_changelog_states_the_measured_ratio():
