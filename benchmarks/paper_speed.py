@@ -81,6 +81,7 @@ def main():
             rows.append({"problem": name, "batch": batch, "engine": "xla", "threads": threads, **_summary(times)})
         for made in trainers.values():
             made.close()
+    l2l.save_results(str(ROOT / "results" / "paper_speed.json"), rows)  # whatever becomes of the long training below
     if arguments.deepmind_python:
         losses = theirs(["train", EPOCHS, 0], *peer)["losses"]
         means = {"after %d" % n: float(np.mean(losses[n - 20 : n])) for n in [500, 1000, 1500, 2000, EPOCHS]}
