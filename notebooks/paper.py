@@ -184,7 +184,7 @@ def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
         axis.set_xlabel("base iteration")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(ylabel)
-    axes[0][-1].legend(fontsize=8)
+    axes[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # no corner is free of lines
     figure.tight_layout()
     return figure
 
