@@ -132,6 +132,7 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monk
     found, rows = digits.trained([1])
     assert [(row["stage"], row["horizon"], row["meta_iterations"]) for row in rows] == [(0, 2, 2), (1, 4, 2)]
     assert found[1].record["start"]["meta_iterations"] == 2
+    assert found[1].record["draws_seed"] == 1001  # another one than that of the stage before
     (tmp_path / "seed_1_stage_1.json").unlink()
     again, more = digits.trained([1])
     assert all(map(np.array_equal, again[1].weights, found[1].weights))
@@ -144,6 +145,7 @@ def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monk
 def test_a_curve_counts_zero_as_the_smallest_mean_there_is():
     losses = np.full([2, 100], np.exp(-2.0))
     losses[1] = 0.0
+    losses[:, : 100 - digits.LAST] = 5.0  # which do not count
     (figure,) = digits.curve(losses)
     np.testing.assert_allclose(figure, (-2 + np.log(2.0**-24 / 2560)) / 2)
 
