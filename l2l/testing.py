@@ -184,7 +184,7 @@ def check_optimizer(build, steps=4):
         looped = unroll(problem, singles[0], optimizer, steps=steps, loop="while")
         half = unroll(problem, singles[0], optimizer, steps=steps // 2)
         rest = unroll(problem, singles[0], optimizer, half.x, half.state, steps=steps - steps // 2, first=steps // 2)
-        alone = [unroll(problem, one, optimizer, steps=steps).losses for one in singles]
+        alone = [whole.losses] + [unroll(problem, one, optimizer, steps=steps).losses for one in singles[1:]]
         together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
         gradients = tf.constant([0.5, -0.25, 1.0])
         first_update, first_state = optimizer(gradients, None)
@@ -205,8 +205,7 @@ def check_optimizer(build, steps=4):
             )
         plain = meta_gradient(problem, singles[0], optimizer, variables, "sum", steps) if variables else None
         if variables:
-            losses = unroll(problem, singles[0], optimizer, steps=steps).losses
-            reached = tf.gradients(losses, variables)
+            reached = tf.gradients(whole.losses, variables)
             for variable, gradient in zip(variables, reached):
                 found.check(gradient is not None, "no meta-gradient reaches the variable %r", variable.op.name)
 
