@@ -1,0 +1,171 @@
+"""A trained optimizer in a training of one's own: a `tf.train.Optimizer`."""
+
+import numpy as np
+import tensorflow as tf
+
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.optimizer import bind, plain_product
+from l2l.optimizers.trained import Trained, load
+
+CHUNK = 1 << 14  # coordinates that are computed at once: what a step needs beside the slots is of this size
+
+
+class LearnedOptimizer(tf.train.Optimizer):
+    """A learned optimizer for the variables of any TensorFlow 1.15 graph.
+
+        train = l2l.LearnedOptimizer.load("digits").minimize(loss)
+
+    At each step every coordinate of every variable is moved by `update` of `(gradients, state) -> (update, state)`.
+    There is no learning rate. The weights are constants of the graph, and nothing trains them here. Each coordinate's
+    state is kept in slots, which are initialized, saved and restored as those of other optimizers: two layers of 20
+    units need 80 numbers for each coordinate, where Adam needs 2, and what the casting remembers. Variables of more
+    than 16,384 coordinates are moved in chunks of that many, so that a step needs little more memory than the slots.
+
+    Gradients that are `IndexedSlices`, as an embedding has, move the rows that they name. All other rows keep their
+    values and their states, as with `tf.train.MomentumOptimizer`, whereas in `l2l.learn` a gradient of zero moves too.
+
+    Args:
+      trained: a `Trained`, as from `trainer.trained()` or `l2l.load`. Its optimizer must be coordinate-wise, as
+        `CoordinatewiseLSTM` is; of several for groups of tensors, give each its own `LearnedOptimizer` and `var_list`.
+      name: of the ops and slots.
+
+    Raises:
+      TypeError: `trained` is no `Trained`.
+      ValueError: its optimizer is not coordinate-wise, or its weights do not fit. When it is applied: a variable of
+        another dtype than the weights, of unknown shape, or cut by a partitioner.
+    """
+
+    def __init__(self, trained, name="LearnedOptimizer"):
+        if not isinstance(trained, Trained):
+            raise TypeError("trained must be what trainer.trained() or l2l.load returns, got %r" % (trained,))
+        super().__init__(use_locking=False, name=name)
+        self._trained = trained
+        with tf.Graph().as_default():
+            self._dtype, self._state_names = _checked(trained)
+        self._in_graph = None  # the graph of the last use, with the optimizer and its bound form there
+
+    @classmethod
+    def load(cls, path, build=None, name="LearnedOptimizer"):
+        """The optimizer in a file that `l2l.save` wrote, or one that comes with the library, by its name.
+
+        Args:
+          path, build: as for `l2l.load`.
+          name: of the ops and slots.
+        """
+        return cls(load(path, build), name)
+
+    def _create_slots(self, var_list):
+        optimizer, _ = self._built()
+        for variable in var_list:
+            self._check_variable(variable)
+            state = optimizer.initial_state(tf.zeros([variable.shape.num_elements()], self._dtype))
+            for slot, value in zip(self._state_names, tensors_of(state)):
+                self._get_or_make_slot(variable, value, slot, "%s_%s" % (self._name, slot))
+
+    def _valid_dtypes(self):
+        return {self._dtype}
+
+    def _check_variable(self, variable):
+        what = "LearnedOptimizer cannot move %r: " % variable.name
+        if variable.dtype.base_dtype != self._dtype:
+            raise ValueError(what + "it is %s, the weights are %s" % (variable.dtype.base_dtype.name, self._dtype.name))
+        if not variable.shape.is_fully_defined():
+            raise ValueError(what + "its shape must be known, got %s" % variable.shape)
+        if getattr(variable, "_save_slice_info", None) is not None:
+            raise ValueError(what + "it is a part of a variable that a partitioner cut; create it whole")
+
+    def _built(self):
+        """The optimizer and its bound form in the current graph, whose constants are made once."""
+        with tf.init_scope():
+            graph = tf.get_default_graph()
+            if self._in_graph is None or self._in_graph[0] is not graph:
+                with tf.name_scope(self._name + "_weights"):
+                    optimizer = _with_constants(self._trained)
+                    self._in_graph = graph, optimizer, bind(optimizer)
+        return self._in_graph[1:]
+
+    def _apply_dense(self, grad, var):
+        number = var.shape.num_elements()
+        flat = tf.reshape(grad, [number])
+        if number > CHUNK:
+            updates, writes = self._in_chunks(var, flat, tf.range(number))
+        else:
+            updates, states = self._step(flat, [tf.identity(slot) for slot in self._states(var)])
+            with tf.control_dependencies([updates, *states]):  # nothing is written while something is to be read
+                writes = [slot.assign(state).op for slot, state in zip(self._states(var), states)]
+        with tf.control_dependencies(writes):
+            return tf.group(tf.assign_add(var, tf.reshape(updates, var.shape)), *writes)
+
+    _resource_apply_dense = _apply_dense
+
+    def _apply_sparse(self, grad, var):
+        return self._resource_apply_sparse(grad.values, var, grad.indices)
+
+    def _resource_apply_sparse(self, grad, handle, indices):
+        per_row = handle.shape[1:].num_elements()
+        indices = tf.cast(indices, tf.int64)
+        places = tf.reshape(indices[:, tf.newaxis] * per_row + tf.range(per_row, dtype=tf.int64), [-1])
+        updates, writes = self._in_chunks(handle, tf.reshape(grad, [-1]), places)
+        with tf.control_dependencies(writes):
+            return tf.group(tf.scatter_add(handle, indices, tf.reshape(updates, tf.shape(grad))), *writes)
+
+    def _states(self, variable):
+        return [self.get_slot(variable, name) for name in self._state_names]
+
+    def _step(self, gradients, states):
+        """Updates `[N]` and next states for gradients `[N]` of one variable; the states are a flat list."""
+        optimizer, bound = self._built()
+        like = optimizer.initial_state(tf.zeros([1], self._dtype))
+        updates, state = bound.step(gradients, with_tensors(like, states), plain_product(bound))
+        return updates, tensors_of(state)
+
+    def _in_chunks(self, variable, gradients, places):
+        """The updates `[N]` for gradients `[N]` of the coordinates at `places`, and the ops that write the states."""
+        slots, number = self._states(variable), tf.shape(places)[0]
+        chunks = (number + CHUNK - 1) // CHUNK
+
+        def body(i, found):
+            part = slice(i * CHUNK, tf.minimum((i + 1) * CHUNK, number))
+            rows = places[part]
+            updates, states = self._step(gradients[part], [tf.gather(slot, rows) for slot in slots])
+            with tf.control_dependencies([updates, *states]):
+                writes = [tf.scatter_update(slot, rows, state) for slot, state in zip(slots, states)]
+            with tf.control_dependencies(writes):
+                return i + 1, found.write(i, updates)
+
+        found = tf.TensorArray(self._dtype, chunks, infer_shape=False, element_shape=[None])
+        _, found = tf.while_loop(lambda i, found: i < chunks, body, [0, found], parallel_iterations=1)
+        updates = found.concat()
+        return updates, [updates.op]
+
+
+def _with_constants(trained):
+    """The optimizer in the current graph, with constants in place of its variables."""
+    weights, adapted = iter(trained.weights), iter(trained.adapted)
+
+    def constant(next_creator, **settings):
+        return tf.constant(next(adapted if settings.get("trainable") is False else weights))
+
+    with tf.variable_scope(None, default_name="trained", use_resource=True), tf.variable_creator_scope(constant):
+        return trained.build()
+
+
+def _checked(trained):
+    """The dtype of a trained optimizer's weights, and names for the tensors of its state; in a graph of its own."""
+    optimizer, _ = trained.create("trained")
+    if not getattr(optimizer, "coordinatewise", False) or not hasattr(optimizer, "initial_state"):
+        raise ValueError(
+            "trained must hold an optimizer that is coordinate-wise and has an initial_state, got %r" % optimizer
+        )
+    dtypes = {np.asarray(array).dtype for array in trained.weights}
+    if len(dtypes) != 1:
+        raise ValueError("trained must have weights of one dtype, got %s" % sorted(map(str, dtypes)))
+    dtype = tf.as_dtype(dtypes.pop())
+    try:
+        state = optimizer.initial_state(tf.zeros([3], dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError("trained must hold an optimizer for positions that are one tensor: %s" % error) from error
+    leaves = tensors_of(state)
+    if any(leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape[0].value != 3 for leaf in leaves):
+        raise ValueError("trained must hold an optimizer whose state has a row for each coordinate, got %r" % (state,))
+    return dtype, ["state_%d" % i for i in range(len(leaves))]

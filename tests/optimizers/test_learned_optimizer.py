@@ -1,0 +1,378 @@
+"""A trained optimizer in TensorFlow's own ways to train: sessions, Keras, estimators, servers."""
+
+import socket
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.optimizers import learned_optimizer
+from l2l.process import session_with_threads
+
+CASTINGS = {
+    "log": l2l.log_cast(-20),
+    "moments": l2l.moments_cast((0.5, 0.9)),
+    "widening": l2l.widening_log_cast(),
+    "ratio": l2l.ratio_cast(),
+}
+
+
+def trained(casting="log", dtype=tf.float32, seed=0, **settings):
+    """A network that nobody trained, with weights that move a position visibly."""
+
+    def build():
+        return l2l.CoordinatewiseLSTM((4, 3), casting, dtype, **settings)
+
+    random = np.random.RandomState(seed)
+    with tf.Graph().as_default():
+        optimizer = build()
+        shapes = [variable.shape.as_list() for variable in optimizer.variables]
+        adapted = [np.array(value, dtype.as_numpy_dtype) for value in optimizer.casting.adapted]
+    weights = [0.5 * random.normal(size=shape).astype(dtype.as_numpy_dtype) for shape in shapes]
+    return l2l.Trained(build, weights, adapted)
+
+
+class Bowls(l2l.Problem):
+    """Sums of squares of tensors of each rank up to 4."""
+
+    shapes = [[], [3], [2, 3], [2, 1, 3], [1, 2, 2, 2]]
+
+    def sample(self, num, seed=None):
+        return [l2l.normal([num, *shape], 1.0, i) for i, shape in enumerate(self.shapes)]
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.add_n([tf.reduce_sum((i + 1) * tf.square(tensor)) for i, tensor in enumerate(x)])
+
+
+def bowls(trained, number, use_resource=True, **settings):
+    """Losses of `number` steps by `minimize`, and by `unroll` from the same position."""
+    problem = Bowls()
+    draw = tf.nest.map_structure(lambda many: many[0], problem.sample(1))
+    optimizer, load = trained.create("trained")
+    expected = l2l.unroll(problem, draw, optimizer, steps=number).losses
+    variables = [
+        tf.get_variable("x%d" % i, initializer=value, use_resource=use_resource) for i, value in enumerate(draw)
+    ]
+    loss = problem.loss(variables, None)
+    train = l2l.LearnedOptimizer(trained, **settings).minimize(loss, var_list=variables)
+    with session_with_threads(tf.get_default_graph()) as session:
+        session.run(tf.global_variables_initializer())
+        load(session)
+        losses = []
+        for _ in range(number):
+            losses.append(session.run(loss))
+            session.run(train)
+        return losses, session.run(expected)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize("casting", CASTINGS)
+def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resource):
+    losses, expected = bowls(trained(CASTINGS[casting]), 6, use_resource)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert len(set(losses)) == 6
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    losses, expected = bowls(trained(CASTINGS["moments"]), 6, use_resource)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 100)
+    variable = tf.get_variable("x", [1001], use_resource=True)
+    optimizer = l2l.LearnedOptimizer(trained())
+    before = set(graph.get_operations())
+    optimizer.minimize(tf.nn.l2_loss(variable))
+    made = [tensor for op in graph.get_operations() if op not in before for tensor in op.outputs]
+    large = {tensor.op.type for tensor in made if (tensor.shape.num_elements() or 0) > 1001}
+    assert large == {"Fill", "ReadVariableOp"}  # the first values of slots, and what reads them for others
+    assert not any(
+        tensor.op.type == "ReadVariableOp" and tensor.consumers() for tensor in made if tensor.shape.ndims == 2
+    )
+
+
+def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
+    """Of ten coordinates, by three."""
+    results = []
+    for chunk in [3, 100]:
+        monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+        with tf.Graph().as_default() as graph:
+            variable = tf.get_variable("x", initializer=np.arange(10, dtype=np.float32))
+            train = l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(variable))
+            with session_with_threads(graph) as session:
+                session.run(tf.global_variables_initializer())
+                for _ in range(3):
+                    session.run(train)
+                results.append(session.run(tf.global_variables()))
+    assert len(results[0]) == len(results[1]) == 5
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_double_precision():
+    network = trained(dtype=tf.float64)
+    x = tf.get_variable("x", initializer=np.array([0.5, -1.0]))
+    train = l2l.LearnedOptimizer(network).minimize(tf.nn.l2_loss(x))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train)
+        assert session.run(x).dtype == np.float64 and not np.array_equal(session.run(x), [0.5, -1.0])
+
+
+def test_its_weights_are_constants():
+    """They are neither trained nor saved, and need no initializer."""
+    x = tf.get_variable("x", [3])
+    l2l.LearnedOptimizer(trained(CASTINGS["widening"])).minimize(tf.nn.l2_loss(x))
+    assert [variable.op.name for variable in tf.trainable_variables()] == ["x"]
+    assert all(variable.op.name.startswith("x") for variable in tf.global_variables())
+
+
+def test_two_in_one_graph_keep_to_themselves():
+    x, y = tf.get_variable("x", [3]), tf.get_variable("y", [3])
+    one = l2l.LearnedOptimizer(trained(seed=1), name="one")
+    other = l2l.LearnedOptimizer(trained(seed=2), name="other")
+    first = one.minimize(tf.nn.l2_loss(x), var_list=[x])
+    second = other.minimize(tf.nn.l2_loss(y), var_list=[y])
+    both = [one.minimize(tf.nn.l2_loss(y), var_list=[y])]  # the same coordinates, with a state of another optimizer
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        start = session.run(x)
+        y.load(start, session)
+        session.run(first)
+        session.run(second)
+        moved = session.run([x, y])
+        assert not np.array_equal(moved[0], moved[1]) and not np.array_equal(moved[0], start)
+        y.load(start, session)
+        session.run(both)
+        np.testing.assert_array_equal(session.run(y), moved[0])
+    names = [variable.op.name for variable in tf.global_variables()]
+    assert len(set(names)) == len(names) == 2 + 3 * 4
+
+
+def test_one_may_serve_two_graphs():
+    optimizer, results = l2l.LearnedOptimizer(trained()), []
+    for _ in range(2):
+        with tf.Graph().as_default():
+            x = tf.get_variable("x", initializer=np.ones(3, np.float32))
+            train = optimizer.minimize(tf.nn.l2_loss(x))
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                session.run(train)
+                results.append(session.run(x))
+    np.testing.assert_array_equal(*results)
+
+
+def embedding(use_resource, optimizer, ids):
+    """A table of 5 x 2, of which a loss sees the rows `ids`, and what trains it."""
+    table = tf.get_variable(
+        "table", initializer=np.arange(10, dtype=np.float32).reshape(5, 2), use_resource=use_resource
+    )
+    loss = tf.reduce_sum(tf.square(tf.nn.embedding_lookup(table, ids) - 0.5))
+    return table, optimizer.minimize(loss, var_list=[table])
+
+
+@pytest.mark.parametrize("chunk", [3, 1 << 14])
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource, chunk):
+    """Rows named twice have the sum of their gradients; all others stay, with their states."""
+    monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["moments"]))
+    ids = tf.placeholder(tf.int32, [None])
+    table, train = embedding(use_resource, optimizer, ids)
+    rows = tf.get_variable("rows", initializer=np.arange(10, dtype=np.float32).reshape(5, 2)[[1, 3]])
+    factors = np.array([[2.0], [1.0]], np.float32)
+    dense = optimizer.minimize(tf.reduce_sum(factors * tf.square(rows - 0.5)), var_list=[rows])
+    slots = [optimizer.get_slot(table, name) for name in optimizer.get_slot_names()]
+    of_rows = [optimizer.get_slot(rows, name) for name in optimizer.get_slot_names()]
+    with session_with_threads(tf.get_default_graph()) as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run([table, *slots])
+        for _ in range(3):
+            session.run([train, dense], {ids: [3, 1, 1]})
+        after, expected = session.run([table, *slots]), session.run([rows, *of_rows])
+        for one, other, start in zip(after, expected, before):
+            one, start = (array.reshape(5, 2, -1) for array in (one, start))
+            np.testing.assert_array_equal(one[[0, 2, 4]], start[[0, 2, 4]])
+            np.testing.assert_allclose(one[[1, 3]], other.reshape(2, 2, -1), rtol=1e-5, atol=1e-7)
+        session.run(train, {ids: []})  # which names none
+        np.testing.assert_array_equal(session.run(table), after[0])
+
+
+def test_saved_and_restored_it_goes_on_bit_for_bit(tmp_path):
+    def graph():
+        random = np.random.RandomState(0)
+        x = tf.get_variable("x", initializer=random.normal(size=[4, 3]).astype(np.float32))
+        return x, l2l.LearnedOptimizer(trained(CASTINGS["moments"])).minimize(tf.nn.l2_loss(x))
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, train = graph()
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train)
+        path = tf.train.Saver().save(session, str(tmp_path / "model"))
+        for _ in range(3):
+            session.run(train)
+        expected = session.run(x)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, train = graph()
+        tf.train.Saver().restore(session, path)  # no initializer: all that there is was saved
+        for _ in range(3):
+            session.run(train)
+        np.testing.assert_array_equal(session.run(x), expected)
+
+
+def test_a_monitored_session_goes_on_where_it_stopped(tmp_path):
+    def steps(number, folder):
+        with tf.Graph().as_default():
+            x = tf.get_variable("x", initializer=np.ones(3, np.float32))
+            step = tf.train.create_global_step()
+            train = l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(x), global_step=step)
+            hooks = [tf.train.StopAtStepHook(last_step=number)]
+            with tf.train.MonitoredTrainingSession(checkpoint_dir=folder, hooks=hooks) as session:
+                while not session.should_stop():
+                    session.run(train)
+        reader = tf.train.load_checkpoint(folder)
+        return reader.get_tensor("x"), int(reader.get_tensor("global_step"))
+
+    folder, other = str(tmp_path / "two"), str(tmp_path / "one")
+    steps(2, folder)
+    value, at = steps(5, folder)
+    expected, _ = steps(5, other)
+    assert at == 5
+    np.testing.assert_array_equal(value, expected)
+
+
+def test_an_estimator_trains_with_it_and_goes_on(tmp_path):
+    images = l2l.datasets.digits()
+
+    def inputs():
+        data = tf.data.Dataset.from_tensor_slices((images.inputs.reshape(-1, 64), images.labels)).repeat().batch(64)
+        return data.make_one_shot_iterator().get_next()
+
+    def model(features, labels, mode):
+        logits = tf.layers.dense(tf.layers.dense(features, 8, tf.sigmoid), 10)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        train = l2l.LearnedOptimizer(trained(output_scale=0.01)).minimize(loss, tf.train.get_global_step())
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train)
+
+    config = tf.estimator.RunConfig(tf_random_seed=1)
+    for steps in [3, 2]:
+        tf.estimator.Estimator(model, str(tmp_path), config).train(inputs, steps=steps)
+    names = tf.estimator.Estimator(model, str(tmp_path), config).get_variable_names()
+    assert sum("LearnedOptimizer" in name for name in names) == 4 * 4
+    assert tf.train.load_checkpoint(str(tmp_path)).get_tensor("global_step") == 5
+
+
+def keras_model(optimizer):
+    layers = [tf.keras.layers.Dense(6, "relu", input_shape=(64,)), tf.keras.layers.Dense(10, "softmax")]
+    model = tf.keras.Sequential(layers)
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_a_keras_model_is_trained_saved_and_loaded(tmp_path):
+    images = l2l.datasets.digits()
+    x, y = images.inputs.reshape(-1, 64)[:256], images.labels[:256]
+    settings = {"batch_size": 64, "verbose": 0, "shuffle": False}
+    with tf.Graph().as_default(), tf.Session().as_default():
+        model = keras_model(l2l.LearnedOptimizer(trained(output_scale=0.01)))
+        losses = model.fit(x, y, epochs=2, **settings).history["loss"]
+        assert np.isfinite(losses).all() and losses[0] != losses[1]
+        predicted = model.predict(x)
+        model.save(str(tmp_path / "model.h5"))
+        model.save_weights(str(tmp_path / "weights"))  # in TensorFlow's format, which has the optimizer's states
+        expected = model.fit(x, y, epochs=1, **settings).history["loss"]
+    with tf.Graph().as_default(), tf.Session().as_default():
+        loaded = tf.keras.models.load_model(str(tmp_path / "model.h5"))
+        np.testing.assert_allclose(loaded.predict(x), predicted, rtol=1e-5)
+    with tf.Graph().as_default(), tf.Session().as_default():
+        again = keras_model(l2l.LearnedOptimizer(trained(output_scale=0.01)))
+        again.load_weights(str(tmp_path / "weights"))
+        assert again.fit(x, y, epochs=1, **settings).history["loss"] == expected
+
+
+def test_a_step_on_a_parameter_server():
+    cluster, worker = parameter_server_and_worker()
+    with tf.device(tf.train.replica_device_setter(cluster=cluster)):
+        x = tf.get_variable("x", initializer=np.ones([3], np.float32))
+        train = l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(x))
+    assert {variable.device for variable in tf.global_variables()} == {"/job:ps/task:0"}
+    with tf.Session(worker.target) as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train)
+        assert not np.array_equal(session.run(x), np.ones(3))
+
+
+def parameter_server_and_worker():
+    """Two servers of this process, at free ports."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as listening:
+            listening.bind(("localhost", 0))
+            ports.append(listening.getsockname()[1])
+    cluster = tf.train.ClusterSpec({job: ["localhost:%d" % port] for job, port in zip(["ps", "worker"], ports)})
+    _, worker = (tf.train.Server(cluster, job_name=job) for job in ["ps", "worker"])
+    return cluster, worker
+
+
+def test_what_it_cannot_do_is_said():
+    with pytest.raises(TypeError, match="trained must be what"):
+        l2l.LearnedOptimizer(l2l.adam())
+    with pytest.raises(ValueError, match="weights that it builds"):
+        l2l.LearnedOptimizer(trained()._replace(weights=[np.zeros(3, np.float32)] * 6))
+    with pytest.raises(ValueError, match="coordinate-wise"):
+        l2l.LearnedOptimizer(l2l.Trained(one_rate, [np.float32(0.1)]))
+    groups = l2l.Trainer(l2l.MLP(size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
+    with pytest.raises(ValueError, match="for positions that are one tensor"):
+        l2l.LearnedOptimizer(groups.trained())
+    optimizer = l2l.LearnedOptimizer(trained())
+    wide = tf.get_variable("wide", [3], tf.float64)
+    with pytest.raises(ValueError, match="float64"):
+        optimizer.minimize(tf.nn.l2_loss(wide), var_list=[wide])
+    with pytest.raises(ValueError, match="cannot move 'wide:0': it is float64, the weights are float32"):
+        optimizer.apply_gradients([(tf.ones([3]), wide)])
+    shapeless = tf.Variable(tf.placeholder_with_default([1.0], [None]), validate_shape=False, name="shapeless")
+    with pytest.raises(ValueError, match="its shape must be known"):
+        optimizer.apply_gradients([(tf.ones([1]), shapeless)])
+    with tf.variable_scope("cut", partitioner=tf.fixed_size_partitioner(2)):
+        cut = tf.get_variable("cut", [4, 2])
+    with pytest.raises(ValueError, match="partitioner"):
+        optimizer.minimize(tf.nn.l2_loss(tf.convert_to_tensor(cut)), var_list=list(cut))
+
+
+def one_rate():
+    rate = tf.get_variable("rate", [])
+    return lambda gradients, state: (tf.nest.map_structure(lambda gradient: -rate * gradient, gradients), state)
+
+
+def test_a_network_of_ones_own(run):
+    """What treats each coordinate alone, and has a row of state for each, serves as well."""
+
+    class Momentum:
+        coordinatewise = True
+
+        def __init__(self):
+            self.rate = tf.Variable(0.0, name="rate")
+
+        def initial_state(self, x):
+            return tf.nest.map_structure(tf.zeros_like, x)
+
+        def __call__(self, gradients, state):
+            state = self.initial_state(gradients) if state is None else state
+            velocity = tf.nest.map_structure(lambda v, g: 0.5 * v - self.rate * g, state, gradients)
+            return velocity, velocity
+
+    x = tf.get_variable("x", initializer=np.array([1.0, 2.0], np.float32))
+    train = l2l.LearnedOptimizer(l2l.Trained(Momentum, [np.float32(0.1)])).minimize(tf.nn.l2_loss(x))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(2):
+            session.run(train)
+        np.testing.assert_allclose(session.run(x), [1 - 0.1 - 0.05 - 0.09, 2 * (1 - 0.1 - 0.05 - 0.09)], rtol=1e-6)
