@@ -183,6 +183,20 @@ class History:
                 )
         return found
 
+    def to_frame(self):
+        """A `pandas.DataFrame`: a column for each of `COLUMNS`, and `skipped`; the index counts meta-iterations from 1.
+
+        Raises:
+          ImportError: pandas, which the extra `l2l[data]` has, is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("History.to_frame needs pandas: pip install 'pandas<1.2'") from error
+        columns = {column: getattr(self, column).copy() for column in self.COLUMNS}
+        index = pandas.RangeIndex(1, len(self) + 1, name="meta_iteration")
+        return pandas.DataFrame({**columns, "skipped": self.skipped}, index=index)
+
     def save(self, path):
         """Writes columns and configuration to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled."""
         archives.write(path, self.config, {column: getattr(self, column) for column in self.COLUMNS})

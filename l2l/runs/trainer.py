@@ -12,6 +12,7 @@ from l2l.optimizers.trained import Trained
 from l2l.progress import progress, title
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
+from l2l.runs.events import Events
 from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.record import checked_record, record_of
@@ -52,6 +53,9 @@ class Trainer:
         `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Files of a
         `NonFiniteError` are saved there too, otherwise in the current directory.
       checkpoint_every: seconds, a positive number.
+      logdir: directory for TensorBoard, made where it is missing; None for none. Each training needs its own. It shows
+        the means of meta-loss and norm of the meta-gradient over every 100 meta-iterations, the log average, how many
+        meta-iterations were skipped, histograms of the weights every 1,000 meta-iterations, and the graph.
 
     Attributes:
       history: a `History`, all meta-iterations so far; its `config` is the record of the training.
@@ -72,6 +76,7 @@ class Trainer:
         on_nonfinite="skip",
         checkpoint_dir=None,
         checkpoint_every=60.0,
+        logdir=None,
         **settings,
     ):
         checks.problem("problem", problem)
@@ -85,6 +90,7 @@ class Trainer:
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
+        logdir = None if logdir is None else checks.path("logdir", logdir)
         unknown = sorted(set(settings) - set(Settings._fields))
         if unknown:
             known = ", ".join(Settings._fields)
@@ -96,8 +102,9 @@ class Trainer:
         record = record_of(str(name), engine, problem, build_optimizer, start, graph, settings)
         history = History(checked_record(record, graph.snapshot()))
         directory = None if checkpoint_dir is None else CheckpointDirectory(checkpoint_dir, checkpoint_every)
+        events = None if logdir is None else Events(logdir, graph.graph, graph.variables)
         fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None
-        self._training = Training(graph, history, directory, on_nonfinite, fall_back)
+        self._training = Training(graph, history, directory, events, on_nonfinite, fall_back)
         self._turn, self._is_closed = Turn(str(name)), False
 
     history = property(lambda self: self._training.history)
@@ -253,6 +260,8 @@ class Trainer:
                 self._training.graph.close()
                 if self.has_checkpoints:
                     self._training.checkpoints.close()
+                if self._training.events:
+                    self._training.events.close()
 
     @contextlib.contextmanager
     def _open(self):

@@ -24,17 +24,19 @@ class Training:
       graph: a `TrainingGraph`.
       history: a `History` of no meta-iterations.
       checkpoints: a `CheckpointDirectory`, or None.
+      events: an `Events`, or None.
       on_nonfinite: "skip" or "raise", as for `Trainer`.
       fall_back: function without arguments that gives the same graph with the engine "graph", to go on with where XLA
         cannot compile; or None.
 
     Attributes:
-      graph, history, checkpoints: as they are now.
+      graph, history, checkpoints, events: as they are now.
       is_known: whether the weights are those that the history tells of.
     """
 
-    def __init__(self, graph, history, checkpoints, on_nonfinite, fall_back):
+    def __init__(self, graph, history, checkpoints, events, on_nonfinite, fall_back):
         self.graph, self.history, self.checkpoints, self.is_known = graph, history, checkpoints, True
+        self.events = events
         self._on_nonfinite, self._fall_back = on_nonfinite, fall_back
         self._most_per_call, self._warned = 1, False
 
@@ -43,13 +45,18 @@ class Training:
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
         last, reported = first + meta_iterations, first
+        if self.events:
+            self.events.begin(history)
         try:
             while len(history) < last and not stop.is_set():
                 rows = self._call_engine(last - len(history))
                 self._check_finite(rows)
                 if len(history) - reported >= PROGRESS_EVERY or len(history) == last:
-                    report(len(history) - reported, history.log_average(PROGRESS_WINDOW))
+                    average = history.log_average(PROGRESS_WINDOW)
+                    report(len(history) - reported, average)
                     reported = len(history)
+                    if self.events:
+                        self.events.write(history, average, self.graph.weights, is_last=len(history) == last)
                 if self.checkpoints and self.checkpoints.is_due():
                     self.checkpoints.write_or_warn(self.graph.snapshot(), history, OSError)
         except BaseException:

@@ -30,6 +30,7 @@ class TrainingGraph:
       engine: "xla" or "graph".
 
     Attributes:
+      graph: the `tf.Graph`.
       optimizer: the learned optimizer.
       variables: names of the variables that are trained, without scopes.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
@@ -71,6 +72,7 @@ class TrainingGraph:
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
             initialize = tf.global_variables_initializer()
         graph.finalize()
+        self.graph = graph
         self._session = session_with_threads(graph, settings.threads)
         self._session.run(initialize)
         if load:

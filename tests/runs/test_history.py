@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -188,3 +190,17 @@ def in_windows(*averages):
 def test_where_a_run_begins_to_be_stuck_or_collapsed(averages, found):
     stalled = in_windows(*averages).stalled()
     assert not stalled if found is None else [found in sentence for sentence in stalled] == [True]
+
+
+def test_it_becomes_a_table_of_pandas(monkeypatch):
+    history = l2l.History()
+    history.append([[1.0, 2.0, 3.0, 4.0], [np.nan, 6.0, 7.0, 8.0]])
+    frame = history.to_frame()
+    assert list(frame.columns) == ["meta_loss", "last_loss", "gradient_norm", "seconds", "skipped"]
+    assert list(frame.index) == [1, 2] and frame.index.name == "meta_iteration"
+    assert frame.loc[1, "last_loss"] == 2 and list(frame["skipped"]) == [False, True]
+    frame.loc[1, "last_loss"] = 5
+    assert history.last_loss[0] == 2
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="needs pandas"):
+        history.to_frame()

@@ -1,0 +1,90 @@
+"""What a training writes for TensorBoard, as TensorFlow reads it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainers import small
+
+import l2l
+from l2l.runs import events, training
+
+
+def written(directory):
+    """All events of a directory, in their order."""
+    files = sorted(directory.glob("events*"), key=lambda path: (path.stat().st_mtime, path.name))
+    return [event for path in files for event in tf.train.summary_iterator(str(path))]
+
+
+def scalars(found, tag):
+    """`{step: value}` of a figure."""
+    return {
+        event.step: value.simple_value
+        for event in found
+        for value in event.summary.value
+        if value.tag == tag and value.HasField("simple_value")
+    }
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_figures_histograms_and_the_graph_are_written(tmp_path, monkeypatch, engine):
+    monkeypatch.setattr(training, "PROGRESS_EVERY", 10)
+    monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one meta-iteration to a call
+    monkeypatch.setattr(events, "WEIGHTS_EVERY", 20)
+    trainer = small(engine=engine, logdir=str(tmp_path / "log"))
+    history = trainer.run(25)
+    weights = trainer.weights()
+    trainer.close()
+    found = written(tmp_path / "log")
+    assert any(event.HasField("graph_def") for event in found)
+    at = [10, 20, 25]
+    for tag, column in [("meta_loss", history.meta_loss), ("meta_gradient_norm", history.gradient_norm)]:
+        means = {stop: column[start:stop].mean() for start, stop in zip([0, *at], at)}
+        assert scalars(found, tag) == pytest.approx(means, rel=1e-5)
+    assert scalars(found, "skipped") == dict.fromkeys(at, 0)
+    averages = {stop: l2l.log_average(history.last_loss[:stop]) for stop in at}
+    assert scalars(found, "log_average_of_last_loss") == pytest.approx(averages, rel=1e-5)
+    histograms = [
+        (event.step, value.tag, value.histo)
+        for event in found
+        for value in event.summary.value
+        if value.HasField("histo")
+    ]
+    assert [step for step, _, _ in histograms] == [20] * len(weights) + [25] * len(weights)
+    last = histograms[-len(weights) :]
+    assert [tag.split("_")[0] for _, tag, _ in last] == ["weights/%d" % i for i in range(len(weights))]
+    for (_, _, histogram), array in zip(last, weights):
+        assert histogram.num == array.size and histogram.sum == pytest.approx(array.sum(), abs=1e-4)
+
+
+def test_what_was_skipped_is_counted_and_spoils_no_mean(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "PROGRESS_EVERY", 2)
+    problem = l2l.Quadratic(2)
+    monkeypatch.setattr(problem, "loss", lambda x, draw: tf.log(draw.start[0]) * tf.reduce_sum(x))  # NaN for a half
+    trainer = small(problem=problem, engine="graph", logdir=str(tmp_path))
+    with pytest.warns(RuntimeWarning, match="changes no weight"):
+        history = trainer.run(12)
+    trainer.close()
+    counts = scalars(written(tmp_path), "skipped")
+    assert counts == {n: history.skipped[:n].sum() for n in range(2, 13, 2)} and 0 < counts[12] < 12
+    assert np.isfinite(list(scalars(written(tmp_path), "meta_loss").values())).all()
+
+
+def test_a_training_that_is_restored_voids_what_was_written_of_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "PROGRESS_EVERY", 5)
+    settings = {"engine": "graph", "logdir": str(tmp_path / "log")}
+    with small(checkpoint_dir=str(tmp_path / "run"), **settings) as trainer:
+        trainer.run(10)
+    with small(**settings) as trainer:
+        trainer.restore(str(tmp_path / "run"))
+        trainer.run(5)
+    starts = [event.step for event in written(tmp_path / "log") if event.HasField("session_log")]
+    assert starts == [1, 11]
+    assert list(scalars(written(tmp_path / "log"), "meta_loss")) == [5, 10, 15]
+
+
+def test_a_directory_that_is_none(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="logdir must be a directory that can be written"):
+        small(engine="graph", logdir=str(tmp_path / "file" / "log"))
+    with pytest.raises(TypeError, match="logdir must be a path"):
+        small(engine="graph", logdir=3)
