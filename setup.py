@@ -45,6 +45,7 @@ setup(
             "ruff",
             "scikit-learn",
             "psutil",
+            "zstandard",
             *DATA,
             *SWEEP,
         ],

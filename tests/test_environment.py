@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
+import zstandard
 
 FINDER = Path(__file__).resolve().parent.parent / "tools" / "find_python37"
 
@@ -81,6 +83,81 @@ def test_through_conda(machine):
     machine.add("conda", "mkdir -p %s; ln -s %s %s" % (python.parent, os.path.realpath(sys.executable), python))
     done = find(machine)
     assert done.returncode == 0 and done.stdout == "%s\n" % python
+
+
+# A newer Python with a pip that installs a stand-in for uv, whose Python is the one that runs the tests.
+NEWER = """
+case "$*" in
+    *ensurepip*) exit 1 ;;
+    -c*) exit 0 ;;
+esac
+echo "$*" >> "%(home)s-calls"
+mkdir -p "%(folder)s/uv/bin"
+%(make)s
+"""
+UV = """#!/bin/sh
+echo "$*" >> "%(home)s-calls"
+[ "$UV_PYTHON_INSTALL_DIR" = "%(folder)s/pythons" ] || exit 1
+mkdir -p "%(folder)s/pythons/cpython-3.7.9/bin"
+ln -s "%(real)s" "%(python)s"
+"""
+
+
+def test_through_a_uv_that_the_pip_of_a_newer_python_brings(machine, tmp_path):
+    folder = machine.home / "conda-env"
+    python = folder / "pythons" / "cpython-3.7.9" / "bin" / "python3.7"
+    names = {"home": machine.home, "folder": folder, "python": python, "real": os.path.realpath(sys.executable)}
+    (tmp_path / "uv").write_text(UV % names)
+    (tmp_path / "uv").chmod(0o755)
+    machine.add("python3", NEWER % {**names, "make": 'ln -s "%s" "%s/uv/bin/uv"' % (tmp_path / "uv", folder)})
+    done = find(machine)
+    assert done.returncode == 0 and done.stdout == "%s\n" % python, done.stderr
+    assert "Bringing a Python 3.7 through uv" in done.stderr
+    calls = Path(str(machine.home) + "-calls").read_text().splitlines()
+    assert "--target %s/uv uv==0.5.31" % folder in calls[0] and calls[1] == "python install 3.7"
+    assert find(machine).stdout == "%s\n" % python, "what was brought is found again"
+    assert Path(str(machine.home) + "-calls").read_text().splitlines() == calls
+
+
+def test_where_uv_cannot_be_brought_it_says_how_to_get_one(machine):
+    machine.add("python3", NEWER % {"home": machine.home, "folder": machine.home, "make": "exit 1"})
+    done = find(machine)
+    assert done.returncode == 1 and done.stdout == "" and "No Python 3.7 was found" in done.stderr
+
+
+def newer_python():
+    """A Python of 3.8 or newer with pip, on PATH or under pyenv; None if there is none."""
+    candidates = [shutil.which("python3.%d" % minor) for minor in range(8, 14)]
+    candidates += sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+    for candidate in filter(None, candidates):
+        check = "import sys, pip; print(sys.executable); sys.exit(sys.version_info < (3, 8))"
+        done = subprocess.run([str(candidate), "-c", check], capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()  # and not what pyenv puts in its place
+    return None
+
+
+@pytest.mark.rehearsal
+def test_the_real_uv_brings_a_python_from_a_mirror_or_is_skipped_without_a_newer_python(machine, tmp_path):
+    newer = newer_python()
+    if newer is None:
+        pytest.skip("no Python of 3.8 or newer here")
+    release = tmp_path / "mirror" / "20200822"
+    release.mkdir(parents=True)
+    archive = release / "cpython-3.7.9-x86_64-unknown-linux-gnu-pgo-20200823T0036.tar.zst"
+    left_out = ("/test", "/tests", "/site-packages", "/__pycache__", "/share", "/lib2to3", "/idlelib")
+    with zstandard.open(str(archive), "wb") as compressed, tarfile.open(fileobj=compressed, mode="w|") as tar:
+        source = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
+        tar.add(source, "python/install", filter=lambda one: None if one.name.endswith(left_out) else one)
+    machine.add("python3", 'exec "%s" "$@"' % newer)
+    (Path(machine.path) / "tar").symlink_to(shutil.which("tar"))
+    kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_"))}
+    done = find(machine, UV_PYTHON_INSTALL_MIRROR=(tmp_path / "mirror").as_uri(), **kept)
+    assert done.returncode == 0, done.stderr
+    python = done.stdout.strip()
+    assert python.startswith(str(machine.home / "conda-env" / "pythons"))
+    version = subprocess.run([python, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True)
+    assert version.stdout == "(3, 7)\n"
 
 
 def test_an_environments_python_does_not_count(machine):
