@@ -7,7 +7,7 @@ from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, plain_product
 from l2l.optimizers.trained import Trained, load
 
-CHUNK = 1 << 14  # coordinates that are computed at once: what a step needs beside the slots is of this size
+CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
 
 
 class LearnedOptimizer(tf.train.Optimizer):
@@ -19,7 +19,7 @@ class LearnedOptimizer(tf.train.Optimizer):
     There is no learning rate. The weights are constants of the graph, and nothing trains them here. Each coordinate's
     state is kept in slots, which are initialized, saved and restored as those of other optimizers: two layers of 20
     units need 80 numbers for each coordinate, where Adam needs 2, and what the casting remembers. Variables of more
-    than 16,384 coordinates are moved in chunks of that many, so that a step needs little more memory than the slots.
+    than 4,096 coordinates are moved in chunks of that many, so that a step needs little more memory than the slots.
 
     Gradients that are `IndexedSlices`, as an embedding has, move the rows that they name. All other rows keep their
     values and their states, as with `tf.train.MomentumOptimizer`, whereas in `l2l.learn` a gradient of zero moves too.
@@ -88,13 +88,12 @@ class LearnedOptimizer(tf.train.Optimizer):
         number = var.shape.num_elements()
         flat = tf.reshape(grad, [number])
         if number > CHUNK:
-            updates, writes = self._in_chunks(var, flat, tf.range(number))
-        else:
-            updates, states = self._step(flat, [tf.identity(slot) for slot in self._states(var)])
-            with tf.control_dependencies([updates, *states]):  # nothing is written while something is to be read
-                writes = [slot.assign(state).op for slot, state in zip(self._states(var), states)]
-        with tf.control_dependencies(writes):
-            return tf.group(tf.assign_add(var, tf.reshape(updates, var.shape)), *writes)
+            return self._in_chunks(var, flat, tf.range(number, dtype=tf.int64))
+        slots = self._states(var)
+        updates, states = self._step(flat, [tf.identity(slot) for slot in slots])
+        with tf.control_dependencies([updates, *states]):  # nothing is written while something is to be read
+            writes = [slot.assign(state).op for slot, state in zip(slots, states)]
+            return tf.group(tf.assign_add(var, tf.reshape(updates, var.shape)).op, *writes)
 
     _resource_apply_dense = _apply_dense
 
@@ -103,11 +102,8 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     def _resource_apply_sparse(self, grad, handle, indices):
         per_row = handle.shape[1:].num_elements()
-        indices = tf.cast(indices, tf.int64)
-        places = tf.reshape(indices[:, tf.newaxis] * per_row + tf.range(per_row, dtype=tf.int64), [-1])
-        updates, writes = self._in_chunks(handle, tf.reshape(grad, [-1]), places)
-        with tf.control_dependencies(writes):
-            return tf.group(tf.scatter_add(handle, indices, tf.reshape(updates, tf.shape(grad))), *writes)
+        places = tf.cast(indices, tf.int64)[:, tf.newaxis] * per_row + tf.range(per_row, dtype=tf.int64)
+        return self._in_chunks(handle, tf.reshape(grad, [-1]), tf.reshape(places, [-1]))
 
     def _states(self, variable):
         return [self.get_slot(variable, name) for name in self._state_names]
@@ -120,23 +116,27 @@ class LearnedOptimizer(tf.train.Optimizer):
         return updates, tensors_of(state)
 
     def _in_chunks(self, variable, gradients, places):
-        """The updates `[N]` for gradients `[N]` of the coordinates at `places`, and the ops that write the states."""
-        slots, number = self._states(variable), tf.shape(places)[0]
-        chunks = (number + CHUNK - 1) // CHUNK
+        """The op that moves the coordinates at `places` of the flat variable, by gradients `[N]`, chunk by chunk.
 
-        def body(i, found):
-            part = slice(i * CHUNK, tf.minimum((i + 1) * CHUNK, number))
+        Each chunk's updates go into the variable at once. Kept until the end, they would lie between what the chunks
+        need for a moment, and malloc could not give that the same memory again.
+        """
+        slots, number = self._states(variable), tf.shape(places)[0]
+        shape = tf.constant(variable.shape.as_list(), tf.int64)
+
+        def body(start):
+            part = slice(start, tf.minimum(start + CHUNK, number))
             rows = places[part]
             updates, states = self._step(gradients[part], [tf.gather(slot, rows) for slot in slots])
+            coordinates = tf.transpose(tf.unravel_index(rows, shape))
             with tf.control_dependencies([updates, *states]):
-                writes = [tf.scatter_update(slot, rows, state) for slot, state in zip(slots, states)]
+                writes = [tf.scatter_update(slot, rows, state).op for slot, state in zip(slots, states)]
+                writes.append(tf.scatter_nd_add(variable, coordinates, updates).op)
             with tf.control_dependencies(writes):
-                return i + 1, found.write(i, updates)
+                return start + CHUNK
 
-        found = tf.TensorArray(self._dtype, chunks, infer_shape=False, element_shape=[None])
-        _, found = tf.while_loop(lambda i, found: i < chunks, body, [0, found], parallel_iterations=1)
-        updates = found.concat()
-        return updates, [updates.op]
+        done = tf.while_loop(lambda start: start < number, body, [0], parallel_iterations=1, name="chunks")
+        return done.op
 
 
 def _with_constants(trained):

@@ -1,0 +1,125 @@
+"""A step of `l2l.LearnedOptimizer` over a million coordinates: time, beside its matrix products alone and Adam, and memory.
+
+    .venv/bin/python benchmarks/learned_optimizer.py
+
+On one core and on two. Each measurement is a process of its own; the three alternate. Writes
+results/learned_optimizer.json.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import tensorflow as tf
+
+import l2l
+from l2l.optimizers.learned_optimizer import CHUNK
+
+ROOT = Path(__file__).resolve().parent.parent
+COORDINATES, STEPS, ROUNDS = 1_000_000, 5, 5
+
+
+def paper_network():
+    return l2l.CoordinatewiseLSTM((20, 20), l2l.log_and_sign(10), input_layer=False, output_scale=0.01)
+
+
+def step_of(optimizer):
+    """An op that moves a million coordinates, and how many bytes its slots have."""
+    x = tf.get_variable("x", initializer=tf.zeros([COORDINATES]), use_resource=True)
+    gradient = tf.get_variable("g", initializer=tf.random.normal([COORDINATES], seed=1), use_resource=True)
+    train = optimizer.apply_gradients([(gradient, x)])
+    slots = [optimizer.get_slot(x, name) for name in optimizer.get_slot_names()]
+    return train, sum(4 * slot.shape.num_elements() for slot in slots)
+
+
+def products():
+    """An op that does the matrix products of a step of the paper's network, in chunks of as many rows."""
+    widths = [(22, 80), (40, 80), (20, 1)]
+    inputs = [tf.Variable(tf.random.normal([CHUNK, rows]), use_resource=True) for rows, _ in widths]
+    kernels = [tf.Variable(tf.random.normal(shape), use_resource=True) for shape in widths]
+
+    def body(i):
+        results = [tf.matmul(one, kernel) for one, kernel in zip(inputs, kernels)]
+        with tf.control_dependencies(results):
+            return i + 1
+
+    chunks = -(-COORDINATES // CHUNK)
+    return tf.while_loop(lambda i: i < chunks, body, [0], parallel_iterations=1), 0
+
+
+def measured(what, threads):
+    """What one process measures: milliseconds of a step, bytes of the slots, and memory that they and steps took."""
+    if what == "learned":
+        with tf.Graph().as_default(), tf.Session() as session:
+            optimizer = paper_network()
+            session.run(tf.global_variables_initializer())
+            trained = l2l.Trained(paper_network, session.run(optimizer.variables))
+    process = psutil.Process()
+    with tf.Graph().as_default():
+        if what == "products":
+            step, slots = products()
+        else:
+            step, slots = step_of(l2l.LearnedOptimizer(trained) if what == "learned" else tf.train.AdamOptimizer())
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        with tf.Session(config=config) as session:
+            before = process.memory_info().rss
+            session.run(tf.global_variables_initializer())
+            session.run(step)
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                session.run(step)
+            milliseconds = 1000 * (time.perf_counter() - start) / STEPS
+    peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
+    return {"ms": milliseconds, "slot_bytes": slots, "peak_bytes": peak - before}
+
+
+def in_a_process(what, threads):
+    command = [sys.executable, str(Path(__file__).resolve()), what, str(threads)]
+    cores = "0" if threads == 1 else "0,1"
+    done = subprocess.run(
+        ["taskset", "-c", cores, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        env=os.environ,
+    )
+    return json.loads(done.stdout.decode().splitlines()[-1])
+
+
+def main():
+    rows = []
+    for threads in [1, 2]:
+        kinds = ["learned", "products", "Adam"]
+        rounds = {what: [] for what in kinds}
+        for _ in range(ROUNDS):
+            for what in kinds:
+                rounds[what].append(in_a_process(what, threads))
+        for what, found in rounds.items():
+            milliseconds = statistics.median(one["ms"] for one in found)
+            rows.append(
+                {
+                    "what": what,
+                    "threads": threads,
+                    "coordinates": COORDINATES,
+                    "ms": milliseconds,
+                    "ns_per_coordinate": 1e6 * milliseconds / COORDINATES,
+                    "slot_bytes": found[0]["slot_bytes"],
+                    "peak_bytes": max(one["peak_bytes"] for one in found),
+                    "rounds": [one["ms"] for one in found],
+                }
+            )
+    for row in rows:
+        print(row)
+    l2l.save_results(str(ROOT / "results" / "learned_optimizer.json"), rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
+    else:
+        main()
