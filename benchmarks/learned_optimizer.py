@@ -1,4 +1,4 @@
-"""A step of `l2l.LearnedOptimizer` over a million coordinates: time, beside its matrix products alone and Adam, and memory.
+"""A step of `l2l.LearnedOptimizer` over a million coordinates: time, beside its products alone and Adam, and memory.
 
     .venv/bin/python benchmarks/learned_optimizer.py
 
@@ -74,7 +74,7 @@ def measured(what, threads):
             for _ in range(STEPS):
                 session.run(step)
             milliseconds = 1000 * (time.perf_counter() - start) / STEPS
-    peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     return {"ms": milliseconds, "slot_bytes": slots, "peak_bytes": peak - before}
 
 

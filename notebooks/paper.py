@@ -3,7 +3,10 @@
 Used by the notebook of this name.
 """
 
+import concurrent.futures
 import functools
+import os
+import warnings
 from collections import OrderedDict
 
 import matplotlib.pyplot as plt
@@ -52,7 +55,7 @@ RULES = OrderedDict(
 
 
 def tuned(problem, steps, measure, num, seed=0):
-    """The best of `CANDIDATES` settings of each rule, found by random search on tuning draws.
+    """The best of `CANDIDATES` settings of each rule, found by random search on tuning draws, a core for each rule.
 
     Args:
       problem: a `Problem`.
@@ -64,17 +67,21 @@ def tuned(problem, steps, measure, num, seed=0):
     Returns:
       `(rules, rows)`: a dict from name to optimizer, and for each rule a dict of what was found.
     """
-    rules, rows = OrderedDict(), []
-    for name, (make, ranges) in part(RULES, 2).items():
+
+    def best_of(name):
+        make, ranges = RULES[name]
         random = np.random.RandomState(seed)
         choices = [{key: draw(random) for key, draw in ranges.items()} for _ in range(length(CANDIDATES))]
         optimizers = {"%s, %d" % (name, i): make(**choice) for i, choice in enumerate(choices)}
         losses = l2l.evaluate(problem, optimizers, num, steps, TUNING_SEED, engine="graph")
         figures = [_figure(measure, values) for values in losses.values()]
         best = int(np.argmin(figures))
-        rules[name] = make(**choices[best])
-        rows.append({"rule": name, **choices[best], "tuning figure": figures[best]})
-    return rules, rows
+        return make(**choices[best]), {"rule": name, **choices[best], "tuning figure": figures[best]}
+
+    names = list(part(RULES, 2))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        rules, rows = zip(*pool.map(best_of, names))
+    return OrderedDict(zip(names, rules)), list(rows)
 
 
 def _figure(measure, losses):
@@ -118,7 +125,10 @@ def train(name, problem, build, stages, meta_loss="sum", seeds=SEEDS, **settings
     for i, (meta_iterations, rate) in enumerate(stages):
         make = functools.partial(l2l.Trainer, problem, meta_loss=meta_loss, learning_rate=rate, name=name, **settings)
         trainers = [make(found[seed], weights_seed=seed, draws_seed=100 * seed + i) for seed in seeds]
-        histories = l2l.train_together(trainers, length(meta_iterations))
+        with warnings.catch_warnings():
+            # What there is to learn is learned in the first thousand meta-iterations, with which the last are compared.
+            warnings.filterwarnings("ignore", ".* is stuck", RuntimeWarning)
+            histories = l2l.train_together(trainers, length(meta_iterations), workers=len(trainers))
         for seed, trainer, history in zip(seeds, trainers, histories):
             found[seed] = trainer.trained()
             trainer.close()
