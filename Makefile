@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options refresh-episode-1 refresh-readme \
-	check-episode-1 bench test rehearse mutants chaos lint format lab environment clean
+	check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ mutants: $(READY)  ## break the package in 250 places, one at a time; fail where
 
 chaos: $(READY)  ## kill trainings 50 times, and check that nothing is lost; about five minutes
 	$(PYTHON) tests/chaos.py
+
+docs: $(READY)  ## build the documentation, with a reference from the docstrings, in build/docs
+	$(PYTHON) -m sphinx -W --keep-going -q -b html docs build/docs
 
 lint: $(READY)  ## check style and formatting
 	$(PYTHON) -m ruff check .

@@ -31,6 +31,7 @@ setup(
     ],
     extras_require={
         "data": DATA,
+        "docs": ["sphinx>=5.3,<6", "myst-parser>=1,<2"],
         "sweep": SWEEP,
         "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
         "test": [

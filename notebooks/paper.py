@@ -19,7 +19,10 @@ TUNING_SEED, TEST_SEED = 1, 2  # of `l2l.evaluate`: rules are tuned on other dra
 CANDIDATES = 24  # that are tried of each rule
 FLOOR = 1e-38  # under a log
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
-ENGINE = "xla" if length(1000) == 1000 else "graph"  # what a rehearsal does is not worth compiling
+# What a rehearsal does is not worth compiling, and a graph of long segments takes long to write.
+ENGINE, SEGMENTS = (
+    ("xla", {"steps": 20, "horizon": 100}) if length(1000) == 1000 else ("graph", {"steps": 5, "horizon": 10})
+)
 
 
 def _near_one(one, other):
@@ -119,7 +122,7 @@ def train(name, problem, build, stages, meta_loss="sum", seeds=SEEDS, **settings
     Returns:
       `(trained, rows)`: a dict from seed to `Trained`, and for each seed a dict about its training.
     """
-    settings = {"steps": 20, "horizon": 100, "second_derivatives": False, "engine": ENGINE, **settings}
+    settings = {**SEGMENTS, "second_derivatives": False, "engine": ENGINE, **settings}
     found = dict.fromkeys(seeds, build)
     rows = {seed: {"experiment": name, "seed": seed, "meta_iterations": 0, "seconds": 0.0} for seed in seeds}
     for i, (meta_iterations, rate) in enumerate(stages):

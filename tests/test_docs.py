@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bs4
 import numpy as np
 import pytest
 import readme
@@ -33,7 +34,15 @@ def test_every_test_that_the_reliability_page_names_exists():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "docs/extending.md", "docs/problems.md", "docs/reliability.md", "docs/sweeps.md", "docs/using.md"],
+    [
+        "README.md",
+        "docs/debugging.md",
+        "docs/extending.md",
+        "docs/problems.md",
+        "docs/reliability.md",
+        "docs/sweeps.md",
+        "docs/using.md",
+    ],
 )
 def test_every_local_link_leads_somewhere(document):
     path = ROOT / document
@@ -43,7 +52,9 @@ def test_every_local_link_leads_somewhere(document):
 
 
 @pytest.mark.rehearsal
-@pytest.mark.parametrize("document", ["docs/extending.md", "docs/problems.md", "docs/sweeps.md", "docs/using.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/debugging.md", "docs/extending.md", "docs/problems.md", "docs/sweeps.md", "docs/using.md"]
+)
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""
     page, code = (ROOT / document).read_text().splitlines(), []
@@ -63,6 +74,22 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-4000:]
+
+
+def test_the_reference_has_every_public_name_once():
+    page = (ROOT / "docs" / "api.md").read_text()
+    listed = re.findall(r"^\.\. (?:auto\w+|py:data):: l2l\.(\w+)", page, re.MULTILINE)
+    assert sorted(listed) == sorted(name for name in l2l.__all__ if name != "__version__")
+
+
+@pytest.mark.rehearsal
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
+    done = subprocess.run(command, cwd=str(ROOT), capture_output=True)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr.decode()
+    page = bs4.BeautifulSoup((tmp_path / "api.html").read_text(), "html.parser")
+    assert page.find(id="l2l.LearnedOptimizer").find_next("dd").text.startswith("A learned optimizer")
+    assert "sign(g) (log(|g| + exp(m - 5)) - m) / -m" in page.find(id="l2l.log_cast").find_next("pre").text
 
 
 def test_the_calls_and_settings_of_a_page_have_the_defaults_that_it_states():

@@ -173,3 +173,11 @@ def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
     assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == last[0]
     stages = [row for row in rows if row.get("seed") == rows[-1]["best"]]
     assert [(row["horizon"], row["meta_iterations"], row["learning_rate"]) for row in stages] == digits.STAGES
+
+
+def test_a_full_run_is_the_papers():
+    assert paper.SEGMENTS == {"steps": 20, "horizon": 100} and paper.ENGINE == "xla"
+    assert paper.SEEDS == [1, 2, 3] and paper.CANDIDATES == 24
+    network = paper.paper_network().description()
+    assert network["hidden"] == [20, 20] and not network["input_layer"] and network["output_scale"] == 0.01
+    assert network["casting"]["kind"] == "log_and_sign" and network["casting"]["parameters"] == {"k": 10}

@@ -107,7 +107,7 @@ class Mixture(Problem):
     all problems together.
 
     Args:
-      problems: a sequence of `Problem`s whose losses have one dtype.
+      problems: a sequence of problems, each a `Problem`, whose losses have one dtype.
       chances: None for equal ones, or for each a positive number, in proportion to how often it is drawn.
 
     Raises:

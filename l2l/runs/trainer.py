@@ -40,8 +40,7 @@ class Trainer:
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam. Or a dict
         of such functions, one for each group of the position's tensors, see `Grouped`.
-      meta_loss, and by name `steps`, `horizon`, `learning_rate`, `half_life`, `clip_norm`, `second_derivatives`,
-        `batch`, `threads`, `weights_seed`, `draws_seed`: how it is trained; `l2l.Settings` says what each of them is.
+      meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
@@ -56,6 +55,8 @@ class Trainer:
       logdir: directory for TensorBoard, made where it is missing; None for none. Each training needs its own. It shows
         the means of meta-loss and norm of the meta-gradient over every 100 meta-iterations, the log average, how many
         meta-iterations were skipped, histograms of the weights every 1,000 meta-iterations, and the graph.
+      settings: by name, all others of `l2l.Settings`, which says what each is: `steps`, `horizon`, `learning_rate`,
+        `half_life`, `clip_norm`, `second_derivatives`, `batch`, `threads`, `weights_seed`, `draws_seed`.
 
     Attributes:
       history: a `History`, all meta-iterations so far; its `config` is the record of the training.
