@@ -66,7 +66,8 @@ def progress(total, description, **options):
       `report(finished, text)`, for any thread, `finished` being how many since the last report.
     """
     lock = threading.Lock()
-    options.update(unit="it", bar_format=FORMAT, mininterval=0.5, miniters=1, dynamic_ncols=True)
+    # Two at a time take turns on one line: a notebook knows nothing of a line above.
+    options.update(position=0, unit="it", bar_format=FORMAT, mininterval=0.5, miniters=1, dynamic_ncols=True)
     with _Line(total=total, desc=description, file=_StandardError(), **options) as line:
 
         def report(finished, text):

@@ -15,6 +15,7 @@ import nbformat
 import notebook_page
 import numpy as np
 import pytest
+from digits import LENGTHS
 from test_docs import left_over, results
 
 import l2l
@@ -202,6 +203,93 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
         assert several[0] < several[1]
     for name in ["learned", "secant", "RMSProp", "vSGD"]:
         assert cells["last loss", name, episode_3.HOME] < -37.8
+
+
+def test_the_committed_notebook_of_the_paper_was_executed_and_shows_its_results():
+    cells = code_cells(ROOT / "notebooks" / "paper.ipynb")
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells], "each figure once"
+    measured = [row for row in results("paper")["rows"] if "measurement" in row]
+    for measurement, text in [
+        ("quadratic, mean loss after 100 updates", "(learned,) ="),
+        ("uniform quadratic, mean loss after 100 updates", "uniform = "),
+        ("convolutional network", "conv = "),
+    ]:
+        (cell,) = [cell for cell in cells if text in cell.source]
+        shown = cell.outputs[-1]["data"]["text/plain"].splitlines()[1:]
+        rows = [row for row in measured if row["measurement"] == measurement]
+        form = "%.2f" if measurement.startswith("conv") else "%.4f"
+        assert [line.split()[-3] for line in shown] == [form % row["figure"] for row in rows]
+    (cell,) = [cell for cell in cells if "digits.LENGTHS" in cell.source]
+    curves = [row for row in measured if row["measurement"] == "perceptron, curve"]
+    shown = cell.outputs[-1]["data"]["text/plain"].splitlines()[1:]
+    assert [line.split()[-7:] for line in shown] == [["%.2f" % row["%d" % n] for n in LENGTHS] for row in curves]
+
+
+def test_the_conclusions_of_the_papers_notebook_are_those_of_its_results():
+    measured = [row for row in results("paper")["rows"] if "measurement" in row]
+
+    def of(measurement, **keys):
+        """A dict from optimizer to figure."""
+        rows = [row for row in measured if row["measurement"] == measurement]
+        return {
+            row["optimizer"]: row["figure"] for row in rows if all(row[key] == value for key, value in keys.items())
+        }
+
+    (ratio,) = [row["figure"] for row in measured if row["measurement"] == "quadratic, ratio to the best rule"]
+    normal, uniform = (of("%s, mean loss after 100 updates" % name) for name in ["quadratic", "uniform quadratic"])
+    curves = {row["optimizer"]: row for row in measured if row["measurement"] == "perceptron, curve"}
+    seeds = [curves["learned, as in the paper, seed %d" % seed] for seed in [1, 2, 3]]
+    stronger, adam = curves["learned, stronger"], curves["Adam"]
+    (peer,) = [row for row in results("paper_speed")["rows"] if "epochs" in row]
+    wide, relu, deep = (of("other networks", network=n, steps=100) for n in ["40 units", "ReLU", "two layers"])
+    wide_later, deep_later, relu_later = (
+        of("other networks", network=n, steps=1000) for n in ["40 units", "two layers", "ReLU"]
+    )
+    conv, papers = of("convolutional network"), "learned, as in the paper"
+    fragments = [
+        "figure 4 the trained network ends at about 0.76",
+        "Here it is %.3f, with a median of three seeds of %.4f against %.4f for Adam"
+        % (ratio, normal["learned"], normal["Adam"]),
+        "%s epochs lead to %.4f" % (format(peer["epochs"], ",d"), uniform["learned"]),
+        "momentum does, %.4f" % uniform["momentum"],
+        "is at %.3f" % peer["mean of 20 epochs"]["after 2382"],
+        "After 100 steps the network of the paper is at %.2f" % np.median([row["100"] for row in seeds]),
+        "tuned, at %.2f; the other rules are behind" % adam["100"],
+        "up to 200 steps, two of the three",
+        "lowest figures are at 200 and at 2,000 steps",
+        "at 10,000 the three are at %.2f, %.2f and %.2f, where Adam is at %.2f"
+        % (*[row["10000"] for row in seeds], adam["10000"]),
+        "(arXiv 1703.03633)",
+        "down to %.2f" % min(stronger["%d" % n] for n in LENGTHS),
+        "With 40 units the network of the paper is ahead of every rule at 100 steps, %.2f against %.2f"
+        % (wide[papers], wide["Adam"]),
+        "behind most of them at 1,000",
+        "%.2f against Adam's %.2f" % (relu[papers], relu["Adam"]),
+        "within 100 steps, %.2f (Adam: %.2f)" % (deep[papers], deep["Adam"]),
+        "with 40 units and with ReLU",
+        "at 1,000 steps behind all of them with two layers, at %.2f, where Adam is at %.2f"
+        % (deep_later["learned, stronger"], deep_later["Adam"]),
+        "All lie between %.2f and %.2f" % (min(conv.values()), max(conv.values())),
+        "are at %.2f, one for both is at %.2f" % (conv["learned, two"], conv["learned, one"]),
+        "500 meta-iterations are few",
+    ]
+    cells = nbformat.read(str(ROOT / "notebooks" / "paper.ipynb"), as_version=4).cells
+    (text,) = [cell.source for cell in cells if cell.source.startswith("## 5. What held")]
+    assert left_over(text.split("\n", 1)[1], fragments) == []
+    rules = ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
+    assert ratio <= 0.76 and ratio == normal["learned"] / min(normal[rule] for rule in rules)
+    assert uniform["learned"] < 0.297
+    assert all(adam["100"] < curves[rule]["100"] for rule in rules[:-1])
+    lowest = [min(LENGTHS, key=lambda n: row["%d" % n]) for row in seeds]
+    assert lowest[1] == 200 and lowest[2] == 2000
+    for n in LENGTHS:
+        assert stronger["%d" % n] < min(row["%d" % n] for name, row in curves.items() if name != "learned, stronger")
+    assert wide[papers] < min(wide[rule] for rule in rules)
+    assert sum(wide_later[rule] < wide_later[papers] for rule in rules) == 4
+    for some in [wide, wide_later, relu, relu_later]:
+        assert some["learned, stronger"] < min(some[rule] for rule in rules)
+    assert deep_later["learned, stronger"] > max(deep_later[rule] for rule in rules)
 
 
 def by_seed(rows, at):

@@ -164,3 +164,11 @@ def test_title():
     assert title(["x" * 100], "trainings") == "x" * 37 + "..."
     assert title(["x" * 40], "trainings") == "x" * 40
     assert shortened("two\nlines", 10) == "two lines"
+
+
+def test_two_lines_at_a_time_take_turns_on_one(capsys):
+    with progress(10, "one") as one, progress(10, "other") as other:
+        one(5, "")
+        other(5, "")
+    shown = capsys.readouterr().err
+    assert "one" in shown and "other" in shown and "\x1b" not in shown and "\n\n" not in shown
