@@ -19,7 +19,7 @@ class LearnedOptimizer(tf.train.Optimizer):
     There is no learning rate. The weights are constants of the graph, and nothing trains them here. Each coordinate's
     state is kept in slots, which are initialized, saved and restored as those of other optimizers: two layers of 20
     units need 80 numbers for each coordinate, where Adam needs 2, and what the casting remembers. Variables of more
-    than 4,096 coordinates are moved in chunks of that many, so that a step needs little more memory than the slots.
+    than 4,096 coordinates are moved in chunks of that many: what a step needs beside the slots does not grow with them.
 
     Gradients that are `IndexedSlices`, as an embedding has, move the rows that they name. All other rows keep their
     values and their states, as with `tf.train.MomentumOptimizer`, whereas in `l2l.learn` a gradient of zero moves too.
@@ -88,7 +88,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         number = var.shape.num_elements()
         flat = tf.reshape(grad, [number])
         if number > CHUNK:
-            return self._in_chunks(var, flat, tf.range(number, dtype=tf.int64))
+            return self._in_chunks(var, flat)
         slots = self._states(var)
         updates, states = self._step(flat, [tf.identity(slot) for slot in slots])
         with tf.control_dependencies([updates, *states]):  # nothing is written while something is to be read
@@ -115,18 +115,19 @@ class LearnedOptimizer(tf.train.Optimizer):
         updates, state = bound.step(gradients, with_tensors(like, states), plain_product(bound))
         return updates, tensors_of(state)
 
-    def _in_chunks(self, variable, gradients, places):
-        """The op that moves the coordinates at `places` of the flat variable, by gradients `[N]`, chunk by chunk.
+    def _in_chunks(self, variable, gradients, places=None):
+        """The op that moves coordinates of the flat variable, all or those at `places`, by gradients `[N]`.
 
         Each chunk's updates go into the variable at once. Kept until the end, they would lie between what the chunks
         need for a moment, and malloc could not give that the same memory again.
         """
-        slots, number = self._states(variable), tf.shape(places)[0]
+        slots, number = self._states(variable), tf.shape(gradients)[0]
         shape = tf.constant(variable.shape.as_list(), tf.int64)
 
         def body(start):
-            part = slice(start, tf.minimum(start + CHUNK, number))
-            rows = places[part]
+            stop = tf.minimum(start + CHUNK, number)
+            part = slice(start, stop)
+            rows = tf.range(tf.cast(start, tf.int64), tf.cast(stop, tf.int64)) if places is None else places[part]
             updates, states = self._step(gradients[part], [tf.gather(slot, rows) for slot in slots])
             coordinates = tf.transpose(tf.unravel_index(rows, shape))
             with tf.control_dependencies([updates, *states]):
