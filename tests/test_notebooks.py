@@ -28,7 +28,7 @@ REHEARSED = {
     "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
     "episode_2": ("logdiv_sum", 580, "never start"),
     "episode_3": ("learned for the sum of logs", 40, "ahead, several"),
-    "paper": ("learned, quadratics", 14, "figure"),
+    "paper": ("learned, quadratics", 28, "figure"),
 }
 
 
