@@ -99,6 +99,13 @@ def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch
     )
 
 
+@pytest.mark.parametrize("number, in_chunks", [(4, False), (5, True)])
+def test_a_variable_that_is_larger_than_a_chunk_is_cut(graph, monkeypatch, number, in_chunks):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(tf.get_variable("x", [number])))
+    assert any(op.type == "LoopCond" for op in graph.get_operations()) == in_chunks
+
+
 def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
     """Of ten coordinates, by three."""
     results = []
