@@ -1,5 +1,7 @@
 """What TensorBoard shows of a training."""
 
+import time
+
 import numpy as np
 import tensorflow as tf
 
@@ -19,8 +21,10 @@ class Events:
     """
 
     def __init__(self, directory, graph, names):
+        # Files are named by the second; a run that begins in the same one as another would write over its file.
+        suffix = ".%06d" % (time.time() % 1 * 1e6)
         try:
-            self._writer = tf.summary.FileWriter(directory, graph)
+            self._writer = tf.summary.FileWriter(directory, graph, filename_suffix=suffix)
         except tf.errors.OpError as error:
             raise ValueError(
                 "logdir must be a directory that can be written, got %r (%s)" % (directory, error)

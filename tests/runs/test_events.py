@@ -11,8 +11,7 @@ from l2l.runs import events, training
 
 def written(directory):
     """All events of a directory, in their order."""
-    files = sorted(directory.glob("events*"), key=lambda path: (path.stat().st_mtime, path.name))
-    return [event for path in files for event in tf.train.summary_iterator(str(path))]
+    return [event for path in sorted(directory.glob("events*")) for event in tf.train.summary_iterator(str(path))]
 
 
 def scalars(found, tag):
