@@ -9,7 +9,7 @@ from l2l import checks
 from l2l.problems.datasets import checked_examples, classes_of, digits
 from l2l.problems.minibatches import minibatch
 from l2l.problems.problem import Problem
-from l2l.problems.random_numbers import keys, normal
+from l2l.problems.random_numbers import keys, normal, uniform
 
 Layer = namedtuple("Layer", ["kernel", "bias"])
 
@@ -28,7 +28,8 @@ class Classification(Problem):
       examples: an `Examples`, as from `l2l.datasets.mnist()`; None for `l2l.datasets.digits()`.
       size: of a minibatch, a positive integer.
       deviation: all initial weights, biases too, are `N(0, deviation^2)`; a positive number. The authors of arXiv
-        1606.04474 have 0.01.
+        1606.04474 have 0.01. Or "glorot", as Keras has by default: biases are 0, kernels uniform between `-r` and `r`,
+        `r = sqrt(6 / (a + b))` with `a` inputs and `b` outputs of a unit (X. Glorot and Y. Bengio, 2010).
 
     Raises:
       TypeError, ValueError: an argument out of range.
@@ -37,16 +38,26 @@ class Classification(Problem):
     def __init__(self, examples, size, deviation):
         self.data = checked_examples("examples", digits() if examples is None else examples)
         self.size = checks.positive_integer("size", size)
-        self.deviation = checks.positive_number("deviation", deviation)
+        if isinstance(deviation, str) and deviation != "glorot":
+            raise ValueError("deviation must be a positive number or 'glorot', got %r" % deviation)
+        self.deviation = deviation if deviation == "glorot" else checks.positive_number("deviation", deviation)
 
     def sample(self, num, seed=None):
         """`num` draws: a key and weights like the position."""
         num, dtype = checks.positive_integer("num", num), tf.as_dtype(self.data.inputs.dtype)
         weights = [
-            normal([num, *shape.as_list()], self.deviation, seed, i, dtype)
+            self._initial(num, shape.as_list(), seed, i, dtype)
             for i, shape in enumerate(tf.nest.flatten(self.shapes()))
         ]
         return {"key": keys(num, seed), "weights": tf.nest.pack_sequence_as(self.shapes(), weights)}
+
+    def _initial(self, num, shape, seed, stream, dtype):
+        if self.deviation != "glorot":
+            return normal([num, *shape], self.deviation, seed, stream, dtype)
+        if len(shape) == 1:
+            return tf.zeros([num, *shape], dtype)
+        limit = np.sqrt(6 / (np.prod(shape[:-2], dtype=int) * (shape[-2] + shape[-1])))
+        return uniform([num, *shape], -limit, limit, seed, stream, dtype)
 
     def initial_position(self, draw):
         """The weights, a nest of tensors."""

@@ -147,6 +147,21 @@ def test_weights_are_normal_and_new_for_each_draw(run):
     assert np.abs(np.corrcoef(flat, rowvar=False) - np.eye(flat.shape[1])).max() < 5.5 / np.sqrt(500)
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_weights_can_start_as_kerass_do(run, seed):
+    """Uniform, of the variance that Keras's initializer has, in dense and convolutional kernels; biases are 0."""
+    for problem in [l2l.MLP(SIX, (5, 4), deviation="glorot"), l2l.ConvNet(IMAGES, (2, 3), (4,), deviation="glorot")]:
+        for shape, drawn in zip(*map(tf.nest.flatten, [problem.shapes(), run(problem.sample(200, seed))["weights"]])):
+            if len(shape) == 1:
+                assert drawn.shape == (200, *shape.as_list()) and not drawn.any()
+            else:
+                keras = run(tf.stack([tf.keras.initializers.glorot_uniform(i)(shape) for i in range(20)]))
+                assert np.abs(drawn).max() == pytest.approx(np.abs(keras).max(), rel=0.1)
+                assert drawn.std() == pytest.approx(keras.std(), rel=0.1)
+                flat = drawn.reshape([200, -1])[:, :20]
+                assert np.abs(np.corrcoef(flat, rowvar=False) - np.eye(flat.shape[1])).max() < 0.4
+
+
 def test_a_minibatch_has_images_and_labels_that_belong_together(run):
     examples = l2l.Examples(np.arange(50.0).reshape([50, 1]), np.arange(50) % 3)
     problem = l2l.MLP(examples, (), size=30)
@@ -189,6 +204,7 @@ def test_they_keep_the_contract_of_a_problem(problem):
             "activation must be one of elu, relu, sigmoid, tanh, got 'swish'",
         ),
         (lambda: l2l.MLP(size=0), ValueError, "size must be a positive integer, got 0"),
+        (lambda: l2l.MLP(deviation="he"), ValueError, "deviation must be a positive number or 'glorot', got 'he'"),
         (lambda: l2l.MLP(deviation=0), ValueError, "deviation must be a positive finite number, got 0"),
         (
             lambda: l2l.MLP((1, 2)),
