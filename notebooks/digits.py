@@ -1,10 +1,10 @@
-"""The optimizer for small networks: what it is trained on, how, and how it is measured.
+"""The optimizer `paper_mlp`, for perceptrons as the paper has them: what it is trained on, how, and how it is measured.
 
     .venv/bin/python notebooks/digits.py 1 2 3
 
-trains one for each seed that is named, two at a time on two cores. It writes build/digits/digits.json and, of the
-seed that is best on validation draws, build/digits/digits_optimizer.npz; `make train-digits` does that. A stage that
-has been trained before is not trained again, so that a run that was stopped goes on where it was.
+trains one for each seed that is named, two at a time on two cores, and writes build/digits/digits.json, in which the
+seed is named that is best on validation draws; `make train-digits` does that. A stage that has been trained before is
+not trained again, so that a run that was stopped goes on where it was.
 """
 
 import json
@@ -100,8 +100,8 @@ def missing(figures):
     return max(figure - goal for figure, goal in zip(figures, GOALS))
 
 
-def _record(seed, stage):
-    return OUTPUT / ("seed_%d_stage_%d.json" % (seed, stage))
+def _record(output, seed, stage):
+    return output / ("seed_%d_stage_%d.json" % (seed, stage))
 
 
 def _is_done(path, asked):
@@ -112,21 +112,31 @@ def _is_done(path, asked):
     return asked.items() <= row.items()
 
 
-def trained(seeds):
-    """One optimizer for each seed, after all stages; and rows about the stages."""
-    found, rows = dict.fromkeys(seeds, build), []
-    for i, (horizon, meta_iterations, rate) in enumerate(STAGES):
-        records = {seed: _record(seed, i) for seed in seeds}
+def trained(seeds, problem=None, stages=None, start=build, output=None):
+    """One optimizer for each seed, after all stages; and rows about the stages.
+
+    Args:
+      seeds: list of integers.
+      problem: a `Problem`; None for `SomeMLP()`.
+      stages: list of horizon, meta-iterations and learning rate; None for `STAGES`.
+      start: function that builds the optimizer, or a `Trained` to go on from.
+      output: folder for what is trained, a `Path`; None for `OUTPUT`.
+    """
+    problem, stages, output = problem or SomeMLP(), stages or STAGES, output or OUTPUT
+    output.mkdir(parents=True, exist_ok=True)
+    found, rows = dict.fromkeys(seeds, start), []
+    for i, (horizon, meta_iterations, rate) in enumerate(stages):
+        records = {seed: _record(output, seed, i) for seed in seeds}
         asked = {"stage": i, "horizon": horizon, "meta_iterations": length(meta_iterations), "learning_rate": rate}
         left = [seed for seed in seeds if not _is_done(records[seed], {**asked, "seed": seed})]
         for seed in left:  # what has begun with other weights does not count
-            for later in range(i, len(STAGES)):
-                if _record(seed, later).exists():
-                    _record(seed, later).unlink()
+            for later in range(i, len(stages)):
+                if _record(output, seed, later).exists():
+                    _record(output, seed, later).unlink()
         before = time.perf_counter()
         trainers = [
             l2l.Trainer(
-                SomeMLP(),
+                problem,
                 found[seed],
                 "sum_log",
                 steps=STEPS,
@@ -163,7 +173,6 @@ TRANSFERS = {
 
 
 def main(seeds):
-    OUTPUT.mkdir(parents=True, exist_ok=True)
     found, rows = trained(seeds)
     optimizers = OrderedDict(("seed %d" % seed, one) for seed, one in found.items())
 
@@ -181,7 +190,6 @@ def main(seeds):
         measure("test", name, make(), steps, TEST_SEED, Adam=l2l.adam(0.03))
     validated = {row["optimizer"]: row["curve"] for row in rows if row.get("draws") == "validation"}
     best = min(seeds, key=lambda seed: missing(validated["seed %d" % seed]))
-    l2l.save(OUTPUT / "digits_optimizer.npz", found[best])
     l2l.save_results(str(OUTPUT / "digits.json"), [*rows, {"best": best}])
 
 

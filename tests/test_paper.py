@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import l2l
 
-OPTIMIZER = Path(__file__).resolve().parent.parent / "results" / "digits_optimizer.npz"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def test_the_setting_that_is_best_on_tuning_draws_is_taken(monkeypatch):
@@ -158,18 +158,18 @@ def test_what_is_missing_is_measured_where_it_is_most():
 
 def test_the_committed_optimizer_reaches_the_goals_on_fresh_draws():
     """Up to 500 base iterations here; results/digits.json has all lengths, of test draws of the run that trained it."""
-    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load(OPTIMIZER)}, num=3, steps=500, seed=11)["it"]
+    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load("paper_mlp")}, num=3, steps=500, seed=11)["it"]
     assert all(figure < goal for figure, goal in zip(digits.curve(losses), digits.GOALS))
 
 
 def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
-    rows = json.loads((OPTIMIZER.parent / "digits.json").read_text())["rows"]
+    rows = json.loads((RESULTS / "digits.json").read_text())["rows"]
     measured = [row for row in rows if row.get("draws") == "test"]
     curves = {row["optimizer"]: row["curve"] for row in measured if row["network"] == "home"}
     assert len(curves) >= 2 and all(digits.missing(curve) < 0 for curve in curves.values())
     assert {row["network"] for row in measured} == {"home", *digits.TRANSFERS}
     assert "seed %d" % rows[-1]["best"] in curves
-    trained, last = l2l.load(OPTIMIZER), digits.STAGES[-1]
+    trained, last = l2l.load("paper_mlp"), digits.STAGES[-1]
     assert trained.record["weights_seed"] == rows[-1]["best"] and trained.record["horizon"] == last[0]
     stages = [row for row in rows if row.get("seed") == rows[-1]["best"]]
     assert [(row["horizon"], row["meta_iterations"], row["learning_rate"]) for row in stages] == digits.STAGES

@@ -1,5 +1,6 @@
 """Optimizers: functions `(gradients, state) -> (update, state)`, hand-designed and learned."""
 
+from l2l.optimizers.cards import Card, pretrained
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.castings import CASTINGS
 from l2l.optimizers.grouped import Grouped
@@ -14,6 +15,7 @@ from l2l.optimizers.trained import Trained, load, save
 __all__ = [
     "CASTINGS",
     "Bound",
+    "Card",
     "Casting",
     "CoordinatewiseLSTM",
     "Grouped",
@@ -29,6 +31,7 @@ __all__ = [
     "momentum",
     "nesterov",
     "no_casting",
+    "pretrained",
     "ratio_cast",
     "rmsprop",
     "save",

@@ -13,7 +13,7 @@ CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs besi
 class LearnedOptimizer(tf.train.Optimizer):
     """A learned optimizer for the variables of any TensorFlow 1.15 graph.
 
-        train = l2l.LearnedOptimizer.load("optimizer.npz").minimize(loss)
+        train = l2l.LearnedOptimizer.load("small_networks").minimize(loss)
 
     At each step every coordinate of every variable is moved by `update` of `(gradients, state) -> (update, state)`.
     There is no learning rate. The weights are constants of the graph, and nothing trains them here. Each coordinate's
@@ -46,7 +46,7 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     @classmethod
     def load(cls, path, build=None, name="LearnedOptimizer"):
-        """The optimizer in a file that `l2l.save` wrote.
+        """The optimizer in a file that `l2l.save` wrote, or one that comes with the package, by its name.
 
         Args:
           path, build: as for `l2l.load`.

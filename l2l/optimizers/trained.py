@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import archives, checks
+from l2l.optimizers import cards
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import described
 
@@ -111,15 +112,17 @@ def load(path, build=None):
     """Reads what `save` wrote, a `Trained`. No code in the file runs.
 
     Args:
-      path: of the file.
+      path: of the file; or a name in `l2l.pretrained()`, of one that comes with the package. A file that has such a
+        name is `./name`.
       build: function without arguments that creates the optimizer, for one that is not the library's own; the file says
         which function that was. Files of version 0.1, which hold weights alone, need it too.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: there is no such file, and no such name.
       ValueError: a file that holds no trained optimizer, or is damaged, or has a newer format; `build` is needed, or
         does not build what was trained.
     """
+    path = cards.found(path)
     config, arrays = archives.read(path)
     number, version = config.get("weights"), config.get("format", 1)
     if type(number) is not int or type(version) is not int or version < 1:

@@ -1,0 +1,76 @@
+"""Trained optimizers that come with the package, and a card about each."""
+
+import json
+from collections import OrderedDict, namedtuple
+from pathlib import Path
+
+from l2l import checks
+
+FOLDER = Path(__file__).parent / "shipped"  # NAME.npz, as from l2l.save, and NAME.json, its card
+
+
+class Card(
+    namedtuple(
+        "Card",
+        [
+            "name",  # for `l2l.load`
+            "trained_on",  # a sentence
+            "command",  # that trains it again, from the root of the project
+            "works",  # where it does, a sentence
+            "fails",  # where it does not, a sentence
+            "measure",  # what the figures are
+            "figures",  # list of dicts: place, steps, learned, "Adam, 0.001", "Adam, tuned" (None: diverged), rate
+            "seeds",  # dict from the seed of a training to its figure on validation draws of what it was trained on
+            "measured_with",  # as from `l2l.measured_with`
+        ],
+    )
+):
+    """What a trained optimizer that comes with the package was trained on, how it was measured, where it fails."""
+
+    def __repr__(self):
+        return "<Card of %r: trained on %s>" % (self.name, self.trained_on)
+
+    def __str__(self):
+        columns = ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
+        lines = [columns] + [[_text(row[column]) for column in columns] for row in self.figures]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+        table = [
+            "  ".join([place.ljust(widths[0])] + [text.rjust(width) for text, width in zip(others, widths[1:])])
+            for place, *others in lines
+        ]
+        about = ["trained_on", "command", "works", "fails", "measure"]
+        return "\n".join(["%s: %s" % (key.replace("_", " "), getattr(self, key)) for key in about] + table)
+
+
+def _text(value):
+    if value is None:  # JSON has no infinity
+        return "diverged"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else "%.2f" % value
+
+
+def pretrained():
+    """The trained optimizers that come with the package: a dict from name to `Card`.
+
+    print(l2l.pretrained()["small_networks"])
+    l2l.LearnedOptimizer.load("small_networks").minimize(loss)
+    """
+    cards = OrderedDict()
+    for path in sorted(FOLDER.glob("*.json")):
+        cards[path.stem] = Card(name=path.stem, **json.loads(path.read_text()))
+    return cards
+
+
+def found(path):
+    """The path of a trained optimizer: that of the one that comes with the package where `path` is its name.
+
+    Raises:
+      TypeError: `path` is no path.
+      FileNotFoundError: it is neither such a name nor there.
+    """
+    names = [shipped.stem for shipped in sorted(FOLDER.glob("*.npz"))]
+    if path in names:
+        return str(FOLDER / (path + ".npz"))
+    path = checks.path("path", path)
+    if not Path(path).exists():
+        raise FileNotFoundError("path must be of a file that l2l.save wrote, or one of %s, got %r" % (names, path))
+    return path

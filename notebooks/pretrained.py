@@ -1,0 +1,219 @@
+"""The trained optimizers that come with the package: how each is trained, and the card that says where it works.
+
+    .venv/bin/python notebooks/pretrained.py zero
+
+trains one for each seed, takes the best on validation draws, measures it, and writes build/pretrained/zero.npz and
+zero.json, its card. Several names may follow, or none for all of them; `make train-pretrained` does that, which takes
+hours. What was trained before is not trained again, so that a run that was stopped goes on where it was.
+"""
+
+import functools
+import json
+import sys
+from collections import OrderedDict, namedtuple
+from pathlib import Path
+
+import digits
+import numpy as np
+import paper
+import small_networks
+from episodes import length
+
+import l2l
+
+OUTPUT = Path(__file__).resolve().parent.parent / "build" / "pretrained"
+VALIDATION_SEED, TUNING_SEED, TEST_SEED = 1, 2, 3
+LAST = 20  # base iterations whose mean loss counts, where losses are of minibatches
+SMALLEST = 1e-38  # under a log
+RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]  # of Adam; the first is its default
+DRAWS = 5
+
+Place = namedtuple("Place", ["problem", "steps"])  # a function that makes the problem; base iterations, a list
+
+
+def _keras(**settings):
+    return l2l.MLP(size=32, deviation="glorot", **settings)
+
+
+# Where every one of them is measured, at home and elsewhere.
+PLACES = OrderedDict(
+    [
+        ("quadratics of Episode 1, 2-D", Place(lambda: l2l.Quadratic(2), [20])),
+        ("quadratics of the paper, 10-D", Place(lambda: l2l.DenseQuadratic(10), [100])),
+        ("Rosenbrock, 2-D", Place(lambda: l2l.Rosenbrock(), [500])),
+        ("digits, 20 sigmoid units, N(0, 0.01^2)", Place(lambda: l2l.MLP(), [100, 1000, 10_000])),
+        ("digits, 20 ReLU units, N(0, 0.01^2)", Place(lambda: l2l.MLP(activation="relu"), [100, 1000])),
+        ("digits, two layers of 20, N(0, 0.01^2)", Place(lambda: l2l.MLP(hidden=(20, 20)), [1000])),
+        ("digits, 64 ReLU units, as Keras", Place(lambda: _keras(hidden=(64,), activation="relu"), [100, 500])),
+        ("digits, 32 and 32 ReLU, as Keras", Place(lambda: _keras(hidden=(32, 32), activation="relu"), [100, 500])),
+        (
+            "digits, three layers of 32 tanh, as Keras",
+            Place(lambda: _keras(hidden=(32,) * 3, activation="tanh"), [500]),
+        ),
+        ("MNIST, 20 sigmoid units, N(0, 0.01^2)", Place(lambda: l2l.MLP(l2l.datasets.mnist_5000()), [100, 500])),
+        (
+            "MNIST, 20 ReLU units, as Keras",
+            Place(lambda: _keras(examples=l2l.datasets.mnist_5000(), activation="relu"), [100, 500]),
+        ),
+        (
+            "digits, two convolutions, N(0, 0.01^2)",
+            Place(lambda: l2l.ConvNet(channels=(8, 8), dense=(16,), size=32), [100]),
+        ),
+    ]
+)
+MEASURE = (
+    "natural logarithm of the last loss (with minibatches, of the mean of the last %d), median over %d draws; beside "
+    "it Adam's at its default rate, and at the one of %d that is best on other draws" % (LAST, DRAWS, len(RATES))
+)
+
+Recipe = namedtuple(
+    "Recipe",
+    [
+        "train",  # function from a list of seeds to a dict from seed to `Trained`
+        "seeds",  # list
+        "home",  # key of PLACES, and a number of its steps: the best there on validation draws is taken
+        "trained_on",  # these three are sentences of the card
+        "works",
+        "fails",
+    ],
+)
+
+
+def _episode_1(seeds):
+    return _trained(l2l.Quadratic(2), _of(l2l.log_cast(-30)), [(100_000, 3e-4)], seeds, "end_log")
+
+
+def _zero(seeds):
+    return _trained(l2l.Quadratic(2), _of(l2l.secant_cast()), [(20_000, 3e-4)], seeds, "end_log")
+
+
+def _paper_quadratic(seeds):
+    stages = [(4000, 3e-3), (6000, 1e-3), (4000, 3e-4)]
+    return paper.train("paper_quadratic", l2l.DenseQuadratic(10), paper.paper_network, stages, seeds=seeds, batch=32)[0]
+
+
+def _of(casting):
+    return lambda: l2l.CoordinatewiseLSTM(casting=casting)
+
+
+def _trained(problem, build, stages, seeds, meta_loss):
+    """As in the episodes: whole lives of 20 base iterations, second derivatives, weights and draws of one seed."""
+    name = build().casting.name
+    return paper.train(name, problem, build, stages, meta_loss, seeds, horizon=20, steps=20, second_derivatives=True)[0]
+
+
+RECIPES = OrderedDict(
+    episode_1=Recipe(
+        train=_episode_1,
+        seeds=[1, 2, 3],
+        home=("quadratics of Episode 1, 2-D", 20),
+        trained_on="the quadratics of Episode 1, 20 base iterations, with the log casting down to e^-30",
+        works="on what it was trained on, for as many base iterations",
+        fails="elsewhere: its steps follow from the sizes of gradients, which were those of its quadratics",
+    ),
+    zero=Recipe(
+        train=_zero,
+        seeds=[1, 2, 3],
+        home=("quadratics of Episode 1, 2-D", 20),
+        trained_on="the quadratics of Episode 1, 20 base iterations, with secant steps",
+        works="where coordinates are independent and gradients have no noise: to a loss of exactly 0",
+        fails="on minibatches, since a secant of noise means nothing, and where coordinates depend on each other",
+    ),
+    paper_quadratic=Recipe(
+        train=_paper_quadratic,
+        seeds=[1, 2, 3],
+        home=("quadratics of the paper, 10-D", 100),
+        trained_on="the quadratics of arXiv 1606.04474 in ten dimensions, 100 base iterations, as its authors do",
+        works="on what it was trained on",
+        fails="on networks, and in longer runs",
+    ),
+    paper_mlp=Recipe(
+        train=lambda seeds: digits.trained(seeds)[0],
+        seeds=[1, 2],
+        home=("digits, 20 sigmoid units, N(0, 0.01^2)", 1000),
+        trained_on="perceptrons of one or two layers of 20 units on scikit-learn's digits, up to 3,000 base "
+        "iterations, with initial weights from N(0, 0.01^2) as in arXiv 1606.04474",
+        works="on networks of one hidden layer, of any width and activation, for 10,000 base iterations",
+        fails="with two and more layers, and with many inputs, where tuned Adam is ahead",
+    ),
+    small_networks=Recipe(
+        train=small_networks.trained,
+        seeds=[1, 2],
+        home=("digits, 32 and 32 ReLU, as Keras", 500),
+        trained_on="perceptrons of one to three layers on scikit-learn's digits, up to 2,000 base iterations, whose "
+        "activation, initial weights and size of inputs are drawn; it began with the weights of paper_mlp",
+        works="",
+        fails="",
+    ),
+)
+
+
+def figure(losses, steps, last):
+    """The natural logarithm of the mean loss of the last base iterations up to `steps`, median over the draws.
+
+    Infinity where a median draw diverged.
+    """
+    means = losses[:, max(0, steps - last) : steps].astype(np.float64).mean(axis=1)
+    logs = np.log(np.where(np.isfinite(means), np.maximum(means, SMALLEST), np.inf))
+    return float(np.median(logs))
+
+
+def measured(place, optimizers, seed, num=DRAWS):
+    """`{steps: {name: figure}}` of optimizers in a place."""
+    problem = place.problem()
+    steps, last = [max(LAST, length(n)) for n in place.steps], LAST if isinstance(problem, l2l.Classification) else 1
+    losses = l2l.evaluate(problem, optimizers, num, max(steps), seed, engine=paper.ENGINE)
+    return {n: {name: figure(values, at, last) for name, values in losses.items()} for n, at in zip(place.steps, steps)}
+
+
+@functools.lru_cache(maxsize=None)
+def adams(place):
+    """For each number of steps in a place of that name, the best of Adam's rates on tuning draws."""
+    found = measured(PLACES[place], {"%g" % rate: l2l.adam(rate) for rate in RATES}, TUNING_SEED)
+    return {steps: min(RATES, key=lambda rate: figures["%g" % rate]) for steps, figures in found.items()}
+
+
+def figures_of(trained):
+    """Rows for the card: the optimizer in all places, beside Adam at its default rate and tuned."""
+    rows = []
+    for name, place in PLACES.items():
+        best = adams(name)
+        rules = {"%g" % rate: l2l.adam(rate) for rate in sorted({RATES[0], *best.values()})}
+        for steps, found in measured(place, {"learned": trained, **rules}, TEST_SEED).items():
+            row = {"place": name, "steps": steps, "learned": found["learned"], "Adam, 0.001": found["%g" % RATES[0]]}
+            row.update({"Adam, tuned": found["%g" % best[steps]], "rate": best[steps]})
+            rows.append({key: _in_json(value) for key, value in row.items()})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def make(name):
+    """Trains an optimizer, and writes it with its card."""
+    recipe = RECIPES[name]
+    place, steps = recipe.home
+    found = recipe.train(recipe.seeds)
+    optimizers = {"seed %d" % seed: one for seed, one in found.items()}
+    validated = measured(PLACES[place], optimizers, VALIDATION_SEED, length(1000) if steps <= 100 else DRAWS)[steps]
+    best = min(recipe.seeds, key=lambda seed: validated["seed %d" % seed])
+    l2l.save(OUTPUT / (name + ".npz"), found[best])
+    card = {
+        "trained_on": recipe.trained_on,
+        "command": ".venv/bin/python notebooks/pretrained.py " + name,
+        "works": recipe.works,
+        "fails": recipe.fails,
+        "measure": MEASURE,
+        "figures": figures_of(found[best]),
+        "seeds": {seed: _in_json(validated["seed %d" % seed]) for seed in recipe.seeds},
+        "measured_with": l2l.measured_with(),
+    }
+    (OUTPUT / (name + ".json")).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+
+
+def _in_json(value):
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[1:] or RECIPES:
+        make(name)
