@@ -11,7 +11,7 @@ import l2l
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "small_networks"
 
 # Horizon, meta-iterations, learning rate of each stage; the first begins with the weights of `paper_mlp`.
-STAGES = [(100, 1500, 5e-4), (500, 1500, 5e-4), (2000, 1500, 3e-4), (300, 800, 1e-4)]
+STAGES = [(100, 1500, 5e-4), (500, 1500, 5e-4), (2000, 1500, 3e-4), (300, 1500, 1e-4), (200, 1000, 5e-5)]
 
 ACTIVATIONS = ["sigmoid", "relu", "tanh", "elu"]
 SHARES = [0.2, 0.4, 0.2, 0.2]  # of the draws
