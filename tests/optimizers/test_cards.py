@@ -1,0 +1,73 @@
+"""Trained optimizers that come with the package, and their cards."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+import l2l
+from l2l.optimizers import cards
+
+NAMES = ["episode_1", "paper_mlp", "paper_quadratic", "small_networks", "zero"]
+
+
+def test_every_file_has_a_card_and_every_card_a_file():
+    assert list(l2l.pretrained()) == NAMES
+    assert sorted(path.name for path in cards.FOLDER.iterdir()) == sorted(
+        name + end for name in NAMES for end in [".json", ".npz"]
+    )
+    assert all(path.stat().st_size < 100_000 for path in cards.FOLDER.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_loads_an_optimizer_and_its_card_has_all_its_parts(name):
+    trained, card = l2l.load(name), l2l.pretrained()[name]
+    assert card.name == name and card.command == ".venv/bin/python notebooks/pretrained.py " + name
+    assert all(isinstance(text, str) and text for text in [card.trained_on, card.works, card.fails, card.measure])
+    assert str(trained.record["weights_seed"]) in card.seeds
+    assert min(card.seeds, key=lambda seed: card.seeds[seed]) == str(trained.record["weights_seed"])
+    assert set(card.measured_with) == {"versions", "machine", "date"}
+    for row in card.figures:
+        assert list(row) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned", "rate"]
+        assert all(value is None or math.isfinite(value) for value in list(row.values())[1:])
+    assert repr(card) == "<Card of %r: trained on %s>" % (name, card.trained_on)
+
+
+def test_all_are_measured_in_the_same_places():
+    places = [[(row["place"], row["steps"]) for row in card.figures] for card in l2l.pretrained().values()]
+    assert all(one == places[0] for one in places) and len(places[0]) >= 15
+
+
+def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_path, monkeypatch):
+    card = {
+        "trained_on": "this",
+        "command": "that",
+        "works": "here",
+        "fails": "there",
+        "measure": "how",
+        "figures": [{"place": "a place", "steps": 1000, "learned": None, "Adam, 0.001": -1.256, "Adam, tuned": 2.0}],
+        "seeds": {"1": 0.0},
+        "measured_with": {},
+    }
+    (tmp_path / "one.json").write_text(json.dumps(card))
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
+    *about, heads, line = str(l2l.pretrained()["one"]).splitlines()
+    assert about == ["trained on: this", "command: that", "works: here", "fails: there", "measure: how"]
+    assert re.split(" {2,}", heads.strip()) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
+    assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "diverged", "-1.26", "2.00"]
+    assert len(heads) == len(line)
+
+
+def test_a_file_of_a_shipped_name_is_reached_by_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    l2l.save("zero", l2l.load("episode_1"))
+    assert l2l.load("zero").record["casting"] == "secant" and l2l.load("./zero").record["casting"] == "log(-30)"
+
+
+def test_what_is_neither_a_name_nor_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"path must be of a file that l2l\.save wrote, or one of \['episode_1'"):
+        l2l.LearnedOptimizer.load("small_network")
+    with pytest.raises(TypeError, match="path must be"):
+        l2l.load(np.zeros(2))
