@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import tensorflow as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
 
 import l2l
 from l2l.optimizers.learned_optimizer import CHUNK
@@ -43,13 +44,12 @@ def products():
     inputs = [tf.Variable(tf.random.normal([CHUNK, rows]), use_resource=True) for rows, _ in widths]
     kernels = [tf.Variable(tf.random.normal(shape), use_resource=True) for shape in widths]
 
-    def body(i):
+    def body(i, total):  # which needs the products, or they would be left out
         results = [tf.matmul(one, kernel) for one, kernel in zip(inputs, kernels)]
-        with tf.control_dependencies(results):
-            return i + 1
+        return i + 1, total + tf.add_n([result[0, 0] for result in results])
 
     chunks = -(-COORDINATES // CHUNK)
-    return tf.while_loop(lambda i: i < chunks, body, [0], parallel_iterations=1), 0
+    return tf.while_loop(lambda i, _: i < chunks, body, [0, 0.0], parallel_iterations=1), 0
 
 
 def measured(what, threads):
@@ -65,7 +65,13 @@ def measured(what, threads):
             step, slots = products()
         else:
             step, slots = step_of(l2l.LearnedOptimizer(trained) if what == "learned" else tf.train.AdamOptimizer())
-        config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        # Otherwise the products, which are the same each time, would be computed once, before the loop.
+        rewriter = rewriter_config_pb2.RewriterConfig(loop_optimization=rewriter_config_pb2.RewriterConfig.OFF)
+        config = tf.ConfigProto(
+            graph_options=tf.GraphOptions(rewrite_options=rewriter),
+            intra_op_parallelism_threads=threads,
+            inter_op_parallelism_threads=threads,
+        )
         with tf.Session(config=config) as session:
             before = process.memory_info().rss
             session.run(tf.global_variables_initializer())
