@@ -41,9 +41,9 @@ PLACES = OrderedDict(
         ("quadratics of Episode 1, 2-D", Place(lambda: l2l.Quadratic(2), [20])),
         ("quadratics of the paper, 10-D", Place(lambda: l2l.DenseQuadratic(10), [100])),
         ("Rosenbrock, 2-D", Place(lambda: l2l.Rosenbrock(), [500])),
-        ("digits, 20 sigmoid units, N(0, 0.01^2)", Place(lambda: l2l.MLP(), [100, 1000, 10_000])),
-        ("digits, 20 ReLU units, N(0, 0.01^2)", Place(lambda: l2l.MLP(activation="relu"), [100, 1000])),
-        ("digits, two layers of 20, N(0, 0.01^2)", Place(lambda: l2l.MLP(hidden=(20, 20)), [1000])),
+        ("digits, 20 sigmoid units, N(0, 0.01^2)", Place(lambda: l2l.MLP(), digits.LENGTHS)),
+        ("digits, 20 ReLU units, N(0, 0.01^2)", Place(lambda: l2l.MLP(activation="relu"), [100, 1000, 2000])),
+        ("digits, two layers of 20, N(0, 0.01^2)", Place(lambda: l2l.MLP(hidden=(20, 20)), [100, 1000, 2000])),
         ("digits, 64 ReLU units, as Keras", Place(lambda: _keras(hidden=(64,), activation="relu"), [100, 500])),
         ("digits, 32 and 32 ReLU, as Keras", Place(lambda: _keras(hidden=(32, 32), activation="relu"), [100, 500])),
         (

@@ -65,6 +65,13 @@ class InPython(Valley):
         return one * super().loss(x, draw)
 
 
+@pytest.fixture
+def compiled_for_xla_alone(monkeypatch, request):
+    """What is not about XLA need not wait for it: the same ops then run in the session."""
+    if "python" not in request.node.name.lower():
+        monkeypatch.setattr(testing, "_compiled", lambda function, inputs: function(*inputs))
+
+
 @pytest.mark.parametrize("problem", [l2l.Quadratic(2), Valley()], ids=["quadratic", "valley"])
 def test_a_problem_that_keeps_its_contract_passes(problem):
     check_problem(problem)
@@ -84,7 +91,7 @@ def test_a_problem_that_keeps_its_contract_passes(problem):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_problem_that_breaks_it_is_told_how(problem, sentences):
+def test_a_problem_that_breaks_it_is_told_how(problem, sentences, compiled_for_xla_alone):
     with pytest.raises(ValueError, match="%s breaks its contract" % problem.__name__) as caught:
         check_problem(problem())
     assert all(sentence in str(caught.value) for sentence in sentences), caught.value

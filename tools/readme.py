@@ -1,4 +1,4 @@
-"""The README's tables of figures, from results/: python tools/readme.py writes them into it."""
+"""Tables in README.md and docs/pretrained.md, from results/ and cards: python tools/readme.py writes them."""
 
 import json
 import re
@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 import episode_1  # noqa: E402, from there
+
+import l2l  # noqa: E402, after what lies beside the notebooks
 
 # Label of a line of the benchmarks' table, and the engine of results/benchmarks.json that it shows.
 ENGINES = {
@@ -53,6 +55,29 @@ def benchmark_table(rows):
     return "\n".join(lines)
 
 
+def cards_table(cards):
+    """The table of all shipped optimizers in all places, in Markdown; bold is what is at or below tuned Adam.
+
+    Args:
+      cards: as from `l2l.pretrained()`.
+    """
+    lines = ["| place | steps | %s | Adam, 0.001 | Adam, tuned (rate) |" % " | ".join("`%s`" % name for name in cards)]
+    lines.append("|---|---|" + "---|" * (len(cards) + 2))
+    for rows in zip(*[card.figures for card in cards.values()]):
+        figures, tuned = [row["learned"] for row in rows], rows[0]["Adam, tuned"]
+        cells = [figure(value, value is not None and value <= tuned) for value in figures]
+        default = figure(rows[0]["Adam, 0.001"], False)
+        last = "%s (%g)" % (figure(tuned, False), rows[0]["rate"])
+        lines.append("| " + " | ".join([rows[0]["place"], f"{rows[0]['steps']:,}", *cells, default, last]) + " |")
+    return "\n".join(lines)
+
+
+def figure(value, is_bold):
+    """A figure of a card, None for what diverged."""
+    text = "diverged" if value is None else "%.2f" % value
+    return "**%s**" % text if is_bold else text
+
+
 def with_table(text, table):
     """The text with its table of the same first column name replaced by `table`."""
     start = re.escape(table[: table.index("|", 1) + 1])
@@ -65,6 +90,8 @@ def main():
     for make_table, name in [(episode_table, "episode_1.json"), (benchmark_table, "benchmarks.json")]:
         text = with_table(text, make_table(json.loads((ROOT / "results" / name).read_text())["rows"]))
     readme.write_text(text)
+    page = ROOT / "docs" / "pretrained.md"
+    page.write_text(with_table(page.read_text(), cards_table(l2l.pretrained())))
 
 
 if __name__ == "__main__":

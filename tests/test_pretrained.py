@@ -1,0 +1,104 @@
+"""How the optimizers that come with the package are trained and measured."""
+
+import collections
+import json
+
+import numpy as np
+import pretrained
+import pytest
+import small_networks
+import tensorflow as tf
+
+import l2l
+
+
+def test_a_figure_is_the_log_of_a_mean_of_the_last_losses_its_median_over_draws():
+    losses = np.array([[9.0, np.e, np.e], [9.0, np.e**3, np.e**3], [9.0, np.e**2, np.e**2]])
+    assert pretrained.figure(losses, 3, 2) == pytest.approx(2.0)
+    assert pretrained.figure(losses, 2, 1) == pytest.approx(2.0)
+    assert pretrained.figure(losses, 1, 20) == pytest.approx(np.log(9.0))
+    assert pretrained.figure(np.array([[1.0, 0.0]]), 2, 1) == pytest.approx(np.log(1e-38))
+    assert pretrained.figure(np.array([[1.0, np.nan], [1.0, np.inf], [1.0, 2.0]]), 2, 1) == np.inf
+
+
+@pytest.mark.parametrize("problem, last", [(l2l.Quadratic(2), 1), (l2l.MLP(hidden=(), size=2), 20)])
+def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypatch):
+    monkeypatch.setattr(pretrained.paper, "ENGINE", "graph")
+    place = pretrained.Place(lambda: problem, [20, 24])
+    found = pretrained.measured(place, {"SGD": l2l.sgd(0.01)}, seed=5, num=2)
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, 2, 24, 5, engine="graph")["SGD"].astype(np.float64)
+    for steps in [20, 24]:
+        expected = np.median(np.log(losses[:, steps - last : steps].mean(axis=1)))
+        assert found[steps]["SGD"] == pytest.approx(expected)
+
+
+def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
+    seen = []
+
+    def measured(place, optimizers, seed, num=5):
+        seen.append((sorted(optimizers), seed))
+        return {100: {"1e-05": 1.0, "0.5": 0.0}, 500: {"1e-05": -1.0, "0.5": np.inf}}
+
+    monkeypatch.setattr(pretrained, "measured", measured)
+    monkeypatch.setattr(pretrained, "RATES", [1e-5, 0.5])
+    pretrained.adams.cache_clear()
+    assert pretrained.adams("Rosenbrock, 2-D") == {100: 0.5, 500: 1e-5}
+    pretrained.adams.cache_clear()
+    assert seen == [(["0.5", "1e-05"], pretrained.TUNING_SEED)]
+    seeds = [pretrained.TUNING_SEED, pretrained.TEST_SEED, pretrained.VALIDATION_SEED]
+    assert len(set(seeds)) == 3
+
+
+def test_the_networks_of_general_use_are_drawn_as_stated(run):
+    problem = small_networks.SomeNetwork()
+    draws = run(problem.sample(4000, 3))
+    shares = np.bincount(draws["activation"]) / 4000
+    np.testing.assert_allclose(shares, small_networks.SHARES, atol=0.03)
+    np.testing.assert_allclose(np.bincount(draws["layers"]) / 4000, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.03)
+    low, high = small_networks.SCALES
+    assert low <= draws["scale"].min() < 1.05 * low and 0.95 * high < draws["scale"].max() <= high
+    assert np.log(draws["scale"]).mean() == pytest.approx(np.log(low * high) / 2, abs=0.05)
+    deviations = draws["weights"]["hidden"][0].kernel.std(axis=(1, 2))
+    small = deviations < 0.02
+    assert small.mean() == pytest.approx(small_networks.SMALL, abs=0.03)
+    assert deviations[small].mean() == pytest.approx(0.01, rel=0.01)
+    assert deviations[~small].mean() == pytest.approx(np.sqrt(2 / 84), rel=0.01)
+    assert (draws["weights"]["output"].bias.any(axis=1) == small).all()
+    chances = np.stack([draws["activation"], draws["layers"], np.log(draws["scale"]), small])
+    assert np.abs(np.corrcoef(chances) - np.eye(4)).max() < 0.06
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("activation", range(4))
+def test_a_drawn_network_is_a_perceptron_of_its_layers_and_activation(run, activation, layers):
+    problem = small_networks.SomeNetwork()
+    draw = {**problem.draw(1), "activation": tf.constant(activation), "layers": tf.constant(layers)}
+    draw["scale"] = tf.constant(2.0)
+    x, data = problem.initial_position(draw), l2l.Examples(*map(tf.constant, problem.data))
+    minibatch, _ = observed = problem.observe(draw, 0, data)
+    plain = l2l.MLP(hidden=(20,) * layers, activation=small_networks.ACTIVATIONS[activation], size=64)
+    expected = plain.loss(
+        {"hidden": x["hidden"][:layers], "output": x["output"]}, minibatch._replace(inputs=2 * minibatch.inputs)
+    )
+    loss = problem.loss(x, observed)
+    gradients = tf.gradients(loss, tf.nest.flatten(x["hidden"][layers:])) if layers < 3 else []
+    one, other, *unused = run([loss, expected, *gradients])
+    assert one == pytest.approx(other, rel=1e-5)
+    assert not any(np.any(gradient) for gradient in unused)
+
+
+@pytest.mark.rehearsal
+def test_the_smallest_is_trained_again_and_meets_its_figures(tmp_path, monkeypatch):
+    """Where it was trained; its card has other places too."""
+    card = l2l.pretrained()["zero"]
+    place, steps = pretrained.RECIPES["zero"].home
+    monkeypatch.setattr(pretrained, "OUTPUT", tmp_path)
+    monkeypatch.setattr(pretrained, "PLACES", collections.OrderedDict([(place, pretrained.PLACES[place])]))
+    pretrained.make("zero")
+    again = json.loads((tmp_path / "zero.json").read_text())
+    (expected,) = [row for row in card.figures if (row["place"], row["steps"]) == (place, steps)]
+    (found,) = again["figures"]
+    assert found["learned"] == pytest.approx(expected["learned"], abs=1.0)
+    assert found["learned"] < found["Adam, tuned"] - 10 and found["rate"] == expected["rate"]
+    assert again["seeds"].keys() == card.seeds.keys()
+    assert l2l.load(tmp_path / "zero.npz").record["optimizer"] == l2l.load("zero").record["optimizer"]
