@@ -21,11 +21,9 @@ from test_docs import left_over, results
 import l2l
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Of each notebook: a run, its meta-iterations at all checkpoints of a rehearsal, and the last column of its last table.
 REHEARSED = {
-    "episode_1": ("RNN_log30_end_log_res", 300, "ours, seed 1"),
     "episode_2": ("logdiv_sum", 580, "never start"),
     "episode_3": ("learned for the sum of logs", 40, "ahead, several"),
     "paper": ("learned, quadratics", 28, "figure"),
@@ -42,7 +40,7 @@ def images(cell):
 
 def draws(cell):
     """Whether the cell ends with a figure."""
-    return cell.source.splitlines()[-1].startswith(("l2l.plot_", "figure"))
+    return cell.source.splitlines()[-1].startswith(("l2l.plot_", "figure", "picture"))
 
 
 def cell_with(text):
@@ -67,9 +65,9 @@ def check_page(html):
     return page
 
 
-@pytest.mark.rehearsal
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_with_shortened_runs(path, tmp_path):
+def rehearsed(name, tmp_path):
+    """Runs a notebook, shortened; gives its cells, page, results and what was printed, after checks of all."""
+    path = ROOT / "notebooks" / (name + ".ipynb")
     # XLA without LLVM's optimizations compiles faster; the figures of a rehearsal mean nothing anyway.
     environment = dict(os.environ, L2L_LENGTH="0.002", XLA_FLAGS="--xla_backend_optimization_level=0")
     command = [sys.executable, "tools/run_notebook.py", str(path.relative_to(ROOT)), str(tmp_path)]
@@ -81,13 +79,35 @@ def test_notebook_runs_with_shortened_runs(path, tmp_path):
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"], "warnings in the notebook"
     page = check_page((tmp_path / path.name).with_suffix(".html").read_text())
-    assert len(page.find_all("img")) == sum(map(draws, cells)) >= 5
-    name, meta_iterations, column = REHEARSED[path.stem]
-    assert [cell.text for cell in page.find_all("table")[-1].find_all("th")][-1] == column
-
+    assert len(page.find_all("img")) == sum(map(draws, cells))
     rows = json.loads((tmp_path / path.name).with_suffix(".json").read_text())["rows"]
-    assert sum(row["meta_iterations"] for row in rows if row.get("experiment") == name) == meta_iterations
-    assert name in done.stdout.decode() and name + ":" in done.stderr.decode()
+    return cells, page, rows, done
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("name", REHEARSED)
+def test_notebook_runs_with_shortened_runs(name, tmp_path):
+    cells, page, rows, done = rehearsed(name, tmp_path)
+    run, meta_iterations, column = REHEARSED[name]
+    assert sum(map(draws, cells)) >= 5
+    assert [cell.text for cell in page.find_all("table")[-1].find_all("th")][-1] == column
+    assert sum(row["meta_iterations"] for row in rows if row.get("experiment") == run) == meta_iterations
+    assert run in done.stdout.decode() and run + ":" in done.stderr.decode()
+
+
+@pytest.mark.rehearsal
+def test_the_notebook_on_use_runs_with_shortened_runs(tmp_path):
+    cells, _, rows, _ = rehearsed("use_it", tmp_path)
+    assert sum(map(draws, cells)) == 1 and [row["steps"] for row in rows] == [20, 30]
+    assert all(0 < row["to default"] < np.inf for row in rows)
+
+
+def test_every_notebook_is_run_by_a_test():
+    """Episode 1 in full, by `make check-episode-1`, and the quickstart where nothing but the wheel is installed."""
+    names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert names == {*REHEARSED, "use_it", "episode_1", "quickstart"}
+    assert "make check-episode-1" in (ROOT / ".ci" / "run").read_text()
+    assert '"quickstart.ipynb"' in (ROOT / "tests" / "test_wheel.py").read_text()
 
 
 @pytest.mark.rehearsal
@@ -296,6 +316,28 @@ def by_seed(rows, at):
     """The figures of the last experiment after so many meta-iterations, a dict from the seed."""
     of_last = [row for row in rows if row["experiment"] == "RNN_log30_end_log_res" and row["meta_iterations"] == at]
     return {row["seed"]: row["average_log_result"] for row in of_last}
+
+
+@pytest.mark.parametrize("name, figures", [("quickstart", 3), ("use_it", 1)])
+def test_the_committed_notebooks_for_users_were_executed(name, figures):
+    cells = code_cells(ROOT / "notebooks" / (name + ".ipynb"))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert [images(cell) for cell in cells] == [draws(cell) for cell in cells] and sum(map(draws, cells)) == figures
+    shown = [output["text"] for cell in cells if "pretrained()[" in cell.source for output in cell.outputs]
+    assert "".join(shown).strip() == str(l2l.pretrained()["small_networks"])
+
+
+def test_the_notebook_on_use_shows_its_results_and_reaches_what_it_should():
+    rows = results("use_it")["rows"]
+    assert [row["steps"] for row in rows] == [100, 500]
+    for row in rows:
+        assert row["to default"] == row["learned"] / row["Adam, default"] <= 1
+        assert row["to tuned"] == row["learned"] / row["Adam, tuned"] <= 1.5
+    (cell,) = [
+        cell for cell in code_cells(ROOT / "notebooks" / "use_it.ipynb") if "l2l.format_table(rows" in cell.source
+    ]
+    lines = cell.outputs[-1]["data"]["text/plain"].splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["%.4f" % row["learned"] for row in rows]
 
 
 def test_the_conclusions_are_those_of_the_committed_results():
