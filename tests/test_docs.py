@@ -38,6 +38,8 @@ def test_every_test_that_the_reliability_page_names_exists():
         "README.md",
         "docs/debugging.md",
         "docs/extending.md",
+        "docs/limits.md",
+        "docs/pretrained.md",
         "docs/problems.md",
         "docs/reliability.md",
         "docs/sweeps.md",
@@ -53,7 +55,15 @@ def test_every_local_link_leads_somewhere(document):
 
 @pytest.mark.rehearsal
 @pytest.mark.parametrize(
-    "document", ["docs/debugging.md", "docs/extending.md", "docs/problems.md", "docs/sweeps.md", "docs/using.md"]
+    "document",
+    [
+        "docs/debugging.md",
+        "docs/extending.md",
+        "docs/pretrained.md",
+        "docs/problems.md",
+        "docs/sweeps.md",
+        "docs/using.md",
+    ],
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     """All blocks in one namespace, as a reader types them in; an error names the line of the page."""
@@ -269,10 +279,10 @@ def test_the_figures_of_the_optimizer_for_small_networks_are_those_of_its_result
         cells = ["%.2f" % figure for figure in row["curve"]] + [""] * (len(row["lengths"]) - len(row["curve"]))
         name, optimizer = names.get(row["network"], row["network"]), optimizers.get(row["optimizer"], row["optimizer"])
         lines.append("| %s |" % " | ".join([name, optimizer, *cells]))
-    text = section("docs/problems.md", "One optimizer for small networks")
+    text = section("docs/problems.md", "How `paper_mlp` was trained")
     assert left_over(text, lines) == []
     best = "seed %d" % rows[-1]["best"]
-    assert "weights of %s, the best" % best in words(text)
+    assert 'l2l.load("paper_mlp")` gives the one of %s, the best' % best in words(text)
 
     curves = {(row["network"], row["optimizer"]): np.array(row["curve"]) for row in measured}
     for name in ["ReLU", "tanh", "40 units"]:
