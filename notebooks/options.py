@@ -83,8 +83,8 @@ def measured(optimizers):
     return rows
 
 
-def table(rows):
-    """A line for each option: at each place the median over the seeds, and the lowest and the highest."""
+def summary(rows):
+    """A dict for each option: at each place the median over the seeds, and the lowest and the highest, as text."""
     found = {}
     for row in rows:
         if "place" in row:
@@ -97,7 +97,12 @@ def table(rows):
             figures = found[option, place]
             line[place] = "%.2f (%.2f to %.2f)" % (medians[option, place], min(figures), max(figures))
         lines.append(line)
-    return l2l.format_table(lines, {"option": "", **dict.fromkeys(PLACES, "")})
+    return lines
+
+
+def table(rows):
+    """The summary as a table."""
+    return l2l.format_table(summary(rows), {"option": "", **dict.fromkeys(PLACES, "")})
 
 
 def main():

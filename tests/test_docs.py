@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bs4
 import numpy as np
+import options
 import pytest
 import readme
 import zero
@@ -290,6 +291,32 @@ def test_the_figures_of_the_optimizer_for_small_networks_are_those_of_its_result
     for name in ["two hidden layers", "MNIST"]:
         assert np.all(curves[name, best] > curves[name, "Adam"])
     assert max(np.diff(curves["home", best])) < 0.2  # "does not rise"
+
+
+def test_what_each_way_to_train_buys_is_what_was_measured():
+    rows = results("options")["rows"]
+    table = readme.options_table(rows)
+    text = section("docs/problems.md", "Training that reaches further").split("### What each of them buys")[1]
+    assert left_over(text, [*table.splitlines(), "for 1,500 meta-iterations", "last 20 base iterations"]) == []
+    assert options.META_ITERATIONS == 1500 and options.SEEDS == [1, 2, 3]
+    figures = {}
+    for row in rows:
+        if "place" in row:
+            figures.setdefault((row["option"], row["place"]), []).append(row["figure"])
+    medians = {key: np.median(values) for key, values in figures.items()}
+    names = [name for name in options.OPTIONS if name != "plain"]
+
+    def ahead(place):
+        return [name for name in names if medians[name, place] < medians["plain", place]]
+
+    assert {place: ahead(place) for place in options.PLACES} == {
+        "home, 100": ["random scales", "convex term"],
+        "home, 2,000": [],
+        "ReLU, 200": [],
+        "two layers, 500": ["convex term"],
+        "quadratic, 100": [],
+    }
+    assert min(figures, key=lambda key: min(figures[key])) == ("curriculum, 20 to 500", "home, 2,000")  # "goes deepest"
 
 
 def test_the_changelog_states_the_measured_ratio():

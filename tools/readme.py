@@ -1,4 +1,4 @@
-"""Tables in README.md and docs/pretrained.md, from results/ and cards: python tools/readme.py writes them."""
+"""Tables in README.md and docs, from results/ and cards: python tools/readme.py writes them."""
 
 import json
 import re
@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 import episode_1  # noqa: E402, from there
+import options  # noqa: E402, likewise
 
 import l2l  # noqa: E402, after what lies beside the notebooks
 
@@ -55,6 +56,17 @@ def benchmark_table(rows):
     return "\n".join(lines)
 
 
+def options_table(rows):
+    """The table of what each way to train buys, in Markdown.
+
+    Args:
+      rows: of results/options.json.
+    """
+    lines = options.summary(rows)
+    heads = ["| %s |" % " | ".join(lines[0]), "|" + "---|" * len(lines[0])]
+    return "\n".join([*heads, *["| %s |" % " | ".join(line.values()) for line in lines]])
+
+
 def cards_table(cards):
     """The table of all shipped optimizers in all places, in Markdown; bold is what is at or below tuned Adam.
 
@@ -90,8 +102,10 @@ def main():
     for make_table, name in [(episode_table, "episode_1.json"), (benchmark_table, "benchmarks.json")]:
         text = with_table(text, make_table(json.loads((ROOT / "results" / name).read_text())["rows"]))
     readme.write_text(text)
-    page = ROOT / "docs" / "pretrained.md"
-    page.write_text(with_table(page.read_text(), cards_table(l2l.pretrained())))
+    rows = json.loads((ROOT / "results" / "options.json").read_text())["rows"]
+    for name, table in [("pretrained.md", cards_table(l2l.pretrained())), ("problems.md", options_table(rows))]:
+        page = ROOT / "docs" / name
+        page.write_text(with_table(page.read_text(), table))
 
 
 if __name__ == "__main__":
