@@ -31,6 +31,7 @@ def test_a_rule_in_numpy_is_the_librarys(name, run):
     np.testing.assert_allclose(ours, run(updates), rtol=2e-5)
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem", [episode_3.Quadratics(2, (0.1, 10), rotated=True), episode_3.Rosenbrock()], ids=["quadratic", "valley"]
 )

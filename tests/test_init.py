@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -20,6 +21,7 @@ def test_eager_mode_and_another_tensorflow_are_refused_on_import(call, message):
     assert done.returncode == 1 and "ImportError: " + message in done.stderr
 
 
+@pytest.mark.rehearsal
 def test_importing_silences_what_tensorflow_logs_but_for_errors():
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", "import os, l2l; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"]

@@ -76,6 +76,7 @@ def test_nothing_that_shows_progress_stops_where_standard_error_fails_or_is_miss
     everything(trainers)
 
 
+@pytest.mark.rehearsal
 def test_a_training_ends_well_with_standard_error_on_a_full_disk(tmp_path):
     script = (
         "import warnings, l2l\n"

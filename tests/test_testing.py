@@ -77,6 +77,7 @@ def test_a_problem_that_keeps_its_contract_passes(problem):
     check_problem(problem)
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem, sentences",
     [
@@ -188,6 +189,7 @@ def knows_nests_in_its_first_step_only():
     return optimizer
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "build, sentence",
     [

@@ -99,6 +99,7 @@ def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(ru
     assert np.abs(np.corrcoef(numbers) - np.eye(4)).max() < 5 / np.sqrt(3000)
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem",
     [

@@ -181,6 +181,7 @@ def test_a_problem_has_the_dtype_of_its_inputs(run):
         assert losses.dtype == dtype
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem",
     [

@@ -109,6 +109,7 @@ def test_bad_arguments(call, message):
         call()
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem",
     [l2l.Rosenbrock(3), l2l.Rastrigin(2, noise=0.3), l2l.Ackley(2)],

@@ -87,6 +87,7 @@ def test_bad_arguments(call, message):
         call()
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "problem", [l2l.LeastSquares(3, 7), l2l.LogisticRegression(3, 7)], ids=lambda problem: type(problem).__name__
 )

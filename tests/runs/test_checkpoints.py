@@ -260,6 +260,7 @@ def test_a_full_disk_does_not_hide_what_stopped_the_run(tmp_path, monkeypatch):
     assert caught.value.path is None
 
 
+@pytest.mark.rehearsal
 def test_a_directory_belongs_to_one_trainer(tmp_path):
     first = logged(tmp_path)
     with pytest.raises(ValueError, match="checkpoint_dir .* is in use by a trainer of process %d; close" % os.getpid()):
