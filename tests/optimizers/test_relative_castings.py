@@ -307,6 +307,7 @@ def test_an_update_of_zero_leaves_a_way_out(run):
     np.testing.assert_allclose(update, [-0.5])
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("kind", ["log_ratio", "moments", "secant"])  # which do all that the others do
 def test_they_keep_the_contract_of_an_optimizer(kind):
     """Nests, batches, loops, unrolls that are continued, and XLA."""
