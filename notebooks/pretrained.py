@@ -109,7 +109,7 @@ RECIPES = OrderedDict(
         home=("quadratics of Episode 1, 2-D", 20),
         trained_on="the quadratics of Episode 1, 20 base iterations, with the log casting down to e^-30",
         works="on what it was trained on, for as many base iterations",
-        fails="elsewhere: its steps follow from the sizes of gradients, which were those of its quadratics",
+        fails="elsewhere, up to losses of e^33: its steps follow from the sizes of gradients, which differ there",
     ),
     zero=Recipe(
         train=_zero,
@@ -125,7 +125,7 @@ RECIPES = OrderedDict(
         home=("quadratics of the paper, 10-D", 100),
         trained_on="the quadratics of arXiv 1606.04474 in ten dimensions, 100 base iterations, as its authors do",
         works="on what it was trained on",
-        fails="on networks, and in longer runs",
+        fails="on networks, which it does not train at all",
     ),
     paper_mlp=Recipe(
         train=lambda seeds: digits.trained(seeds)[0],
@@ -142,8 +142,10 @@ RECIPES = OrderedDict(
         home=("digits, 32 and 32 ReLU, as Keras", 500),
         trained_on="perceptrons of one to three layers on scikit-learn's digits, up to 2,000 base iterations, whose "
         "activation, initial weights and size of inputs are drawn; it began with the weights of paper_mlp",
-        works="",
-        fails="",
+        works="on perceptrons of one to three layers on images like the digits, whatever their activation and initial "
+        "weights: below Adam at its default rate everywhere there, mostly below tuned Adam, for 10,000 base iterations",
+        fails="with inputs as large as MNIST's from Keras's initial weights, where Adam at its default rate is ahead; "
+        "with ReLU units from small weights, and on functions without noise, where tuned Adam is",
     ),
 )
 

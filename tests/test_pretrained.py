@@ -87,6 +87,48 @@ def test_a_drawn_network_is_a_perceptron_of_its_layers_and_activation(run, activ
     assert not any(np.any(gradient) for gradient in unused)
 
 
+def test_the_cards_say_what_the_recipes_do():
+    assert sorted(pretrained.RECIPES) == list(l2l.pretrained())
+    for name, card in l2l.pretrained().items():
+        recipe = pretrained.RECIPES[name]
+        assert (card.trained_on, card.works, card.fails) == (recipe.trained_on, recipe.works, recipe.fails)
+        assert card.measure == pretrained.MEASURE and list(card.seeds) == list(map(str, recipe.seeds))
+        places = [(place, steps) for place, (_, several) in pretrained.PLACES.items() for steps in several]
+        assert [(row["place"], row["steps"]) for row in card.figures] == places
+        assert {row["rate"] for row in card.figures} <= set(pretrained.RATES)
+
+
+def test_what_the_cards_claim_is_in_their_figures():
+    cards = {
+        name: {(row["place"], row["steps"]): row for row in card.figures} for name, card in l2l.pretrained().items()
+    }
+    for name in ["episode_1", "zero", "paper_quadratic", "paper_mlp"]:  # each works at home
+        home = cards[name][pretrained.RECIPES[name].home]
+        assert home["learned"] < home["Adam, tuned"]
+    assert cards["zero"][pretrained.RECIPES["zero"].home]["learned"] == pytest.approx(np.log(1e-38))  # a loss of 0
+    assert 33 < max(row["learned"] for row in cards["episode_1"].values()) < 34
+    networks = [key for key in cards["zero"] if key[0].startswith(("digits", "MNIST"))]
+    for key in networks:
+        assert cards["zero"][key]["learned"] > cards["zero"][key]["Adam, tuned"] - 0.05
+        assert cards["paper_quadratic"][key]["learned"] > cards["paper_quadratic"][key]["Adam, tuned"] + 1
+
+    general = cards["small_networks"]
+    perceptrons = [key for key in networks if key[0].startswith("digits") and "convolutions" not in key[0]]
+    assert all(general[key]["learned"] < general[key]["Adam, 0.001"] for key in perceptrons)
+    behind = [key for key in perceptrons if general[key]["learned"] > general[key]["Adam, tuned"]]
+    assert {place for place, _ in behind} == {"digits, 20 ReLU units, N(0, 0.01^2)"}
+    row = general["MNIST, 20 ReLU units, as Keras", 500]
+    assert row["learned"] > row["Adam, 0.001"]
+    functions = [row for (place, _), row in general.items() if not place.startswith(("digits", "MNIST"))]
+    assert len(functions) == 3 and all(row["learned"] > row["Adam, tuned"] for row in functions)
+
+    paper = cards["paper_mlp"]
+    for place in ["digits, 20 sigmoid units, N(0, 0.01^2)", "digits, 64 ReLU units, as Keras"]:
+        assert all(row["learned"] < row["Adam, tuned"] for (where, _), row in paper.items() if where == place)
+    for place in ["digits, 32 and 32 ReLU, as Keras", "MNIST, 20 ReLU units, as Keras"]:
+        assert all(row["learned"] > row["Adam, tuned"] for (where, _), row in paper.items() if where == place)
+
+
 @pytest.mark.rehearsal
 def test_the_smallest_is_trained_again_and_meets_its_figures(tmp_path, monkeypatch):
     """Where it was trained; its card has other places too."""
