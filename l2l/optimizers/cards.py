@@ -1,7 +1,8 @@
 """Trained optimizers that come with the package, and a card about each."""
 
 import json
-from collections import OrderedDict, namedtuple
+import textwrap
+from collections import namedtuple
 from pathlib import Path
 
 from l2l import checks
@@ -39,7 +40,8 @@ class Card(
             for place, *others in lines
         ]
         about = ["trained_on", "command", "works", "fails", "measure"]
-        return "\n".join(["%s: %s" % (key.replace("_", " "), getattr(self, key)) for key in about] + table)
+        lines = ["%s: %s" % (key.replace("_", " "), getattr(self, key)) for key in about]
+        return "\n".join([textwrap.fill(line, 100, subsequent_indent="    ") for line in lines] + ["", *table])
 
 
 def _text(value):
@@ -54,10 +56,8 @@ def pretrained():
     print(l2l.pretrained()["small_networks"])
     l2l.LearnedOptimizer.load("small_networks").minimize(loss)
     """
-    cards = OrderedDict()
-    for path in sorted(FOLDER.glob("*.json")):
-        cards[path.stem] = Card(name=path.stem, **json.loads(path.read_text()))
-    return cards
+    paths = sorted(FOLDER.glob("*.json"))
+    return {path.stem: Card(name=path.stem, **json.loads(path.read_text())) for path in paths}
 
 
 def found(path):

@@ -42,7 +42,7 @@ def test_all_are_measured_in_the_same_places():
 
 def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_path, monkeypatch):
     card = {
-        "trained_on": "this",
+        "trained_on": " ".join(["this"] * 25),
         "command": "that",
         "works": "here",
         "fails": "there",
@@ -53,8 +53,9 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_p
     }
     (tmp_path / "one.json").write_text(json.dumps(card))
     monkeypatch.setattr(cards, "FOLDER", tmp_path)
-    *about, heads, line = str(l2l.pretrained()["one"]).splitlines()
-    assert about == ["trained on: this", "command: that", "works: here", "fails: there", "measure: how"]
+    *about, empty, heads, line = str(l2l.pretrained()["one"]).splitlines()
+    assert about[:2] == ["trained on: " + " ".join(["this"] * 17), "    " + " ".join(["this"] * 8)]
+    assert about[2:] == ["command: that", "works: here", "fails: there", "measure: how"] and not empty
     assert re.split(" {2,}", heads.strip()) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
     assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "diverged", "-1.26", "2.00"]
     assert len(heads) == len(line)
