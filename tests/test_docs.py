@@ -293,6 +293,18 @@ def test_the_figures_of_the_optimizer_for_small_networks_are_those_of_its_result
     assert max(np.diff(curves["home", best])) < 0.2  # "does not rise"
 
 
+def test_the_page_on_trained_optimizers_shows_their_cards():
+    text = section("docs/pretrained.md", "Where they work, and where not")
+    table = readme.cards_table(l2l.pretrained())
+    assert left_over(text, [*table.splitlines(), "the last 20 losses", "minibatches of 32", "minibatches of 128"]) == [
+        "0.01"
+    ]
+
+
+def test_a_cell_of_the_cards_is_bold_where_it_is_below_tuned_adam_and_says_what_diverged():
+    assert [readme.figure(None, False), readme.figure(-1.234, True)] == ["diverged", "**-1.23**"]
+
+
 def test_what_each_way_to_train_buys_is_what_was_measured():
     rows = results("options")["rows"]
     table = readme.options_table(rows)

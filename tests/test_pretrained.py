@@ -106,7 +106,7 @@ def test_what_the_cards_claim_is_in_their_figures():
         home = cards[name][pretrained.RECIPES[name].home]
         assert home["learned"] < home["Adam, tuned"]
     assert cards["zero"][pretrained.RECIPES["zero"].home]["learned"] == pytest.approx(np.log(1e-38))  # a loss of 0
-    assert 33 < max(row["learned"] for row in cards["episode_1"].values()) < 34
+    assert 51.5 < max(row["learned"] for row in cards["episode_1"].values()) < 52.5
     networks = [key for key in cards["zero"] if key[0].startswith(("digits", "MNIST"))]
     for key in networks:
         assert cards["zero"][key]["learned"] > cards["zero"][key]["Adam, tuned"] - 0.05
@@ -123,7 +123,7 @@ def test_what_the_cards_claim_is_in_their_figures():
     assert len(functions) == 3 and all(row["learned"] > row["Adam, tuned"] for row in functions)
 
     paper = cards["paper_mlp"]
-    for place in ["digits, 20 sigmoid units, N(0, 0.01^2)", "digits, 64 ReLU units, as Keras"]:
+    for place in ["digits, 20 sigmoid units, N(0, 0.01^2)", "digits, 20 ReLU units, N(0, 0.01^2)"]:
         assert all(row["learned"] < row["Adam, tuned"] for (where, _), row in paper.items() if where == place)
     for place in ["digits, 32 and 32 ReLU, as Keras", "MNIST, 20 ReLU units, as Keras"]:
         assert all(row["learned"] > row["Adam, tuned"] for (where, _), row in paper.items() if where == place)
