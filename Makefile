@@ -12,8 +12,8 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options refresh-episode-1 refresh-readme \
-	check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained refresh-episode-1 \
+	refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ train-digits: $(READY)  ## for maintainers: train the optimizer for small networ
 train-options: $(READY)  ## for maintainers: what each way to train for more than one problem buys; leaves it in build/
 	$(PYTHON) notebooks/options.py
 
+train-pretrained: $(READY)  ## for maintainers: train and measure all optimizers that come with the package, hours; in build/
+	$(PYTHON) notebooks/pretrained.py
+
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
 
@@ -47,6 +50,7 @@ bench: $(READY)  ## measure every speed that the project states; see benchmarks/
 		$(if $(DEEPMIND_PYTHON),--deepmind-python $(DEEPMIND_PYTHON))
 	$(PYTHON) benchmarks/small_network.py
 	$(PYTHON) benchmarks/zero.py
+	$(PYTHON) benchmarks/learned_optimizer.py
 
 check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a figure is far from the document's
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/check

@@ -110,7 +110,7 @@ def test_what_the_cards_claim_is_in_their_figures():
     networks = [key for key in cards["zero"] if key[0].startswith(("digits", "MNIST"))]
     for key in networks:
         assert cards["zero"][key]["learned"] > cards["zero"][key]["Adam, tuned"] - 0.05
-        assert cards["paper_quadratic"][key]["learned"] > cards["paper_quadratic"][key]["Adam, tuned"] + 1
+        assert cards["paper_quadratic"][key]["learned"] > cards["paper_quadratic"][key]["Adam, tuned"] + 0.2
 
     general = cards["small_networks"]
     perceptrons = [key for key in networks if key[0].startswith("digits") and "convolutions" not in key[0]]
