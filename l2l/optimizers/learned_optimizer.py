@@ -56,10 +56,16 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     def _create_slots(self, var_list):
         optimizer, _ = self._built()
+        row = tensors_of(optimizer.initial_state(tf.zeros([1], self._dtype)))
         for variable in var_list:
             self._check_variable(variable)
-            state = optimizer.initial_state(tf.zeros([variable.shape.num_elements()], self._dtype))
-            for slot, value in zip(self._state_names, tensors_of(state)):
+            number = variable.shape.num_elements()
+            # Every coordinate begins alike. Of a number that the graph knows, TensorFlow would compute all rows before
+            # it runs and keep them for good, which is the memory of one slot.
+            rows = tf.placeholder_with_default(number, [], name="rows")
+            for slot, one in zip(self._state_names, row):
+                value = tf.tile(one, [rows] + [1] * (one.shape.ndims - 1))
+                value.set_shape([number, *one.shape[1:]])
                 self._get_or_make_slot(variable, value, slot, "%s_%s" % (self._name, slot))
 
     def _valid_dtypes(self):
