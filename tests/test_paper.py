@@ -1,6 +1,5 @@
 """What the notebook on the paper and the training of the optimizer for small networks stand on."""
 
-import functools
 import json
 import warnings
 from pathlib import Path
@@ -122,10 +121,15 @@ def test_kinds_are_drawn_with_their_shares(run):
 
 
 def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(digits, "SomeMLP", lambda: made.append(l2l.Quadratic(2)) or made[-1])
+    made, trainer = [], l2l.Trainer
+
+    def counted(*arguments, **settings):
+        made.append(trainer(*arguments, engine="graph", **settings))
+        return made[-1]
+
+    monkeypatch.setattr(digits, "SomeMLP", lambda: l2l.Quadratic(2))
     monkeypatch.setattr(digits, "STEPS", 2)
-    monkeypatch.setattr(l2l, "Trainer", functools.partial(l2l.Trainer, engine="graph"))
+    monkeypatch.setattr(l2l, "Trainer", counted)
     stages = [(2, 2, 1e-3), (4, 2, 1e-3)]
     monkeypatch.setattr(digits, "STAGES", stages)
     monkeypatch.setattr(digits, "OUTPUT", tmp_path)
