@@ -69,7 +69,7 @@ class LearnedOptimizer(tf.train.Optimizer):
                 self._get_or_make_slot(variable, value, slot, "%s_%s" % (self._name, slot))
 
     def _valid_dtypes(self):
-        return {self._dtype}
+        return {tf.float16, tf.bfloat16, tf.float32, tf.float64}  # `_check_variable` says more of what is wrong
 
     def _check_variable(self, variable):
         what = "LearnedOptimizer cannot move %r: " % variable.name

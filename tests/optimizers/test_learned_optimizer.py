@@ -344,7 +344,7 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(groups.trained())
     optimizer = l2l.LearnedOptimizer(trained())
     wide = tf.get_variable("wide", [3], tf.float64)
-    with pytest.raises(ValueError, match="float64"):
+    with pytest.raises(ValueError, match="cannot move 'wide:0': it is float64, the weights are float32"):
         optimizer.minimize(tf.nn.l2_loss(wide), var_list=[wide])
     with pytest.raises(ValueError, match="cannot move 'wide:0': it is float64, the weights are float32"):
         optimizer.apply_gradients([(tf.ones([3]), wide)])
