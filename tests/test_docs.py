@@ -293,6 +293,21 @@ def test_the_figures_of_the_optimizer_for_small_networks_are_those_of_its_result
     assert max(np.diff(curves["home", best])) < 0.2  # "does not rise"
 
 
+def test_what_a_step_of_a_learned_optimizer_costs_is_what_was_measured():
+    rows = {(row["what"], row["threads"]): row for row in results("learned_optimizer")["rows"]}
+    learned = rows["learned", 1]
+    assert {row["coordinates"] for row in rows.values()} == {1_000_000}
+    fragments = [
+        "takes %.0f ms on one core, where Adam's takes %.0f" % (learned["ms"], rows["Adam", 1]["ms"]),
+        "alone would take %.0f ms" % rows["products", 1]["ms"],
+        "On two cores it is %.0f ms" % rows["learned", 2]["ms"],
+        "beside %.0f MB of slots" % (learned["slot_bytes"] / 1e6),
+        "grows on one core by %.0f MB at most" % ((learned["peak_bytes"] - learned["slot_bytes"]) / 1e6),
+    ]
+    text = words(section("docs/limits.md", "It costs memory and time"))
+    assert [fragment for fragment in fragments if fragment not in text] == []
+
+
 def test_the_page_on_trained_optimizers_shows_their_cards():
     text = section("docs/pretrained.md", "Where they work, and where not")
     table = readme.cards_table(l2l.pretrained())
