@@ -14,6 +14,7 @@ import episode_3
 import nbformat
 import notebook_page
 import numpy as np
+import options
 import pytest
 from digits import LENGTHS
 from test_docs import left_over, results
@@ -244,6 +245,21 @@ def test_the_committed_notebook_of_the_paper_was_executed_and_shows_its_results(
     curves = [row for row in measured if row["measurement"] == "perceptron, curve"]
     shown = cell.outputs[-1]["data"]["text/plain"].splitlines()[1:]
     assert [line.split()[-7:] for line in shown] == [["%.2f" % row["%d" % n] for n in LENGTHS] for row in curves]
+
+
+def test_the_papers_notebook_shows_what_training_buys_and_the_cards():
+    cells = code_cells(ROOT / "notebooks" / "paper.ipynb")
+    (bought,) = [cell for cell in cells if "options.table(bought)" in cell.source]
+    assert bought.outputs[-1]["data"]["text/plain"] == str(options.table(results("options")["rows"]))
+    (both,) = [cell for cell in cells if 'cards["paper_mlp"]' in cell.source]
+    lines = [line.rsplit(None, 4) for line in both.outputs[-1]["data"]["text/plain"].splitlines()[1:]]
+    cards = l2l.pretrained()
+    expected = [
+        [one["place"], f"{one['steps']:,}", *["%.2f" % value for value in [one["learned"], other["learned"]]]]
+        for one, other in zip(cards["paper_mlp"].figures, cards["small_networks"].figures)
+        if one["place"].startswith(("digits", "MNIST"))
+    ]
+    assert [[place.strip(), *others[:3]] for place, *others in lines] == expected
 
 
 def test_the_conclusions_of_the_papers_notebook_are_those_of_its_results():
