@@ -47,7 +47,7 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_p
         "works": "here",
         "fails": "there",
         "measure": "how",
-        "figures": [{"place": "a place", "steps": 1000, "learned": None, "Adam, 0.001": -1.256, "Adam, tuned": 2.0}],
+        "figures": [{"place": "a place", "steps": 1000, "learned": None, "Adam, 0.001": -1.256, "Adam, tuned": 0.0}],
         "seeds": {"1": 0.0},
         "measured_with": {},
     }
@@ -57,7 +57,7 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_p
     assert about[:2] == ["trained on: " + " ".join(["this"] * 17), "    " + " ".join(["this"] * 8)]
     assert about[2:] == ["command: that", "works: here", "fails: there", "measure: how"] and not empty
     assert re.split(" {2,}", heads.strip()) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
-    assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "diverged", "-1.26", "2.00"]
+    assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "diverged", "-1.26", "0.00"]
     assert len(heads) == len(line)
 
 
