@@ -162,6 +162,13 @@ def test_weights_can_start_as_kerass_do(run, seed):
                 assert np.abs(np.corrcoef(flat, rowvar=False) - np.eye(flat.shape[1])).max() < 0.4
 
 
+def test_layers_of_one_shape_start_with_other_weights(run):
+    for deviation in [0.01, "glorot"]:
+        layers = run(l2l.MLP(SIX, (4, 4, 4), deviation=deviation).sample(200, 3))["weights"]["hidden"]
+        one, other = layers[1].kernel.ravel(), layers[2].kernel.ravel()
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(one.size)
+
+
 def test_a_minibatch_has_images_and_labels_that_belong_together(run):
     examples = l2l.Examples(np.arange(50.0).reshape([50, 1]), np.arange(50) % 3)
     problem = l2l.MLP(examples, (), size=30)
