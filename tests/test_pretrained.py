@@ -49,6 +49,23 @@ def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
     assert len(set(seeds)) == 3
 
 
+def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_path, monkeypatch):
+    found = {seed: l2l.Trained(None, [np.float32([seed])]) for seed in [1, 2, 3]}
+    figures, seen = {"seed 1": 0.5, "seed 2": -3.0, "seed 3": np.inf}, []
+    recipe = pretrained.Recipe(lambda seeds: found, [1, 2, 3], ("Rosenbrock, 2-D", 500), "this", "here", "there")
+    monkeypatch.setattr(pretrained, "RECIPES", {"it": recipe})
+    monkeypatch.setattr(
+        pretrained, "measured", lambda place, optimizers, seed, num: seen.append(seed) or {500: figures}
+    )
+    monkeypatch.setattr(pretrained, "figures_of", lambda trained: [{"of": float(trained.weights[0][0])}])
+    monkeypatch.setattr(pretrained, "OUTPUT", tmp_path)
+    pretrained.make("it")
+    card = json.loads((tmp_path / "it.json").read_text())
+    assert card["figures"] == [{"of": 2.0}] and card["seeds"] == {"1": 0.5, "2": -3.0, "3": None}
+    assert l2l.load(tmp_path / "it.npz", lambda: tf.get_variable("x", [1])).weights == [2.0]
+    assert seen == [pretrained.VALIDATION_SEED]
+
+
 def test_the_networks_of_general_use_are_drawn_as_stated(run):
     problem = small_networks.SomeNetwork()
     draws = run(problem.sample(4000, 3))
