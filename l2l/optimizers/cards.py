@@ -53,8 +53,10 @@ def _text(value):
 def pretrained():
     """The trained optimizers that come with the package: a dict from name to `Card`.
 
-    print(l2l.pretrained()["small_networks"])
-    l2l.LearnedOptimizer.load("small_networks").minimize(loss)
+    Usage::
+
+        print(l2l.pretrained()["small_networks"])
+        l2l.LearnedOptimizer.load("small_networks").minimize(loss)
     """
     paths = sorted(FOLDER.glob("*.json"))
     return {path.stem: Card(name=path.stem, **json.loads(path.read_text())) for path in paths}
