@@ -42,7 +42,7 @@ train-pretrained: $(READY)  ## for maintainers: train and measure all optimizers
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
 
-refresh-readme: $(READY)  ## for maintainers: write the tables of the README from results/
+refresh-readme: $(READY)  ## for maintainers: write the tables of the README and of docs from results/ and cards
 	$(PYTHON) tools/readme.py
 
 bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
