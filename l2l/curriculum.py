@@ -111,7 +111,7 @@ class Curriculum:
         engine = "graph" if self._trainer.history.config["engine"] == "graph" else "xla"
         draws = drawn(self._problem, self._num, self._seed, horizon)
         trained = self._trainer.trained()
-        self._evaluation = Evaluation(self._problem, trained, "build_optimizer", *draws, horizon, engine)
+        self._evaluation = Evaluation(self._problem, trained, "build_optimizer", draws, horizon, engine)
         self._of_stage, self._since_best = np.inf, 0
 
     def _end(self):

@@ -10,13 +10,13 @@ from tensorflow.python.eager.function import defun
 
 from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
-from l2l.learning.unrolling import unroll
+from l2l.learning.unrolling import unroll_bound
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
-from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, sample
-from l2l.problems.repeatable import check_repeatable
+from l2l.problems.binding import BoundProblem
+from l2l.problems.examining import examined
+from l2l.problems.problem import data_as_variables
 from l2l.process import own_graph, prepare_xla, session_with_threads
 from l2l.progress import progress, shortened, title
 from l2l.runs.history import log_average
@@ -64,7 +64,7 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
     check_optimizers(optimizers)
     if engine == "xla":
         prepare_xla()
-    draws, arrays = drawn(problem, num, seed, steps)
+    draws = drawn(problem, num, seed, steps)
     losses, ends, evaluation = OrderedDict(), OrderedDict(), None
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
@@ -77,7 +77,7 @@ def evaluate(problem, optimizers, num=1000, steps=20, seed=0, record=None, engin
                 else:
                     if evaluation:
                         evaluation.close()
-                    evaluation = Evaluation(problem, optimizer, path, draws, arrays, steps, engine)
+                    evaluation = Evaluation(problem, optimizer, path, draws, steps, engine)
                 report = functools.partial(show, text=shortened(str(name), 24))
                 losses[name], ends[name] = evaluation.losses_and_positions(np.asarray(record), report)
         finally:
@@ -163,17 +163,17 @@ def _checked_record(record, steps):
 
 
 def drawn(problem, num, seed, steps):
-    """So many draws as `(nest of tensors, flat list of arrays)`; the nest is for structure, shapes and dtypes."""
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
-        seeds = tf.placeholder(tf.int64, [])
-        draws = sample(problem, num, seeds)
-        repeatable = check_repeatable(problem, seeds, steps)
-    with session_with_threads(graph) as session:
-        set_data(session)
-        # Negative seeds are no training's: a trainer's are 0 and above.
-        repeatable(session, -1 - seed, 0)
-        return draws, session.run(tf.nest.flatten(draws), {seeds: -1 - seed})
+    """So many draws of an evaluation, `Examined`."""
+
+    def batch(coordinates):
+        return int(min(num, max(1, MOST_COORDINATES // max(1, coordinates))))
+
+    return examined(problem, num, seeds_of(seed), steps, batch)
+
+
+def seeds_of(seed):
+    """The seed of an evaluation's draws, and another one. Trainings have seeds from 0 on, so this one is negative."""
+    return -1 - seed, 0
 
 
 class Evaluation:
@@ -182,14 +182,15 @@ class Evaluation:
     Args:
       problem, optimizer, steps, engine: as for `evaluate`.
       path: the optimizer's name in error messages.
-      draws, arrays: as from `drawn`.
+      draws: as from `drawn`.
 
     Attributes:
       build: the function that built the optimizer, of a `Trained`; None of another.
     """
 
-    def __init__(self, problem, optimizer, path, draws, arrays, steps, engine):
-        self._draws, self._num, self._steps = arrays, len(arrays[0]), steps
+    def __init__(self, problem, optimizer, path, draws, steps, engine):
+        self._draws, self._steps = draws, steps
+        batch = draws.batch
         with own_graph() as graph:
             set_data = data_as_variables(problem)
             load, self.build = None, None
@@ -197,13 +198,11 @@ class Evaluation:
                 self.build = optimizer.build
                 optimizer, load = optimizer.create(path)
                 self._learned = optimizer, tf.trainable_variables()
-            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
-            coordinates = sum(t.shape.num_elements() for t in tensors_of(initial_position(problem, one)))
-            batch = self._batch = int(min(self._num, max(1, MOST_COORDINATES // coordinates)))
             self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
-            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws)
+            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws)
+            bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
             optimizer = with_initial_state(for_batch(optimizer, batch))
-            x = initial_position(problem, draw, batch)
+            x = bind_draw(draw).start()
             start = x, initial_state(optimizer, x)
             self._x = x
             carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
@@ -212,7 +211,7 @@ class Evaluation:
                 number = len(tf.nest.flatten(draw))
                 part = tf.nest.pack_sequence_as(draw, tensors[:number])
                 x, state = with_tensors(start, tensors[number:])
-                done = unroll(problem, part, optimizer, x, state, self._turns, first, "while", batch=batch, most=most)
+                done = unroll_bound(bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most)
                 return [done.losses, *tensors_of((done.x, done.state))]
 
             feeds = [first, most, *tf.nest.flatten(draw), *carried]
@@ -221,7 +220,6 @@ class Evaluation:
                 fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
             else:
                 fetches = turns(*feeds)
-            agreement = check_batch_loss(problem, draw, batch)
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = session_with_threads(graph)
@@ -232,8 +230,6 @@ class Evaluation:
                 load(self._session)
             self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
             self._call = self._session.make_callable(fetches, feed_list=feeds)
-            if agreement:
-                agreement(self._session, dict(zip(tf.nest.flatten(draw), self._part(0))))
             if engine == "xla":
                 with refusals_named("this problem or optimizer"):
                     self._call(*zeros_for(feeds))
@@ -253,25 +249,21 @@ class Evaluation:
         """Frees the session."""
         self._session.close()
 
-    def _part(self, start):
-        """So many draws from there on; at the end the last one again and again."""
-        places = np.minimum(np.arange(start, start + self._batch), self._num - 1)
-        return [array[places] for array in self._draws]
-
     def losses_and_positions(self, record, report):
         """The losses `[num, len(record)]` and the positions at the end, a nest of arrays `[num, ...]`.
 
         `report` is called with the number of base iterations done, now and then.
         """
         losses, positions = None, []
-        for start in range(0, self._num, self._batch):
-            draws, draws_here = self._part(start), min(self._batch, self._num - start)
+        num = self._draws.num
+        for start, draws in zip(range(0, num, self._draws.batch), self._draws.parts()):
+            draws_here = min(self._draws.batch, num - start)
             carried = self._start(*draws)
             for first in range(0, self._steps, self._turns):
                 most = min(self._turns, self._steps - first)
                 some, *carried = self._call(first, most, *draws, *carried)
                 if losses is None:
-                    losses = np.empty([self._num, len(record)], some.dtype)
+                    losses = np.empty([num, len(record)], some.dtype)
                 here = (record >= first) & (record < first + most)
                 losses[start : start + draws_here, here] = some[record[here] - first, :draws_here].T
                 report(most * draws_here)

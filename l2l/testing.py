@@ -12,12 +12,14 @@ from tensorflow.python.eager.function import defun
 
 from l2l import checks
 from l2l.learning.segments import meta_gradient
-from l2l.learning.unrolling import gradients_of, unroll
+from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
+from l2l.mapping import control_flow_kept, first_line
 from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
-from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import Problem, data_as_variables, initial_position, loss_function, sample
+from l2l.problems.batches import check_batch
+from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import Problem, data_as_variables, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
 from l2l.process import prepare_xla, session_with_threads
@@ -31,6 +33,15 @@ class _Found(list):
     def check(self, right, sentence, *values):
         if not right:
             self.append(sentence % values if values else sentence)
+
+    def result(self, what, function, *arguments):
+        """The result of a function; None where it fails, with a sentence about that."""
+        try:
+            with control_flow_kept():
+                return function(*arguments)
+        except Exception as error:
+            self.append("%s cannot be computed: %s" % (what, first_line(error)))
+            return None
 
     def raise_if_any(self, what):
         if self:
@@ -56,7 +67,7 @@ def check_problem(problem, steps=4):
 
     Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
     alone and in a batch; that it depends on the whole position and has the derivatives that training needs; that XLA
-    can compile it, and gets the same losses.
+    can compile it, and gets the same losses. A `RuntimeWarning` says where a batch is computed draw by draw.
 
     Args:
       problem: a `Problem`.
@@ -68,88 +79,98 @@ def check_problem(problem, steps=4):
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
-    found, name = _Found(), type(problem).__name__
+    found = _Found()
     with tf.Graph().as_default() as graph:
         set_data = data_as_variables(problem)
-        seed = tf.placeholder(tf.int64, [])
-        draws = sample(problem, _DRAWS, seed)
-        flat = tf.nest.flatten(draws)
-        places = [tf.placeholder(many.dtype, many.shape) for many in flat]
-        batch = tf.nest.pack_sequence_as(draws, places)
-        singles = [tf.nest.map_structure(lambda many, i=i: many[i], batch) for i in range(_DRAWS)]
-        x = initial_position(problem, singles[0])
-        found.check(
-            all(tensor.shape.is_fully_defined() for tensor in tensors_of(x)),
-            "initial_position must have static shapes, got %r",
-            x,
-        )
-        value = loss_function(problem, singles[0])(x, tf.constant(0))
-        gradients = gradients_of(value, x)
-        try:
+
+        def run(fetches, feed):
+            with session_with_threads(graph) as session:
+                set_data(session)
+                return session.run(fetches, feed)
+
+        nest, arrays = found.result("sample", _checked_draws, found, problem, run) or (None, None)
+        if arrays:
+            places = [tf.placeholder(array.dtype, array.shape) for array in arrays]
+            batch, feed = tf.nest.pack_sequence_as(nest, places), dict(zip(places, arrays))
+            losses = found.result("a draw alone", _checked_losses, found, problem, run, batch, feed, steps)
+            if losses is not None:
+                with session_with_threads(graph) as session:
+                    set_data(session)
+                    by_draw = found.result("a batch of draws", check_batch(problem, batch, _DRAWS), session, feed)
+                many = BoundProblem(problem, batch, _DRAWS, draw_by_draw=bool(by_draw))
+                found.result("a batch of draws", _check_many, found, many, run, feed, steps, losses)
+                found.result("XLA", _check_compiled_losses, found, many, run, feed, steps, losses)
+    found.raise_if_any(type(problem).__name__)
+
+
+def _checked_draws(found, problem, run):
+    """Some draws, a nest of tensors, and a flat list of arrays."""
+    seed = tf.placeholder(tf.int64, [])
+    draws = sample(problem, _DRAWS, seed)
+    one, again, other = (run(tf.nest.flatten(draws), {seed: number}) for number in [1, 1, 2])
+    found.check(
+        all(map(np.array_equal, one, again)),
+        "sample must follow from its seed alone: two calls with one seed gave different draws",
+    )
+    found.check(not all(map(np.array_equal, one, other)), "sample must use its seed: two seeds gave the same draws")
+    return draws, one
+
+
+def _checked_losses(found, problem, run, batch, feed, steps):
+    """The losses `[steps, draws]` of gradient descent on each draw alone."""
+    singles = [BoundProblem(problem, tf.nest.map_structure(lambda many, i=i: many[i], batch)) for i in range(_DRAWS)]
+    x = singles[0].start()
+    found.check(
+        all(tensor.shape.is_fully_defined() for tensor in tensors_of(x)),
+        "initial_position must have static shapes, got %r",
+        x,
+    )
+    gradients = gradients_of(singles[0].loss(x, tf.constant(0)), x)
+    alone = [_descent(one, steps) for one in singles]
+    losses, again = (np.stack(run(alone, feed), axis=1) for _ in range(2))
+    found.check(
+        np.array_equal(losses, again) or np.isnan(losses).any(),
+        "loss and observe must be pure: the same draw gave two losses (random ops without a seed?)",
+    )
+    found.check(np.isfinite(losses[0]).all(), "loss must be finite at the initial position, got %s", losses[0])
+    found.check(
+        all(np.isfinite(gradient).all() for gradient in run(tensors_of(gradients), feed)),
+        "loss must have finite gradients at the initial position",
+    )
+    try:
+        with control_flow_kept():
             tf.gradients(tensors_of(gradients), tensors_of(x))
-        except LookupError as error:
-            found.append(
-                "loss has no second derivative (%s); train with second_derivatives=False, or write it with other ops"
-                % str(error).split("\n")[0]
-            )
-        slow = sgd(1e-3)
-        alone = [unroll(problem, one, slow, steps=steps, second_derivatives=False).losses for one in singles]
-        together = unroll(problem, batch, slow, steps=steps, batch=_DRAWS, second_derivatives=False).losses
-        agreement = check_batch_loss(problem, batch, _DRAWS)
+    except (LookupError, TypeError) as error:
+        found.append(
+            "loss has no second derivative (%s); train with second_derivatives=False, or write it with other ops"
+            % str(error).split("\n")[0]
+        )
+    return losses
 
-        def compiled_losses(*tensors):
-            some = tf.nest.pack_sequence_as(batch, tensors)
-            done = unroll(problem, some, slow, steps=steps, loop="while", batch=_DRAWS, second_derivatives=False)
-            return [done.losses]
 
-        compiled = _compiled(compiled_losses, places)
-        with session_with_threads(graph) as session:
-            set_data(session)
-            one, again, other = (session.run(flat, {seed: number}) for number in [1, 1, 2])
-            found.check(
-                all(map(np.array_equal, one, again)),
-                "sample must follow from its seed alone: two calls with one seed gave different draws",
-            )
-            found.check(
-                not all(map(np.array_equal, one, other)),
-                "sample must use its seed: two seeds gave the same draws",
-            )
-            feed = dict(zip(places, one))
-            losses = np.stack(session.run(alone, feed), axis=1)
-            found.check(
-                np.array_equal(
-                    losses,
-                    np.stack(session.run(alone, feed), axis=1),
-                )
-                or np.isnan(losses).any(),
-                "loss and observe must be pure: the same draw gave two losses (random ops without a seed?)",
-            )
-            found.check(
-                np.isfinite(losses[0]).all(),
-                "loss must be finite at the initial position, got %s",
-                losses[0],
-            )
-            found.check(
-                np.isfinite(np.concatenate([g.ravel() for g in session.run(tensors_of(gradients), feed)])).all(),
-                "loss must have finite gradients at the initial position",
-            )
-            found.check(
-                _close([session.run(together, feed)], [losses]),
-                "a batch of draws must have the losses of each draw alone",
-            )
-            if agreement:
-                try:
-                    agreement(session, feed)
-                except ValueError as error:
-                    found.append(str(error))
-            try:
-                (result,) = session.run(compiled, feed)
-                found.check(_close([result], [losses]), "XLA must compute the same losses, it does not")
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
-                found.append(
-                    "XLA cannot compile it, so train with engine='graph': %s" % error.message.strip().split("\n")[0]
-                )
-    found.raise_if_any(name)
+def _check_many(found, many, run, feed, steps, losses):
+    found.check(
+        _close([run(_descent(many, steps), feed)], [losses]), "a batch of draws must have the losses of each draw alone"
+    )
+
+
+def _check_compiled_losses(found, many, run, feed, steps, losses):
+    places = tf.nest.flatten(many.draw)
+
+    def compiled_losses(*tensors):
+        draw = tf.nest.pack_sequence_as(many.draw, tensors)
+        return [_descent(BoundProblem(many.problem, draw, _DRAWS, draw_by_draw=many.draw_by_draw), steps, "while")]
+
+    try:
+        (result,) = run(_compiled(compiled_losses, places), feed)
+        found.check(_close([result], [losses]), "XLA must compute the same losses, it does not")
+    except Exception as error:
+        found.append("XLA cannot compile it, so train with engine='graph': %s" % first_line(error))
+
+
+def _descent(bound, steps, loop="python"):
+    """The losses of gradient descent, which is slow enough to stay near the start."""
+    return unroll_bound(bound, sgd(1e-3), bound.start(), None, steps, loop=loop, second_derivatives=False).losses
 
 
 def check_optimizer(build, steps=4):

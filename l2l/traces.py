@@ -6,14 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.evaluate import check_optimizers, drawn
+from l2l.evaluate import check_optimizers, drawn, seeds_of
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
-from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, loss_function
+from l2l.problems.binding import BoundProblem
+from l2l.problems.examining import examined
+from l2l.problems.problem import data_as_variables
 from l2l.process import own_graph, session_with_threads
 
 Trace = namedtuple(
@@ -58,20 +59,27 @@ def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
     seed = checks.seed("seed", seed)
     checks.boolean("states", states)
     check_optimizers(optimizers)
-    draws, arrays = drawn(problem, num, seed, steps)
-    draws = tf.nest.pack_sequence_as(draws, arrays)
-    _check_problem(problem, draws, num)
+    draws = examined(problem, num, seeds_of(seed), steps, lambda coordinates: num)
     return OrderedDict(
-        (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), draws, num, steps, states))
+        (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), draws, steps, states))
         for name, optimizer in optimizers.items()
     )
 
 
-def _traced(problem, optimizer, path, draws, num, steps, states):
+def _traced(problem, optimizer, path, draws, steps, states):
+    num = draws.batch
     with own_graph() as graph:
         set_data = data_as_variables(problem)
-        draw = tf.nest.map_structure(tf.constant, draws)
-        x = initial_position(problem, draw, num)
+        places = [tf.placeholder(array.dtype, [num, *array.shape[1:]]) for array in draws.arrays]
+        bound = BoundProblem(
+            problem, tf.nest.pack_sequence_as(draws.draws, places), num, draw_by_draw=draws.draw_by_draw
+        )
+        x = bound.start()
+        dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(x)}
+        if len(dtypes) > 1:
+            raise ValueError(
+                "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
+            )
         optimizer, load = _created(optimizer, path, num)
         start = x, initial_state(optimizer, x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
@@ -83,7 +91,7 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
             return update, state
 
         before = with_tensors(start, carried)
-        loss, *after = base_iteration(loss_function(problem, draw, num), watched, *before, t)
+        loss, *after = base_iteration(bound.loss, watched, *before, t)
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))
@@ -93,13 +101,17 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
         session.run(initialize)
         set_data(session)
         load(session)
-        values = session.run(tensors_of(start))
-        call, found = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *carried]), []
-        for i in range(steps):
-            results = call(i, *values)
-            values = results[len(seen) :]
-            found.append(results[: len(seen)])
-    arrays = [np.stack(many, axis=1) for many in zip(*found)]
+        begin = session.make_callable(tensors_of(start), feed_list=places)
+        call = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *places, *carried])
+        parts = []
+        for part in draws.parts():
+            values, found = begin(*part), []
+            for i in range(steps):
+                results = call(i, *part, *values)
+                values = results[len(seen) :]
+                found.append(results[: len(seen)])
+            parts.append([np.stack(many, axis=1) for many in zip(*found)])
+    arrays = [np.concatenate(many)[: draws.num] for many in zip(*parts)]
     return Trace(*arrays, *([] if states else [None]))
 
 
@@ -152,35 +164,19 @@ def _responded(optimizer, path, gradients):
 
 def losses_at(problem, positions, seed):
     """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
-    draws, arrays = drawn(problem, 1, seed, 1)
-    draw = tf.nest.pack_sequence_as(draws, [array[0] for array in arrays])
+    draws = drawn(problem, 1, seed, 1)
+    draw = tf.nest.pack_sequence_as(draws.draws, [array[0] for array in draws.arrays])
     with own_graph() as graph:
         set_data = data_as_variables(problem)
         draw = tf.nest.map_structure(tf.constant, draw)
-        x, loss = initial_position(problem, draw), loss_function(problem, draw)
+        bound = BoundProblem(problem, draw)
+        x = bound.start()
         place = tf.placeholder(tf.nest.flatten(x)[0].dtype, positions.shape)
         # Op by op in a loop: quick enough for a grid, and right for every op.
-        losses = tf.map_fn(lambda row: loss(_like(x, row[tf.newaxis]), tf.constant(0)), place)
+        losses = tf.map_fn(lambda row: bound.loss(_like(x, row[tf.newaxis]), tf.constant(0)), place)
     with session_with_threads(graph) as session:
         set_data(session)
         return session.run(losses, {place: positions})
-
-
-def _check_problem(problem, draws, num):
-    """Refuses a problem whose positions have several dtypes, or whose form for many draws is another function."""
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
-        draw = tf.nest.map_structure(tf.constant, draws)
-        dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(initial_position(problem, draw, num))}
-        if len(dtypes) > 1:
-            raise ValueError(
-                "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
-            )
-        agreement = check_batch_loss(problem, draw, num)
-    if agreement:
-        with session_with_threads(graph) as session:
-            set_data(session)
-            agreement(session, {})
 
 
 def _created(optimizer, path, num):

@@ -80,3 +80,19 @@ class Noting(l2l.Quadratic):
         assert self._seen
         for t in self._seen:
             assert isinstance(t, tf.Tensor) and t.dtype == tf.int32 and t.shape == []
+
+
+class Given(l2l.Problem):
+    """A problem whose draws, position and loss are given as functions."""
+
+    def __init__(self, draws=tf.zeros, start=lambda draw: draw, loss=tf.square):
+        self._draws, self._start, self._loss = draws, start, loss
+
+    def sample(self, num, seed=None):
+        return self._draws([num])
+
+    def initial_position(self, draw):
+        return self._start(draw)
+
+    def loss(self, x, observed):
+        return self._loss(x)

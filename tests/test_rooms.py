@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
-BELOW_ALL = {"archives", "checks", "nests", "process", "progress", "version"}
+BELOW_ALL = {"archives", "checks", "mapping", "nests", "process", "progress", "version"}
 ROOMS = ["problems", "optimizers", "learning", "runs"]
 
 

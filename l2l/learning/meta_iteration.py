@@ -1,14 +1,15 @@
 """One meta-iteration: the next segment of a draw, its meta-gradient, the update, and what is carried on."""
 
+import functools
 from collections import namedtuple
 
 import tensorflow as tf
 
-from l2l.learning.segments import MetaGradient, last_loss, meta_gradient
+from l2l.learning.segments import MetaGradient, last_loss, segment_gradient
 from l2l.learning.updates import update
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import check_same_state, for_batch, initial_state, with_initial_state
-from l2l.problems.problem import initial_position
+from l2l.problems.binding import BoundProblem
 
 Place = namedtuple(
     "Place",
@@ -39,24 +40,26 @@ class MetaIterations:
       adam: the meta-optimizer.
       settings: a `Settings`.
       draw: one draw, or as many as the settings' batch along a leading axis; for its structure and shapes.
+      draw_by_draw: whether to write a batch into the graph draw by draw.
 
     Attributes:
       start: the `Place` of a first meta-iteration, of zeros; for shapes and dtypes of what is carried.
     """
 
-    def __init__(self, problem, optimizer, variables, adam, settings, draw):
-        self._problem, self._variables, self._adam, self._settings = problem, variables, adam, settings
+    def __init__(self, problem, optimizer, variables, adam, settings, draw, *, draw_by_draw=False):
+        self._variables, self._adam, self._settings = variables, adam, settings
         self._adapted = list(getattr(optimizer, "adapted", []))
         if self._adapted and settings.threads > 1:
             raise ValueError("threads must be 1 for an optimizer that adapts variables, got %r" % settings.threads)
         self._batch = settings.batch // settings.threads if settings.batch > 1 else None
         self._optimizer = for_batch(optimizer, self._batch)
+        self._bound = functools.partial(BoundProblem, problem, batch=self._batch, draw_by_draw=draw_by_draw)
         carried = []
         if settings.carries:
             self._optimizer = with_initial_state(self._optimizer)
             with tf.name_scope("structure"):
                 (part, *_), _ = self._shards(draw, [])
-                x = initial_position(problem, part, self._batch)
+                x = self._bound(part).start()
                 structure = x, initial_state(self._optimizer, x)
                 like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(structure)]
                 carried = [tf.zeros(*one) for one in like * settings.threads]
@@ -76,26 +79,24 @@ class MetaIterations:
 
     def _segment(self, draw, place, loop):
         """The `MetaGradient` of one shard."""
-        settings, x, state = self._settings, None, None
+        settings, bound, x, state = self._settings, self._bound(draw), None, None
         if settings.carries:
-            x = initial_position(self._problem, draw, self._batch)
+            x = bound.start()
             fresh = x, initial_state(self._optimizer, x)
             with tf.name_scope("start"):
                 x, state = with_tensors(fresh, _picked(tf.equal(place.age, 0), tensors_of(fresh), place.carried))
-        meta = meta_gradient(
-            self._problem,
-            draw,
+        meta = segment_gradient(
+            bound,
             self._optimizer,
             self._variables,
             settings.meta_loss,
             settings.steps,
-            x,
-            state,
-            place.age,
-            settings.carries,
-            settings.second_derivatives,
-            loop,
-            self._batch,
+            x=x,
+            state=state,
+            first=place.age,
+            carry_on=settings.carries,
+            second_derivatives=settings.second_derivatives,
+            loop=loop,
         )
         if settings.carries:
             check_same_state(fresh[1], meta.state)

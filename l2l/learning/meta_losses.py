@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.nests import over_draws
+from l2l.mapping import OverDraws
 
 
 def smallest_loss(dtype):
@@ -62,7 +62,8 @@ def meta_loss_of(meta_loss, losses, batch=None):
         if batch is None or isinstance(meta_loss, str):  # those of `META_LOSSES` take all draws at once
             value, shape = checks.tensor("meta_loss", function(losses)), losses.shape[1:]
         else:
-            value = over_draws(lambda one: checks.tensor("meta_loss", function(one)), tf.transpose(losses))
+            of_one = lambda one: checks.tensor("meta_loss", function(one))  # noqa: E731
+            value = OverDraws("meta_loss")(of_one, tf.transpose(losses))
             shape = [batch]
         if not value.shape.is_compatible_with(shape):
             raise ValueError(

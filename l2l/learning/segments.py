@@ -14,7 +14,7 @@ from l2l.learning.meta_losses import floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
-from l2l.problems.problem import initial_position, loss_function
+from l2l.problems.binding import BoundProblem
 
 MetaGradient = namedtuple(
     "MetaGradient",
@@ -71,17 +71,35 @@ def meta_gradient(
     checks.one_of("loop", loop, ["python", "while"])
     checks.boolean("second_derivatives", second_derivatives)
     batch = None if batch is None else checks.positive_integer("batch", batch)
-    optimizer = for_batch(check_optimizer("optimizer", optimizer), batch)
-    x = initial_position(problem, draw, batch) if x is None else _without_gradient(x)
+    return segment_gradient(
+        BoundProblem(problem, draw, batch),
+        check_optimizer("optimizer", optimizer),
+        variables,
+        meta_loss,
+        steps,
+        x=x,
+        state=state,
+        first=first,
+        carry_on=carry_on,
+        second_derivatives=second_derivatives,
+        loop=loop,
+    )
+
+
+def segment_gradient(
+    problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop
+):
+    """The same of a `BoundProblem`; the other arguments are those of `meta_gradient`, checked."""
+    optimizer = for_batch(optimizer, problem.batch)
+    x = problem.start() if x is None else _without_gradient(x)
     state = initial_state(optimizer, x) if state is None else _without_gradient(state)
-    loss, bound = loss_function(problem, draw, batch), bind(optimizer)
-    first = tf.convert_to_tensor(first)
+    bound, first = bind(optimizer), tf.convert_to_tensor(first)
 
     def turn(x, state, t, product):
         def step(gradients, state):
             return bound.step(gradients, state, product)
 
-        return base_iteration(loss, step, x, state, t, second_derivatives)
+        return base_iteration(problem.loss, step, x, state, t, second_derivatives)
 
     plain = plain_product(bound)
     early, by_loop, forward = [], None, None
@@ -96,14 +114,14 @@ def meta_gradient(
             by_loop = TurnsInReverse(turn, bound.kernels, x, state, first + len(early), in_loop, variables)
             forward = by_loop.forward()
             losses, x, state = [*losses, forward.losses], forward.x, forward.state
-        last = loss(x, first + steps - 1)
+        last = problem.loss(x, first + steps - 1)
         end_gradients = gradients_of(last, x)
         adapted = optimizer.adapt(end_gradients, state) if getattr(optimizer, "adapted", None) else []
         next_x, next_state = None, None
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
-    value = meta_loss_of(meta_loss, losses, batch)
+    value = meta_loss_of(meta_loss, losses, problem.batch)
     with tf.name_scope("meta_gradient"):
         try:
             if by_loop is None:
@@ -123,7 +141,7 @@ def meta_gradient(
                 "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
             )
         gradients = [_dense(*pair) for pair in zip(gradients, variables)]
-    return MetaGradient(losses, value, last_loss(last, batch), gradients, next_x, next_state, adapted)
+    return MetaGradient(losses, value, last_loss(last, problem.batch), gradients, next_x, next_state, adapted)
 
 
 def _through_loop(by_loop, forward, losses, early, x, value, variables):

@@ -20,7 +20,7 @@ from l2l.optimizers.optimizer import (
     initial_state,
     plain_product,
 )
-from l2l.problems.problem import initial_position, loss_function, paths
+from l2l.problems.binding import BoundProblem, paths
 
 Unroll = namedtuple(
     "Unroll",
@@ -36,7 +36,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
     """The loss at `x`, its gradient, the optimizer's update, the next position.
 
     Args:
-      loss: function `(x, t)` to a scalar, or to `[B]` for a batch, as from `problems.problem.loss_function`.
+      loss: function `(x, t)` to a scalar, or to `[B]` for a batch, as of a `BoundProblem`.
       step: the optimizer, `(gradients, state) -> (update, state)`.
       x: the position, a tensor or a nest of tensors.
       state: what the optimizer returned at the step before; None at the first.
@@ -140,8 +140,9 @@ def unroll(
         shapes or dtypes from the second step on is refused too.
     """
     steps = checks.positive_integer("steps", steps)
-    x, loss, optimizer, first = _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch)
-    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most)
+    bound = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
+    x = bound.start() if x is None else tf.nest.map_structure(tf.identity, x)
+    return unroll_bound(bound, optimizer, x, state, steps, first, loop, second_derivatives, most)
 
 
 def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
@@ -160,35 +161,42 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
       TypeError, ValueError: as `unroll`.
     """
     steps = checks.positive_integer("steps", steps)
-    x, loss, optimizer, first = _prepared(problem, draw, optimizer, None, 0, loop, second_derivatives, batch)
+    bound = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
+    x = bound.start()
     if steps == 1:
-        only = loss(x, first)
+        only = bound.loss(x, tf.constant(0))
         gradients_of(only, x)  # for its checks
         return only[tf.newaxis]
-    done = _unrolled(loss, optimizer, x, None, steps - 1, first, loop, second_derivatives)
-    return tf.concat([done.losses, loss(done.x, first + steps - 1)[tf.newaxis]], axis=0)
+    done = unroll_bound(bound, optimizer, x, None, steps - 1, 0, loop, second_derivatives)
+    return tf.concat([done.losses, bound.loss(done.x, tf.constant(steps - 1))[tf.newaxis]], axis=0)
 
 
-def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch):
-    """Checks, and what an unroll is made of: `(x, loss, optimizer for the batch, first)`."""
+def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
+    """Checks the arguments of an unroll, and binds the problem to the draw."""
     checks.problem("problem", problem)
     check_optimizer("optimizer", optimizer)
     checks.one_of("loop", loop, _LOOPS)
     checks.boolean("second_derivatives", second_derivatives)
     if batch is not None:
         batch = checks.positive_integer("batch", batch)
-    x = initial_position(problem, draw, batch) if x is None else tf.nest.map_structure(tf.identity, x)
-    return x, loss_function(problem, draw, batch), for_batch(optimizer, batch), tf.convert_to_tensor(first)
+    return BoundProblem(problem, draw, batch)
 
 
-def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most=None):
+def unroll_bound(problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None):
+    """The same of a `BoundProblem`, from a position; the other arguments are those of `unroll`, checked."""
+    optimizer, first = for_batch(optimizer, problem.batch), tf.convert_to_tensor(first)
     with tf.name_scope("unroll"):
         bound = bind(optimizer)
         product = plain_product(bound)
 
         def one(x, state, t):
             return base_iteration(
-                loss, lambda gradients, state: bound.step(gradients, state, product), x, state, t, second_derivatives
+                problem.loss,
+                lambda gradients, state: bound.step(gradients, state, product),
+                x,
+                state,
+                t,
+                second_derivatives,
             )
 
         if state is None:

@@ -22,7 +22,8 @@ from collections import namedtuple
 
 import tensorflow as tf
 
-from l2l.nests import over_draws, tensors_of, with_tensors
+from l2l.mapping import OverDraws
+from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers import rules
 
 Bound = namedtuple(
@@ -81,6 +82,8 @@ def for_batch(optimizer, batch):
     """
     if batch is None or getattr(optimizer, "coordinatewise", False):
         return optimizer
+
+    over_draws = OverDraws("optimizer")
 
     def over_all(gradients, state):
         if state is None:

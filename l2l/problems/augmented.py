@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.problems.problem import Problem, initial_position, sample
+from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import Problem, sample
 from l2l.problems.random_numbers import uniform
 
 
@@ -39,7 +40,7 @@ class RandomlyScaled(Problem):
     def sample(self, num, seed=None):
         """`num` draws: those of the problem, and `scales`, a nest like its position."""
         draws = sample(self.problem, num, seed)
-        x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
+        x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         scales = [
             tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, self._stream + i, one.dtype))
             for i, one in enumerate(tf.nest.flatten(x))
@@ -81,7 +82,7 @@ class WithConvexTerm(Problem):
     def sample(self, num, seed=None):
         """`num` draws: those of the problem, `target` and `start`, each `[num, n]`."""
         draws = sample(self.problem, num, seed)
-        x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
+        x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         dtype = tf.nest.flatten(x)[0].dtype
         target, start = (uniform([num, self.dims], -1.0, 1.0, seed, self._stream + i, dtype) for i in range(2))
         return {"draw": draws, "target": target, "start": start}

@@ -1,54 +1,132 @@
-"""A problem's own form for many draws at once, compared with the one for a single draw."""
+"""What a problem gives for many draws at once, compared with what it gives for each draw alone."""
 
 import numpy as np
 import tensorflow as tf
 
+from l2l.mapping import control_flow_kept, first_line, warn_of_fallback
 from l2l.nests import tensors_of
-from l2l.problems.problem import Problem, initial_position, loss_function
+from l2l.problems.binding import BoundProblem
 
 
-def check_batch_loss(problem, draws, batch):
-    """Builds the comparison of `batch_loss` with `loss` on each of some draws, at and near the initial positions.
+def check_batch(problem, draws, batch, *, second_derivatives=False):
+    """Builds the comparison of a batch with single draws: starts, then losses and gradients, at and near the starts.
+
+    TensorFlow vectorizes some ops wrongly, others fail when they run, and a `batch_loss` may be another function than
+    `loss`. Three draws are compared: the first, one in the middle, the last. The price is to build and run the loss
+    and its gradients four times in a graph of no other use.
 
     Args:
       problem: a `Problem`.
       draws: so many draws, a nest of tensors with a leading axis.
-      batch: how many.
+      batch: how many, at least 2.
+      second_derivatives: whether to compare the derivatives of the gradients too, where the problem has them.
 
     Returns:
-      Function of a session and what to feed for the draws, which raises `ValueError` where they differ; None for a
-      problem without a form of its own.
+      Function of a session and of what to feed for the draws, to be called while their graph is the default one and
+      can be added to. It returns whether the problem has to be computed draw by draw, of which it warns.
+
+    Raises, on calling that function:
+      ValueError: a single draw cannot be computed, or the problem's `batch_loss` is not its `loss`.
     """
-    if type(problem).batch_loss is Problem.batch_loss:
+    name, places = type(problem).__name__, sorted({0, batch // 2, batch - 1})
+    with tf.name_scope("check_batch"):
+        alone = [BoundProblem(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws)) for i in places]
+        starts = [one.start() for one in alone]
+        xs = [_placeholders_like(start) for start in starts]
+        with_second = [second_derivatives and _has_second_derivatives(one, x) for one, x in zip(alone, xs)]
+        second_derivatives = all(with_second)
+        singles = [_figures(one, x, second_derivatives) for one, x in zip(alone, xs)]
+
+    def expected(session, feed):
+        """Starts of the compared draws, and figures there and elsewhere: lists of arrays `[3, ...]`."""
+        try:
+            values = session.run([tensors_of(start) for start in starts], feed)
+            found = [_stacked(values)]
+            for x in [values, [_elsewhere(value) for value in values]]:
+                fed = {place: value for nest, each in zip(xs, x) for place, value in zip(tf.nest.flatten(nest), each)}
+                found.append(_stacked(session.run(singles, {**feed, **fed})))
+            return found
+        except tf.errors.OpError as error:
+            raise ValueError("loss of %s cannot be computed: %s" % (name, first_line(error))) from None
+
+    def difference(session, feed, right, together):
+        """How a batch differs from that: what it is that does, its values and the right ones; None where none does."""
+        with tf.name_scope("check_batch"):
+            start = together.start()
+            x = _placeholders_like(start)
+            figures = _figures(together, x, second_derivatives)
+        values = session.run(tensors_of(start), feed)
+        found = [values]
+        for each in [values, _elsewhere(values)]:
+            found.append(session.run(figures, {**feed, **dict(zip(tf.nest.flatten(x), each))}))
+        kinds = ["losses", *["gradients"] * len(values), *["second derivatives"] * len(values)]
+        for names, ours, theirs in zip([["initial positions"] * len(values), kinds, kinds], found, right):
+            for what, one, other in zip(names, ours, theirs):
+                scale = np.abs(other).max(initial=0.0) if np.isfinite(other).all() else 1.0
+                if not np.allclose(one[places], other, rtol=1e-3, atol=1e-4 * scale + 1e-30, equal_nan=True):
+                    return what, one[places], other
         return None
-    with tf.name_scope("check_batch_loss"):
-        x = initial_position(problem, draws, batch)
-        starts = tf.nest.flatten(x)
-        places = [tf.placeholder_with_default(start, start.shape) for start in starts]
-        figures = []
-        for by_draw in [False, True]:
-            losses = loss_function(problem, draws, batch, by_draw)(tf.nest.pack_sequence_as(x, places), tf.constant(0))
-            gradients = tf.gradients(losses, places, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            figures.append(tensors_of([losses, *gradients]))
 
     def check(session, feed):
-        elsewhere = [0.5 * start + 0.25 for start in session.run(starts, feed)]
-        for fed in [feed, {**feed, **dict(zip(places, elsewhere))}]:
-            for i, (ours, expected) in enumerate(zip(*session.run(figures, fed))):
-                scale = np.abs(expected).max() if np.isfinite(expected).all() else 1.0
-                if not np.allclose(ours, expected, rtol=1e-3, atol=1e-4 * scale + 1e-30, equal_nan=True):
-                    raise ValueError(
-                        "batch_loss of %s must be loss of each draw; for %d draws it has %s %s, and loss has %s"
-                        % (
-                            type(problem).__name__,
-                            batch,
-                            "gradients" if i else "losses",
-                            _shortened(ours),
-                            _shortened(expected),
-                        )
-                    )
+        right = expected(session, feed)
+        together = BoundProblem(problem, draws, batch)
+        try:
+            with control_flow_kept():
+                found = difference(session, feed, right, together)
+            reason = found and "vectorized, its %s would be %s, not %s" % (found[0], *map(_shortened, found[1:]))
+        except Exception as error:  # of whatever kind: single draws can be computed
+            reason = "vectorized, the op %s fails: %s" % (_op_of(error), first_line(error))
+        if together.draw_by_draw or not reason:
+            return together.draw_by_draw
+        if together.has_own_form:
+            found = difference(session, feed, right, BoundProblem(problem, draws, batch, draw_by_draw=True))
+            if found:
+                raise ValueError(
+                    "batch_loss of %s must be loss of each draw; for %d draws it has %s %s, and loss has %s"
+                    % (name, batch, found[0], *map(_shortened, found[1:]))
+                )
+        warn_of_fallback(name, reason)
+        return True
 
     return check
+
+
+def _placeholders_like(x):
+    return tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape), x)
+
+
+def _figures(bound, x, second_derivatives):
+    """The loss, its gradients, and the gradients of their sum if they are asked for: a flat list of tensors."""
+    loss = bound.loss(x, tf.constant(0))
+    gradients = _gradients(loss, x)
+    return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
+
+
+def _gradients(of, x):
+    return tensors_of(tf.gradients(of, tf.nest.flatten(x), unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+
+def _has_second_derivatives(bound, x):
+    try:
+        with control_flow_kept():
+            _figures(bound, x, True)
+    except (LookupError, TypeError):  # which a training says in words of its own
+        return False
+    return True
+
+
+def _elsewhere(values):
+    return [0.5 * value + 0.25 for value in values]
+
+
+def _stacked(draws):
+    return [np.stack(many) for many in zip(*draws)]
+
+
+def _op_of(error):
+    """Type and name of the op that an error came from, as far as it says so."""
+    op = getattr(error, "op", None)
+    return "%s (%r)" % (op.type, op.name) if op is not None else "behind a %s" % type(error).__name__
 
 
 def _shortened(values):

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.nests import over_draws
+from l2l.mapping import OverDraws
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 
@@ -82,7 +82,7 @@ class Problem:
         Here `loss` is mapped over the draws. A subclass may define a faster form; it is compared with
         `loss` when a training or an evaluation starts.
         """
-        return over_draws(self.loss, x, observed)
+        return OverDraws(type(self).__name__)(self.loss, x, observed)
 
     def draw(self, seed=None):
         """One draw, without the leading axis of `sample`; with a seed, one that no training or evaluation sees."""
@@ -107,87 +107,6 @@ def sample(problem, num, seed=None):
         if not many.shape[1:].is_fully_defined():
             raise ValueError("sample must return tensors of static shape, got shape %s" % (many.shape,))
     return draws
-
-
-def initial_position(problem, draw, batch=None):
-    """`problem.initial_position(draw)`, checked; with a batch, of every draw: leading axes `batch`.
-
-    Raises:
-      TypeError: the position is no nest of tensors, or one of them has another dtype than a floating-point one.
-    """
-    with tf.name_scope("initial_position"):
-        x = problem.initial_position(draw) if batch is None else over_draws(problem.initial_position, draw)
-        # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into the draw too.
-        x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
-    for path, tensor in zip(paths(x), tf.nest.flatten(x)):
-        if not tensor.dtype.is_floating:
-            raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))
-    return x
-
-
-def paths(x):
-    """Names for the tensors of a position in error messages: `x`, or `x[0]`, `x[1]`, ..."""
-    return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]
-
-
-def loss_function(problem, draw, batch=None, by_draw=False):
-    """The problem's loss as a function of position and base iteration, `loss(x, t)`: a scalar, or `[batch]`.
-
-    Args:
-      problem, draw: a problem and one draw of it; with a batch, so many, along a leading axis.
-      batch: None for one draw, or how many there are at once.
-      by_draw: whether to map `loss` over a batch even where the problem has a form of its own for it.
-
-    The function raises `ValueError` for a loss of another shape, and `TypeError` for one that is no tensor
-    or has another dtype than `x`.
-    """
-    data = data_in_graph(problem)
-    has_own_form = batch is not None and not by_draw and type(problem).batch_loss is not Problem.batch_loss
-
-    def observed(t):
-        if type(problem).observe is Problem.observe:
-            return draw
-        if batch is None:
-            return problem.observe(draw, t, data)
-        return over_draws(lambda one: problem.observe(one, t, data), draw)
-
-    def loss(x, t):
-        with tf.name_scope("loss"):
-            try:
-                if batch is None:
-                    value = problem.loss(x, observed(t))
-                elif has_own_form:
-                    value = problem.batch_loss(x, observed(t))
-                else:
-                    value = over_draws(problem.loss, x, observed(t))
-            except (TypeError, ValueError) as error:
-                _name_data_of_other_dtype(problem, tf.nest.flatten(x)[0].dtype, error)
-                raise
-            value = checks.tensor("loss", value)
-        if has_own_form and not value.shape.is_compatible_with([batch]):
-            raise ValueError(
-                "batch_loss must return a loss for each draw (shape (%d,)), got shape %s" % (batch, value.shape)
-            )
-        one = value.shape if batch is None or has_own_form else value.shape[1:]
-        if not has_own_form and not one.is_compatible_with([]):
-            raise ValueError("loss must be a scalar (shape ()), got shape %s" % (one,))
-        dtype = tf.nest.flatten(x)[0].dtype
-        if value.dtype != dtype:
-            raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
-        return value
-
-    return loss
-
-
-def _name_data_of_other_dtype(problem, dtype, error):
-    """Raises a `TypeError` that says so where a loss failed beside data of another floating-point dtype than `x`."""
-    dtypes = [] if problem.data is None else [np.asarray(leaf).dtype for leaf in tf.nest.flatten(problem.data)]
-    others = sorted({one.name for one in dtypes if one.kind == "f" and one != dtype.as_numpy_dtype})
-    if others:
-        raise TypeError(
-            "loss of %s failed, perhaps since its data have dtype %s and x has %s (data.astype makes them alike): %s"
-            % (type(problem).__name__, ", ".join(others), dtype.name, str(error).split("\n")[0])
-        ) from error
 
 
 def data_in_graph(problem):

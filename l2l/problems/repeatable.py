@@ -5,8 +5,10 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from l2l.mapping import definitions_since
 from l2l.nests import tensors_of
-from l2l.problems.problem import Problem, initial_position, loss_function, sample
+from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import Problem, sample
 
 # Ops that give other numbers each time; the stateless ones do not.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal")
@@ -37,13 +39,13 @@ def check_repeatable(problem, seed, steps, number=8):
         _refuse_random_ops(
             graph, before, "sample of %s must follow from its seed alone" % name, "l2l.uniform takes one"
         )
-        one = problem.draw(0)
+        one = BoundProblem(problem, problem.draw(0))
         before = len(graph.get_operations())
         figures = []
         for _ in range(2):
-            x = initial_position(problem, one)
-            figures.append([loss_function(problem, one)(x, tf.constant(0)), *tensors_of(x)])
-        last = loss_function(problem, one)(x, tf.constant(steps - 1)) if observes else figures[0]
+            x = one.start()
+            figures.append([one.loss(x, tf.constant(0)), *tensors_of(x)])
+        last = one.loss(x, tf.constant(steps - 1)) if observes else figures[0]
         _refuse_random_ops(
             graph,
             before,
@@ -90,13 +92,6 @@ def _same(one, other):
 
 def _refuse_random_ops(graph, before, rule, advice):
     """Looks at the ops that were added since there were so many, and into the functions that they call."""
-    definitions = [operation.node_def for operation in graph.get_operations()[before:]]
-    functions, seen = graph._functions, set()
-    while definitions:
-        definition = definitions.pop()
+    for definition in definitions_since(graph, before):
         if definition.op.startswith(_RANDOM):
             raise ValueError("%s: it uses the op %s (%r); %s" % (rule, definition.op, definition.name, advice))
-        called = [definition.op, *(value.func.name for value in definition.attr.values() if value.HasField("func"))]
-        for function in set(called) & set(functions) - seen:
-            seen.add(function)
-            definitions += functions[function].definition.node_def

@@ -75,7 +75,7 @@ def write(directory, number, record, start):
     return archives.write_new(paths, {"meta_iteration": number, "trainer": record}, start)
 
 
-def replay(problem, build_optimizer, settings, record, path):
+def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
     """The saved meta-iteration again, op by op, without an update: a `Replay`.
 
     Raises:
@@ -92,7 +92,7 @@ def replay(problem, build_optimizer, settings, record, path):
         weights, variables = tf.trainable_variables(), tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
-        meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw)
+        meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw, draw_by_draw=draw_by_draw)
         age = tf.placeholder(tf.int64, [])
         carried = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in meta_iterations.start.carried]
         meta, _ = meta_iterations.meta_gradient(draw, Place(tf.cast(age, tf.int32), carried), "python")

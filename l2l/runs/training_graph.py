@@ -10,9 +10,8 @@ from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.learning.updates import meta_optimizer
 from l2l.optimizers.trained import names_of
-from l2l.problems.batches import check_batch_loss
+from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables, sample
-from l2l.problems.repeatable import check_repeatable
 from l2l.process import own_graph, session_with_threads
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
@@ -34,6 +33,7 @@ class TrainingGraph:
       optimizer: the learned optimizer.
       variables: names of the variables that are trained, without scopes.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
+      draw_by_draw: whether a batch is written into the graph draw by draw; see `l2l.mapping`.
     """
 
     def __init__(self, problem, build_optimizer, start, settings, engine):
@@ -54,6 +54,16 @@ class TrainingGraph:
                 )
             self.variables = names_of(self._weights)
             load = start.loader(self.optimizer, self._weights, "build_optimizer") if start else None
+            at_once = batch // settings.threads
+            seeds = self._seed_of(0), self._seed_of(1)
+            self.draw_by_draw = examined(
+                problem,
+                at_once,
+                seeds,
+                settings.horizon,
+                lambda coordinates: at_once,
+                second_derivatives=settings.second_derivatives,
+            ).draw_by_draw
             set_data = data_as_variables(problem)
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
             self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
@@ -65,10 +75,10 @@ class TrainingGraph:
             adam = meta_optimizer(settings)
             with tf.name_scope("first_draw"):
                 first = tf.nest.map_structure(lambda many: many[0], self._block)
-            meta_iterations = MetaIterations(problem, self.optimizer, self._weights, adam, settings, first)
+            meta_iterations = MetaIterations(
+                problem, self.optimizer, self._weights, adam, settings, first, draw_by_draw=self.draw_by_draw
+            )
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
-            agreement = check_batch_loss(problem, first, batch) if batch > 1 else None
-            repeatable = check_repeatable(problem, self._block_seed, settings.horizon)
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
             initialize = tf.global_variables_initializer()
         graph.finalize()
@@ -79,9 +89,6 @@ class TrainingGraph:
             load(self._session)
         try:
             set_data(self._session)
-            repeatable(self._session, self._seed_of(0), self._seed_of(1))
-            if agreement:
-                agreement(self._session, {self._block_seed: self._seed_of(0)})
         except BaseException:
             self._session.close()
             raise

@@ -7,7 +7,7 @@ from other_problems import Nested, Noting, Regression
 
 import l2l
 from l2l.learning.unrolling import base_iteration
-from l2l.problems.problem import loss_function
+from l2l.problems.binding import BoundProblem
 
 LOOPS = ["python", "while"]
 
@@ -92,7 +92,7 @@ def test_second_derivatives_flow_or_do_not(run, chosen, factor):
     # x1 = x0 - 0.1 g(x0): its derivative is 1 - 0.2 scale^2 through the gradient, 1 around it.
     draw = l2l.problems.QuadraticDraw(tf.constant([1.5]), tf.constant([2.0]))
     x0 = draw.start
-    loss = loss_function(l2l.Quadratic(1), draw)
+    loss = BoundProblem(l2l.Quadratic(1), draw).loss
     _, x1, _ = base_iteration(loss, l2l.sgd(), x0, None, tf.constant(0), *chosen)
     np.testing.assert_allclose(run(tf.gradients(x1, x0)[0]), [factor], rtol=1e-6)
 

@@ -1,12 +1,13 @@
-"""A problem's own form for batches is compared with its form for one draw."""
+"""A batch is compared with single draws: what TensorFlow vectorizes, and a problem's own form for many."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from other_problems import Nested
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, wrap
 
 import l2l
-from l2l.problems.batches import check_batch_loss
+from l2l.problems.batches import check_batch
 from l2l.problems.problem import sample
 
 
@@ -21,11 +22,12 @@ class Own(l2l.Quadratic):
         return self._batch_loss(super().batch_loss(x, draw))
 
 
-def check(problem, batch=3):
+def check(problem, batch=3, **arguments):
+    """Whether a batch of the problem has to be computed draw by draw."""
     draws = sample(problem, batch, 1)
-    agreement = check_batch_loss(problem, draws, batch)
+    agreement = check_batch(problem, draws, batch, **arguments)
     with tf.Session() as session:
-        agreement(session, {})
+        return agreement(session, {})
 
 
 def with_gradient(values, gradient_of):
@@ -35,8 +37,8 @@ def with_gradient(values, gradient_of):
 
 @pytest.mark.parametrize("right", [lambda losses: losses, lambda losses: losses * (1 + 1e-6)])
 def test_a_right_form_is_accepted(right):
-    check(Own(right))
-    check(l2l.Quadratic(2))
+    assert not check(Own(right), second_derivatives=True)
+    assert not check(l2l.Quadratic(2))
 
 
 @pytest.mark.parametrize(
@@ -92,18 +94,10 @@ def test_nests_are_compared_tensor_by_tensor():
         check(WrongNested())
 
 
-def test_without_a_form_of_its_own_there_is_nothing_to_compare(graph):
-    problem = Nested()
-    draws = sample(problem, 2, 1)
-    before = len(graph.get_operations())
-    assert check_batch_loss(problem, draws, 2) is None
-    assert len(graph.get_operations()) == before
-
-
 def test_the_draws_to_compare_may_be_fed():
     problem = Own(lambda losses: tf.where(losses > 100, 2 * losses, losses))
     draws = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape), sample(problem, 3))
-    agreement = check_batch_loss(problem, draws, 3)
+    agreement = check_batch(problem, draws, 3)
     ones = np.ones([3, 2])
     with tf.Session() as session:
         agreement(session, {draws.scale: ones, draws.start: ones})
@@ -120,3 +114,139 @@ def test_losses_of_zero_agree():
             return 0 * super().batch_loss(x, draw)
 
     check(Flat(2))
+
+
+@tf.custom_gradient
+def rounded(x):
+    """To quarters, with the gradient of no rounding."""
+    return tf.round(4 * x) / 4, lambda gradient: gradient
+
+
+@tf.custom_gradient
+def reversed_gradient(x):
+    return tf.identity(x), lambda gradient: -gradient
+
+
+def in_a_function(x):
+    return tf.function(rounded, autograph=False)(x)
+
+
+def in_a_loop(x):
+    """The number of turns depends on the position."""
+    turns = 2 + tf.cast(3 * tf.abs(x[0]), tf.int32)
+    return tf.while_loop(lambda i, y: i < turns, lambda i, y: (i + 1, 0.5 * y), (0, x))[1]
+
+
+class Through(l2l.Problem):
+    """A square behind a function of the position."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 3], -1.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(self.function(x) - 0.3))
+
+
+DRAW_BY_DRAW = {
+    "custom gradient": (rounded, "custom gradient of the op IdentityN"),
+    "reversal": (reversed_gradient, "custom gradient of the op IdentityN"),
+    "custom gradient in a function": (in_a_function, "custom gradient"),
+    "scan": (lambda x: tf.scan(lambda sum, one: 0.5 * sum + one, x), "a loop, the op LoopCond"),
+    "loop as long as the draw says": (in_a_loop, "a loop, the op LoopCond"),
+    "gather in batches": (
+        lambda x: tf.gather(tf.stack([x, 2 * x]), [[0, 2], [1, 1]], batch_dims=1),
+        "would ignore the batch_dims of the op GatherV2",
+    ),
+    "cond": (lambda x: tf.cond(x[0] > 0, lambda: x, lambda: 2 * x), "Switch"),
+}
+
+
+@pytest.mark.parametrize("function, words", DRAW_BY_DRAW.values(), ids=DRAW_BY_DRAW)
+def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(function, words):
+    """The losses of gradient descent in a batch are then those of each draw alone, and one warning names the op."""
+    problem = Through(function)
+    with pytest.warns(RuntimeWarning, match="^Through is computed draw by draw, not vectorized") as caught:
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, num=2, steps=3, engine="graph")["SGD"]
+    messages = [str(one.message) for one in caught if one.category is RuntimeWarning]
+    assert len(messages) == 1 and words in messages[0]
+    with tf.Graph().as_default(), tf.Session() as session:
+        draws = problem.sample(2, -1)
+        alone = [l2l.learn(problem, draws[i], l2l.sgd(0.1), 3) for i in range(2)]
+        np.testing.assert_allclose(losses, session.run(alone), rtol=1e-5)
+    assert (losses[:, -1] != losses[:, 0]).any()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: tf.norm(x)[tf.newaxis], lambda x: tf.squeeze(tf.reduce_sum(x, keepdims=True))[tf.newaxis], rounded],
+    ids=["norm", "squeeze", "custom gradient"],
+)
+def test_one_draw_is_not_vectorized_and_needs_no_warning(function, recwarn):
+    problem = Through(function)
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, num=1, steps=3, engine="graph")["SGD"]
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+    with tf.Graph().as_default(), tf.Session() as session:
+        alone = l2l.learn(problem, problem.sample(1, -1)[0], l2l.sgd(0.1), 3)
+        np.testing.assert_allclose(losses[0], session.run(alone), rtol=1e-5)
+
+
+def fails_when_it_runs(x):
+    return tf.reshape(x, tf.placeholder_with_default([-1, 2], [2]))
+
+
+def wrong_second_derivative(x):
+    y, moved = tf.nn.softsign(x), x - tf.stop_gradient(x)
+    return y + 3 * moved**2
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (lambda x: 1.1 * tf.nn.softsign(x), "vectorized, its losses would be"),
+        (lambda x: tf.stop_gradient(tf.nn.softsign(x)), "vectorized, its gradients would be"),
+        (wrong_second_derivative, "vectorized, its second derivatives would be"),
+        (fails_when_it_runs, r"vectorized, the op Reshape \('check_batch_\d+/.*'\) fails"),
+    ],
+)
+def test_a_wrong_vectorized_form_that_nobody_knows_of_is_found(monkeypatch, wrong, words):
+    def converter(pfor_input):
+        return wrap(wrong(pfor_input.stacked_input(0)), True)
+
+    monkeypatch.setitem(_pfor_converter_registry, "Softsign", converter)
+    with pytest.warns(RuntimeWarning, match=words):
+        assert check(Through(tf.nn.softsign), second_derivatives=True)
+
+
+def test_a_draw_that_cannot_be_computed_is_an_error_in_a_sentence():
+    def gathered(x):
+        with tf.device("/cpu:0"):
+            return tf.gather(x, 3 + tf.cast(0 * x[0], tf.int32))
+
+    with pytest.raises(ValueError, match=r"^loss of Through cannot be computed: .*not in"):
+        check(Through(gathered))
+
+
+def test_an_own_form_is_right_beside_a_start_that_has_to_be_computed_draw_by_draw():
+    class Own(Through):
+        def initial_position(self, draw):
+            return in_a_loop(draw)
+
+        def batch_loss(self, x, draw):
+            return tf.reduce_sum(tf.square(self.function(x) - 0.3), axis=1)
+
+    with pytest.warns(RuntimeWarning, match="Own is computed draw by draw"):
+        assert check(Own(tf.square))
+
+
+def test_a_training_in_a_batch_has_the_meta_gradient_of_its_draws():
+    """Without the custom gradient nothing would be learned: the gradient of rounding is 0."""
+    settings = {"steps": 3, "batch": 3, "engine": "graph", "second_derivatives": False}
+    with pytest.warns(RuntimeWarning, match="Through is computed draw by draw"):
+        trainer = l2l.Trainer(Through(rounded), lambda: l2l.CoordinatewiseLSTM((2,)), **settings)
+    assert trainer.run(1).gradient_norm[0] > 0

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.nests import over_draws
+from l2l.mapping import OverDraws
 
 FUNCTIONS = [l2l.Rosenbrock, l2l.Rastrigin, l2l.Ackley]
 
@@ -75,7 +75,7 @@ def test_noise_is_in_the_gradient_and_not_in_the_loss(run, kind):
         return loss, tf.gradients(loss, x)[0]
 
     value = exact.value(x)
-    here = [over_draws(lambda draw, t=t: gradients(draw, t), draws) for t in range(2)]
+    here = [OverDraws("it")(lambda draw, t=t: gradients(draw, t), draws) for t in range(2)]
     (losses, first), (_, second), value, exact_gradient = run([*here, value, tf.gradients(value, x)[0]])
     np.testing.assert_allclose(losses, value)
     noise = np.concatenate([first - exact_gradient, second - exact_gradient], axis=1)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.nests import over_draws
+from l2l.mapping import OverDraws
 
 
 def mixed(number):
@@ -81,9 +81,9 @@ def test_it_is_uniform_over_the_examples(run, examples):
 
 
 def test_it_is_uniform_over_base_iterations_and_over_draws(run):
-    times = over_draws(lambda t: l2l.minibatch(3, t, 8, 17), tf.range(5000))
-    draws = over_draws(lambda key: l2l.minibatch(key, 3, 8, 17), l2l.keys(5000, 1))
-    neighbours = over_draws(lambda key: l2l.minibatch(key, 3, 8, 17), tf.range(5000))  # keys one beside another
+    times = OverDraws("it")(lambda t: l2l.minibatch(3, t, 8, 17), tf.range(5000))
+    draws = OverDraws("it")(lambda key: l2l.minibatch(key, 3, 8, 17), l2l.keys(5000, 1))
+    neighbours = OverDraws("it")(lambda key: l2l.minibatch(key, 3, 8, 17), tf.range(5000))  # keys one beside another
     assert times.shape == draws.shape == [5000, 8]
     times, draws, neighbours = run([times, draws, neighbours])
     for indices in [times, draws, neighbours]:
@@ -166,7 +166,7 @@ def test_noise_against_a_reference_in_numpy(run):
 
 
 def test_noise_is_normal_and_independent_from_base_iteration_to_base_iteration(run):
-    numbers = run(over_draws(lambda key: tf.stack([l2l.noise(key, t, [4]) for t in range(3)]), l2l.keys(5000, 1)))
+    numbers = run(OverDraws("it")(lambda key: tf.stack([l2l.noise(key, t, [4]) for t in range(3)]), l2l.keys(5000, 1)))
     numbers = numbers.reshape([5000, 12])
     assert np.abs(numbers.mean(axis=0)).max() < 5 / np.sqrt(5000)
     assert np.abs(np.corrcoef(numbers, rowvar=False) - np.eye(12)).max() < 5 / np.sqrt(5000)
@@ -176,8 +176,8 @@ def test_noise_is_normal_and_independent_from_base_iteration_to_base_iteration(r
 
 def test_noise_has_other_numbers_than_a_minibatch(run):
     """The uniform number behind the first one is no index of the same key and base iteration."""
-    noise = over_draws(lambda key: l2l.noise(key, 0, [8]), l2l.keys(5000, 1))
-    indices = over_draws(lambda key: l2l.minibatch(key, 0, 8, 1000), l2l.keys(5000, 1))
+    noise = OverDraws("it")(lambda key: l2l.noise(key, 0, [8]), l2l.keys(5000, 1))
+    indices = OverDraws("it")(lambda key: l2l.minibatch(key, 0, 8, 1000), l2l.keys(5000, 1))
     noise, indices = run([noise, indices])
     assert np.abs(np.corrcoef(noise.T**2, indices.T)[:8, 8:]).max() < 5 / np.sqrt(5000)
 

@@ -5,43 +5,10 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from other_problems import Nested, Regression, Rosenbrock
+from other_problems import Given, Regression, Rosenbrock
 
 import l2l
-from l2l.problems.problem import (
-    data_as_variables,
-    data_in_graph,
-    described,
-    initial_position,
-    loss_function,
-    paths,
-    sample,
-)
-
-
-class Given(l2l.Problem):
-    """A problem whose draws, position and loss are given as functions."""
-
-    def __init__(self, draws=tf.zeros, start=lambda draw: draw, loss=tf.square):
-        self._draws, self._start, self._loss = draws, start, loss
-
-    def sample(self, num, seed=None):
-        return self._draws([num])
-
-    def initial_position(self, draw):
-        return self._start(draw)
-
-    def loss(self, x, observed):
-        return self._loss(x)
-
-
-def rosenbrock(x):
-    return (1 - x[:, 0]) ** 2 + 100 * (x[:, 1] - x[:, 0] ** 2) ** 2
-
-
-def rosenbrock_gradients(x):
-    across = x[:, 1] - x[:, 0] ** 2
-    return np.stack([-2 * (1 - x[:, 0]) - 400 * x[:, 0] * across, 200 * across], axis=1)
+from l2l.problems.problem import data_as_variables, data_in_graph, described, sample
 
 
 @pytest.mark.parametrize(
@@ -86,125 +53,6 @@ def test_samples_are_checked(draws, message):
 def test_a_sample_of_arrays_becomes_tensors(run):
     draws = sample(Given(lambda shape: [np.arange(3.0)]), 3)
     np.testing.assert_array_equal(run(draws[0]), [0, 1, 2])
-
-
-@pytest.mark.parametrize("batch", [None, 3])
-def test_positions_are_checked(batch):
-    def start(draw):
-        return {"a": draw, "b": tf.cast(draw, tf.int32)}
-
-    draw = tf.zeros([] if batch is None else [batch])
-    with pytest.raises(TypeError, match=r"^x\[1\] must have a floating-point dtype, got int32$"):
-        initial_position(Given(start=start), draw, batch)
-    with pytest.raises(TypeError, match=r"^x must have a floating-point dtype, got int32$"):
-        initial_position(Given(start=lambda draw: tf.constant(1)), draw, batch)
-
-
-def test_positions_of_one_draw_and_of_many(run):
-    problem = Nested()
-    draws = sample(problem, 3, 1)
-    one, many = initial_position(problem, draws[0]), initial_position(problem, draws, 3)
-    assert [tensor.shape.as_list() for tensor in tf.nest.flatten(one)] == [[2, 2], []]
-    assert [tensor.shape.as_list() for tensor in tf.nest.flatten(many)] == [[3, 2, 2], [3]]
-    starts, many = run([draws, many])
-    np.testing.assert_array_equal(many["scalar"], starts)
-    np.testing.assert_array_equal(many["matrix"], starts[:, None, None] * np.ones([1, 2, 2], np.float32))
-
-
-def test_paths_name_the_tensors_of_a_position():
-    x = tf.zeros([2])
-    assert paths(x) == ["x"]
-    assert paths((x, {"a": x})) == ["x[0]", "x[1]"]
-
-
-def test_a_batch_of_the_readmes_rosenbrock_gives_each_draw_its_own_loss_and_gradient(run):
-    """Were it not mapped, `x[0]` would be the first draw instead of the first coordinate."""
-    problem = Rosenbrock()
-    draws = sample(problem, 5, 1)
-    x = initial_position(problem, draws, 5)
-    losses = loss_function(problem, draws, 5)(x, tf.constant(0))
-    assert losses.shape == [5]
-    starts, losses, gradients, public = run([draws, losses, tf.gradients(losses, x)[0], problem.batch_loss(x, draws)])
-    np.testing.assert_allclose(losses, rosenbrock(starts), rtol=1e-5)
-    np.testing.assert_allclose(public, losses, rtol=1e-6)
-    np.testing.assert_allclose(gradients, rosenbrock_gradients(starts), rtol=1e-4, atol=1e-4)
-
-
-def test_a_batch_of_nested_positions(run):
-    problem = Nested()
-    draws = sample(problem, 3, 1)
-    x = tf.nest.map_structure(lambda tensor: tensor + 0.5, initial_position(problem, draws, 3))
-    starts, losses = run([draws, loss_function(problem, draws, 3)(x, tf.constant(0))])
-    np.testing.assert_allclose(losses, 4 * (starts + 0.5) ** 2 + 0.25, rtol=1e-6)
-
-
-def test_a_form_of_its_own_for_batches_is_used_unless_told_otherwise(run):
-    class Doubled(l2l.Quadratic):
-        def batch_loss(self, x, observed):
-            return 2 * super().batch_loss(x, observed)
-
-    problem = Doubled(2)
-    draws = sample(problem, 3, 1)
-    x, t = initial_position(problem, draws, 3), tf.constant(0)
-    own, mapped = (loss_function(problem, draws, 3, by_draw)(x, t) for by_draw in [False, True])
-    own, mapped = run([own, mapped])
-    np.testing.assert_allclose(own, 2 * mapped, rtol=1e-6)
-
-
-def test_what_a_base_iteration_sees_depends_on_it(run):
-    problem = Regression()
-    draws = sample(problem, 3, 1)
-    x = initial_position(problem, draws, 3)
-    t = tf.placeholder(tf.int32, [])
-    together = loss_function(problem, draws, 3)(x, t)
-    alone = [loss_function(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws))(x[i], t) for i in range(3)]
-    losses = [run([together, tf.stack(alone)], {t: number}) for number in [0, 1]]
-    for one, other in losses:
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-    assert np.all(losses[0][0] != losses[1][0])
-
-
-def test_a_batch_of_own_form_gets_what_observe_picked_for_each_draw(run):
-    class Together(Regression):
-        def batch_loss(self, x, observed):
-            inputs, targets = observed
-            assert inputs.shape == [3, self.size, self.features] and targets.shape == [3, self.size]
-            return tf.reduce_mean(tf.square(tf.linalg.matvec(inputs, x) - targets), axis=1)
-
-    problem = Together()
-    draws = sample(problem, 3, 1)
-    x = initial_position(problem, draws, 3)
-    losses = [loss_function(problem, draws, 3, by_draw)(x, tf.constant(7)) for by_draw in [False, True]]
-    np.testing.assert_allclose(*run(losses), rtol=1e-12)
-
-
-@pytest.mark.parametrize("batch", [None, 3])
-@pytest.mark.parametrize(
-    "loss, error, message",
-    [
-        (lambda x: tf.stack([x, x]), ValueError, r"loss must be a scalar \(shape \(\)\), got shape \(2,\)"),
-        (lambda x: None, TypeError, "loss must be a tensor, got None"),
-        (lambda x: tf.cast(x, tf.float64), TypeError, "loss must have the dtype of x, float32, got float64"),
-        (lambda x: tf.constant(1), TypeError, "loss must have the dtype of x, float32, got int32"),
-    ],
-)
-def test_losses_are_checked(batch, loss, error, message):
-    draw = tf.zeros([] if batch is None else [batch])
-    with pytest.raises(error, match=message):
-        loss_function(Given(loss=loss), draw, batch)(draw, tf.constant(0))
-
-
-def test_the_shape_of_a_form_for_batches_is_checked():
-    class Summed(l2l.Quadratic):
-        def batch_loss(self, x, observed):
-            return tf.reduce_sum(super().batch_loss(x, observed))
-
-    problem = Summed(2)
-    draws = sample(problem, 3)
-    with pytest.raises(
-        ValueError, match=r"batch_loss must return a loss for each draw \(shape \(3,\)\), got shape \(\)"
-    ):
-        loss_function(problem, draws, 3)(initial_position(problem, draws, 3), tf.constant(0))
 
 
 def number_of_constants(graph, values):
@@ -279,7 +127,7 @@ def test_a_description_is_json_and_holds_class_and_public_attributes():
         def __init__(self):
             self.number, self.name, self.nothing, self.flag = np.float32(0.5), "a", None, True
             self.nested = {"list": [1, (2.0, np.int64(3))], 4: tf.float64}
-            self.function, self.object = rosenbrock, l2l.Quadratic(2)
+            self.function, self.object = Rosenbrock.loss, l2l.Quadratic(2)
             self._private = 1
 
     description = described(Own())
@@ -290,7 +138,7 @@ def test_a_description_is_json_and_holds_class_and_public_attributes():
         "nothing": None,
         "flag": True,
         "nested": {"list": [1, [2.0, 3]], "4": "float64"},
-        "function": "rosenbrock",
+        "function": "Rosenbrock.loss",
         "object": {"class": "Quadratic", "parameters": {"dims": 2, "dtype": "float32"}},
     }
 

@@ -1,0 +1,211 @@
+"""What is written for one draw, applied to many: vectorized where TensorFlow does that rightly, else draw by draw."""
+
+import contextlib
+import sys
+import warnings
+
+import tensorflow as tf
+from absl import flags
+from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, _PforInput, wrap
+
+from l2l.nests import tensors_of, with_tensors
+
+_OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
+
+# Written into the graph one by one, so many draws make the largest graph that is still built in seconds.
+MOST_DRAW_BY_DRAW = 16
+
+# An op that every loop has one of, in each of its two forms in a graph.
+_LOOPS = ("LoopCond", "While", "StatelessWhile")
+
+
+class OverDraws:
+    """Maps functions of one draw over many draws, along a leading axis `[B, ...]`.
+
+    TensorFlow vectorizes the ops of a function, as `tf.vectorized_map` does. For some ops it cannot, and some it
+    vectorizes wrongly: it forgets a custom gradient, ignores the `batch_dims` of `tf.gather`, and a loop fails when it
+    runs. From the first such op on, functions are written into the graph once for each draw, and one `RuntimeWarning`
+    names the op. That is right for every op; graph, build time and run time then grow with the number of draws.
+    A single draw is never vectorized.
+
+    Args:
+      what: whose functions they are, for the warning.
+      draw_by_draw: whether to write out each draw from the start, without a warning.
+
+    Attributes:
+      draw_by_draw: whether each draw is written out.
+    """
+
+    def __init__(self, what, draw_by_draw=False):
+        self._what, self.draw_by_draw = what, draw_by_draw
+
+    def __call__(self, function, *nests):
+        """What `function` gives for each draw, stacked: a nest of tensors `[B, ...]`, with None where it has None.
+
+        Args:
+          function: of as many arguments as there are nests; pure. It returns a nest of tensors or None.
+          nests: nests of tensors, each with the same static leading axis `B`.
+        """
+        flat, structure, shapes = tensors_of(nests), [], []
+        number = flat[0].shape.as_list()[0]
+
+        def of_one(i):
+            result = function(*with_tensors(nests, [tf.gather(many, i) for many in flat]))
+            structure[:] = [result]
+            shapes[:] = [tensor.shape for tensor in tensors_of(result)]
+            return tensors_of(result)
+
+        def of_each():
+            return [tf.stack(many) for many in zip(*[of_one(i) for i in range(number)])]
+
+        if self.draw_by_draw or number == 1:
+            stacked = of_each()
+        else:
+            try:
+                with control_flow_kept():
+                    stacked = _vectorized(of_one, number)
+            except Exception as error:  # whatever it was, the function itself says so now, or has nothing wrong with it
+                stacked = of_each()
+                self.draw_by_draw = True
+                warn_of_fallback(self._what, first_line(error))
+        for tensor, shape in zip(stacked, shapes):
+            tensor.set_shape(tf.TensorShape([number]).concatenate(shape))
+        return with_tensors(structure[0], stacked)
+
+
+def warn_of_fallback(what, reason):
+    """Warns that something is computed draw by draw from now on."""
+    warnings.warn(
+        "%s is computed draw by draw, not vectorized, so that graph and time grow with the number of draws: %s"
+        % (what, reason),
+        RuntimeWarning,
+        stacklevel=_levels_to_the_caller(),
+    )
+
+
+def first_line(error):
+    """What an error says first; where TensorFlow puts a traceback before it, the last line."""
+    lines = getattr(error, "message", str(error)).strip().split("\n")
+    return lines[-1].strip() if lines[0] == "in converted code:" else lines[0]
+
+
+def _levels_to_the_caller():
+    """The `stacklevel` that names the first caller outside of this package and of TensorFlow."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+@contextlib.contextmanager
+def control_flow_kept():
+    """Lets an exception leave the current graph outside of the loops that were begun within the block.
+
+    TensorFlow's gradient of a loop does not clean up where it fails, and what is built afterwards would be in the loop.
+    """
+    graph = tf.get_default_graph()
+    context = graph._get_control_flow_context()
+    try:
+        yield
+    except BaseException:
+        graph._set_control_flow_context(context)
+        raise
+
+
+def _vectorized(of_one, number):
+    unknown = []
+
+    def checked(i):
+        graph = tf.get_default_graph()
+        before = len(graph.get_operations())
+        tensors = of_one(i)
+        for definition in definitions_since(graph, before):
+            reason = _reason_against(definition)
+            if reason:
+                raise ValueError("%s the op %s (%r)" % (reason, definition.op, definition.name))
+            if definition.op not in ("Const", "Placeholder", *_pfor_converter_registry):
+                unknown.append(definition.op)
+        return [tf.identity(tensor) for tensor in tensors]  # TensorFlow fails for one from outside of the function
+
+    try:
+        # `tf.vectorized_map` itself loses the number of draws, and with it all static shapes.
+        return pfor(checked, number)
+    except flags.Error:  # on its way to say so, TensorFlow reads the flags of this program, which are not its own
+        raise ValueError("TensorFlow has no vectorized form of the op %s" % " or ".join(sorted(set(unknown)))) from None
+
+
+def _reason_against(definition):
+    """Why TensorFlow must not vectorize an op, or None."""
+    if "_gradient_op_type" in definition.attr:
+        return "TensorFlow would forget the custom gradient of"
+    if definition.op in _LOOPS:
+        return "TensorFlow cannot vectorize a loop,"
+    if definition.op == "GatherV2" and definition.attr["batch_dims"].i:
+        return "TensorFlow would ignore the batch_dims of"
+    return None
+
+
+def definitions_since(graph, before):
+    """The `NodeDef` of each op that was added to a graph since it had `before` of them, and of those in functions that
+    they call; a generator.
+    """
+    definitions = [operation.node_def for operation in graph.get_operations()[before:]]
+    functions, seen = graph._functions, set()
+    while definitions:
+        definition = definitions.pop()
+        yield definition
+        called = [definition.op, *(value.func.name for value in definition.attr.values() if value.HasField("func"))]
+        for function in set(called) & set(functions) - seen:
+            seen.add(function)
+            definitions += functions[function].definition.node_def
+
+
+def _expanded_for_broadcast(pfor_input):
+    """Brings the inputs of one elementwise op to a common rank, behind the axis of draws.
+
+    TensorFlow's own form finds the ranks when the graph runs: some 30 ops for each op of a loss, and no static shape
+    after them. Where the ranks are known none is needed, or one for an input of a lower rank.
+    """
+    inputs = pfor_input.inputs
+    ranks = [one.t.shape.ndims for one in inputs]
+    if None in ranks:
+        _tensorflows_expansion(pfor_input)
+        return
+    ranks = [rank - one.is_stacked for rank, one in zip(ranks, inputs)]  # of one draw
+    for i, one in enumerate(inputs):
+        missing = max(ranks) - ranks[i]
+        if one.is_stacked and missing:
+            inputs[i] = wrap(one.t[(slice(None),) + (tf.newaxis,) * missing], True)
+
+
+_tensorflows_expansion = _PforInput.expanddim_inputs_for_broadcast
+_PforInput.expanddim_inputs_for_broadcast = _expanded_for_broadcast
+
+
+def _vectorized_select(pfor_input):
+    """`tf.where` of many draws. TensorFlow's own form asks for the rank in a `tf.cond`, which XLA cannot compile."""
+    pfor_input.stack_inputs()
+    condition, one, other = (pfor_input.stacked_input(i) for i in range(3))
+    if condition.shape.ndims is None or one.shape.ndims is None:
+        return _tensorflows_select(pfor_input)
+    # A condition has the shape of what it selects from, or it is a scalar, or a vector that selects along the first
+    # axis. That axis is the second here, and `tf.where` alone knows nothing of it.
+    if 1 < condition.shape.ndims < one.shape.ndims:
+        missing = one.shape.ndims - condition.shape.ndims
+        condition = tf.reshape(condition, tf.concat([tf.shape(condition), [1] * missing], axis=0))
+        condition = tf.broadcast_to(condition, tf.shape(one))
+    return wrap(tf.where(condition, one, other), True)
+
+
+_tensorflows_select = _pfor_converter_registry["Select"]
+_pfor_converter_registry["Select"] = _vectorized_select
+
+
+def _vectorized_l2_loss(pfor_input):
+    """`tf.nn.l2_loss`, and with it `tf.global_norm`, of many draws, for which TensorFlow has no vectorized form."""
+    tensor = pfor_input.stacked_input(0)
+    return wrap(tf.reduce_sum(tf.square(tensor), tf.range(1, tf.rank(tensor))) / 2, True)
+
+
+_pfor_converter_registry["L2Loss"] = _vectorized_l2_loss

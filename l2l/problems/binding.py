@@ -1,0 +1,112 @@
+"""A problem bound to draws of it, in one graph: where it starts, and its loss as a function of position and time."""
+
+import numpy as np
+import tensorflow as tf
+
+from l2l import checks
+from l2l.mapping import OverDraws
+from l2l.problems.problem import Problem, data_in_graph
+
+
+class BoundProblem:
+    """A problem and one draw of it, or a batch of draws, as everything that computes with them sees it.
+
+    What a problem says of one draw is mapped over a batch by an `OverDraws`. A problem may have a form of its own for
+    many draws, `batch_loss`, which is used instead.
+
+    Args:
+      problem: a `Problem`.
+      draw: one draw, a nest of tensors; with a batch, so many along a leading axis.
+      batch: None for one draw, or how many there are.
+      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_mapping`, which finds out.
+
+    Attributes:
+      problem, draw, batch: as given.
+    """
+
+    def __init__(self, problem, draw, batch=None, *, draw_by_draw=False):
+        self.problem, self.draw, self.batch = problem, draw, batch
+        self._over_draws = OverDraws(type(problem).__name__, draw_by_draw)
+
+    draw_by_draw = property(lambda self: self._over_draws.draw_by_draw)
+
+    @property
+    def has_own_form(self):
+        """Whether the problem has a form of its own for many draws."""
+        return type(self.problem).batch_loss is not Problem.batch_loss
+
+    def start(self):
+        """The initial position `x_0`, a nest of tensors; of a batch `[B, ...]`.
+
+        Raises:
+          TypeError: it is no nest of tensors, or one of them has another dtype than a floating-point one.
+        """
+        with tf.name_scope("initial_position"):
+            x = self._mapped(self.problem.initial_position, self.draw)
+            # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into that too.
+            x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
+        for path, tensor in zip(paths(x), tf.nest.flatten(x)):
+            if not tensor.dtype.is_floating:
+                raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))
+        return x
+
+    def loss(self, x, t):
+        """The loss of a position at base iteration `t`, a scalar; of a batch `[B]`.
+
+        Args:
+          x: the position, a nest like `start()`.
+          t: a scalar int32 tensor.
+
+        Raises:
+          ValueError: the loss has another shape.
+          TypeError: it is no tensor, or has another dtype than `x`.
+        """
+        dtype = tf.nest.flatten(x)[0].dtype
+        is_whole = self.batch is not None and self.has_own_form  # and not mapped
+        with tf.name_scope("loss"):
+            try:
+                observed = self._observed(t)
+                if is_whole:
+                    value = self.problem.batch_loss(x, observed)
+                else:
+                    value = self._mapped(self.problem.loss, x, observed)
+            except (TypeError, ValueError) as error:
+                _name_data_of_other_dtype(self.problem, dtype, error)
+                raise
+            value = checks.tensor("loss", value)
+        if is_whole and not value.shape.is_compatible_with([self.batch]):
+            raise ValueError(
+                "batch_loss must return a loss for each draw (shape (%d,)), got shape %s" % (self.batch, value.shape)
+            )
+        one = value.shape if self.batch is None or is_whole else value.shape[1:]
+        if not is_whole and not one.is_compatible_with([]):
+            raise ValueError("loss must be a scalar (shape ()), got shape %s" % (one,))
+        if value.dtype != dtype:
+            raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
+        return value
+
+    def _observed(self, t):
+        problem = self.problem
+        if type(problem).observe is Problem.observe:
+            return self.draw
+        data = data_in_graph(problem)
+        return self._mapped(lambda draw: problem.observe(draw, t, data), self.draw)
+
+    def _mapped(self, function, *nests):
+        return function(*nests) if self.batch is None else self._over_draws(function, *nests)
+
+
+def paths(x):
+    """Names for the tensors of a position in error messages: `x`, or `x[0]`, `x[1]`, ..."""
+    return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]
+
+
+def _name_data_of_other_dtype(problem, dtype, error):
+    """Raises a `TypeError` that says so where a loss failed beside data of another floating-point dtype than `x`."""
+    dtypes = [] if problem.data is None else [np.asarray(leaf).dtype for leaf in tf.nest.flatten(problem.data)]
+    others = sorted({one.name for one in dtypes if one.kind == "f" and one != dtype.as_numpy_dtype})
+    if others:
+        raise TypeError(
+            "loss of %s failed, perhaps since its data have dtype %s and x has %s (data.astype makes them alike): %s"
+            % (type(problem).__name__, ", ".join(others), dtype.name, str(error).split("\n")[0])
+        ) from error

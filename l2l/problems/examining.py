@@ -1,0 +1,76 @@
+"""What is found out about a problem before anything is built on it: its draws, and how to compute many at once."""
+
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2l.mapping import MOST_DRAW_BY_DRAW
+from l2l.nests import tensors_of
+from l2l.problems.batches import check_batch
+from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import data_as_variables, sample
+from l2l.problems.repeatable import check_repeatable
+from l2l.process import own_graph, session_with_threads
+
+
+class Examined(
+    namedtuple(
+        "Examined",
+        [
+            "draws",  # a nest of tensors of no use but for structure, shapes and dtypes
+            "arrays",  # the draws, a flat list of arrays `[num, ...]`
+            "batch",  # how many to compute at once; at most `MOST_DRAW_BY_DRAW` where draw by draw
+            "draw_by_draw",  # whether each of these has to be written into the graph; see `check_batch`
+        ],
+    )
+):
+    """Draws of a problem, and how to compute them."""
+
+    num = property(lambda self: len(self.arrays[0]))
+
+    def parts(self):
+        """The draws in parts of `batch`, flat lists of arrays; the last part ends with the last draw over and over."""
+        for start in range(0, self.num, self.batch):
+            places = np.minimum(np.arange(start, start + self.batch), self.num - 1)
+            yield [array[places] for array in self.arrays]
+
+
+def examined(problem, num, seeds, steps, batch, *, second_derivatives=False):
+    """Draws so often, checks that all of it can be repeated, and that a batch is what single draws are.
+
+    Args:
+      problem: a `Problem`.
+      num: how many draws.
+      seeds: of these draws, and another one; integers.
+      steps: base iterations of a draw's life.
+      batch: function of the number of coordinates of one draw to how many draws are to be computed at once.
+      second_derivatives: whether these are needed.
+
+    Returns:
+      An `Examined`.
+
+    Raises:
+      ValueError: as `check_repeatable` and `check_batch`.
+    """
+    with own_graph() as graph:
+        set_data = data_as_variables(problem)
+        seed = tf.placeholder(tf.int64, [])
+        draws = sample(problem, num, seed)
+        flat = tf.nest.flatten(draws)
+        repeatable = check_repeatable(problem, seed, steps)
+        one = BoundProblem(problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
+        batch = batch(sum(tensor.shape.num_elements() or 0 for tensor in tensors_of(one)))
+        compared = min(batch, MOST_DRAW_BY_DRAW)
+        places = [tf.placeholder(many.dtype, [compared, *many.shape[1:]]) for many in flat]
+        agreement = None
+        if compared > 1:
+            some = tf.nest.pack_sequence_as(draws, places)
+            agreement = check_batch(problem, some, compared, second_derivatives=second_derivatives)
+        with session_with_threads(graph) as session:
+            set_data(session)
+            repeatable(session, *seeds)
+            arrays = session.run(flat, {seed: seeds[0]})
+            feed = {place: array[:compared] for place, array in zip(places, arrays)}
+            draw_by_draw = agreement is not None and agreement(session, feed)
+    return Examined(draws, arrays, compared if draw_by_draw else batch, draw_by_draw)

@@ -1,0 +1,238 @@
+"""Functions of one draw, mapped over many."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2l.mapping import OverDraws
+from l2l.process import prepare_xla
+
+
+def over_draws(function, *nests):
+    return OverDraws("a function")(function, *nests)
+
+
+def test_each_draw_is_seen_alone(run):
+    many = tf.constant(np.arange(12.0).reshape(4, 3))
+    seen = []
+
+    def function(one, factor):
+        seen.append((one.shape.as_list(), factor.shape.as_list()))
+        return {"sum": factor * tf.reduce_sum(one), "first": one[:1]}
+
+    result = over_draws(function, many, tf.constant([1.0, 2.0, 3.0, 4.0], tf.float64))
+    assert seen == [([3], [])]  # one call, and not one for each draw
+    assert result["sum"].shape == [4] and result["first"].shape == [4, 1]
+    result = run(result)
+    np.testing.assert_allclose(result["sum"], [3, 24, 63, 120])
+    np.testing.assert_array_equal(result["first"], [[0], [3], [6], [9]])
+
+
+def test_vectorized_the_graph_does_not_grow_with_the_draws():
+    def ops(number):
+        with tf.Graph().as_default() as graph:
+            over_draws(lambda one: tf.reduce_sum(tf.tanh(one) * one), tf.zeros([number, 3]))
+            return len(graph.get_operations())
+
+    assert ops(50) == ops(5)
+
+
+def vectorized_or_not(ops_of):
+    """The number of calls of a function for 5 draws, and the result."""
+    calls = []
+
+    def function(one):
+        calls.append(one)
+        return ops_of(one)
+
+    result = over_draws(function, tf.constant([[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]))
+    return len(calls), result
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (lambda x: tf.py_func(np.sum, [x], tf.float32), lambda x: x.sum()),
+        (
+            lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: 2 * x, lambda: -x),
+            lambda x: 2 * x if x.sum() > 0 else -x,
+        ),
+        (lambda x: tf.matrix_determinant(x[:, None] * [[1.0, 2.0]] + tf.eye(2)), lambda x: 1 + x[0] + 2 * x[1]),
+        (
+            lambda x: tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, 2 * y), (0, x))[1],
+            lambda x: 8 * x,
+        ),
+        (lambda x: tf.map_fn(lambda y: y * y, x), lambda x: x * x),
+        (lambda x: tf.gather(x, tf.argmax(x)), lambda x: x.max()),
+        (lambda x: tf.constant([1.0, 2.0]), lambda x: np.array([1.0, 2.0])),
+        (lambda x: tf.stack([x, x])[1, 0], lambda x: x[0]),
+        (lambda x: tf.where(x > 0.6, 2 * x, -x), lambda x: np.where(x > 0.6, 2 * x, -x)),
+        (lambda x: tf.where(x[0] > 0.6, 2 * x, -x), lambda x: np.where(x[0] > 0.6, 2 * x, -x)),
+        (lambda x: tf.where(x[0] > 0.6, x[0], x[1]), lambda x: x[0] if x[0] > 0.6 else x[1]),
+        (
+            lambda x: tf.where(x > 0.6, tf.ones([2, 3]) * x[0], tf.zeros([2, 3])),
+            lambda x: np.where(x[:, None] > 0.6, np.ones([2, 3]) * x[0], 0),
+        ),
+    ],
+    ids=[
+        *["py_func", "cond", "determinant", "while", "map_fn", "gather", "constant", "stack"],
+        *["where", "where for a vector", "where for a scalar", "where for rows"],
+    ],
+)
+def test_every_op_gives_what_it_gives_for_each_draw(run, function, expected):
+    _, result = vectorized_or_not(function)
+    draws = [[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]
+    np.testing.assert_allclose(run(result), [expected(np.array(draw)) for draw in draws], rtol=1e-5)
+
+
+def test_where_an_op_cannot_be_vectorized_each_draw_is_written_into_the_graph():
+    calls, result = vectorized_or_not(lambda x: tf.py_func(np.sum, [x], tf.float32))
+    assert calls == 1 + 5
+    assert result.shape.ndims is None or result.shape.is_compatible_with([5])
+    calls, result = vectorized_or_not(lambda x: tf.reduce_sum(x))
+    assert calls == 1
+
+
+def test_none_stays_none(run):
+    result = over_draws(lambda one, hole: (None, {"a": 2 * one, "b": hole}), tf.constant([1.0, 2.0]), None)
+    assert result[0] is None and result[1]["b"] is None
+    np.testing.assert_array_equal(run(result[1]["a"]), [2, 4])
+    assert over_draws(lambda one: None, tf.zeros([3])) is None
+
+
+def test_none_in_a_function_that_falls_back(run):
+    def function(one):
+        return None, tf.py_func(lambda value: np.float32(2) * value, [one], tf.float32)
+
+    hole, result = over_draws(function, tf.constant([1.0, 2.0]))
+    assert hole is None
+    np.testing.assert_array_equal(run(result), [2, 4])
+
+
+@pytest.mark.parametrize("falls_back", [False, True])
+def test_static_shapes_are_kept(falls_back):
+    def function(one):
+        if falls_back:
+            one = tf.cond(one[0] > 0, lambda: one, lambda: -one)
+        return tf.reshape(one, [2, 1]), tf.zeros([4]), tf.reduce_sum(one), tf.constant(1)
+
+    results = over_draws(function, tf.zeros([3, 2]))
+    assert [tensor.shape.as_list() for tensor in results] == [[3, 2, 1], [3, 4], [3], [3]]
+    assert [tensor.dtype for tensor in results] == [tf.float32] * 3 + [tf.int32]
+
+
+@pytest.mark.parametrize("falls_back", [False, True])
+def test_gradients_flow_through_it_draw_by_draw(run, falls_back):
+    def function(one):
+        cube = one[0] ** 3
+        return tf.cond(one[0] > 0, lambda: cube, lambda: cube) if falls_back else cube
+
+    many = tf.constant([[1.0], [2.0], [-3.0]])
+    (gradient,) = tf.gradients(over_draws(function, many), many)
+    np.testing.assert_allclose(run(tf.convert_to_tensor(gradient)), [[3], [12], [27]])
+
+
+def test_what_is_wrong_with_the_function_itself_is_said():
+    def function(one):
+        raise KeyError("my own mistake")
+
+    with pytest.raises(KeyError, match="my own mistake"):
+        over_draws(function, tf.zeros([3]))
+
+
+def test_it_works_inside_loops_and_functions(run):
+    many = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+
+    def doubled(nest):
+        return over_draws(lambda one: one * tf.reduce_sum(one), nest)
+
+    def looped(nest):
+        return tf.while_loop(lambda i, nest: i < 2, lambda i, nest: (i + 1, doubled(nest)), (0, nest))[1]
+
+    plain, in_loop, in_function = run(
+        [doubled(doubled(many)), looped(many), tf.function(looped, autograph=False)(many)]
+    )
+    np.testing.assert_allclose(in_loop, plain, rtol=1e-6)
+    np.testing.assert_allclose(in_function, plain, rtol=1e-6)
+
+
+def test_a_choice_of_unknown_rank_is_left_to_tensorflow(run):
+    shape = tf.placeholder_with_default([2], [None])
+
+    def size(x):
+        x = tf.reshape(x, shape)
+        return tf.where(x > 0, x, -x)
+
+    calls, result = vectorized_or_not(size)
+    assert calls == 1
+    np.testing.assert_allclose(run(result), [[1, 2], [3, 1], [0.5, 0.5], [2, 2], [1, 1]])
+
+
+def test_a_choice_between_losses_can_be_compiled(run):
+    """TensorFlow's own vectorized form of `tf.where` holds a `tf.cond` whose branches differ in shape."""
+
+    def huber(x):
+        residual = tf.abs(x)
+        return tf.reduce_sum(tf.where(residual < 1, residual**2, 2 * residual - 1))
+
+    prepare_xla()
+    many = tf.constant([[0.5, 2.0], [-3.0, 0.25]])
+    (losses,) = tf.xla.experimental.compile(lambda many: [over_draws(huber, many)], [many])
+    np.testing.assert_allclose(run(losses), [0.25 + 3, 5 + 0.0625])
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        lambda x: tf.where(x > 0.6, 2 * x, -x),
+        lambda x: tf.where(x[0] > 0.6, 2 * x, -x),
+        lambda x: tf.where(x > 0.6, tf.ones([2, 3]) * x[0], tf.zeros([2, 3])),
+    ],
+    ids=["where", "where for a vector", "where for rows"],
+)
+def test_choices_of_every_kind_are_vectorized(choice):
+    assert vectorized_or_not(choice)[0] == 1
+
+
+SHAPES = {"scalar": [], "vector": [2], "matrix": [3, 2], "column": [3, 1]}
+
+
+@pytest.mark.parametrize("second", SHAPES)
+@pytest.mark.parametrize("first", SHAPES)
+def test_tensors_of_different_ranks_are_broadcast_as_for_each_draw(run, first, second):
+    numbers = np.random.RandomState(0)
+    one, other, fixed = (numbers.randn(*shape) for shape in [[2, *SHAPES[first]], [2, *SHAPES[second]], SHAPES[second]])
+    result = over_draws(lambda one, other: (one - other, fixed - one), tf.constant(one), tf.constant(other))
+    expected = [[a - b for a, b in zip(one, other)], [fixed - a for a in one]]
+    for ours, theirs in zip(result, expected):
+        assert ours.shape.as_list() == list(np.shape(theirs))
+        np.testing.assert_allclose(run(ours), theirs)
+
+
+def test_broadcasting_takes_no_op_where_the_ranks_are_known():
+    def ops(number):
+        with tf.Graph().as_default() as graph:
+            over_draws(lambda one: one if number == 0 else one * tf.reduce_sum(one), tf.zeros([5, 3]))
+            return len(graph.get_operations())
+
+    assert ops(1) - ops(0) < 15  # TensorFlow's own form takes 46
+
+
+@pytest.mark.parametrize("shape", [[4], [4, 3], [4, 3, 2]])
+def test_a_norm_is_vectorized(run, shape):
+    many, calls = np.random.RandomState(0).randn(*shape), []
+
+    def function(one):
+        calls.append(one)
+        return tf.nn.l2_loss(one), tf.global_norm([one, one])
+
+    halves, norms = over_draws(function, tf.constant(many))
+    assert len(calls) == 1
+    squares = (many.reshape(4, -1) ** 2).sum(1)
+    np.testing.assert_allclose(run([halves, norms]), [squares / 2, np.sqrt(2 * squares)])
+
+
+def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
+    shape = tf.placeholder_with_default([2, 1], [None])
+    _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
+    np.testing.assert_allclose(run(result)[1], [[-6, -2], [-2, 2]])
