@@ -201,15 +201,15 @@ def fails_when_it_runs(x):
 
 
 def wrong_second_derivative(x):
-    y, moved = tf.nn.softsign(x), x - tf.stop_gradient(x)
+    y, moved = tf.nn.softplus(x), x - tf.stop_gradient(x)
     return y + 3 * moved**2
 
 
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        (lambda x: 1.1 * tf.nn.softsign(x), "vectorized, its losses would be"),
-        (lambda x: tf.stop_gradient(tf.nn.softsign(x)), "vectorized, its gradients would be"),
+        (lambda x: 1.1 * tf.nn.softplus(x), "vectorized, its losses would be"),
+        (lambda x: tf.stop_gradient(tf.nn.softplus(x)), "vectorized, its gradients would be"),
         (wrong_second_derivative, "vectorized, its second derivatives would be"),
         (fails_when_it_runs, r"vectorized, the op Reshape \('check_batch_\d+/.*'\) fails"),
     ],
@@ -218,9 +218,9 @@ def test_a_wrong_vectorized_form_that_nobody_knows_of_is_found(monkeypatch, wron
     def converter(pfor_input):
         return wrap(wrong(pfor_input.stacked_input(0)), True)
 
-    monkeypatch.setitem(_pfor_converter_registry, "Softsign", converter)
+    monkeypatch.setitem(_pfor_converter_registry, "Softplus", converter)
     with pytest.warns(RuntimeWarning, match=words):
-        assert check(Through(tf.nn.softsign), second_derivatives=True)
+        assert check(Through(tf.nn.softplus), second_derivatives=True)
 
 
 def test_a_draw_that_cannot_be_computed_is_an_error_in_a_sentence():
