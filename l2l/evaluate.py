@@ -11,8 +11,9 @@ from tensorflow.python.eager.function import defun
 from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
+from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
+from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, is_vectorized, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.binding import BoundProblem
 from l2l.problems.examining import examined
@@ -189,8 +190,7 @@ class Evaluation:
     """
 
     def __init__(self, problem, optimizer, path, draws, steps, engine):
-        self._draws, self._steps = draws, steps
-        batch = draws.batch
+        self._steps = steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
             load, self.build = None, None
@@ -198,6 +198,10 @@ class Evaluation:
                 self.build = optimizer.build
                 optimizer, load = optimizer.create(path)
                 self._learned = optimizer, tf.trainable_variables()
+            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
+            if draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, BoundProblem(problem, one).start()):
+                draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
+            self._draws, batch = draws, draws.batch
             self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
             draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws)
             bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)

@@ -1,6 +1,8 @@
 """What is written for one draw, applied to many: vectorized where TensorFlow does that rightly, else draw by draw."""
 
 import contextlib
+import operator
+import re
 import sys
 import warnings
 
@@ -51,7 +53,9 @@ class OverDraws:
         number = flat[0].shape.as_list()[0]
 
         def of_one(i):
-            result = function(*with_tensors(nests, [tf.gather(many, i) for many in flat]))
+            # A slice, where the place is known: its gradient is no `IndexedSlices`.
+            pick = tf.gather if isinstance(i, tf.Tensor) else operator.getitem
+            result = function(*with_tensors(nests, [pick(many, i) for many in flat]))
             structure[:] = [result]
             shapes[:] = [tensor.shape for tensor in tensors_of(result)]
             return tensors_of(result)
@@ -87,7 +91,7 @@ def warn_of_fallback(what, reason):
 def first_line(error):
     """What an error says first; where TensorFlow puts a traceback before it, the last line."""
     lines = getattr(error, "message", str(error)).strip().split("\n")
-    return lines[-1].strip() if lines[0] == "in converted code:" else lines[0]
+    return re.sub(r"^\w+: ", "", lines[-1].strip()) if lines[0] == "in converted code:" else lines[0]
 
 
 def _levels_to_the_caller():

@@ -7,6 +7,7 @@ import tensorflow as tf
 from trainers import ENGINES, one_rate, small
 
 import l2l
+from l2l.evaluate import Evaluation, drawn
 
 
 def test_all_optimizers_see_the_same_draws():
@@ -348,3 +349,22 @@ def test_trained_optimizers_of_one_kind_share_what_is_built():
     wrong = other._replace(weights=other.weights[:-1])
     with pytest.raises(ValueError, match=r"^optimizers\['wrong'\] must have the weights that it builds"):
         l2l.evaluate(l2l.Quadratic(2), {"one": one, "wrong": wrong}, **arguments)
+
+
+def test_an_optimizer_that_cannot_be_vectorized_sees_few_draws_at_once():
+    """Written out once for each of a thousand draws, it would fill the memory."""
+
+    def in_a_loop(gradients, state):
+        return -0.1 * tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, 0.5 * y), (0, gradients))[1], None
+
+    def plain(gradients, state):
+        return -0.025 * gradients, None
+
+    with pytest.warns(RuntimeWarning, match="optimizer is computed draw by draw"):
+        losses = l2l.evaluate(l2l.Quadratic(2), {"loop": in_a_loop, "plain": plain}, num=40, steps=3, engine="graph")
+    np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
+    draws = drawn(l2l.Quadratic(2), 40, 0, 3)
+    with pytest.warns(RuntimeWarning):
+        one = Evaluation(l2l.Quadratic(2), in_a_loop, "loop", draws, 3, "graph")
+    assert one._draws.batch == 16 and draws.batch == 40
+    one.close()

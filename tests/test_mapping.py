@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2l.mapping import OverDraws
+from l2l.mapping import OverDraws, control_flow_kept
 from l2l.process import prepare_xla
+
+pytestmark = pytest.mark.filterwarnings("ignore:a function is computed draw by draw:RuntimeWarning")
 
 
 def over_draws(function, *nests):
@@ -83,6 +85,30 @@ def test_every_op_gives_what_it_gives_for_each_draw(run, function, expected):
     _, result = vectorized_or_not(function)
     draws = [[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]
     np.testing.assert_allclose(run(result), [expected(np.array(draw)) for draw in draws], rtol=1e-5)
+
+
+def test_going_over_to_single_draws_is_said_once_and_for_all(recwarn):
+    over = OverDraws("it")
+    for _ in range(2):
+        over(lambda x: tf.py_func(np.sum, [x], tf.float32), tf.zeros([3, 2]))
+        assert over.draw_by_draw
+    over(lambda x: 2 * x, tf.zeros([3, 2]))
+    (warning,) = [one for one in recwarn if one.category is RuntimeWarning]
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        "it is computed draw by draw, not vectorized, so that graph and time grow with the number of draws: "
+        "TensorFlow has no vectorized form of the op PyFunc"
+    )
+
+
+def test_an_error_within_a_loop_leaves_the_graph_outside_of_it(run):
+    """TensorFlow has no second derivatives of a loop; where it says so, it is in the middle of one."""
+    x = tf.constant([1.0, 2.0])
+    cubes = tf.map_fn(lambda one: one**3, x)
+    (slopes,) = tf.gradients(cubes, x)
+    with pytest.raises(TypeError), control_flow_kept():
+        tf.gradients(slopes, x)
+    np.testing.assert_array_equal(run(x + 1), [2, 3])
 
 
 def test_where_an_op_cannot_be_vectorized_each_draw_is_written_into_the_graph():

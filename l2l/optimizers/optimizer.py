@@ -18,9 +18,11 @@ A learned optimizer has the same contract, and variables. It may also define
 
 import inspect
 import json
+import warnings
 from collections import namedtuple
 
 import tensorflow as tf
+from tensorflow.python.eager.function import defun
 
 from l2l.mapping import OverDraws
 from l2l.nests import tensors_of, with_tensors
@@ -99,6 +101,23 @@ def for_batch(optimizer, batch):
         ]
     over_all.coordinatewise = True
     return over_all
+
+
+def is_vectorized(optimizer, x):
+    """Whether the optimizer, for positions like `x`, sees many draws at once: `for_batch` need not write out each."""
+    if getattr(optimizer, "coordinatewise", False):
+        return True
+    over_draws = OverDraws("optimizer")
+    gradients = tf.nest.map_structure(lambda one: tf.stack([one, one]), x)
+
+    def two_steps():
+        _, state = over_draws(lambda one: optimizer(one, None), gradients)
+        return tensors_of(over_draws(optimizer, gradients, state))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said where the optimizer is used
+        defun(two_steps, autograph=False).get_concrete_function()
+    return not over_draws.draw_by_draw
 
 
 def check_pair(result):
