@@ -306,7 +306,7 @@ BAD_CALLS = [
     (
         lambda: trainer(problem=Constant()),
         ValueError,
-        "sample must return tensors with a leading axis 1000, got shape ()",
+        "sample must return tensors with a leading axis 1, got shape ()",
     ),
     (
         lambda: trainer(problem=OneArgument(2)),
@@ -487,7 +487,7 @@ BAD_CALLS = [
     (
         lambda: evaluate(problem=Unbatched(2)),
         ValueError,
-        "batch_loss must return a loss for each draw (shape (1000,)), got shape ()",
+        "batch_loss must return a loss for each draw (shape (16,)), got shape ()",
     ),
     (
         lambda: evaluate(optimizers={"a": forgetful}, num=2, engine="graph"),
