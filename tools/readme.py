@@ -68,16 +68,23 @@ def options_table(rows):
 
 
 def cards_table(cards):
-    """The table of all shipped optimizers in all places, in Markdown; bold is what is at or below tuned Adam.
+    """The table of all shipped optimizers in all places, in Markdown: medians, and the worst of the draws.
+
+    Bold is a median at or below Adam's at its best rate.
 
     Args:
       cards: as from `l2l.pretrained()`.
     """
-    lines = ["| place | steps | %s | Adam, 0.001 | Adam, tuned (rate) |" % " | ".join("`%s`" % name for name in cards)]
+    lines = [
+        "| place | steps | %s | Adam, 0.001 | Adam at its best rate |" % " | ".join("`%s`" % name for name in cards)
+    ]
     lines.append("|---|---|" + "---|" * (len(cards) + 2))
     for rows in zip(*[card.figures for card in cards.values()]):
-        figures, tuned = [row["learned"] for row in rows], rows[0]["Adam, tuned"]
-        cells = [figure(value, value is not None and value <= tuned) for value in figures]
+        tuned, cells = rows[0]["Adam, best rate"], []
+        for row in rows:
+            value = row["learned"]
+            median = figure(value, value is not None and value <= tuned)
+            cells.append("%s (%s)" % (median, figure(row["worst"], False)))
         default = figure(rows[0]["Adam, 0.001"], False)
         last = "%s (%g)" % (figure(tuned, False), rows[0]["rate"])
         lines.append("| " + " | ".join([rows[0]["place"], f"{rows[0]['steps']:,}", *cells, default, last]) + " |")

@@ -20,7 +20,7 @@ class Card(
             "works",  # where it does, a sentence
             "fails",  # where it does not, a sentence
             "measure",  # what the figures are
-            "figures",  # list of dicts: place, steps, learned, "Adam, 0.001", "Adam, tuned" (None: diverged), rate
+            "figures",  # list of dicts, as the columns below have them, and the best rate; None for what diverged
             "seeds",  # dict from the seed of a training to its figure on validation draws of what it was trained on
             "measured_with",  # as from `l2l.measured_with`
         ],
@@ -32,7 +32,7 @@ class Card(
         return "<Card of %r: trained on %s>" % (self.name, self.trained_on)
 
     def __str__(self):
-        columns = ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
+        columns = ["place", "steps", "learned", "worst", "Adam, 0.001", "Adam, best rate"]
         lines = [columns] + [[_text(row[column]) for column in columns] for row in self.figures]
         widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
         table = [

@@ -30,7 +30,7 @@ def test_a_name_loads_an_optimizer_and_its_card_has_all_its_parts(name):
     assert min(card.seeds, key=lambda seed: card.seeds[seed]) == str(trained.record["weights_seed"])
     assert set(card.measured_with) == {"versions", "machine", "date"}
     for row in card.figures:
-        assert list(row) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned", "rate"]
+        assert list(row) == ["place", "steps", "learned", "worst", "Adam, 0.001", "Adam, best rate", "rate"]
         assert all(value is None or math.isfinite(value) for value in list(row.values())[1:])
     assert repr(card) == "<Card of %r: trained on %s>" % (name, card.trained_on)
 
@@ -47,7 +47,16 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_p
         "works": "here",
         "fails": "there",
         "measure": "how",
-        "figures": [{"place": "a place", "steps": 1000, "learned": None, "Adam, 0.001": -1.256, "Adam, tuned": 0.0}],
+        "figures": [
+            {
+                "place": "a place",
+                "steps": 1000,
+                "learned": -0.5,
+                "worst": None,
+                "Adam, 0.001": -1.256,
+                "Adam, best rate": 0.0,
+            }
+        ],
         "seeds": {"1": 0.0},
         "measured_with": {},
     }
@@ -56,8 +65,8 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_p
     *about, empty, heads, line = str(l2l.pretrained()["one"]).splitlines()
     assert about[:2] == ["trained on: " + " ".join(["this"] * 17), "    " + " ".join(["this"] * 8)]
     assert about[2:] == ["command: that", "works: here", "fails: there", "measure: how"] and not empty
-    assert re.split(" {2,}", heads.strip()) == ["place", "steps", "learned", "Adam, 0.001", "Adam, tuned"]
-    assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "diverged", "-1.26", "0.00"]
+    assert re.split(" {2,}", heads.strip()) == ["place", "steps", "learned", "worst", "Adam, 0.001", "Adam, best rate"]
+    assert re.split(" {2,}", line.strip()) == ["a place", "1,000", "-0.50", "diverged", "-1.26", "0.00"]
     assert len(heads) == len(line)
 
 
