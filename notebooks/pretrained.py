@@ -152,8 +152,8 @@ RECIPES = OrderedDict(
         works="on perceptrons of one to three layers on images like the digits: below Adam at its default rate "
         "everywhere there, and mostly below Adam at its best rate; with one sigmoid layer for 10,000 base iterations",
         fails="with inputs as large as MNIST's: Adam at its best rate is ahead at 500 base iterations, and from "
-        "Keras's initial weights at its default rate too; with ReLU units from small weights, and on functions: Adam at its "
-        "best rate is ahead",
+        "Keras's initial weights at its default rate too; with ReLU units from small weights, and on functions: Adam "
+        "at its best rate is ahead",
     ),
 )
 
