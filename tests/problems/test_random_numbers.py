@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l.problems.random_numbers import keys
 
 
 def test_uniform_fills_its_range_and_depends_on_seed_and_stream_alone(run):
@@ -47,3 +48,29 @@ def test_normal_depends_on_seed_and_stream_alone_and_shares_no_numbers_with_unif
 
 def test_the_normal_numbers_of_a_seed_are_pinned(run):
     np.testing.assert_allclose(run(l2l.normal([3], 2.0, 2 << 32, 1)), [-0.566696, 2.005337, -0.233739], rtol=1e-5)
+
+
+def test_without_a_seed_every_run_draws_anew():
+    with tf.Session() as session:
+        for tensor in [l2l.uniform([9], 0.0, 1.0), l2l.normal([9]), keys(9)]:
+            assert not np.any(session.run(tensor) == session.run(tensor))
+    assert l2l.uniform([1], 0.0, 1.0, dtype=tf.float64).dtype == l2l.normal([1], dtype=tf.float64).dtype == tf.float64
+    assert keys(1).dtype == tf.int32
+
+
+def test_the_deviation_is_1_unless_it_is_given(run):
+    np.testing.assert_array_equal(*run([l2l.normal([9], seed=3), l2l.normal([9], 1.0, 3)]))
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_keys_are_any_int32_and_depend_on_the_seed_alone(run, seed):
+    numbers = run(keys(40_000, seed)) / 2.0**31
+    assert -1 <= numbers.min() < -0.999 and 0.999 < numbers.max() < 1
+    assert abs(numbers.mean()) < 5 / np.sqrt(3) / 200 and abs(np.abs(numbers).mean() - 0.5) < 5 / np.sqrt(12) / 200
+
+
+def test_the_keys_of_a_seed_are_pinned(run):
+    ours = run([keys(3, 2 << 32), keys(3, tf.constant(2 << 32, tf.int64)), keys(3, 3)])
+    np.testing.assert_array_equal(ours[0], ours[1])
+    assert not np.any(ours[0] == ours[2])
+    np.testing.assert_array_equal(ours[0], [-1975630429, 341311246, -1129001781])
