@@ -45,6 +45,7 @@ setup(
             "ipykernel",
             "ruff",
             "scikit-learn",
+            "parso",
             "psutil",
             "zstandard",
             *DATA,

@@ -5,7 +5,7 @@
 First all tests run once, to see which functions each of them calls. Then the mutations, drawn by a seed, are written
 into a copy of the project one by one, and the tests that call the mutated function run, those of its own module first,
 up to the first that fails. Where none does, the mutation has survived. A crash counts as a failure, and so does a test
-that takes many times as long as it did.
+that takes many times as long as it did. Where the tool itself fails, it says at what, and counts nothing.
 
 Prints the survivors, writes build/mutants/report.json, and fails where fewer than 95% of the mutations die. Left out
 are those that tools/equivalent_mutants.txt lists: they change nothing that a test could see, or should.
@@ -30,7 +30,7 @@ from pathlib import Path
 
 import mutations
 import pytest
-from mutations import mutated, places_in
+from mutations import mutations_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "mutants"
@@ -88,18 +88,31 @@ class Selected:
 
 
 def in_parallel(copies, function):
-    """`function(number, copy)` in a process for each copy; returns the results, which are of JSON types."""
+    """`function(number, copy)` in a process for each copy; returns the results, which are of JSON types.
+
+    Raises:
+      RuntimeError: a process failed; the message has its traceback.
+    """
+    processes = []
     for i, copy in enumerate(copies):
-        if not os.fork():
+        answer = copy.with_suffix(".json")
+        answer.write_text(json.dumps({"failure": "%s: its process died" % copy}))
+        processes.append(os.fork())
+        if not processes[-1]:
             try:
-                copy.with_suffix(".json").write_text(json.dumps(function(i, copy)))
+                answer.write_text(json.dumps({"result": function(i, copy)}))
             except BaseException:
-                traceback.print_exc()
+                traceback.print_exc()  # at once, and again when all have ended
+                answer.write_text(json.dumps({"failure": traceback.format_exc()}))
             finally:
                 os._exit(0)
-    for _ in copies:
-        os.wait()
-    return [json.loads(copy.with_suffix(".json").read_text()) for copy in copies]
+    for process in processes:
+        os.waitpid(process, 0)
+    answers = [json.loads(copy.with_suffix(".json").read_text()) for copy in copies]
+    failures = [answer["failure"] for answer in answers if "failure" in answer]
+    if failures:
+        raise RuntimeError("\n".join(failures))
+    return [answer["result"] for answer in answers]
 
 
 def pytest_in(copy, files, plugin, *options):
@@ -110,7 +123,24 @@ def pytest_in(copy, files, plugin, *options):
     output = os.open(str(copy.with_suffix(".txt")), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in [1, 2]:
         os.dup2(output, stream)
-    return int(pytest.main(["-p", "no:cacheprovider", "-m", "not slow", *options, *files], plugins=[plugin]))
+    try:
+        return int(pytest.main(["-p", "no:cacheprovider", "-m", "not slow", *options, *files], plugins=[plugin]))
+    finally:
+        sys.stdout.flush()  # `os._exit`, which follows, does not
+
+
+def compiles(source, what):
+    """Raises RuntimeError, with what Python says, where it refuses a source."""
+    try:
+        compile(source, what, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise RuntimeError("%s: Python refuses the code, %s: %s" % (what, error, line)) from error
+
+
+def last_of(copy):
+    """The end of what the tests printed."""
+    return copy.with_suffix(".txt").read_text(errors="replace")[-2000:]
 
 
 def copied(number):
@@ -138,14 +168,17 @@ def watched(copies, sources):
     files = [name for name, one in now.items() if one["tests"] is None]
     if files:
         print("Looking at what the tests of %d files call, which takes some minutes" % len(files), flush=True)
+        noted = {path: mutations.watched(path, source, CALLED) for path, source in sources.items()}
+        for path, source in noted.items():
+            compiles(source, "%s with notes of what is called" % path)
 
         def watch(i, copy):
-            for path, source in sources.items():
-                (copy / path).write_text(mutations.watched(path, source, CALLED))
+            for path, source in noted.items():
+                (copy / path).write_text(source)
             plugin = Watched(i, len(copies))
             code = pytest_in(copy, files, plugin)
-            if code not in (0, 1):  # all passed, some failed
-                raise RuntimeError("the tests cannot run, see %s" % copy.with_suffix(".txt"))
+            if code not in (0, 1, 5):  # all passed, some failed, none for this process
+                raise RuntimeError("the tests cannot run without a mutation:\n%s" % last_of(copy))
             for path, source in sources.items():
                 (copy / path).write_text(source)
             return plugin.tests
@@ -191,35 +224,27 @@ def identity(mutation):
     return ("%s %s" % (mutation.path, mutation.function)).strip(), mutation.before.strip(), mutation.after.strip()
 
 
-def drawn(sources, number, seed):
-    """So many mutations at random, without those that are known to be equivalent."""
-    places = [(path, place) for path, source in sorted(sources.items()) for place in places_in(source)]
-    random.Random(seed).shuffle(places)
-    equivalent, found = known_equivalents(), []
-    for path, place in places:
-        mutation = mutated(path, sources[path], place) if len(found) < number else None
-        if mutation and identity(mutation) not in equivalent:
-            found.append(mutation)
-    return found
-
-
-def survivors_of(report, sources):
-    """Those that survived another time, as far as they can still be made and are not listed by now."""
-    wanted = {tuple(one["what"]) for one in report["outcomes"] if not one["by"]} - known_equivalents()
-    paths = sorted({heading.split(" ")[0] for heading, _, _ in wanted} & set(sources))
-    made = [mutated(path, sources[path], place) for path in paths for place in places_in(sources[path])]
-    return [one for one in made if one and identity(one) in wanted]
-
-
 def tried(mutation, copy, tests, number):
     """What kills a mutation: the name of a test, another word, or "" for nothing."""
-    place = copy / mutation.path
-    whole = place.read_text()
     tests = tests_of(mutation, tests)
     if not tests:
         return ""
+    place = copy / mutation.path
+    whole = place.read_text()
     place.write_text(mutation.source)
     os.utime(str(place), (10**9 + number, 10**9 + number))  # Python knows compiled code by time and size of its source
+    try:
+        return failure_of(tests, copy)
+    finally:
+        place.write_text(whole)
+
+
+def failure_of(tests, copy):
+    """What fails when tests run in a copy, in a process of their own: the first test, another word, or "" for nothing.
+
+    Raises:
+      RuntimeError: they did not run.
+    """
     killer = copy.with_suffix(".killer")
     killer.write_text("")
     pid = os.fork()
@@ -232,16 +257,21 @@ def tried(mutation, copy, tests, number):
             plugin = Selected(tests)
             code = pytest_in(copy, OrderedDict.fromkeys(test.split("::")[0] for test in tests), plugin, "-x")
             killer.write_text(plugin.failed or "")
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what a test started
-    place.write_text(whole)
     if os.WIFSIGNALED(status):
         return "signal %d" % os.WTERMSIG(status)
     code = os.WEXITSTATUS(status)
-    return killer.read_text() or {0: "", 2: "on import"}.get(code, "exit code %d" % code)
+    if code in (3, 5, 70):  # pytest failed, no test was found, an exception
+        raise RuntimeError("the tests did not run, exit code %d:\n%s" % (code, last_of(copy)))
+    # 4: on import of `conftest.py`
+    return killer.read_text() or {0: "", 2: "on import", 4: "on import"}.get(code, "exit code %d" % code)
 
 
 def main():
@@ -255,11 +285,24 @@ def main():
     BUILD.mkdir(parents=True, exist_ok=True)
     report = BUILD / "report.json"
     sources = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "l2l").rglob("*.py")}
+    for path, source in sources.items():
+        compiles(source, path)
     chosen = {path: source for path, source in sources.items() if arguments.only in path}
+    made = [one for path, source in sorted(chosen.items()) for one in mutations_of(path, source)]
+    equivalent = known_equivalents()
+    for heading, before, after in sorted(equivalent - set(map(identity, made))):
+        if heading.split(" ")[0] in chosen or not arguments.only:
+            print("Listed as equivalent, but there is no such mutation: %s\n- %s\n+ %s" % (heading, before, after))
+    made = [one for one in made if identity(one) not in equivalent]
     if arguments.again:
-        todo = survivors_of(json.loads(report.read_text()), chosen)
+        outcomes = json.loads(report.read_text())["outcomes"]
+        survivors = {tuple(one["what"]) for one in outcomes if not one["by"]}
+        todo = [one for one in made if identity(one) in survivors]
     else:
-        todo = drawn(chosen, arguments.number, arguments.seed)
+        random.Random(arguments.seed).shuffle(made)
+        todo = made[: arguments.number]
+    for one in todo:
+        compiles(one.source, "%s, line %d, %s -> %s" % (one.path, one.line, one.before, one.after))
     copies = [copied(i) for i in range(arguments.workers)]
     # All that takes long to import, once: every mutation gets a process that begins here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -270,6 +313,10 @@ def main():
     tests = watched(copies, sources)
 
     def try_all(i, copy):
+        quickest = {test: seen["seconds"] for test, seen in tests.items()}
+        quickest = dict(sorted(quickest.items(), key=lambda pair: pair[1])[:1])
+        if not quickest or failure_of(quickest, copy):
+            raise RuntimeError("no test passes without a mutation:\n%s" % last_of(copy))
         outcomes = []
         for number in range(i, len(todo), len(copies)):
             mutation, start = todo[number], time.time()
