@@ -27,6 +27,15 @@ def test_the_same_seed_gives_the_same_draws_and_another_gives_others():
     assert not np.any(first_losses(4) == first_losses(5))
 
 
+@pytest.mark.parametrize("engine, needs", [("xla", [True]), ("graph", [])])
+def test_xla_is_prepared_before_it_is_used_and_only_then(engine, needs, monkeypatch):
+    """Else a first evaluation compiles with flags that nobody measured, and one op by op warns of flags in vain."""
+    prepared = []
+    monkeypatch.setattr(sys.modules["l2l.evaluate"], "prepare_xla", lambda: prepared.append(True))
+    l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, 2, 2, engine=engine)
+    assert prepared == needs
+
+
 def test_sgd_on_many_draws_is_sgd_in_numpy():
     losses = l2l.evaluate(l2l.Quadratic(1), {"SGD": l2l.sgd()}, num=20, steps=4)["SGD"].astype(np.float64)
     # In one dimension each step multiplies the loss by (1 - 0.2 scale^2)^2, and scale^2 is in [0.25, 2.25].
