@@ -37,6 +37,8 @@ class Classification(Problem):
 
     def __init__(self, examples, size, deviation):
         self.data = checked_examples("examples", digits() if examples is None else examples)
+        if self.data.labels.dtype not in (np.uint8, np.int32, np.int64):  # `tf.one_hot` takes no others
+            self.data = self.data._replace(labels=self.data.labels.astype(np.int64))
         self.size = checks.positive_integer("size", size)
         if isinstance(deviation, str) and deviation != "glorot":
             raise ValueError("deviation must be a positive number or 'glorot', got %r" % deviation)

@@ -255,3 +255,14 @@ FLOATS = np.zeros([2, 3], np.float32)
 def test_examples_are_checked(examples, error, message):
     with pytest.raises(error, match=message):
         checked_examples("it", examples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64])
+def test_labels_may_be_any_integers(dtype):
+    """Files of images have `uint8`."""
+    losses = []
+    for labels in [np.array([2, 0, 1], np.int32), np.array([2, 0, 1], dtype)]:
+        examples = l2l.Examples(np.eye(3, dtype=np.float32), labels)
+        assert checked_examples("it", examples) is examples
+        losses.append(l2l.evaluate(l2l.MLP(examples, (2,), size=3), {"SGD": l2l.sgd()}, 2, 3, engine="graph")["SGD"])
+    np.testing.assert_array_equal(*losses)
