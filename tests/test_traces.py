@@ -118,6 +118,7 @@ def test_data_are_seen():
             return l2l.uniform([num, 2], -1.0, 1.0, seed)
 
         def initial_position(self, draw):
+            assert isinstance(draw, tf.Tensor)  # of its values too
             return draw
 
         def observe(self, draw, t, data):
