@@ -151,6 +151,13 @@ def test_a_run_of_nothing_but_nan_is_stuck():
     assert "is stuck: the log average of the last loss was nan" in with_last_losses(np.full(5000, np.nan)).stalled()[0]
 
 
+@pytest.mark.parametrize("negative", [slice(None), slice(4000, None), slice(4999, None)])
+def test_of_losses_that_may_be_negative_nothing_is_said(negative):
+    losses = np.full(5000, 0.5)
+    losses[negative] *= -1
+    assert with_last_losses(losses).complaints() == []
+
+
 def test_reserved_memory_is_used():
     history = filled(3)
     history.reserve(100)
