@@ -1,6 +1,6 @@
 """Nests of tensors with holes: an optimizer's state may hold None where there is nothing to remember."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.vectorizing import vectorized
 
@@ -41,7 +41,7 @@ def over_draws(function, *nests):
       nests: nests of tensors, each with the same static leading axis.
     """
     flat, structure, shapes = tensors_of(nests), [], []
-    number = flat[0].shape[0].value
+    number = flat[0].shape.as_list()[0]
 
     def of_one(i):
         result = function(*with_tensors(nests, [tf.gather(many, i) for many in flat]))

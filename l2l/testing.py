@@ -7,7 +7,7 @@ Usage, in a test or in a notebook cell::
 """
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l import checks
@@ -20,7 +20,7 @@ from l2l.problems.batches import check_batch_loss
 from l2l.problems.problem import Problem, data_as_variables, initial_position, loss_function, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
-from l2l.process import prepare_xla, session_with_threads
+from l2l.process import own_graph, prepare_xla, session_with_threads
 
 _DRAWS = 3
 
@@ -69,7 +69,7 @@ def check_problem(problem, steps=4):
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
     found, name = _Found(), type(problem).__name__
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         set_data = data_as_variables(problem)
         seed = tf.placeholder(tf.int64, [])
         draws = sample(problem, _DRAWS, seed)
@@ -172,7 +172,7 @@ def check_optimizer(build, steps=4):
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
     found, problem = _Found(), Quadratic(3)
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         tf.set_random_seed(1)
         with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
             optimizer = checks.function("build's result", build())
@@ -269,7 +269,7 @@ class _Nested(Problem):
 
 def _some_draws(problem):
     """Draws of a quadratic as arrays, so that all engines see the same."""
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         draws = tf.nest.flatten(problem.sample(_DRAWS, 1))
         with session_with_threads(graph) as session:
             return session.run(draws)

@@ -6,9 +6,11 @@ set on the ops of one loop, for as long as it is converted: a `tf.vectorized_map
 
 import functools
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
 from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, wrap
+
+from l2l.quiet import without_logs_of
 
 
 def vectorized(function, number):
@@ -34,7 +36,8 @@ def vectorized(function, number):
         return results
 
     try:
-        return pfor(body, number)
+        with without_logs_of("parallel_for"):  # that a form of it could be faster, which is TensorFlow's affair
+            return pfor(body, number)
     finally:
         for op in ops:
             del op.pfor_converter

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.learning.segments import MetaGradient, last_loss, meta_gradient
 from l2l.learning.updates import update

@@ -1,6 +1,6 @@
 """A learned optimizer for each group of an optimizee's tensors."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of

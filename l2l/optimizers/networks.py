@@ -8,11 +8,12 @@ any number of them.
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers import castings
 from l2l.optimizers.optimizer import Bound
+from l2l.quiet import quietly
 
 NetworkState = namedtuple(
     "NetworkState",
@@ -65,6 +66,7 @@ class CoordinatewiseLSTM:
 
     coordinatewise = True
 
+    @quietly()
     def __init__(
         self,
         hidden=(20, 20),
@@ -123,7 +125,7 @@ class CoordinatewiseLSTM:
     def initial_state(self, x):
         """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
         rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
-        count = rows.shape[0].value or tf.shape(rows)[0]
+        count = rows.shape.as_list()[0] or tf.shape(rows)[0]
         zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
@@ -203,6 +205,7 @@ class CoordinatewiseLSTM:
         forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
         return kernel * factors, (bias + forget) * factors
 
+    @quietly()
     def _step(self, gradients, state, product, adapted):
         for gradient in tf.nest.flatten(gradients):
             if gradient.dtype != self.dtype:
@@ -213,7 +216,7 @@ class CoordinatewiseLSTM:
         rows = _rows(gradients)
         with tf.name_scope("encode"):
             outputs = self.casting.encode(rows, state.memory, adapted)
-            self._check_cast("encode", outputs, [rows.shape[0].value, self.casting.features])
+            self._check_cast("encode", outputs, [*rows.shape.as_list(), self.casting.features])
         layers, first = [], 0
         if self._input_activation is not None:
             with tf.name_scope("input"):
@@ -226,7 +229,7 @@ class CoordinatewiseLSTM:
             outputs = tf.squeeze(product(first + len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
-            self._check_cast("decode", updates, [rows.shape[0].value])
+            self._check_cast("decode", updates, rows.shape)
             memory = self.casting.remember(rows, state.memory, updates)
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 

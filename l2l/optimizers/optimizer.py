@@ -20,7 +20,7 @@ import inspect
 import json
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.nests import over_draws, tensors_of, with_tensors
 from l2l.optimizers import rules

@@ -1,7 +1,7 @@
 """A problem's own form for many draws at once, compared with the one for a single draw."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.nests import tensors_of
 from l2l.problems.problem import Problem, initial_position, loss_function

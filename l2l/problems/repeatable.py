@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.nests import tensors_of
 from l2l.problems.problem import Problem, initial_position, loss_function, sample

@@ -3,7 +3,7 @@
 import time
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 WEIGHTS_EVERY = 1000  # meta-iterations between two sets of histograms
 

@@ -7,7 +7,7 @@ import platform
 from html import escape
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.version import __version__
 
