@@ -23,6 +23,9 @@ NetworkState = namedtuple(
     ],
 )
 
+# Of a network in a file. A layer of more units has more weights than a file may hold, 2 to the 31 bytes.
+MOST_LAYERS, MOST_UNITS = 100, 8192
+
 _ACTIVATIONS = {"elu": tf.nn.elu}
 
 
@@ -238,14 +241,21 @@ def from_description(description):
     """Function that builds the network that `CoordinatewiseLSTM.description` describes.
 
     Raises:
-      ValueError: it is none of the library's own.
+      ValueError: it is none of the library's own, or larger than any file; nothing is built to find that out.
     """
-    if not isinstance(description, dict) or description.get("class") != CoordinatewiseLSTM.__name__:
+    parts = description if isinstance(description, dict) else {}
+    needed = {"hidden", "casting", "dtype", "input_layer", "output_scale"}
+    if parts.get("class") != CoordinatewiseLSTM.__name__ or not needed <= set(parts):
         raise ValueError("%.200r is no network of the library's own" % (description,))
-    casting = castings.from_description(description["casting"])
-    settings = {key: description[key] for key in ["dtype", "input_layer", "output_scale"]}
-    settings["input_activation"] = description.get("input_activation")
-    return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, **settings)
+    hidden = parts["hidden"]
+    if not isinstance(hidden, list) or len(hidden) > MOST_LAYERS or not all(type(units) is int for units in hidden):
+        raise ValueError("hidden must list the units of at most %d layers, got %.100r" % (MOST_LAYERS, hidden))
+    if any(units > MOST_UNITS for units in hidden):
+        raise ValueError("hidden must have at most %d units in a layer, got %.100r" % (MOST_UNITS, hidden))
+    casting = castings.from_description(parts["casting"])
+    settings = {key: parts[key] for key in ["dtype", "input_layer", "output_scale"]}
+    settings["input_activation"] = parts.get("input_activation")
+    return lambda: CoordinatewiseLSTM(tuple(hidden), casting, **settings)
 
 
 def _lstm(gates, cell):

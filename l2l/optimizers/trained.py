@@ -74,6 +74,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
         trained, here = self.record.get("optimizer"), described(optimizer)
+        if not isinstance(trained, (dict, type(None))):
+            raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
         if trained is not None and here is not None and trained != here:
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
