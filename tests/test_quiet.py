@@ -75,6 +75,7 @@ def test_nothing_of_the_packages_own_is_logged_in_a_users_graph(logged):
     for rule in [l2l.adam(), l2l.vsgd(), l2l.secant()]:
         l2l.unroll(problem, draw, rule, steps=1)
     network = l2l.CoordinatewiseLSTM((2,), "moments", input_activation="elu")
+    network(tf.ones([3]), None)
     with tf.variable_scope("another"):
         adapting = l2l.CoordinatewiseLSTM((2,), "secant")
     l2l.learn(problem, draws, adapting, steps=2, batch=2)

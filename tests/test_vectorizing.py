@@ -1,5 +1,6 @@
 """Loops over draws in TensorFlow's `pfor`, of which everyone else keeps TensorFlow's own forms."""
 
+import contextlib
 import threading
 
 import numpy as np
@@ -75,3 +76,20 @@ def test_threads_convert_their_loops_side_by_side(monkeypatch):
     ended.set()
     thread.join()
     np.testing.assert_allclose(results["first"], [0, 1, 4])
+
+
+def test_what_tensorflow_could_do_faster_is_not_logged(caplog):
+    """The gradient of a convolution is written as a loop, of which TensorFlow tells its developers."""
+    images, kernel = tf.ones([2, 1, 4, 4, 1]), tf.ones([3, 3, 1, 1])
+
+    def body(i):
+        values = tf.nn.conv2d(tf.gather(images, i), kernel, 1, "SAME")
+        return tf.gradients(values, kernel)
+
+    with contextlib.suppress(Exception):
+        tf.vectorized_map(lambda i: body(i)[0], tf.range(2))
+    assert "uses a while_loop" in caplog.text
+    caplog.clear()
+    with contextlib.suppress(Exception):
+        vectorized(body, 2)
+    assert "while_loop" not in caplog.text
