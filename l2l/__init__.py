@@ -32,23 +32,19 @@ Usage::
 import os
 import warnings
 
-# TensorFlow 1.15 predates the NumPy releases it runs on, and logs every deprecated name.
-# None of it helps a user of this package, so it is silenced before the first op is built.
+# TensorFlow 1.15 predates the NumPy releases it runs on, and says so when it is imported. What its C++ code logs of
+# devices and compilers helps no user of this package; what it says in Python about the user's own calls may.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import tensorflow as tf
-    from tensorflow.python.util import deprecation
+    import tensorflow.compat.v1 as tf  # whose names are not deprecated
 if not tf.__version__.startswith("1.15"):
     raise ImportError("l2l needs TensorFlow 1.15, found %s" % tf.__version__)
 if tf.executing_eagerly():
     raise ImportError(
         "l2l builds graphs, as TensorFlow 1 does: leave out enable_eager_execution and enable_v2_behavior"
     )
-tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-# For warnings that are not shown, TensorFlow would inspect a signature with every op that it creates.
-deprecation._PRINT_DEPRECATION_WARNINGS = False
 
 from l2l import testing
 from l2l.curriculum import Curriculum

@@ -80,8 +80,24 @@ def write(path, config, arrays):
       ValueError: as `check`.
       OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
     """
-    path = os.path.abspath(checks.path("path", path))
-    with _written_aside(path, config, arrays) as aside:
+    path, (text, arrays) = checks.path("path", path), check(config, arrays)
+    replace(path, lambda file: np.savez(file, config=text, **arrays))
+
+
+def replace(path, write):
+    """Writes any file in one step: whatever fails, nothing is left of it, and a file of that name is as it was.
+
+    Args:
+      path: file name.
+      write: function of an open file, which writes bytes to it.
+
+    Raises:
+      OSError: it cannot be written, or is neither a regular file nor missing.
+    """
+    path = os.path.abspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/full, which root could replace
+        raise OSError(errno.EINVAL, "Not a regular file", path)
+    with _written_aside(path, write) as aside:
         os.replace(aside, path)
     _flush_folder(path)
 
@@ -96,9 +112,9 @@ def write_new(paths, config, arrays):
     Returns:
       The name that it was, as an absolute path.
     """
-    paths = map(os.path.abspath, paths)
+    paths, (text, arrays) = map(os.path.abspath, paths), check(config, arrays)
     path = next(paths)
-    with _written_aside(path, config, arrays) as aside:
+    with _written_aside(path, lambda file: np.savez(file, config=text, **arrays)) as aside:
         while not _took(aside, path):
             path = next(paths)
     _flush_folder(path)
@@ -119,13 +135,12 @@ def _took(aside, path):
 
 
 @contextlib.contextmanager
-def _written_aside(path, config, arrays):
-    """The archive under a name that nobody reads, all of it on the disk; within the block it may get another one."""
-    text, arrays = check(config, arrays)
+def _written_aside(path, write):
+    """A file under a name that nobody reads, all of it on the disk; within the block it may get another one."""
     aside = "%s.%s.unfinished" % (path, uuid.uuid4().hex)
     try:
         with open(aside, "wb") as file:
-            np.savez(file, config=text, **arrays)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         yield aside

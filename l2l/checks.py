@@ -6,7 +6,7 @@ import numbers
 import os
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 
 def positive_integer(name, value):

@@ -5,7 +5,7 @@ import warnings
 from collections import OrderedDict
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l import checks

@@ -6,12 +6,10 @@ import re
 import sys
 import warnings
 
-import tensorflow as tf
-from absl import flags
-from tensorflow.python.ops.parallel_for.control_flow_ops import pfor
-from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry, _PforInput, wrap
+import tensorflow.compat.v1 as tf
 
 from l2l.nests import tensors_of, with_tensors
+from l2l.vectorizing import vectorized
 
 _OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
 
@@ -118,8 +116,6 @@ def control_flow_kept():
 
 
 def _vectorized(of_one, number):
-    unknown = []
-
     def checked(i):
         graph = tf.get_default_graph()
         before = len(graph.get_operations())
@@ -128,15 +124,9 @@ def _vectorized(of_one, number):
             reason = _reason_against(definition)
             if reason:
                 raise ValueError("%s the op %s (%r)" % (reason, definition.op, definition.name))
-            if definition.op not in ("Const", "Placeholder", *_pfor_converter_registry):
-                unknown.append(definition.op)
         return [tf.identity(tensor) for tensor in tensors]  # TensorFlow fails for one from outside of the function
 
-    try:
-        # `tf.vectorized_map` itself loses the number of draws, and with it all static shapes.
-        return pfor(checked, number)
-    except flags.Error:  # on its way to say so, TensorFlow reads the flags of this program, which are not its own
-        raise ValueError("TensorFlow has no vectorized form of the op %s" % " or ".join(sorted(set(unknown)))) from None
+    return vectorized(checked, number)
 
 
 def _reason_against(definition):
@@ -163,53 +153,3 @@ def definitions_since(graph, before):
         for function in set(called) & set(functions) - seen:
             seen.add(function)
             definitions += functions[function].definition.node_def
-
-
-def _expanded_for_broadcast(pfor_input):
-    """Brings the inputs of one elementwise op to a common rank, behind the axis of draws.
-
-    TensorFlow's own form finds the ranks when the graph runs: some 30 ops for each op of a loss, and no static shape
-    after them. Where the ranks are known none is needed, or one for an input of a lower rank.
-    """
-    inputs = pfor_input.inputs
-    ranks = [one.t.shape.ndims for one in inputs]
-    if None in ranks:
-        _tensorflows_expansion(pfor_input)
-        return
-    ranks = [rank - one.is_stacked for rank, one in zip(ranks, inputs)]  # of one draw
-    for i, one in enumerate(inputs):
-        missing = max(ranks) - ranks[i]
-        if one.is_stacked and missing:
-            inputs[i] = wrap(one.t[(slice(None),) + (tf.newaxis,) * missing], True)
-
-
-_tensorflows_expansion = _PforInput.expanddim_inputs_for_broadcast
-_PforInput.expanddim_inputs_for_broadcast = _expanded_for_broadcast
-
-
-def _vectorized_select(pfor_input):
-    """`tf.where` of many draws. TensorFlow's own form asks for the rank in a `tf.cond`, which XLA cannot compile."""
-    pfor_input.stack_inputs()
-    condition, one, other = (pfor_input.stacked_input(i) for i in range(3))
-    if condition.shape.ndims is None or one.shape.ndims is None:
-        return _tensorflows_select(pfor_input)
-    # A condition has the shape of what it selects from, or it is a scalar, or a vector that selects along the first
-    # axis. That axis is the second here, and `tf.where` alone knows nothing of it.
-    if 1 < condition.shape.ndims < one.shape.ndims:
-        missing = one.shape.ndims - condition.shape.ndims
-        condition = tf.reshape(condition, tf.concat([tf.shape(condition), [1] * missing], axis=0))
-        condition = tf.broadcast_to(condition, tf.shape(one))
-    return wrap(tf.where(condition, one, other), True)
-
-
-_tensorflows_select = _pfor_converter_registry["Select"]
-_pfor_converter_registry["Select"] = _vectorized_select
-
-
-def _vectorized_l2_loss(pfor_input):
-    """`tf.nn.l2_loss`, and with it `tf.global_norm`, of many draws, for which TensorFlow has no vectorized form."""
-    tensor = pfor_input.stacked_input(0)
-    return wrap(tf.reduce_sum(tf.square(tensor), tf.range(1, tf.rank(tensor))) / 2, True)
-
-
-_pfor_converter_registry["L2Loss"] = _vectorized_l2_loss

@@ -1,6 +1,6 @@
 """Nests of tensors with holes: an optimizer's state may hold None where there is nothing to remember."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 
 def tensors_of(nest):

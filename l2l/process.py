@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import re
 import threading
+import types
 import warnings
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import ops
 
 from l2l.nests import is_finite
+from l2l.quiet import quietly
 
 # Fast math makes tanh twice as fast; NaN and infinity stay what they are. One thread: a step is too small to be shared.
 # Without LLVM's expensive passes compiling takes far less time, and a meta-iteration of few coordinates a little more.
@@ -30,19 +33,38 @@ _in_force = {}  # the user's own flags, and what `prepare_xla` found, once it ha
 def own_graph():
     """A new graph, the default one within the block; nothing of it is differentiated afterwards.
 
-    TensorFlow keeps a gradient for each function of a graph in a registry of the process, and through it the whole
-    graph, for good: many trainings in one process would fill its memory. At the end of the block those of this graph
-    are dropped.
+    TensorFlow keeps a gradient for each function and custom gradient of a graph in a registry of the process, and
+    through it the whole graph, for good: many trainings in one process would fill its memory. At the end of the block
+    those of this graph are dropped. Within it TensorFlow says nothing about deprecated functions, see `quietly`.
     """
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default() as graph, quietly():
         try:
             yield graph
         finally:
             registry = ops._gradient_registry._registry
             for name, entry in list(registry.items()):
-                cells = getattr(entry["type"], "__closure__", None) or []
-                if any(_is_within(getattr(cell.cell_contents, "_func_graph", None), graph) for cell in cells):
+                if _OF_ONE_GRAPH.fullmatch(name) and _holds(entry["type"], graph, set()):
                     registry.pop(name, None)
+
+
+# The names under which TensorFlow registers what belongs to one graph, with a number that is used once.
+_OF_ONE_GRAPH = re.compile(r"(PartitionedCall|CustomGradient)-\d+")
+
+
+def _holds(value, graph, seen):
+    """Whether it is something of this graph, or a function that holds such a thing; empty cells hold nothing."""
+    kind = type(value)  # nothing is asked of what is neither Python's nor TensorFlow's: it may be anyone's
+    if kind in (list, tuple):
+        return any(_holds(one, graph, seen) for one in value)
+    if kind is types.FunctionType and id(value) not in seen:
+        seen.add(id(value))
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError):  # the cell is empty
+                if _holds(cell.cell_contents, graph, seen):
+                    return True
+    if kind.__module__.startswith("tensorflow"):
+        return _is_within(getattr(value, "_func_graph", None) or getattr(value, "graph", None), graph)
+    return False
 
 
 def _is_within(inner, graph):
@@ -50,6 +72,12 @@ def _is_within(inner, graph):
     while inner is not None and inner is not graph:
         inner = getattr(inner, "outer_graph", None)
     return inner is graph
+
+
+def load_variables(session, variables, values):
+    """Gives variables their values, as the deprecated `tf.Variable.load` does."""
+    for variable, value in zip(variables, values):
+        session.run(variable.initializer, {variable.initializer.inputs[1]: value})
 
 
 def session_with_threads(graph, threads=1):
@@ -156,7 +184,7 @@ def _measured():
         # Reordered, this is 1; in order, the 1 is lost.
         return [tf.is_nan(product), (tf.constant(1e8) * x + 1.0) - tf.constant(1e8) * x, is_finite(product)]
 
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
         results = tf.xla.experimental.compile(program, [x, y])
         with session_with_threads(graph) as session:

@@ -7,7 +7,7 @@ Usage, in a test or in a notebook cell::
 """
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l import checks
@@ -22,7 +22,7 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, data_as_variables, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
-from l2l.process import prepare_xla, session_with_threads
+from l2l.process import own_graph, prepare_xla, session_with_threads
 
 _DRAWS = 3
 
@@ -80,7 +80,7 @@ def check_problem(problem, steps=4):
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
     found = _Found()
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         set_data = data_as_variables(problem)
 
         def run(fetches, feed):
@@ -193,7 +193,7 @@ def check_optimizer(build, steps=4):
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
     found, problem = _Found(), Quadratic(3)
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         tf.set_random_seed(1)
         with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
             optimizer = checks.function("build's result", build())
@@ -290,7 +290,7 @@ class _Nested(Problem):
 
 def _some_draws(problem):
     """Draws of a quadratic as arrays, so that all engines see the same."""
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         draws = tf.nest.flatten(problem.sample(_DRAWS, 1))
         with session_with_threads(graph) as session:
             return session.run(draws)

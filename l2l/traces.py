@@ -3,7 +3,7 @@
 from collections import OrderedDict, namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.evaluate import check_optimizers, drawn, seeds_of
@@ -229,7 +229,7 @@ def _rows(nest, num):
 
 def _like(nest, rows):
     """The inverse of `_rows`: a nest like this one. For one draw, from rows `[1, D]`, without the leading axis."""
-    flat, num = tf.nest.flatten(nest), rows.shape[0].value
+    flat, num = tf.nest.flatten(nest), rows.shape.as_list()[0]
     pieces = tf.split(rows, [tensor.shape.num_elements() // num for tensor in flat], axis=1)
     return tf.nest.pack_sequence_as(nest, [tf.reshape(one, tensor.shape) for one, tensor in zip(pieces, flat)])
 

@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from l2l import process as of_process
 from l2l.process import own_graph, session_with_threads, xla_in_force
@@ -160,3 +161,48 @@ def test_a_sum_of_three_is_added_up_in_its_order_whatever_is_free_to_hold_it():
             with session_with_threads(graph) as session:
                 result = session.run(total, {large: [1e8, 1e8], negative: [-1e8, -1e8], small: [1, 1]})
                 np.testing.assert_array_equal(result, [1, 1])
+
+
+def test_a_graph_with_a_custom_gradient_is_freed_too():
+    with own_graph() as graph:
+        x = tf.constant(1.0)
+        tf.gradients(tf.custom_gradient(lambda x: (x + 1, lambda g: g * x))(x), x)
+    gone = weakref.ref(graph)
+    del graph, x
+    gc.collect()
+    assert gone() is None
+
+
+def test_whatever_else_is_registered_is_left_alone():
+    """A function with an empty closure; an object that answers nothing; a gradient of another graph."""
+
+    def empty():
+        return later
+
+    if False:
+        later = None
+
+    class Silent:
+        def __getattribute__(self, name):
+            raise RuntimeError(name)
+
+    def holds(value):
+        return lambda op, gradient: value
+
+    registry = ops._gradient_registry._registry
+    with tf.Graph().as_default():
+        elsewhere = tf.constant(1.0)
+    others = {"CustomGradient-%d" % -i: value for i, value in enumerate([empty, holds(Silent()), holds(elsewhere)])}
+    others = {name.replace("--", "-9" * 9): {"type": value} for name, value in others.items()}
+    others["Mine"] = {"type": Silent()}
+    before = set(registry)
+    registry.update(others)
+    try:
+        with own_graph():
+            x = tf.constant(1.0)
+            others["Users"] = registry["Users"] = {"type": holds(x)}
+            tf.gradients(tf.custom_gradient(lambda x: (x + 1, lambda g: g * x))(x), x)
+        assert set(registry) == before | set(others)
+    finally:
+        for name in others:
+            registry.pop(name, None)

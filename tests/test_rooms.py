@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
-BELOW_ALL = {"archives", "checks", "mapping", "nests", "process", "progress", "version"}
+BELOW_ALL = {"archives", "checks", "mapping", "nests", "process", "progress", "quiet", "vectorizing", "version"}
 ROOMS = ["problems", "optimizers", "learning", "runs"]
 
 
@@ -31,3 +31,9 @@ def test_a_room_imports_from_itself_and_from_those_above_it(room):
 @pytest.mark.parametrize("module", sorted(BELOW_ALL))
 def test_what_lies_below_the_rooms_imports_from_none(module):
     assert imported(PACKAGE / (module + ".py")) <= BELOW_ALL
+
+
+def test_every_module_has_tensorflows_names_that_are_not_deprecated():
+    """The first deprecated one would be logged, and a user's own no more."""
+    paths = list(PACKAGE.rglob("*.py"))
+    assert len(paths) > 50 and not [path for path in paths if "import tensorflow as tf" in path.read_text()]

@@ -12,7 +12,7 @@ of `T N` rows at the end gives the sum over all turns.
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
 
@@ -32,6 +32,9 @@ Forward = namedtuple(
         "kept",  # TensorArrays of n: the tensors of position and state before each turn, then the products' results
     ],
 )
+
+
+ops._gradient_registry._registry.pop("L2LRememberedProduct", None)  # where this module is imported anew
 
 
 @ops.RegisterGradient("L2LRememberedProduct")
@@ -105,7 +108,7 @@ class TurnsInReverse:
                 "optimizer must multiply by each of its %d kernels once a step, it used %s" % (number, used)
             )
         self._product_shapes = shapes
-        self._adds_up = any(shape[0].value > MOST_ROWS_KEPT for shape, _ in shapes)
+        self._adds_up = any(shape.as_list()[0] > MOST_ROWS_KEPT for shape, _ in shapes)
         kernels = {id(kernel) for kernel in self._kernels}
         self._sources = [
             tensor
@@ -248,4 +251,4 @@ class TurnsInReverse:
 def _all_rows(array):
     """A TensorArray of `n` matrices `[N, F]` as one matrix `[n N, F]`."""
     stacked = array.stack()
-    return tf.reshape(stacked, [-1, stacked.shape[-1].value])
+    return tf.reshape(stacked, [-1, stacked.shape.as_list()[-1]])

@@ -19,7 +19,7 @@ import contextlib
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l.learning.meta_iteration import Place
@@ -134,7 +134,7 @@ def xla_engine(meta_iterations, draws):
     """
     prepare_xla()
     block = placeholders_like(tf.nest.flatten(draws))
-    size = block[0].shape[0].value
+    size = block[0].shape.as_list()[0]
     start, first_age, number = placeholders_like([tf.constant(0)] * 3)
     first_carried = placeholders_like(meta_iterations.start.carried)
 

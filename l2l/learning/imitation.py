@@ -1,6 +1,6 @@
 """Imitation: a learned optimizer is first trained to make the updates of one that someone wrote down."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of

@@ -3,7 +3,7 @@
 import functools
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.learning.segments import MetaGradient, last_loss, segment_gradient
 from l2l.learning.updates import update

@@ -1,7 +1,7 @@
 """Meta-losses: what a learned optimizer is trained on, a number made of the losses of an unroll."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws

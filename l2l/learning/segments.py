@@ -6,7 +6,7 @@ state are then carried from one segment to the next, without a gradient (truncat
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.learning.backward import TurnsInReverse
@@ -15,6 +15,7 @@ from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
 from l2l.problems.binding import BoundProblem
+from l2l.quiet import quietly
 
 MetaGradient = namedtuple(
     "MetaGradient",
@@ -30,6 +31,7 @@ MetaGradient = namedtuple(
 )
 
 
+@quietly()
 def meta_gradient(
     problem,
     draw,

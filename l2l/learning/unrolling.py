@@ -7,7 +7,7 @@ with a position and a state, from which the next one goes on.
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of, with_tensors
@@ -21,6 +21,7 @@ from l2l.optimizers.optimizer import (
     plain_product,
 )
 from l2l.problems.binding import BoundProblem, paths
+from l2l.quiet import quietly
 
 Unroll = namedtuple(
     "Unroll",
@@ -94,6 +95,7 @@ def _check_update(x, update):
             )
 
 
+@quietly()
 def unroll(
     problem,
     draw,
@@ -145,6 +147,7 @@ def unroll(
     return unroll_bound(bound, optimizer, x, state, steps, first, loop, second_derivatives, most)
 
 
+@quietly()
 def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
     """The losses of an optimizer on one draw of a problem, from its start.
 

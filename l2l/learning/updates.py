@@ -2,10 +2,11 @@
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import is_finite
+from l2l.quiet import quietly
 
 Update = namedtuple(
     "Update",
@@ -71,6 +72,7 @@ def clipped(gradients, clip_norm=1.0):
     return [factor * gradient for gradient in gradients], norm
 
 
+@quietly()
 def update(meta, variables, adam, clip_norm=1.0, adapted=()):
     """Clips a meta-gradient and applies it.
 

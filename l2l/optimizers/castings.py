@@ -74,4 +74,7 @@ def from_description(description):
     unknown = sorted(set(parameters) - set(inspect.signature(CASTINGS[kind]).parameters))
     if unknown:
         raise ValueError("casting %r has no parameters %s" % (kind, ", ".join(map(repr, unknown))))
-    return CASTINGS[kind](**parameters)
+    try:
+        return CASTINGS[kind](**parameters)
+    except TypeError as error:  # a parameter of another type
+        raise ValueError("casting %r has other parameters: %s" % (kind, error)) from None

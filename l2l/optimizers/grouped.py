@@ -1,11 +1,13 @@
 """A learned optimizer for each group of an optimizee's tensors."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
 from l2l.optimizers.optimizer import Bound, bind, check_optimizer, check_pair, described, initial_state
+
+MOST_GROUPS = 100  # in a file
 
 
 class Grouped:
@@ -127,6 +129,9 @@ def from_description(description):
       ValueError: it is none of the library's own.
     """
     if isinstance(description, dict) and description.get("class") == Grouped.__name__:
-        builders = {name: networks.from_description(one) for name, one in description["groups"].items()}
+        groups = description.get("groups")
+        if not isinstance(groups, dict) or not 0 < len(groups) <= MOST_GROUPS:
+            raise ValueError("groups must be a dict of 1 to %d optimizers, got %.200r" % (MOST_GROUPS, groups))
+        builders = checked_builders({name: networks.from_description(one) for name, one in groups.items()})
         return lambda: Grouped(builders)
     return networks.from_description(description)

@@ -1,11 +1,14 @@
 """A trained optimizer in a training of one's own: a `tf.train.Optimizer`."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, plain_product
 from l2l.optimizers.trained import Trained, load
+from l2l.process import own_graph
+from l2l.quiet import quietly
 
 CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
 
@@ -40,7 +43,7 @@ class LearnedOptimizer(tf.train.Optimizer):
             raise TypeError("trained must be what trainer.trained() or l2l.load returns, got %r" % (trained,))
         super().__init__(use_locking=False, name=name)
         self._trained = trained
-        with tf.Graph().as_default():
+        with own_graph():
             self._dtype, self._state_names = _checked(trained)
         self._in_graph = None  # the graph of the last use, with the optimizer and its bound form there
 
@@ -54,6 +57,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         """
         return cls(load(path, build), name)
 
+    @quietly()
     def _create_slots(self, var_list):
         optimizer, _ = self._built()
         row = tensors_of(optimizer.initial_state(tf.zeros([1], self._dtype)))
@@ -80,6 +84,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         if getattr(variable, "_save_slice_info", None) is not None:
             raise ValueError(what + "it is a part of a variable that a partitioner cut; create it whole")
 
+    @quietly()
     def _built(self):
         """The optimizer and its bound form in the current graph, whose constants are made once."""
         with tf.init_scope():
@@ -114,6 +119,7 @@ class LearnedOptimizer(tf.train.Optimizer):
     def _states(self, variable):
         return [self.get_slot(variable, name) for name in self._state_names]
 
+    @quietly()
     def _step(self, gradients, states):
         """Updates `[N]` and next states for gradients `[N]` of one variable; the states are a flat list."""
         optimizer, bound = self._built()
@@ -127,6 +133,12 @@ class LearnedOptimizer(tf.train.Optimizer):
         Each chunk's updates go into the variable at once. Kept until the end, they would lie between what the chunks
         need for a moment, and malloc could not give that the same memory again.
         """
+        graph = tf.get_default_graph()
+        if control_flow_util.EnableControlFlowV2(graph) and not resource_variable_ops.is_resource_variable(variable):
+            raise ValueError(
+                "LearnedOptimizer cannot move %r: it is moved in chunks, which under tf.enable_control_flow_v2 can "
+                "write to resource variables alone; create it with use_resource=True" % variable.name
+            )
         slots, number = self._states(variable), tf.shape(gradients)[0]
         shape = tf.constant(variable.shape.as_list(), tf.int64)
 
@@ -173,6 +185,6 @@ def _checked(trained):
     except (TypeError, ValueError) as error:
         raise ValueError("trained must hold an optimizer for positions that are one tensor: %s" % error) from error
     leaves = tensors_of(state)
-    if any(leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape[0].value != 3 for leaf in leaves):
+    if any(leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape.as_list()[0] != 3 for leaf in leaves):
         raise ValueError("trained must hold an optimizer whose state has a row for each coordinate, got %r" % (state,))
     return dtype, ["state_%d" % i for i in range(len(leaves))]

@@ -1,7 +1,7 @@
 """Castings that see each gradient alone: as it is, or its logarithm."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers.casting import Casting

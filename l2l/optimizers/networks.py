@@ -8,11 +8,12 @@ any number of them.
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers import castings
 from l2l.optimizers.optimizer import Bound
+from l2l.quiet import quietly
 
 NetworkState = namedtuple(
     "NetworkState",
@@ -21,6 +22,9 @@ NetworkState = namedtuple(
         "memory",  # the casting's, a nest of tensors [N, ...], or None
     ],
 )
+
+# Of a network in a file. A layer of more units has more weights than a file may hold, 2 to the 31 bytes.
+MOST_LAYERS, MOST_UNITS = 100, 8192
 
 _ACTIVATIONS = {"elu": tf.nn.elu}
 
@@ -65,6 +69,7 @@ class CoordinatewiseLSTM:
 
     coordinatewise = True
 
+    @quietly()
     def __init__(
         self,
         hidden=(20, 20),
@@ -123,7 +128,7 @@ class CoordinatewiseLSTM:
     def initial_state(self, x):
         """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
         rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
-        count = rows.shape[0].value or tf.shape(rows)[0]
+        count = rows.shape.as_list()[0] or tf.shape(rows)[0]
         zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
@@ -203,6 +208,7 @@ class CoordinatewiseLSTM:
         forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
         return kernel * factors, (bias + forget) * factors
 
+    @quietly()
     def _step(self, gradients, state, product, adapted):
         for gradient in tf.nest.flatten(gradients):
             if gradient.dtype != self.dtype:
@@ -213,7 +219,7 @@ class CoordinatewiseLSTM:
         rows = _rows(gradients)
         with tf.name_scope("encode"):
             outputs = self.casting.encode(rows, state.memory, adapted)
-            self._check_cast("encode", outputs, [rows.shape[0].value, self.casting.features])
+            self._check_cast("encode", outputs, [*rows.shape.as_list(), self.casting.features])
         layers, first = [], 0
         if self._input_activation is not None:
             with tf.name_scope("input"):
@@ -226,7 +232,7 @@ class CoordinatewiseLSTM:
             outputs = tf.squeeze(product(first + len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
             updates = self.casting.decode(outputs, rows, state.memory, adapted)
-            self._check_cast("decode", updates, [rows.shape[0].value])
+            self._check_cast("decode", updates, rows.shape)
             memory = self.casting.remember(rows, state.memory, updates)
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 
@@ -235,14 +241,21 @@ def from_description(description):
     """Function that builds the network that `CoordinatewiseLSTM.description` describes.
 
     Raises:
-      ValueError: it is none of the library's own.
+      ValueError: it is none of the library's own, or larger than any file; nothing is built to find that out.
     """
-    if not isinstance(description, dict) or description.get("class") != CoordinatewiseLSTM.__name__:
+    parts = description if isinstance(description, dict) else {}
+    needed = {"hidden", "casting", "dtype", "input_layer", "output_scale"}
+    if parts.get("class") != CoordinatewiseLSTM.__name__ or not needed <= set(parts):
         raise ValueError("%.200r is no network of the library's own" % (description,))
-    casting = castings.from_description(description["casting"])
-    settings = {key: description[key] for key in ["dtype", "input_layer", "output_scale"]}
-    settings["input_activation"] = description.get("input_activation")
-    return lambda: CoordinatewiseLSTM(tuple(description["hidden"]), casting, **settings)
+    hidden = parts["hidden"]
+    if not isinstance(hidden, list) or len(hidden) > MOST_LAYERS or not all(type(units) is int for units in hidden):
+        raise ValueError("hidden must list the units of at most %d layers, got %.100r" % (MOST_LAYERS, hidden))
+    if any(units > MOST_UNITS for units in hidden):
+        raise ValueError("hidden must have at most %d units in a layer, got %.100r" % (MOST_UNITS, hidden))
+    casting = castings.from_description(parts["casting"])
+    settings = {key: parts[key] for key in ["dtype", "input_layer", "output_scale"]}
+    settings["input_activation"] = parts.get("input_activation")
+    return lambda: CoordinatewiseLSTM(tuple(hidden), casting, **settings)
 
 
 def _lstm(gates, cell):

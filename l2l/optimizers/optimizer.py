@@ -21,7 +21,7 @@ import json
 import warnings
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l.mapping import OverDraws

@@ -8,7 +8,7 @@ small number is divided by here. Quotients are differences of logs, or of number
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers.casting import Casting

@@ -9,7 +9,7 @@ uses for SGD and RMSProp, unless the rule's own paper names a default.
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 

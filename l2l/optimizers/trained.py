@@ -4,12 +4,14 @@ import os
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
 from l2l.optimizers import cards
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import described
+from l2l.process import load_variables, own_graph
+from l2l.quiet import quietly
 
 FORMAT = 2
 
@@ -32,6 +34,7 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         trained = self.record.get("name")
         return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
 
+    @quietly()
     def create(self, name):
         """Builds the optimizer in the current graph.
 
@@ -71,6 +74,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
         trained, here = self.record.get("optimizer"), described(optimizer)
+        if not isinstance(trained, (dict, type(None))):
+            raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
         if trained is not None and here is not None and trained != here:
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
@@ -80,8 +85,7 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             raise ValueError("%s was trained with %s" % (name, "; ".join(differences)))
 
         def load(session):
-            for variable, value in zip(variables, values):
-                variable.load(value, session)
+            load_variables(session, variables, values)
 
         return load
 
@@ -138,7 +142,7 @@ def load(path, build=None):
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
     build = builder(path, record) if build is None else checks.function_without_arguments("build", build)
     trained = Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
-    with tf.Graph().as_default():
+    with own_graph():
         trained.create(repr(os.fspath(path)))  # for its checks
     return trained
 
@@ -147,7 +151,7 @@ def builder(path, record):
     """The function that builds the optimizer of a record, which is one of the library's own."""
     try:
         build = from_description(record.get("optimizer"))
-        with tf.Graph().as_default():
+        with own_graph():
             build()  # which checks what the description says
         return build
     except (KeyError, TypeError, ValueError) as error:

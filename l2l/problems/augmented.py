@@ -5,7 +5,7 @@ A learned optimizer that is to serve elsewhere is trained on more than the probl
 """
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.problems.binding import BoundProblem

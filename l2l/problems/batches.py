@@ -1,7 +1,7 @@
 """What a problem gives for many draws at once, compared with what it gives for each draw alone."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.mapping import control_flow_kept, first_line, warn_of_fallback
 from l2l.nests import tensors_of

@@ -1,7 +1,7 @@
 """A problem bound to draws of it, in one graph: where it starts, and its loss as a function of position and time."""
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.problems.datasets import checked_examples, classes_of, digits

@@ -8,9 +8,10 @@ All are the examples for training, inputs float32 from 0 to 1, labels int32.
 
 import functools
 import gzip
+import io
+import operator
 import pickle
 import zipfile
-import zlib
 from collections import namedtuple
 from pathlib import Path
 
@@ -29,6 +30,7 @@ Examples = namedtuple(
 _IDX_TYPES = {8: np.uint8}  # by the type code in the magic number; images and labels have no other
 _CIFAR_RECORD = 1 + 32 * 32 * 3
 _CLASSES = 10
+_MOST_BYTES = 1 << 28  # of what is read at once, uncompressed: MNIST's images have 47 million
 
 
 def digits():
@@ -194,51 +196,61 @@ def _checked(what, path, images, labels, shape):
     return Examples(images.astype(np.float32) / 255, labels.astype(np.int32))
 
 
-# What NumPy, gzip, zip and pickle raise for files that are damaged or something else.
-_DAMAGES = (OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, ImportError)
-_DAMAGES += (zlib.error, zipfile.BadZipFile, pickle.UnpicklingError)
-
-
 def _says_what_is_damaged(read):
-    """Errors of reading a file as a `ValueError` that names it."""
+    """Errors of reading a file as a `ValueError` that names it: NumPy, gzip, zip and pickle raise almost anything."""
 
     @functools.wraps(read)
     def reads(path, *arguments):
         try:
+            if not path.is_file():  # a pipe would keep the reader waiting
+                raise ValueError("it is no regular file")
             return read(path, *arguments)
-        except _DAMAGES as error:
-            raise ValueError("%s cannot be read, it is damaged or something else: %s" % (path, error)) from error
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise ValueError("%s cannot be read, it is damaged or something else: %.300s" % (path, reason)) from error
 
     return reads
 
 
+def _all_of(file):
+    """What is left of an open file, which may be compressed, and longer than anyone's memory."""
+    content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError("it is longer than %d bytes" % _MOST_BYTES)
+    return content
+
+
 @_says_what_is_damaged
 def _npz(path):
-    with np.load(str(path), allow_pickle=False) as file:
-        return file["x_train"], file["y_train"]
+    with zipfile.ZipFile(str(path)) as archive:
+        arrays = []
+        for name in ["x_train.npy", "y_train.npy"]:
+            with archive.open(name) as file:
+                content = io.BytesIO(_all_of(file))
+            arrays.append(np.lib.format.read_array(content, allow_pickle=False))
+    return arrays
 
 
 @_says_what_is_damaged
 def _idx(path, dimensions):
     """An array from a file in MNIST's format: 0, 0, type, number of axes, their lengths in four bytes each, bytes."""
     with (gzip.open if path.suffix == ".gz" else open)(str(path), "rb") as file:
-        content = file.read()
+        content = _all_of(file)
     header = 4 + 4 * dimensions
     if len(content) < header or content[:2] != b"\0\0" or content[3] != dimensions or content[2] not in _IDX_TYPES:
         raise ValueError("it does not begin like a file of %d axes of bytes" % dimensions)
-    shape = np.frombuffer(content, ">u4", dimensions, 4).astype(int)
-    if len(content) - header != np.prod(shape):
-        raise ValueError(
-            "%d bytes should follow for the shape %s, and %d do"
-            % (np.prod(shape), shape.tolist(), len(content) - header)
-        )
+    shape = np.frombuffer(content, ">u4", dimensions, 4).tolist()
+    number = functools.reduce(operator.mul, shape)  # Python's integers do not overflow, so a shape cannot lie
+    if len(content) - header != number:
+        raise ValueError("%d bytes should follow for the shape %s, and %d do" % (number, shape, len(content) - header))
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 @_says_what_is_damaged
 def _cifar_binary(path):
     """Images `[N, 3072]` and labels: a record is a label and 3,072 bytes, the colours one after the other."""
-    content = np.fromfile(str(path), np.uint8)
+    with open(str(path), "rb") as file:
+        content = np.frombuffer(_all_of(file), np.uint8)
     if not len(content) or len(content) % _CIFAR_RECORD:
         raise ValueError("its %d bytes are no multiple of %d" % (len(content), _CIFAR_RECORD))
     records = content.reshape([-1, _CIFAR_RECORD])
@@ -248,18 +260,63 @@ def _cifar_binary(path):
 @_says_what_is_damaged
 def _cifar_pickled(path):
     with open(str(path), "rb") as file:
-        content = _ArraysOnly(file, encoding="bytes").load()
-    images, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
+        content = _ArraysOnly(io.BytesIO(_all_of(file)), encoding="bytes").load()
+    images, labels = (_plain(content[name]) for name in [b"data", b"labels"])
     if images.ndim != 2 or images.shape[1] != _CIFAR_RECORD - 1:
         raise ValueError("its images have the shape %s, not [N, %d]" % (list(images.shape), _CIFAR_RECORD - 1))
     return images, labels
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays and what Python builds in; a pickle may otherwise run any code."""
+def _plain(value):
+    """The array of a pickled one, or of a list of numbers."""
+    return value.array() if isinstance(value, _Array) else np.asarray([int(one) for one in value])
+
+
+class _Array:
+    """Stands for an array while a file is read: NumPy itself would trust what a pickle says of shapes and dtypes."""
+
+    def __init__(self, *_):
+        self._state = None
+
+    def __setstate__(self, state):
+        self._state = state
+
+    def array(self):
+        _, shape, dtype, by_columns, content = self._state
+        array = np.frombuffer(content, dtype.plain())
+        return array.reshape(shape, order="F" if by_columns else "C")
+
+
+class _Dtype:
+    """Stands for a dtype; images and labels are integers."""
+
+    def __init__(self, name, *_):
+        self._name, self._order = name if isinstance(name, str) else name.decode("latin1"), "|"
+
+    def __setstate__(self, state):
+        order = state[1]
+        self._order = order if isinstance(order, str) else order.decode("latin1")
+
+    def plain(self):
+        if self._name not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8") or self._order not in ("<", ">", "|"):
+            raise ValueError("it has an array of %.20r, which is no integer" % (self._order + self._name))
+        return np.dtype(self._order + self._name)
+
+
+# Every name that a pickled array asks for, and what it gets: a pickle may otherwise run any code.
+_STANDING_FOR = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): lambda dtype, content: np.frombuffer(content, dtype.plain())[0],
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, as Python 3 writes them for Python 2
+}
+
+
+class _ArraysOnly(pickle._Unpickler):
+    """Reads arrays and what Python builds in. It is the one in Python, which gives no memory to numbers in a file."""
 
     def find_class(self, module, name):
-        allowed = ["_reconstruct", "ndarray", "dtype", "scalar", "encode"]
-        if module.split(".")[0] in ("numpy", "_codecs") and name in allowed:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError("it asks for %s.%s, which is no array" % (module, name))
+        if (module, name) not in _STANDING_FOR:
+            raise pickle.UnpicklingError("it asks for %.100s.%.100s, which is no array" % (module, name))
+        return _STANDING_FOR[module, name]

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of

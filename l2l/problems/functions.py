@@ -2,12 +2,13 @@
 
 import math
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.problems.minibatches import noise as noise_numbers
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import keys, uniform
+from l2l.quiet import quietly
 
 
 class _Function(Problem):
@@ -110,6 +111,7 @@ class Ackley(_Function):
     def __init__(self, dims=2, width=32.768, noise=0.0, dtype=tf.float32):
         super().__init__(dims, width, noise, dtype)
 
+    @quietly()
     def value(self, x):
         """The function, over the last axis of `x`."""
         square = tf.reduce_mean(tf.square(x), axis=-1)

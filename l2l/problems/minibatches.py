@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 

@@ -20,7 +20,7 @@ A problem of your own takes a few lines::
 import zlib
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws

@@ -1,6 +1,6 @@
 """Random numbers for draws: anew each time, or following from a seed and a stream."""
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 
 def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):

@@ -2,11 +2,12 @@
 
 from collections import namedtuple
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import normal, uniform
+from l2l.quiet import quietly
 
 RegressionDraw = namedtuple("RegressionDraw", ["inputs", "targets"])  # [M, D], [M]
 
@@ -85,6 +86,7 @@ class LogisticRegression(_Regression):
         super().__init__(dims, examples, dtype)
         self.penalty = checks.number_from_zero("penalty", penalty)
 
+    @quietly()
     def _targets(self, products, seed):
         chance = uniform(products.shape.as_list(), 0.0, 1.0, seed, 2, self.dtype)
         return tf.where(chance < tf.sigmoid(products), tf.ones_like(products), -tf.ones_like(products))

@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.mapping import definitions_since
 from l2l.nests import tensors_of

@@ -159,9 +159,19 @@ def _read(job):
         raise ValueError(
             "%r is of a cell with other settings, %.200r, not %.200r" % (job.result, groups[0], job.settings)
         )
-    missing = {"history/" + column for column in History.COLUMNS} - set(arrays)
-    if missing or row.get("meta_iterations") != len(arrays["history/meta_loss"]):
+    history, weights = _group(arrays, "history/"), _group(arrays, "weights/")
+    adapted = _group(arrays, "adapted/")
+    if set(history) != set(History.COLUMNS) or not isinstance(row.get("meta_iterations"), int):
         raise ValueError("%r is no result of a cell: its history is not whole" % job.result)
+    lengths = {len(checked_column(job.result, history, column)) for column in History.COLUMNS}
+    if lengths != {row["meta_iterations"]}:
+        raise ValueError("%r is no result of a cell: its history is not whole" % job.result)
+    if not weights or any(set(group) != set(map(str, range(len(group)))) for group in [weights, adapted]):
+        raise ValueError("%r is no result of a cell: its weights are not whole" % job.result)
+    if not all(isinstance(row.get(name), (int, float)) for name in COLUMNS):
+        raise ValueError("%r is no result of a cell: its row lacks some of %s" % (job.result, ", ".join(COLUMNS)))
+    if not {*measured_with()} <= set(config):
+        raise ValueError("%r is no result of a cell: it does not say what it was measured with" % job.result)
     if row["meta_iterations"] > job.meta_iterations:
         raise _has_more(job, row["meta_iterations"])
     return (config, arrays) if row["meta_iterations"] == job.meta_iterations else (None, None)

@@ -1,15 +1,54 @@
 """What TensorBoard shows of a training."""
 
+import os
+import socket
 import time
+import warnings
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
+from tensorflow.python.summary.writer.writer import SummaryToEventTransformer
+
+from l2l.process import own_graph
 
 WEIGHTS_EVERY = 1000  # meta-iterations between two sets of histograms
 
 
+class _File:
+    """One event file, as TensorFlow's own writer begins it; that one writes in a thread, and tells nobody of errors.
+
+    Raises, when it is made or flushed:
+      OSError, tf.errors.OpError: it cannot be written, or it is gone.
+    """
+
+    def __init__(self, directory):
+        os.makedirs(directory, exist_ok=True)
+        # Files are named by the second; a run that begins in the same one as another would write over its file.
+        now = time.time()
+        name = "events.out.tfevents.%010d.%s.%06d" % (now, socket.gethostname(), now % 1 * 1e6)
+        self._path = os.path.abspath(os.path.join(directory, name))  # the current directory may change
+        self._records = tf.io.TFRecordWriter(self._path)
+        self.add_event(tf.Event(wall_time=now, file_version="brain.Event:2"))
+
+    def add_event(self, event):
+        self._records.write(event.SerializeToString())
+
+    def get_logdir(self):
+        return os.path.dirname(self._path)
+
+    def flush(self):
+        self._records.flush()
+        os.stat(self._path)  # what is written to a file that was removed is lost
+
+    def close(self):
+        self._records.close()
+
+
 class Events:
     """Event files of one training in a directory, made where it is missing: `tensorboard --logdir DIRECTORY`.
+
+    Where they cannot be written any more, since the disk is full or the directory gone, one `RuntimeWarning` says
+    so, and the training goes on without them.
 
     Args:
       directory: its path.
@@ -21,16 +60,17 @@ class Events:
     """
 
     def __init__(self, directory, graph, names):
-        # Files are named by the second; a run that begins in the same one as another would write over its file.
-        suffix = ".%06d" % (time.time() % 1 * 1e6)
+        self._directory = directory
         try:
-            self._writer = tf.summary.FileWriter(directory, graph, filename_suffix=suffix)
-        except tf.errors.OpError as error:
+            self._file = _File(directory)
+            self._writer = SummaryToEventTransformer(self._file, graph)
+            self._file.flush()
+        except (OSError, tf.errors.OpError) as error:
             raise ValueError(
                 "logdir must be a directory that can be written, got %r (%s)" % (directory, error)
             ) from error
         self._written, self._weights_at = None, 0
-        with tf.Graph().as_default() as graph:
+        with own_graph() as graph:
             self._places = [tf.placeholder(tf.float64) for _ in names]
             self._histograms = tf.summary.merge(
                 [
@@ -44,7 +84,8 @@ class Events:
         """Before the next meta-iterations. What an earlier run wrote of later ones is void."""
         if self._written != len(history):
             self._written = self._weights_at = len(history)
-            self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), len(history) + 1)
+            start = tf.SessionLog(status=tf.SessionLog.START)
+            self._keep(lambda: self._writer.add_session_log(start, len(history) + 1))
 
     def write(self, history, log_average, weights, is_last):
         """Means of all figures since the last time, at the number of meta-iterations so far.
@@ -62,15 +103,34 @@ class Events:
             figures["meta_loss"] = history.meta_loss[part][sound].mean()
             figures["meta_gradient_norm"] = history.gradient_norm[part][sound].mean()
         values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items() if np.isfinite(value)]
-        self._writer.add_summary(tf.Summary(value=values), number)
+        summaries = [tf.Summary(value=values)]
         if is_last or number - self._weights_at >= WEIGHTS_EVERY:
-            summary = self._session.run(self._histograms, dict(zip(self._places, weights())))
-            self._writer.add_summary(summary, number)
+            summaries.append(self._session.run(self._histograms, dict(zip(self._places, weights()))))
             self._weights_at = number
+        self._keep(lambda: [self._writer.add_summary(summary, number) for summary in summaries])
         self._written = number
-        if is_last:
-            self._writer.flush()
+
+    def _keep(self, add):
+        """Adds events, and has them on the disk; or warns, and adds none from then on."""
+        if self._file is None:
+            return
+        try:
+            add()
+            self._file.flush()
+        except (OSError, tf.errors.OpError) as error:
+            warnings.warn(
+                "events in logdir %r cannot be written any more (%s); the training goes on without them"
+                % (self._directory, getattr(error, "message", error)),
+                RuntimeWarning,
+                stacklevel=6,
+            )
+            self._drop()
+
+    def _drop(self):
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def close(self):
-        self._writer.close()
+        self._drop()
         self._session.close()

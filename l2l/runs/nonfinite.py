@@ -5,13 +5,13 @@ import os
 from collections import namedtuple
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import archives
 from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
 from l2l.problems.problem import sample
-from l2l.process import session_with_threads
+from l2l.process import load_variables, own_graph, session_with_threads
 from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
 
 
@@ -86,7 +86,7 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
         raise ValueError("%r is no saved meta-iteration" % path)
     check_same_trainer(path, stored["trainer"], record)
     batch = [settings.batch] * (settings.batch > 1)
-    with tf.Graph().as_default() as graph:
+    with own_graph() as graph:
         with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
             optimizer = build_optimizer()
         weights, variables = tf.trainable_variables(), tf.global_variables()
@@ -106,7 +106,6 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
         if arrays["age"] not in range(0, settings.horizon, settings.steps):
             raise ValueError("%r is no saved meta-iteration: its age is %d" % (path, arrays["age"]))
         with session_with_threads(graph) as session:
-            for variable in variables:
-                variable.load(arrays["variables/" + variable.op.name], session)
+            load_variables(session, variables, [arrays["variables/" + variable.op.name] for variable in variables])
             figures = [meta.losses, meta.meta_loss, list(meta.gradients), norm]
             return Replay(*session.run(figures, {place: arrays[name] for name, place in places.items()}))

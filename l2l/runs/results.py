@@ -7,8 +7,9 @@ import platform
 from html import escape
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
+from l2l import archives, checks
 from l2l.version import __version__
 
 
@@ -38,18 +39,33 @@ def _processor():
 def save_results(path, rows):
     """Writes `{"rows": rows, "versions": ..., "machine": ..., "date": ...}` as JSON; folders are created.
 
+    Written in one step: at any moment there is either what was there before, or all of the new file.
+
     Args:
       path: file name.
       rows: list of dicts of JSON types. NaN and infinity become null, as JSON has neither.
+
+    Raises:
+      TypeError, ValueError: `path` is no path, or `rows` is no such list.
+      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
     """
-    rows = [{key: _finite(value) for key, value in row.items()} for row in rows]
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w") as file:
-        json.dump(dict(rows=rows, **measured_with()), file, indent=1, allow_nan=False)
-        file.write("\n")
+    path = os.path.abspath(checks.path("path", path))
+    if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
+        raise TypeError("rows must be a list of dicts, got %.200r" % (rows,))
+    try:
+        text = json.dumps(dict(rows=_finite(rows), **measured_with()), indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError("rows must hold JSON types alone: %.200s" % error) from None
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    archives.replace(path, lambda file: file.write(text.encode()))
 
 
 def _finite(value):
+    """The same without NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -4,7 +4,7 @@ import time
 import warnings
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l.learning.engines import CannotCompileError
 from l2l.runs import nonfinite

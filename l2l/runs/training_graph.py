@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 import numpy as np
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.learning.engines import At, engine_for
@@ -12,7 +12,7 @@ from l2l.learning.updates import meta_optimizer
 from l2l.optimizers.trained import names_of
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables, sample
-from l2l.process import own_graph, session_with_threads
+from l2l.process import load_variables, own_graph, session_with_threads
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
 # number `i % DRAWS_PER_BLOCK` of block `i // DRAWS_PER_BLOCK`.
@@ -164,8 +164,8 @@ class TrainingGraph:
 
     def load(self, snapshot):
         """Goes on from a snapshot of a training with the same settings."""
-        for name, variable in self._variables.items():
-            variable.load(snapshot["variables/" + name], self._session)
+        values = [snapshot["variables/" + name] for name in self._variables]
+        load_variables(self._session, self._variables.values(), values)
         number, age = snapshot["place"]
         self._number = int(number)
         self._at = At(0, int(age), [snapshot["carried/%d" % i] for i in range(len(self._at.carried))])

@@ -1,5 +1,6 @@
 """A learned optimizer with its weights, outside any graph and as a file."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ from trainers import one_rate, small
 
 import l2l
 from l2l import archives
-from l2l.optimizers.trained import FORMAT
+from l2l.optimizers.grouped import from_description
+from l2l.optimizers.trained import FORMAT, names_of
 
 
 class Adapting(l2l.Casting):
@@ -335,3 +337,71 @@ def test_weights_of_one_shape_are_told_apart_by_their_names(tmp_path):
     assert l2l.load(path, lambda: two_rates("rate", "of_the_sign")).record["variables"] == ["rate", "of_the_sign"]
     with pytest.raises(ValueError, match=r"was trained with variables \['rate', 'of_the_sign'\], built are \['of"):
         l2l.load(path, lambda: two_rates("of_the_sign", "rate"))
+
+
+INSTEAD = [None, [], {}, "x", -1, 1e400, 10**30, [[[[]]]], {"a": {"a": {}}}, [3] * 600, [10**9], True]
+
+
+def changed(value):
+    """Each value of a nest of JSON types with one part left out, or with a third of the others in its place."""
+    if isinstance(value, dict):
+        for i, (key, part) in enumerate(value.items()):
+            rest = {name: one for name, one in value.items() if name != key}
+            yield rest
+            yield from ({**rest, key: other} for other in [*INSTEAD[i % 3 :: 3], *changed(part)])
+
+
+def test_whatever_a_record_says_a_file_is_refused_in_words_or_loaded(tmp_path):
+    """Also where a function is given, which is compared with what the record says."""
+    path = str(tmp_path / "odd.npz")
+    one = l2l.CoordinatewiseLSTM((1,), "log").description()
+    record = {"optimizer": {"class": "Grouped", "groups": {"a": one}}}
+    build = from_description(record["optimizer"])
+    with tf.Graph().as_default():
+        build()
+        variables = tf.trainable_variables()
+        weights = [np.zeros(variable.shape.as_list(), np.float32) for variable in variables]
+        record["variables"] = names_of(variables)
+    l2l.save(path, l2l.Trained(build, weights, record=record))
+    config, arrays = archives.read(path)
+    assert l2l.load(path).record == record
+    others = list(changed(config))
+    for i, other in enumerate(others):
+        archives.write(path, other, arrays)
+        with contextlib.suppress(ValueError):
+            assert isinstance(l2l.load(path, None if i % 4 else build), l2l.Trained)
+    assert len(others) > 80
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden": [3] * 600}, r"hidden must list the units of at most 100 layers"),
+        ({"hidden": [10**9]}, r"hidden must have at most 8192 units in a layer"),
+    ],
+)
+def test_what_is_larger_than_any_file_is_refused_before_it_is_built(change, message, monkeypatch):
+    description = {**l2l.CoordinatewiseLSTM((3,)).description(), **change}
+    monkeypatch.setattr(tf.compat.v1, "get_variable", None)
+    for one in [description, {"class": "Grouped", "groups": {"a": description}}]:
+        with pytest.raises(ValueError, match=message):
+            from_description(one)
+
+
+def test_groups_that_are_none_or_too_many_are_refused():
+    one = l2l.CoordinatewiseLSTM((3,)).description()
+    for groups in [None, [], {}, {"a%d" % i: one for i in range(101)}]:
+        with pytest.raises(ValueError, match="groups must be a dict of 1 to 100 optimizers"):
+            from_description({"class": "Grouped", "groups": groups})
+    with pytest.raises(ValueError, match="letters, digits and underscores"):
+        from_description({"class": "Grouped", "groups": {"a b": one}})
+
+
+def test_a_record_whose_description_is_no_dict_is_refused_where_a_function_is_given(tmp_path):
+    build = lambda: l2l.CoordinatewiseLSTM((1,))  # noqa: E731
+    with tf.Graph().as_default():
+        build()
+        weights = [np.zeros(variable.shape.as_list(), np.float32) for variable in tf.trainable_variables()]
+    l2l.save(tmp_path / "odd.npz", l2l.Trained(build, weights, record={"optimizer": [1]}))
+    with pytest.raises(ValueError, match=r"must have a record that describes an optimizer, got \[1\]"):
+        l2l.load(tmp_path / "odd.npz", build)

@@ -1,7 +1,11 @@
 """Data sets from their files, small ones that are written here; and what is said of files that are malformed."""
 
 import gzip
+import io
+import os
 import pickle
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -266,3 +270,142 @@ def test_labels_may_be_any_integers(dtype):
         assert checked_examples("it", examples) is examples
         losses.append(l2l.evaluate(l2l.MLP(examples, (2,), size=3), {"SGD": l2l.sgd()}, 2, 3, engine="graph")["SGD"])
     np.testing.assert_array_equal(*losses)
+
+
+def refused(load, path):
+    """The reader's error, or None where it read the file."""
+    try:
+        load(path)
+    except ValueError as error:
+        assert str(path) in str(error) or str(path.parent) in str(error)
+        return str(error)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_is_read_whatever_its_compression(compression, tmp_path):
+    with zipfile.ZipFile(str(tmp_path / "mnist.npz"), "w", compression) as archive:
+        for name, array in [("x_train", IMAGES), ("y_train", LABELS)]:
+            content = io.BytesIO()
+            np.save(content, array)
+            archive.writestr(name + ".npy", content.getvalue())
+    check_mnist(l2l.datasets.mnist(tmp_path / "mnist.npz"))
+
+
+@pytest.mark.parametrize("form", ["npz", "deflated", "gz", "idx", "pickle", "binary"])
+def test_every_damaged_file_is_refused_in_words_or_read(form, tmp_path):
+    """Cut, with flipped bytes, and with the largest numbers in place of others."""
+    random = np.random.RandomState(1)
+    load = l2l.datasets.cifar10 if form in ["pickle", "binary"] else l2l.datasets.mnist
+    if form in ["npz", "deflated"]:
+        path = given = tmp_path / "mnist.npz"
+        (np.savez if form == "npz" else np.savez_compressed)(str(path), x_train=IMAGES, y_train=LABELS)
+    elif load is l2l.datasets.mnist:
+        given = write_idx(tmp_path / "mnist")
+        path = given / NAMES[1]
+        if form == "gz":
+            content = gzip.compress(path.read_bytes())
+            path.unlink()
+            path = given / (NAMES[1] + ".gz")
+            path.write_bytes(content)
+    else:
+        given = write_cifar(tmp_path / "cifar", form == "binary")
+        path = given / ("data_batch_3" + (".bin" if form == "binary" else ""))
+    whole, errors = path.read_bytes(), []
+    for i in range(150):
+        content = bytearray(whole)
+        # Most of a file is pixels; what it says of itself is at both ends.
+        at = min(random.randint(300), len(content) - 4) if i % 2 else max(0, len(content) - random.randint(4, 500))
+        kind = i % 3
+        if kind == 0:
+            del content[at:]
+        elif kind == 1:
+            content[at] ^= 1 << random.randint(8)
+        else:
+            content[at : at + 4] = b"\xff\xff\xff\x7f"
+        path.write_bytes(bytes(content))
+        errors.append(refused(load, given))
+    assert sum(error is not None for error in errors) > 30
+    path.write_bytes(whole)
+    assert refused(load, given) is None
+
+
+def zeros(number):
+    return b"\0" * number
+
+
+def test_files_that_unpack_to_more_than_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(l2l.datasets, "_MOST_BYTES", 1 << 16)
+    directory = write_idx(tmp_path / "mnist", images=zeros(1))
+    (directory / NAMES[0]).unlink()
+    (directory / (NAMES[0] + ".gz")).write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + zeros(1 << 20)))
+    assert "it is longer than 65536 bytes" in refused(l2l.datasets.mnist, directory)
+    with zipfile.ZipFile(str(tmp_path / "mnist.npz"), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", zeros(1 << 20))
+        archive.writestr("y_train.npy", zeros(10))
+    assert "it is longer than 65536 bytes" in refused(l2l.datasets.mnist, tmp_path / "mnist.npz")
+    for binary in [False, True]:
+        cifar = write_cifar(tmp_path / ("binary" if binary else "pickled"), binary)
+        name = "data_batch_1.bin" if binary else "data_batch_1"
+        (cifar / name).write_bytes(zeros(1 << 20))
+        assert "it is longer than 65536 bytes" in refused(l2l.datasets.cifar10, cifar)
+
+
+def test_shapes_that_no_memory_holds_are_refused(tmp_path):
+    directory = write_idx(tmp_path / "mnist", images=bytes([0, 0, 8, 3]) + b"\xff" * 12 + zeros(9))
+    assert "79228162458924105385300197375 bytes should follow" in refused(l2l.datasets.mnist, directory)
+    # A product of 2 to the 64, which is 0 in 64 bits.
+    directory = write_idx(tmp_path / "mnist", images=bytes([0, 0, 8, 3]) + struct.pack(">III", 1 << 31, 1 << 31, 4))
+    assert "18446744073709551616 bytes should follow" in refused(l2l.datasets.mnist, directory)
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 28, 28), }" % 10**15
+    member = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header) + 1) + header + b"\n"
+    with zipfile.ZipFile(str(tmp_path / "mnist.npz"), "w") as archive:
+        archive.writestr("x_train.npy", member)
+        archive.writestr("y_train.npy", member)
+    assert refused(l2l.datasets.mnist, tmp_path / "mnist.npz")
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(str(tmp_path / "mnist.npz"))
+    assert "it is no regular file" in refused(l2l.datasets.mnist, tmp_path / "mnist.npz")
+    directory = write_cifar(tmp_path / "cifar", True)
+    (directory / "data_batch_1.bin").unlink()
+    (directory / "data_batch_1.bin").mkdir()
+    assert "it is no regular file" in refused(l2l.datasets.cifar10, directory)
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("numpy.f2py", "main"),
+        ("numpy", "load"),
+        ("numpy.testing", "dtype"),
+        ("numpy.distutils.exec_command", "encode"),
+        ("numpy.core.multiarray", "ndarray"),
+        ("numpy.core", "multiarray._reconstruct"),
+        ("_codecs", "decode"),
+        ("builtins", "getattr"),
+        ("os", "system"),
+    ],
+)
+def test_a_pickle_gets_what_arrays_need_by_exact_names_alone(module, name, tmp_path):
+    directory = write_cifar(tmp_path / "cifar", False)
+    call = b"\x80\x02c%s\n%s\n(tR." % (module.encode(), name.encode())
+    (directory / "data_batch_1").write_bytes(call)
+    assert "it asks for %s.%s, which is no array" % (module, name) in refused(l2l.datasets.cifar10, directory)
+
+
+@pytest.mark.parametrize("dtype, order", [(np.uint8, "C"), (">i4", "F"), (np.int64, "C")])
+def test_arrays_in_a_pickle_are_numpys_own(dtype, order, tmp_path):
+    """Labels may be an array, too, or a list of NumPy's numbers; protocols are as Python 2 and 3 write them."""
+    for protocol in [2, 4]:
+        directory = write_cifar(tmp_path / str(protocol), False)
+        images, labels = np.asarray(planes(COLOURS[:2]), order=order), np.array([0, 5], dtype)
+        for i, some in enumerate([labels, list(labels)]):
+            content = pickle.dumps({b"data": images, b"labels": some}, protocol=protocol)
+            (directory / ("data_batch_%d" % (i + 1))).write_bytes(content)
+        data = l2l.datasets.cifar10(directory)
+        np.testing.assert_allclose(data.inputs[:4] * 255, COLOURS[[0, 1, 0, 1]], rtol=1e-6)
+        np.testing.assert_array_equal(data.labels[:4], [0, 5, 0, 5])
+    content = pickle.dumps({b"data": np.array([[0.5]]), b"labels": [1]}, protocol=2)
+    (directory / "data_batch_1").write_bytes(content)
+    assert "an array of '<f8', which is no integer" in refused(l2l.datasets.cifar10, directory)

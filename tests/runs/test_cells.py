@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sweeping import build, meta_iterations
 
+import l2l
 from l2l import archives
-from l2l.runs.cells import Job, compute, finished, name_of, write
+from l2l.runs.cells import FORMAT, Job, compute, finished, name_of, write
 from l2l.runs.checkpoints import latest_checkpoint
 
 
@@ -58,26 +59,48 @@ def test_a_cell_that_is_stopped_goes_on_bit_for_bit(tmp_path):
 
 
 HISTORY = {"history/" + column: np.zeros([2]) for column in ("meta_loss", "last_loss", "gradient_norm", "seconds")}
-CONFIG = {"format": 1, "settings": {"a": 1}, "trainer": {}, "row": {"meta_iterations": 2}, "figures": {}}
+WHOLE = {**HISTORY, "weights/0": np.zeros([2, 8]), "weights/1": np.zeros([8])}
+ROW = {"a": 1, "meta_iterations": 2, "log_average": -1.5, "skipped": 0, "stalled": False, "seconds": 0.5}
+CONFIG = {"format": FORMAT, "settings": {"a": 1}, "trainer": {}, "row": ROW, "figures": {}, **l2l.measured_with()}
+
+
+def without(config, key):
+    return {name: value for name, value in config.items() if name != key}
 
 
 @pytest.mark.parametrize(
     "changes, arrays, message",
     [
-        ({"format": "one"}, HISTORY, "is no result of a cell"),
-        ({"row": 3}, HISTORY, "is no result of a cell"),
-        ({"trainer": None}, HISTORY, "is no result of a cell"),
-        ({"format": 2}, HISTORY, "has format 2; this version of l2l reads format 1"),
-        ({"settings": {"a": 2}}, HISTORY, "is of a cell with other settings, {'a': 2}, not {'a': 1}"),
+        ({"format": "one"}, WHOLE, "is no result of a cell"),
+        ({"row": 3}, WHOLE, "is no result of a cell"),
+        ({"trainer": None}, WHOLE, "is no result of a cell"),
+        ({"format": FORMAT + 1}, WHOLE, "has format %d" % (FORMAT + 1)),
+        ({"settings": {"a": 2}}, WHOLE, "is of a cell with other settings, {'a': 2}, not {'a': 1}"),
         ({}, {}, "is no result of a cell: its history is not whole"),
-        ({"row": {"meta_iterations": 3}}, HISTORY, "is no result of a cell: its history is not whole"),
+        ({"row": {**ROW, "meta_iterations": 3}}, WHOLE, "is no result of a cell: its history is not whole"),
+        ({"row": {**ROW, "meta_iterations": "2"}}, WHOLE, "is no result of a cell: its history is not whole"),
+        ({}, {**WHOLE, "history/meta_loss": np.zeros([])}, r"must hold float64 columns \[n\] of one length"),
+        ({}, {**WHOLE, "history/meta_loss": np.zeros([2], int)}, r"must hold float64 columns \[n\] of one length"),
+        ({}, HISTORY, "is no result of a cell: its weights are not whole"),
+        ({}, without(WHOLE, "weights/0"), "is no result of a cell: its weights are not whole"),
+        ({}, {**WHOLE, "adapted/1": np.zeros([])}, "is no result of a cell: its weights are not whole"),
+        ({"row": without(ROW, "log_average")}, WHOLE, "its row lacks some of meta_iterations, log_average"),
+        ({"row": {**ROW, "stalled": None}}, WHOLE, "its row lacks some of meta_iterations, log_average"),
     ],
 )
 def test_a_result_that_is_none_is_refused(changes, arrays, message, tmp_path):
     job = Job({"a": 1}, 2, str(tmp_path))
     assert finished(job, None) is None
-    archives.write(job.result, CONFIG, HISTORY)
-    assert finished(job, None).row == {"meta_iterations": 2}
+    archives.write(job.result, CONFIG, WHOLE)
+    assert finished(job, None).row == ROW
     archives.write(job.result, {**CONFIG, **changes}, arrays)
     with pytest.raises(ValueError, match=message):
+        finished(job, None)
+
+
+@pytest.mark.parametrize("key", ["versions", "machine", "date", "format", "settings", "trainer", "row", "figures"])
+def test_a_result_that_lacks_a_part_is_refused(key, tmp_path):
+    job = Job({"a": 1}, 2, str(tmp_path))
+    archives.write(job.result, without(CONFIG, key), WHOLE)
+    with pytest.raises(ValueError, match="is no result of a cell"):
         finished(job, None)

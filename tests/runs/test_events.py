@@ -1,5 +1,9 @@
 """What a training writes for TensorBoard, as TensorFlow reads it."""
 
+import contextlib
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -87,3 +91,45 @@ def test_a_directory_that_is_none(tmp_path):
         small(engine="graph", logdir=str(tmp_path / "file" / "log"))
     with pytest.raises(TypeError, match="logdir must be a path"):
         small(engine="graph", logdir=3)
+
+
+def remove(directory):
+    shutil.rmtree(str(directory))
+
+
+def put_a_file_in_its_place(directory):
+    remove(directory)
+    directory.write_text("")
+
+
+def fill_the_disk(directory):
+    """The file that is open goes to a device that is always full."""
+    (path,) = map(str, directory.glob("events*"))
+    with open("/dev/full", "wb") as full:
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink("/proc/self/fd/" + name) == path:
+                    os.dup2(full.fileno(), int(name))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.parametrize("fail", [remove, put_a_file_in_its_place, fill_the_disk])
+def test_events_that_cannot_be_written_are_one_warning_and_the_training_goes_on(tmp_path, monkeypatch, fail):
+    monkeypatch.setattr(training, "PROGRESS_EVERY", 2)
+    trainer = small(engine="graph", logdir=str(tmp_path / "log"))
+    trainer.run(2)
+    fail(tmp_path / "log")
+    with pytest.warns(None) as caught:
+        history = trainer.run(6)
+    trainer.run(2)
+    trainer.close()
+    (message,) = [str(one.message) for one in caught if "events in logdir" in str(one.message)]
+    assert "the training goes on without them" in message and str(tmp_path / "log") in message
+    assert len(history) == 10 and [one.filename for one in caught if "logdir" in str(one.message)] == [__file__]
+
+
+def test_a_directory_that_is_a_file_or_full_is_refused_at_the_start(tmp_path, monkeypatch):
+    (tmp_path / "log").write_text("")
+    for path in [tmp_path / "log", "/proc/self"]:
+        with pytest.raises(ValueError, match="logdir must be a directory that can be written"):
+            small(engine="graph", logdir=path)

@@ -1,4 +1,5 @@
 import builtins
+import errno
 import io
 import json
 import os
@@ -6,6 +7,7 @@ import platform
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 import l2l
 
@@ -50,3 +52,47 @@ def test_a_notebook_shows_the_same_table_as_html():
 
 def test_a_table_without_rows_is_its_column_names():
     assert str(l2l.format_table([], {"name": "", "figure": ".2f"})) == "name  figure"
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([{"figure": 1.0}, {"figure": object()}], "rows must hold JSON types alone: Object of type object"),
+        ([{"figure": np.float32(1)}], "rows must hold JSON types alone"),
+        ([{("a", "b"): 1}], "rows must hold JSON types alone: keys must be"),
+        ([1], "rows must be a list of dicts"),
+        ({"rows": []}, "rows must be a list of dicts"),
+    ],
+)
+def test_rows_that_are_no_json_leave_the_old_file_as_it_was(tmp_path, rows, message):
+    path = tmp_path / "results.json"
+    l2l.save_results(path, [{"figure": [1.0, {"a": float("inf")}]}])
+    before = path.read_bytes()
+    assert json.loads(before.decode())["rows"] == [{"figure": [1.0, {"a": None}]}]
+    with pytest.raises(TypeError, match=message):
+        l2l.save_results(path, rows)
+    assert path.read_bytes() == before and os.listdir(str(tmp_path)) == ["results.json"]
+
+
+def test_a_disk_that_fails_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    l2l.save_results(str(path), [{"figure": 1.0}])
+    before = path.read_bytes()
+
+    def fails(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="No space left"):
+        l2l.save_results(str(path), [{"figure": 2.0}])
+    assert path.read_bytes() == before and os.listdir(str(tmp_path)) == ["results.json"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in [tmp_path, tmp_path / "pipe"]:
+        with pytest.raises(OSError, match="Not a regular file"):
+            l2l.save_results(path, [])
+    with pytest.raises(TypeError, match="path must be a path"):
+        l2l.save_results(3, [])
+    assert os.listdir(str(tmp_path)) == ["pipe"]
