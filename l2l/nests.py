@@ -47,7 +47,8 @@ def over_draws(function, *nests):
         result = function(*with_tensors(nests, [tf.gather(many, i) for many in flat]))
         structure[:] = [result]
         shapes[:] = [tensor.shape for tensor in tensors_of(result)]
-        return tensors_of(result)
+        # In a compiled function, TensorFlow would copy the op of a tensor from outside, even a placeholder.
+        return [tf.identity(tensor) for tensor in tensors_of(result)]
 
     try:
         # `tf.vectorized_map` itself loses the number of draws, and with it all static shapes.
@@ -98,6 +99,24 @@ def _vectorized_select(pfor_input):
 
 _tensorflows_select = _pfor_converter_registry["Select"]
 _pfor_converter_registry["Select"] = _vectorized_select
+
+
+def _vectorized_matmul(pfor_input):
+    """A product of one matrix with one of each draw. TensorFlow's own form chooses a way in a `tf.cond`, as above."""
+    a, b = (pfor_input.input(i) for i in range(2))
+    if a.is_stacked or not b.t.shape.is_fully_defined():
+        return _tensorflows_matmul(pfor_input)
+    # One product of all draws' columns side by side: [X, Y] and [Y, B * Z].
+    transposed = pfor_input.get_attr("transpose_b")
+    columns = tf.transpose(b.t, [2, 0, 1] if transposed else [1, 0, 2])
+    rows, number, width = columns.shape.as_list()
+    columns = tf.reshape(columns, [rows, number * width])
+    product = tf.matmul(a.t, columns, transpose_a=pfor_input.get_attr("transpose_a"))
+    return wrap(tf.transpose(tf.reshape(product, [-1, number, width]), [1, 0, 2]), True)
+
+
+_tensorflows_matmul = _pfor_converter_registry["MatMul"]
+_pfor_converter_registry["MatMul"] = _vectorized_matmul
 
 
 def _vectorized_l2_loss(pfor_input):
