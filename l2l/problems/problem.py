@@ -97,9 +97,10 @@ def sample(problem, num, seed=None):
 
     Raises:
       TypeError: the result is no nest of tensors.
-      ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static.
+      ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static; or `sample`
+        creates variables.
     """
-    with tf.name_scope("sample"):
+    with tf.name_scope("sample"), checks.no_variables("sample", problem):
         draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
         if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):
@@ -114,8 +115,9 @@ def initial_position(problem, draw, batch=None):
 
     Raises:
       TypeError: the position is no nest of tensors, or one of them has another dtype than a floating-point one.
+      ValueError: it creates variables.
     """
-    with tf.name_scope("initial_position"):
+    with tf.name_scope("initial_position"), checks.no_variables("initial_position", problem):
         x = problem.initial_position(draw) if batch is None else over_draws(problem.initial_position, draw)
         # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into the draw too.
         x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
@@ -138,8 +140,8 @@ def loss_function(problem, draw, batch=None, by_draw=False):
       batch: None for one draw, or how many there are at once.
       by_draw: whether to map `loss` over a batch even where the problem has a form of its own for it.
 
-    The function raises `ValueError` for a loss of another shape, and `TypeError` for one that is no tensor
-    or has another dtype than `x`.
+    The function raises `ValueError` for a loss of another shape or one that creates variables, and `TypeError` for one
+    that is no tensor or has another dtype than `x`.
     """
     data = data_in_graph(problem)
     has_own_form = batch is not None and not by_draw and type(problem).batch_loss is not Problem.batch_loss
@@ -152,7 +154,7 @@ def loss_function(problem, draw, batch=None, by_draw=False):
         return over_draws(lambda one: problem.observe(one, t, data), draw)
 
     def loss(x, t):
-        with tf.name_scope("loss"):
+        with tf.name_scope("loss"), checks.no_variables("observe and loss", problem):
             try:
                 if batch is None:
                     value = problem.loss(x, observed(t))
