@@ -1,5 +1,6 @@
 """Checks of arguments: each raises an error that names argument, value and what is allowed."""
 
+import contextlib
 import inspect
 import math
 import numbers
@@ -178,6 +179,35 @@ def tensor(name, value):
         return tf.convert_to_tensor(value)
     except (TypeError, ValueError):
         raise TypeError("%s must be a tensor, got %r" % (name, value)) from None
+
+
+@contextlib.contextmanager
+def no_variables(what, problem):
+    """Refuses to create a variable within the block, which is `what` of a problem, such as "loss".
+
+    Raises:
+      ValueError: a variable was created, even if the block went on or failed with another error.
+    """
+    names = []
+
+    def refuse(create, **arguments):
+        names.append(arguments.get("name") or "Variable")
+        raise ValueError("no variable can be created here")
+
+    def check():
+        if names:
+            raise ValueError(
+                "%s of %s must not create variables, it creates %r: put weights into the position, or use "
+                "l2l.KerasProblem" % (what, type(problem).__name__, names[0])
+            ) from None
+
+    try:
+        with tf.variable_creator_scope(refuse):
+            yield
+    except Exception:
+        check()
+        raise
+    check()
 
 
 def _number(name, value, allowed):

@@ -86,10 +86,24 @@ def _select(pfor_input):
     return wrap(tf.where(condition, one, other), True)
 
 
+def _matmul(pfor_input):
+    """A product of one matrix with one of each draw. TensorFlow's own form chooses a way in a `tf.cond`, as above."""
+    a, b = (pfor_input.input(i) for i in range(2))
+    if a.is_stacked or not b.t.shape.is_fully_defined():
+        return _pfor_converter_registry["MatMul"](pfor_input)
+    # One product of all draws' columns side by side: [X, Y] and [Y, B * Z].
+    transposed = pfor_input.get_attr("transpose_b")
+    columns = tf.transpose(b.t, [2, 0, 1] if transposed else [1, 0, 2])
+    rows, number, width = columns.shape.as_list()
+    columns = tf.reshape(columns, [rows, number * width])
+    product = tf.matmul(a.t, columns, transpose_a=pfor_input.get_attr("transpose_a"))
+    return wrap(tf.transpose(tf.reshape(product, [-1, number, width]), [1, 0, 2]), True)
+
+
 def _l2_loss(pfor_input):
     """`tf.nn.l2_loss`, and with it `tf.global_norm`, of many draws, for which TensorFlow has no vectorized form."""
     tensor = pfor_input.stacked_input(0)
     return wrap(tf.reduce_sum(tf.square(tensor), tf.range(1, tf.rank(tensor))) / 2, True)
 
 
-_FORMS = {"Select": _select, "L2Loss": _l2_loss}
+_FORMS = {"Select": _select, "MatMul": _matmul, "L2Loss": _l2_loss}

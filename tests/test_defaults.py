@@ -77,6 +77,7 @@ DEFAULTS = {
     "Rastrigin": {"dims": 2, "width": 5.12, "noise": 0.0, "dtype": tf.float32},
     "Rosenbrock": {"dims": 2, "width": 1.0, "noise": 0.0, "dtype": tf.float32},
     "DenseQuadratic": {"dims": 10, "distribution": "normal", "dtype": tf.float32},
+    "KerasProblem": {"batch_size": 32},
     "LeastSquares": {"dims": 10, "examples": 50, "noise": 0.1, "dtype": tf.float32},
     "LogisticRegression": {"dims": 10, "examples": 50, "penalty": 0.01, "dtype": tf.float32},
     "MLP": {"examples": None, "hidden": (20,), "activation": "sigmoid", "size": 128, "deviation": 0.01},

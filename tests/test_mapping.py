@@ -262,3 +262,43 @@ def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
     shape = tf.placeholder_with_default([2, 1], [None])
     _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
     np.testing.assert_allclose(run(result)[1], [[-6, -2], [-2, 2]])
+
+
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("width", [1, 5])
+def test_a_product_of_one_matrix_with_each_draws_can_be_compiled(run, transpose_a, transpose_b, width):
+    """TensorFlow's own vectorized form holds a `tf.cond`. A recurrent network's first state is such a matrix."""
+    numbers = np.random.RandomState(0)
+    one, many = numbers.randn(2, 3), numbers.randn(4, 3, width)
+    left = tf.constant(one.T if transpose_a else one)
+
+    def product(right):
+        return tf.matmul(left, right, transpose_a, transpose_b)
+
+    given = tf.constant(many.transpose(0, 2, 1) if transpose_b else many)
+    result = over_draws(product, given)
+    assert result.shape == [4, 2, width]
+    assert [op.type for op in tf.get_default_graph().get_operations() if op.type in ("Merge", "If")] == []
+    np.testing.assert_allclose(run(result), one @ many)
+
+
+def test_a_product_of_unknown_shape_is_left_to_tensorflow(run):
+    rows = tf.placeholder_with_default([2, 1], [2])
+    result = over_draws(
+        lambda x: tf.matmul(tf.ones([3, 2]), tf.reshape(x, rows)), tf.constant([[1.0, 2.0], [3.0, 4.0]])
+    )
+    np.testing.assert_allclose(run(result), [[[3]] * 3, [[7]] * 3])
+
+
+def test_a_result_from_outside_can_be_compiled(run):
+    """TensorFlow copies the op of such a tensor, which in a compiled program is a placeholder."""
+    prepare_xla()
+
+    def program(many, other):
+        return list(
+            tf.function(lambda *both: over_draws(lambda x: (x, both[1]), both[0]), autograph=False)(many, other)
+        )
+
+    results = tf.xla.experimental.compile(program, [tf.constant([1.0, 2.0]), tf.constant(7.0)])
+    np.testing.assert_array_equal(run(results), [[1, 2], [7, 7]])

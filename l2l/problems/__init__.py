@@ -5,6 +5,7 @@ from l2l.problems.augmented import Mixture, RandomlyScaled, WithConvexTerm
 from l2l.problems.classification import ACTIVATIONS, MLP, Classification, ConvNet, Layer
 from l2l.problems.datasets import Examples
 from l2l.problems.functions import Ackley, Rastrigin, Rosenbrock
+from l2l.problems.keras_models import KerasProblem
 from l2l.problems.minibatches import minibatch, noise
 from l2l.problems.problem import Problem
 from l2l.problems.quadratic import DenseQuadratic, DenseQuadraticDraw, Quadratic, QuadraticDraw
@@ -20,6 +21,7 @@ __all__ = [
     "DenseQuadratic",
     "DenseQuadraticDraw",
     "Examples",
+    "KerasProblem",
     "Layer",
     "LeastSquares",
     "LogisticRegression",

@@ -40,8 +40,9 @@ class BoundProblem:
 
         Raises:
           TypeError: it is no nest of tensors, or one of them has another dtype than a floating-point one.
+          ValueError: it creates variables.
         """
-        with tf.name_scope("initial_position"):
+        with tf.name_scope("initial_position"), checks.no_variables("initial_position", self.problem):
             x = self._mapped(self.problem.initial_position, self.draw)
             # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into that too.
             x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
@@ -58,12 +59,12 @@ class BoundProblem:
           t: a scalar int32 tensor.
 
         Raises:
-          ValueError: the loss has another shape.
+          ValueError: the loss has another shape, or creates variables.
           TypeError: it is no tensor, or has another dtype than `x`.
         """
         dtype = tf.nest.flatten(x)[0].dtype
         is_whole = self.batch is not None and self.has_own_form  # and not mapped
-        with tf.name_scope("loss"):
+        with tf.name_scope("loss"), checks.no_variables("observe and loss", self.problem):
             try:
                 observed = self._observed(t)
                 if is_whole:

@@ -59,6 +59,28 @@ def noise(key, t, shape, dtype=tf.float32):
         return tf.reshape(tf.sqrt(-2 * tf.math.log(first)) * tf.cos(2 * math.pi * second), shape)
 
 
+def uniform_noise(key, t, shape, dtype=tf.float32):
+    """Uniform random numbers in [0, 1) for base iteration `t` of a draw, by the same hash as a `minibatch`.
+
+    They are multiples of 2^-24. Those of one key are not independent of its minibatch: `fold` gives other keys.
+
+    Args:
+      key, t, shape, dtype: as for `noise`.
+
+    Returns:
+      A tensor of that shape.
+    """
+    with tf.name_scope("uniform_noise"):
+        numbers = _positive_integers(key, t, int(np.prod(shape, dtype=int)))
+        # 24 bits are what a float32 holds: with more, rounding would give 1.
+        return tf.reshape(tf.cast(tf.bitwise.right_shift(numbers, 7), dtype) / 2**24, shape)
+
+
+def fold(key, number):
+    """Another key for each `number`, a Python integer from 0 on: for random numbers beside those of `key` itself."""
+    return _mixed(_mixed(_checked_key(key)) + _wrapped(0x9E3779B9) * (number + 1))
+
+
 def _checked_key(key):
     key = checks.tensor("key", key)
     if not key.dtype.is_integer:

@@ -97,9 +97,10 @@ def sample(problem, num, seed=None):
 
     Raises:
       TypeError: the result is no nest of tensors.
-      ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static.
+      ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static; or `sample`
+        creates variables.
     """
-    with tf.name_scope("sample"):
+    with tf.name_scope("sample"), checks.no_variables("sample", problem):
         draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
         if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 import l2l
 from l2l.mapping import OverDraws
+from l2l.problems import minibatches
+from l2l.problems.minibatches import fold, uniform_noise
 
 
 def mixed(number):
@@ -185,3 +187,30 @@ def test_noise_has_other_numbers_than_a_minibatch(run):
 def test_noise_needs_an_integer_as_key():
     with pytest.raises(TypeError, match=r"^key must be an integer, as from l2l\.keys, got dtype float32$"):
         l2l.noise(tf.constant(1.0), 0, [2])
+
+
+def test_uniform_noise_against_a_reference_in_numpy(run):
+    key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+    numbers = uniform_noise(key, t, [2, 500])
+    assert numbers.shape == [2, 500] and uniform_noise(key, t, [], tf.float64).dtype == tf.float64
+    for number in KEYS:
+        for when in [0, 1, 2**31 - 1]:
+            hashed = mixed(mixed(mixed(unsigned(number)) + unsigned(when)) + np.arange(1000, dtype=np.uint32))
+            expected = ((hashed & np.uint32(0x7FFFFFFF)) >> np.uint32(7)) / 2.0**24
+            np.testing.assert_array_equal(run(numbers, {key: number, t: when}).ravel(), expected)
+
+
+def test_uniform_noise_is_below_1_for_the_largest_number_of_the_hash(run, monkeypatch):
+    monkeypatch.setattr(minibatches, "_positive_integers", lambda *_: tf.constant([2**31 - 1, 0]))
+    largest, smallest = run(uniform_noise(0, 0, [2]))
+    assert largest == 1 - 2.0**-24 and smallest == 0
+
+
+def test_folded_keys_have_independent_numbers(run):
+    """Of each other, of the key's own, of neighbouring keys, and at the next base iteration."""
+    keys = [tf.constant(3), fold(3, 0), fold(3, 1), fold(4, 0), fold(fold(3, 0), 0)]
+    numbers = [uniform_noise(key, t, [5000]) for key in keys for t in range(2)]
+    correlations = np.corrcoef(run(numbers)) - np.eye(len(numbers))
+    assert np.abs(correlations).max() < 5 / np.sqrt(5000)
+    one, again = run([fold(3, 1), fold(tf.constant(3, tf.int64), 1)])
+    assert one == again and one.dtype == np.int32

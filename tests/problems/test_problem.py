@@ -8,6 +8,7 @@ import tensorflow as tf
 from other_problems import Given, Regression, Rosenbrock
 
 import l2l
+from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import data_as_variables, data_in_graph, described, sample
 
 
@@ -180,3 +181,91 @@ def test_a_draw_is_the_first_of_a_block_of_one_whose_seed_no_training_has(run):
     one, block = run([problem.draw(7), problem.sample(1, -(2**40) - 7)])
     for ours, expected in zip(one, block):
         np.testing.assert_array_equal(ours, expected[0])
+
+
+def once(x):
+    return tf.make_template("once", lambda x: x * tf.get_variable("weight", []))(x)
+
+
+CREATE = {
+    "get_variable": lambda x: x * tf.get_variable("weight", []),
+    "Variable": lambda x: x * tf.Variable(1.0),
+    "tf.layers": lambda x: tf.layers.dense(x[None, None], 1)[0, 0],
+    "batch norm": lambda x: tf.layers.batch_normalization(x[None, None], training=True)[0, 0],
+    "Keras": lambda x: tf.keras.layers.Dense(1)(x[None, None])[0, 0],
+    "template": once,
+}
+
+
+class Creates(l2l.Problem):
+    """A problem one of whose functions creates a variable, with data of another dtype than its position."""
+
+    data = np.ones([3])
+
+    def __init__(self, where, create):
+        self._where, self._create = where, create
+
+    def _with_variable(self, where, x):
+        return self._create(x) if where == self._where else x
+
+    def sample(self, num, seed=None):
+        draws = l2l.uniform([num], 1.0, 2.0, seed)
+        return draws * self._with_variable("sample", draws[0])
+
+    def initial_position(self, draw):
+        return self._with_variable("initial_position", draw)
+
+    def observe(self, draw, t, data):
+        return self._with_variable("observe", draw)
+
+    def loss(self, x, observed):
+        return tf.square(self._with_variable("loss", x)) + observed
+
+
+@pytest.mark.parametrize("create", CREATE)
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_loss_that_creates_variables_is_refused(batch, create):
+    """In a batch too, where whatever fails is tried again for each draw; and inside a function."""
+    problem = Creates("loss", CREATE[create])
+    loss = BoundProblem(problem, tf.zeros([] if batch is None else [batch]), batch).loss
+    sentence = r"^observe and loss of Creates must not create variables, it creates .\S+.: put weights into"
+    with pytest.raises(ValueError, match=sentence):
+        loss(tf.zeros([] if batch is None else [batch]), tf.constant(0))
+    with pytest.raises(ValueError, match=sentence):
+        tf.function(loss, autograph=False)(tf.zeros([] if batch is None else [batch]), tf.constant(0))
+    assert not tf.global_variables()
+
+
+@pytest.mark.parametrize("where", ["sample", "initial_position", "observe", "loss"])
+def test_whatever_uses_a_problem_refuses_variables_alike(where):
+    problem = Creates(where, CREATE["tf.layers"])
+    sgd = {"SGD": l2l.sgd()}
+    named = {"observe": "observe and loss", "loss": "observe and loss"}.get(where, where)
+    for use in [
+        lambda: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, batch=2),
+        lambda: l2l.evaluate(problem, sgd, num=2, steps=2),
+        lambda: l2l.trace(problem, sgd, num=2, steps=2),
+        lambda: l2l.learn(problem, problem.draw(), l2l.sgd(), 2),
+        lambda: l2l.testing.check_problem(problem),
+    ]:
+        with pytest.raises(ValueError, match="%s of Creates must not create variables, it creates 'dense/k" % named):
+            use()
+
+
+def test_a_variable_is_refused_even_if_the_problem_goes_on_without_it():
+    def carefully(x):
+        try:
+            return x * tf.Variable(1.0)
+        except ValueError:
+            return x
+
+    with pytest.raises(ValueError, match=r"^observe and loss of Creates must not create variables"):
+        BoundProblem(Creates("loss", carefully), tf.zeros([])).loss(tf.zeros([]), tf.constant(0))
+
+
+def test_variables_that_exist_may_be_read(run):
+    variable = tf.get_variable("weight", [], initializer=tf.constant_initializer(3.0))
+    bound = BoundProblem(Creates("loss", lambda x: x * variable), tf.zeros([]))
+    value = bound.loss(tf.constant(2.0), tf.constant(0))
+    assert run(value) == 36
+    tf.get_variable("another", [])  # after the loss, variables can be created again

@@ -1,0 +1,309 @@
+"""Keras models as optimizees: the position is the model's weights."""
+
+import json
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2l import checks
+from l2l.problems.minibatches import fold, minibatch, noise, uniform_noise
+from l2l.problems.problem import Problem
+from l2l.problems.programs import cut_out, run
+from l2l.problems.random_numbers import keys
+
+_STREAM = 2**34  # above all streams of `uniform`, `normal` and `keys`
+_STREAMS_OF_ONE = 2**16  # of one draw: more than a model has random ops
+
+_STATELESS = {
+    "RandomUniform": tf.random.stateless_uniform,
+    "RandomStandardNormal": tf.random.stateless_normal,
+    "TruncatedNormal": tf.random.stateless_truncated_normal,
+}
+_HASHED = {"RandomUniform": uniform_noise, "RandomStandardNormal": noise}
+
+
+class KerasProblem(Problem):
+    """The loss of a Keras model on a minibatch, as `model.fit` minimizes it; the position is the model's weights.
+
+        def build_model():
+            return tf.keras.Sequential([tf.keras.layers.Dense(20, "relu"), tf.keras.layers.Dense(10, "softmax")])
+
+        images = l2l.datasets.digits()
+        images = images.inputs.reshape([-1, 64]), images.labels
+        problem = l2l.KerasProblem(build_model, "sparse_categorical_crossentropy", images)
+
+    **Position.** A list of tensors in the order of `model.trainable_weights`; `names` has their names. Each draw has
+    its own initial weights, by the model's initializers. They follow from the draw's seed alone; the `seed` argument of
+    an initializer is not used. Weights that the model does not train (of a layer with `trainable=False`) keep their
+    initial values.
+
+    **Loss.** What `fit` minimizes: the mean loss of the minibatch, weighted by masks, plus the model's regularization.
+    Dropout and noise layers follow from the draw and the base iteration `t` alone, by the hash of `minibatch`; each
+    layer has its own numbers. Batch normalization uses mean and variance of the minibatch. Its moving averages are not
+    part of the position, and nothing updates them.
+
+    `build_model` is called once, in a graph and a session of its own: nothing of it reaches your graph or Keras's
+    session. Three things are computed by other ops than in `fit`, because TensorFlow 1.15 has no second derivative of
+    them, or a wrong one: recurrent layers are unrolled, so the graph grows with the length of the sequences; the
+    cross-entropy of integers as labels is made of `tf.nn.log_softmax`; batch and layer normalization are not fused and
+    differentiate the mean inside the variance.
+
+    Args:
+      build_model: function without arguments that returns a new `tf.keras.Model` (sequential, functional or
+        subclassed) with one output.
+      loss: the name of a Keras loss, or a function `(y_true, y_pred)`.
+      examples: `(inputs, targets)`, arrays `[N, ...]` of numbers, or an `Examples`. A model of several inputs gets a
+        list of arrays. As in `fit`, arrays `[N]` become `[N, 1]`, targets get the dtype of the model's output, and
+        floating-point inputs that of the model's input.
+      batch_size: how many examples a base iteration sees, drawn uniformly and with replacement; a positive integer.
+        None: each base iteration sees all examples, in their order.
+
+    Attributes:
+      build_model, batch_size: the arguments.
+      keras_loss: the argument `loss`.
+      names: names of the tensors of the position, such as `"dense/kernel"`.
+      architecture: the model's configuration in JSON types; None if the model has none, as subclassed models.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range, or the model uses something that no pure function of its
+        weights can have: state, loops, custom gradients, constraints, or weights that were set.
+    """
+
+    def __init__(self, build_model, loss, examples, *, batch_size=32):
+        self.build_model = checks.function_without_arguments("build_model", build_model)
+        _check_loss(loss)
+        self.keras_loss = _described_loss(loss)
+        self.batch_size = None if batch_size is None else checks.positive_integer("batch_size", batch_size)
+        inputs, targets = _checked_examples(examples)
+        # Where a session is the default one, Keras takes it instead of its own, which it would replace.
+        session = tf.Session(graph=tf.Graph())
+        with session, session.graph.as_default(), tf.variable_creator_scope(_reference_variable):
+            self._build(inputs, targets, loss, session)
+
+    def _build(self, inputs, targets, loss, session):
+        """Builds the model and keeps what computes its loss and its initial weights."""
+        tf.keras.backend.set_learning_phase(1)  # training, in this graph
+        model = self.build_model()
+        if not isinstance(model, tf.keras.Model):
+            raise TypeError("build_model must return a tf.keras.Model, got %r" % (model,))
+        if model.built and any(variable.graph is not session.graph for variable in model.weights):
+            raise ValueError("build_model must build a new model when it is called, it returned one built before")
+        self.architecture = _configuration(model)
+        inputs = _as_in_fit(inputs, model.inputs)
+        number = len(targets) if self.batch_size is None else self.batch_size
+        for layer in _layers_within(model):
+            if isinstance(layer, tf.keras.layers.RNN):
+                layer.unroll = True
+            if isinstance(layer, tf.keras.layers.BatchNormalization):
+                layer.fused = False
+        places = [tf.keras.Input(batch_shape=[number, *one.shape[1:]], dtype=one.dtype.name) for one in inputs]
+        output = model(places if len(places) > 1 else places[0])
+        if not isinstance(output, tf.Tensor):
+            raise TypeError("build_model must build a model with one output, got %r" % (output,))
+        targets = _as_in_fit([targets], [output])[0]
+        target = tf.placeholder(targets.dtype, [number, *targets.shape[1:]])
+        trained = _checked_weights(model)
+        _check_shapes(loss, output.shape, target.shape)
+        # What `fit` minimizes, in Keras's own words.
+        fitted = tf.keras.Model(places, output)
+        fitted.compile("sgd", loss, target_tensors=[target])
+        self.data = (inputs, targets)
+        others = [variable for variable in _once(model.weights) if variable not in trained]
+        _correct_second_derivatives(session.graph)
+        given = [*places, target, *[variable.op.outputs[0] for variable in [*trained, *others]]]
+        self._loss = cut_out("the loss of build_model's model", [tf.identity(fitted.total_loss)], given)
+        used = [one for one in [*trained, *others] if one.op.outputs[0].name in self._loss.inputs]
+        _check_use(trained, used, self._loss.random)
+        fixed = [variable for variable in used if variable not in trained]
+        starts = [tf.identity(variable.initial_value) for variable in [*trained, *fixed]]
+        self._initial = cut_out("an initializer of build_model's model", starts, [])
+        self._dtypes = [start.dtype for start in starts]
+        self._shapes = [start.shape for start in starts]
+        self._places = [tensor.name for tensor in [*places, target]]
+        self._weights = [variable.op.outputs[0].name for variable in [*trained, *fixed]]
+        self.names = [variable.op.name for variable in trained]
+
+    def sample(self, num, seed=None):
+        """`num` draws: a key, and initial weights."""
+        num = checks.positive_integer("num", num)
+        number = tf.random.uniform([], maxval=2**62, dtype=tf.int64) if seed is None else tf.cast(seed, tf.int64)
+
+        def weights(i):
+            def drawn(place, one):
+                stream = _STREAM + _STREAMS_OF_ONE * i + place
+                return _STATELESS[one.op](one.shape, tf.stack([number, stream]), dtype=one.dtype)
+
+            return run(self._initial, {}, drawn)
+
+        # One after the other: what is written down once for each draw would be a graph of thousands of ops.
+        drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes, back_prop=False)
+        for many, shape in zip(drawn, self._shapes):
+            many.set_shape(tf.TensorShape([num]).concatenate(shape))
+        trained = len(self.names)
+        return {"key": keys(num, seed), "weights": drawn[:trained], "fixed": drawn[trained:]}
+
+    def initial_position(self, draw):
+        """The weights, a list of tensors in the order of `names`."""
+        return draw["weights"]
+
+    def observe(self, draw, t, data):
+        """The minibatch of base iteration `t`, and what else the loss needs: weights that are not trained, a key."""
+        inputs, targets = data
+        if self.batch_size is not None:
+            places = minibatch(draw["key"], t, self.batch_size, targets.shape[0].value)
+            inputs, targets = [tf.gather(one, places) for one in inputs], tf.gather(targets, places)
+        chance = {"key": draw["key"], "t": t} if self._loss.random else {}
+        return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
+
+    def loss(self, x, observed):
+        """What `fit` minimizes, a scalar."""
+        tensors = [*observed["inputs"], observed["targets"], *x, *observed["fixed"]]
+
+        def hashed(place, one):
+            return _HASHED[one.op](fold(observed["key"], place), observed["t"], one.shape, one.dtype)
+
+        return run(self._loss, dict(zip([*self._places, *self._weights], tensors)), hashed)[0]
+
+
+def _reference_variable(create, **arguments):
+    """A variable of the old kind: its first output is its value, for which a tensor can stand."""
+    arguments["use_resource"] = False
+    return create(**arguments)
+
+
+def _checked_examples(examples):
+    """A list of arrays of inputs, and an array of targets."""
+    if not isinstance(examples, (list, tuple)) or len(examples) != 2:
+        raise TypeError("examples must be (inputs, targets) or an Examples, got %.200r" % (examples,))
+    inputs, targets = examples
+    arrays = [*(inputs if isinstance(inputs, (list, tuple)) else [inputs]), targets]
+    for array in arrays:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.ndim:
+            raise TypeError("examples must have arrays [N, ...] of numbers, got %.200r" % (array,))
+        if not np.isfinite(array).all():
+            raise ValueError("examples must be finite")
+    if len(arrays) < 2 or len({len(array) for array in arrays}) > 1 or not len(targets):
+        raise ValueError(
+            "examples must have as many inputs as targets, at least one, got shapes %s"
+            % ", ".join(str(list(array.shape)) for array in arrays)
+        )
+    return arrays[:-1], targets
+
+
+def _as_in_fit(arrays, tensors):
+    """Arrays of the dtypes and ranks that `fit` would give them; `tensors` is None where the model knows no inputs."""
+    if tensors and len(tensors) != len(arrays):
+        raise ValueError("examples must have inputs for each of the model's %d, got %d" % (len(tensors), len(arrays)))
+    converted = []
+    for array, tensor in zip(arrays, tensors or [None] * len(arrays)):
+        dtype = np.dtype(tf.keras.backend.floatx()) if array.dtype.kind == "f" else array.dtype
+        array = array.astype(dtype if tensor is None else tensor.dtype.as_numpy_dtype)
+        known_rank_1 = tensor is not None and tensor.shape.ndims == 1
+        converted.append(array[:, np.newaxis] if array.ndim == 1 and not known_rank_1 else array)
+    return converted
+
+
+def _layers_within(layer):
+    """A layer and all layers that it holds, at whatever depth."""
+    found = [layer]
+    for inner in getattr(layer, "_layers", []):  # `submodules` fails on a model that was compiled
+        found += _layers_within(inner)
+    return found
+
+
+def _configuration(model):
+    try:
+        described = json.loads(model.to_json())
+    except NotImplementedError:
+        return None
+    return {name: described[name] for name in ["class_name", "config"]}
+
+
+def _check_loss(loss):
+    allowed = "loss must be the name of a Keras loss or a function (y_true, y_pred), got %r" % (loss,)
+    if not isinstance(loss, str) and not callable(loss):
+        raise TypeError(allowed)
+    try:
+        tf.keras.losses.get(loss)
+    except ValueError:
+        raise ValueError(allowed) from None
+
+
+def _described_loss(loss):
+    """A Keras loss as given, or of an object its class and configuration, which tell two of them apart in a record."""
+    return {"class": type(loss), "config": loss.get_config()} if isinstance(loss, tf.keras.losses.Loss) else loss
+
+
+def _check_shapes(loss, output, target):
+    """Refuses targets of another shape than the output: most of Keras's losses would broadcast."""
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    own = isinstance(loss, str) or (getattr(loss, "__module__", None) or "").startswith("tensorflow")
+    if own and "sparse" not in name.lower() and output.as_list() != target.as_list():
+        raise ValueError(
+            "examples must have targets of the shape of the model's output, %s, for the loss %s, got %s"
+            % (output.as_list()[1:], name, target.as_list()[1:])
+        )
+
+
+def _check_use(trained, used, random):
+    """Refuses a loss that does not depend on a weight, or depends on one that the model sets itself."""
+    for variable in trained:
+        if variable not in used:
+            raise ValueError("build_model's model must use every weight in its loss, not so %r" % variable.op.name)
+    for variable in used:
+        for op in variable.op.outputs[0].consumers():
+            if op.type.startswith(("Assign", "Scatter")) and op is not variable.initializer:
+                raise ValueError(
+                    "build_model must not set, load or update weights that the loss uses, it assigns to %r; they come "
+                    "from initializers, such as tf.constant_initializer(array)" % variable.op.name
+                )
+    for one in random:
+        if one.op not in _HASHED:
+            raise ValueError(
+                "build_model's model may use uniform and normal random numbers in its loss, not those of the op %s (%r)"
+                % (one.op, one.name)
+            )
+
+
+def _checked_weights(model):
+    """The trainable weights of a model.
+
+    Raises:
+      ValueError: there is none, or one has a constraint.
+      TypeError: their dtypes differ, or are no floating-point types.
+    """
+    weights = _once(model.trainable_weights)
+    if not weights:
+        raise ValueError("build_model must build a model with trainable weights, it has none")
+    for variable in weights:
+        if variable.constraint is not None:
+            raise ValueError("build_model must build a model without constraints, %r has one" % variable.op.name)
+        if variable.dtype.base_dtype not in (tf.float32, tf.float64):
+            raise TypeError("weight %r must be float32 or float64, got %s" % (variable.op.name, variable.dtype.name))
+    return weights
+
+
+def _once(variables):
+    """The variables without repetition, as of layers that are shared, in their order."""
+    return [variable for i, variable in enumerate(variables) if variable not in variables[:i]]
+
+
+def _correct_second_derivatives(graph):
+    """Puts ops whose second derivatives are right in place of those of TensorFlow that have none, or a wrong one.
+
+    The op for labels that are integers has none. `tf.nn.moments` stops the gradient from the variance to the mean,
+    which is 0, and with it the second derivative, which is not.
+    """
+    for op in graph.get_operations():
+        if op.type == "SparseSoftmaxCrossEntropyWithLogits":
+            logits, labels = op.inputs
+            picked = tf.one_hot(labels, logits.shape[-1].value, dtype=logits.dtype)
+            losses = -tf.reduce_sum(picked * tf.nn.log_softmax(logits), axis=-1)
+            for consumer in op.outputs[0].consumers():
+                for i, tensor in enumerate(consumer.inputs):
+                    if tensor is op.outputs[0]:
+                        consumer._update_input(i, losses)
+        elif op.type == "SquaredDifference" and op.inputs[1].op.type == "StopGradient":
+            mean = op.inputs[1].op.inputs[0]
+            if mean.op.type == "Mean" and mean.op.inputs[0] is op.inputs[0]:
+                op._update_input(1, mean)

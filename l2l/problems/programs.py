@@ -1,0 +1,98 @@
+"""A part of a graph, cut out: with tensors in place of its variables and of its random numbers, in any other graph."""
+
+from collections import namedtuple
+
+import tensorflow.compat.v1 as tf
+
+Program = namedtuple(
+    "Program",
+    [
+        "definition",  # GraphDef: the ops between inputs and outputs
+        "inputs",  # names of the input tensors that the outputs depend on, in the order in which they were given
+        "random",  # a `Random` for each op that drew random numbers, in the order of their creation
+        "outputs",  # names of the output tensors
+    ],
+)
+
+Random = namedtuple("Random", ["name", "op", "shape", "dtype"])
+
+_RANDOM = ("RandomUniform", "RandomStandardNormal", "TruncatedNormal")
+_LOOPS = ("Enter", "Exit", "NextIteration", "Switch", "Merge", "While", "StatelessWhile", "If", "StatelessIf")
+
+
+def cut_out(what, outputs, inputs):
+    """The `Program` that computes these outputs from these inputs, all tensors of one graph.
+
+    Variables are inputs by their first output, `variable.op.outputs[0]`. Random numbers are cut out too: whoever runs
+    the program says what stands in their place.
+
+    Raises:
+      ValueError: outputs need an op that no program can have; the sentence begins with `what`.
+    """
+    given, random, needed, used = {tensor.op: tensor.name for tensor in inputs}, [], set(), set()
+    waiting = [tensor.op for tensor in outputs]
+    while waiting:
+        op = waiting.pop()
+        if op in given:
+            used.add(op)
+        elif op not in needed and op not in random:
+            _check_op(what, op)
+            if op.type in _RANDOM:
+                random.append(op)
+            else:
+                needed.add(op)
+                waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    definition = tf.GraphDef(versions=outputs[0].graph.as_graph_def().versions)
+    for op in sorted(needed, key=lambda op: op._id):
+        node = definition.node.add()
+        node.CopyFrom(op.node_def)
+        node.ClearField("device")
+        node.attr.pop("_class", None)  # which names ops that are cut out
+        kept = [name for name in node.input if not name.startswith("^")]
+        kept += ["^" + other.name for other in op.control_inputs if other in needed]
+        node.ClearField("input")
+        node.input.extend(kept)
+    tensors = [op.outputs[0] for op in sorted(random, key=lambda op: op._id)]
+    return Program(
+        definition,
+        [given[op] for op in given if op in used],
+        [Random(tensor.name, tensor.op.type, tensor.shape.as_list(), tensor.dtype) for tensor in tensors],
+        [tensor.name for tensor in outputs],
+    )
+
+
+def run(program, inputs, random):
+    """The outputs of a program, a list of tensors, in the current graph.
+
+    Args:
+      inputs: dict from the name of an input to a tensor; it may have more than the program needs.
+      random: function of a place in `program.random` and what is there, a `Random`, to a tensor like it.
+    """
+    places = {name: inputs[name] for name in program.inputs}
+    places.update((one.name, random(i, one)) for i, one in enumerate(program.random))
+    # A function's graph takes tensors of its own alone: `identity` captures.
+    places = {name: tf.identity(tensor) for name, tensor in places.items()}
+    return tf.import_graph_def(program.definition, places, program.outputs, name="program")
+
+
+def _check_op(what, op):
+    gradient = op.node_def.attr["_gradient_op_type"].s.decode() if "_gradient_op_type" in op.node_def.attr else ""
+    if gradient.startswith("CustomGradient"):
+        reason = "a tf.custom_gradient (tf.nn.swish has one), whose gradient belongs to one graph"
+    elif op.type in _RANDOM and not op.outputs[0].shape.is_fully_defined():
+        reason = "random numbers of a shape that is not static"
+    elif op.type in _RANDOM:
+        return
+    elif op.type in _LOOPS:
+        reason = "a loop or a condition, through which TensorFlow 1.15 has no second derivatives"
+    elif op.type in ("PartitionedCall", "StatefulPartitionedCall") or op.type in op.graph._functions:
+        reason = "a tf.function"
+    elif op.type in ("Placeholder", "PlaceholderWithDefault"):
+        reason = "a placeholder"
+    elif op.type.startswith("FusedBatchNorm"):
+        reason = "fused batch normalization, whose second derivative is wrong in TensorFlow 1.15"
+    elif op.op_def.is_stateful:
+        reason = "state or chance of another kind than the model's weights and uniform or normal random numbers"
+    else:
+        return
+    raise ValueError("%s cannot use the op %s (%r): it is %s" % (what, op.type, op.name, reason))
