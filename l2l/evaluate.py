@@ -15,7 +15,7 @@ from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, sample
+from l2l.problems.problem import data_as_variables, initial_position, position_specs, sample
 from l2l.problems.repeatable import check_repeatable
 from l2l.process import own_graph, prepare_xla, session_with_threads
 from l2l.progress import progress, shortened, title
@@ -195,7 +195,7 @@ class Evaluation:
             load, self.build = None, None
             if isinstance(optimizer, Trained):
                 self.build = optimizer.build
-                optimizer, load = optimizer.create(path)
+                optimizer, load = optimizer.create(path, functools.partial(position_specs, problem))
                 self._learned = optimizer, tf.trainable_variables()
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
             coordinates = sum(t.shape.num_elements() for t in tensors_of(initial_position(problem, one)))

@@ -1,5 +1,6 @@
 """What optimizers do, step by step, as arrays: along a run, and in answer to gradients that one chooses."""
 
+import functools
 from collections import OrderedDict, namedtuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, loss_function
+from l2l.problems.problem import data_as_variables, initial_position, loss_function, position_specs
 from l2l.process import own_graph, session_with_threads
 
 Trace = namedtuple(
@@ -72,7 +73,7 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
         set_data = data_as_variables(problem)
         draw = tf.nest.map_structure(tf.constant, draws)
         x = initial_position(problem, draw, num)
-        optimizer, load = _created(optimizer, path, num)
+        optimizer, load = _created(optimizer, path, num, functools.partial(position_specs, problem))
         start = x, initial_state(optimizer, x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
         step = []
@@ -133,7 +134,7 @@ def _responded(optimizer, path, gradients):
         gradients = gradients.astype(np.asarray(optimizer.weights[0]).dtype)
     with own_graph() as graph:
         place = tf.placeholder(gradients.dtype, [number, 1])
-        optimizer, load = _created(optimizer, path, number)
+        optimizer, load = _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
         start = initial_state(optimizer, tf.zeros_like(place))
         carried = placeholders_like(tensors_of(start))
         update, state = optimizer(place, with_tensors(start, carried))
@@ -183,13 +184,14 @@ def _check_problem(problem, draws, num):
             agreement(session, {})
 
 
-def _created(optimizer, path, num):
+def _created(optimizer, path, num, position):
     """An optimizer of so many draws, built in the current graph, and a function of a session that loads its weights.
 
     One that is coordinate-wise sees all coordinates of all draws as one tensor, so that all that it remembers of them
     has a leading axis of that length, however a position is made up of tensors.
     """
-    optimizer, load = optimizer.create(path) if isinstance(optimizer, Trained) else (optimizer, lambda session: None)
+    is_trained = isinstance(optimizer, Trained)
+    optimizer, load = optimizer.create(path, position) if is_trained else (optimizer, lambda session: None)
     if not getattr(optimizer, "coordinatewise", False):
         return with_initial_state(_one_by_one(optimizer, num)), load
     inner = with_initial_state(optimizer)

@@ -125,6 +125,13 @@ def initial_position(problem, draw, batch=None):
     return x
 
 
+def position_specs(problem):
+    """Shapes and dtypes of a problem's positions: a nest of `tf.TensorSpec`, learned in a graph of its own."""
+    with tf.Graph().as_default():
+        x = initial_position(problem, tf.nest.map_structure(lambda many: many[0], sample(problem, 1, 0)))
+        return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
+
+
 def paths(x):
     """Names for the tensors of a position in error messages: `x`, or `x[0]`, `x[1]`, ..."""
     return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]

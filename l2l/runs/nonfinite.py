@@ -1,5 +1,6 @@
 """A meta-iteration that went bad: saved where it happened, and repeated."""
 
+import functools
 import itertools
 import os
 from collections import namedtuple
@@ -10,7 +11,8 @@ import tensorflow as tf
 from l2l import archives
 from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
-from l2l.problems.problem import sample
+from l2l.optimizers.first_call import create
+from l2l.problems.problem import position_specs, sample
 from l2l.process import session_with_threads
 from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
 
@@ -87,9 +89,10 @@ def replay(problem, build_optimizer, settings, record, path):
     check_same_trainer(path, stored["trainer"], record)
     batch = [settings.batch] * (settings.batch > 1)
     with tf.Graph().as_default() as graph:
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
-            optimizer = build_optimizer()
-        weights, variables = tf.trainable_variables(), tf.global_variables()
+        scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
+        position = functools.partial(position_specs, problem)
+        optimizer, weights, _ = create(build_optimizer, position, "build_optimizer", scope)
+        variables = tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
         meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw)
