@@ -14,6 +14,7 @@ from l2l import checks
 from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll
 from l2l.nests import tensors_of
+from l2l.optimizers.first_call import create, said_by, step, the_number_for
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch_loss
@@ -23,6 +24,7 @@ from l2l.problems.random_numbers import uniform
 from l2l.process import prepare_xla, session_with_threads
 
 _DRAWS = 3
+_COORDINATES = 3
 
 
 class _Found(list):
@@ -171,12 +173,49 @@ def check_optimizer(build, steps=4):
     checks.function_without_arguments("build", build)
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
-    found, problem = _Found(), Quadratic(3)
-    with tf.Graph().as_default() as graph:
+    found, graph = _Found(), tf.Graph()
+    with graph.as_default():
         tf.set_random_seed(1)
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
-            optimizer = checks.function("build's result", build())
-        variables = tf.trainable_variables()
+        try:
+            created = _created(build, _COORDINATES)
+        except Exception as error:
+            if isinstance(error, TypeError):
+                raise
+            found.append(_in_words(build, error))
+    if not found:
+        try:
+            _look_at(found, graph, created, steps)
+        except Exception as error:  # whatever it was, it is what was found
+            found.append(_in_words(build, error))
+    found.raise_if_any(getattr(build, "__name__", "the optimizer"))
+
+
+def _created(build, number):
+    """The optimizer in the current graph, a `Created`, for a first call on so many coordinates."""
+    scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
+    return create(build, lambda: tf.TensorSpec([number], tf.float32), "build", scope)
+
+
+def _in_words(build, error):
+    """Why an optimizer failed: it has a size of its own, or what the error says."""
+
+    def serves(number):
+        optimizer, gradients = _created(build, number).optimizer, tf.zeros([number])
+        step(optimizer, gradients, step(optimizer, gradients, initial_state(optimizer, gradients)))
+
+    number = the_number_for(serves, _COORDINATES, error)
+    if number is None:
+        return said_by(error)
+    return (
+        "its state has a fixed size, for %d coordinates, and the check uses another number of coordinates, %d; "
+        "tf.zeros_like(gradients), or tf.shape(gradients)[0], follows the gradients" % (number, _COORDINATES)
+    )
+
+
+def _look_at(found, graph, created, steps):
+    """Adds what is wrong with an optimizer in its graph."""
+    optimizer, variables, problem = created.optimizer, created.variables, Quadratic(_COORDINATES)
+    with graph.as_default():
         flat = [tf.constant(array) for array in _some_draws(problem)]
         batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS, 1), flat)
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], batch) for i in range(_DRAWS)]
@@ -218,9 +257,9 @@ def check_optimizer(build, steps=4):
 
         try:
             compiled = _compiled(compiled_gradients, flat)
-        except ValueError as error:
+        except Exception as error:
             compiled = []
-            found.append(str(error))
+            found.append(said_by(error))
         expected = [whole.losses] if plain is None else [plain.losses, *plain.gradients]
         initialize = tf.global_variables_initializer()
         with session_with_threads(graph) as session:
@@ -247,11 +286,10 @@ def check_optimizer(build, steps=4):
                     _close(results, session.run(expected)),
                     "XLA must compute the same losses and meta-gradients, it does not",
                 )
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
+            except tf.errors.OpError as error:
                 found.append(
                     "XLA cannot compile it, so train with engine='graph': %s" % error.message.strip().split("\n")[0]
                 )
-    found.raise_if_any(getattr(build, "__name__", "the optimizer"))
 
 
 class _Nested(Problem):

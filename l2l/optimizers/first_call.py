@@ -5,7 +5,9 @@ that creates any then is called once on zeros when it is created, before anythin
 calls see the variable scope of that call, with reuse, as those of a `tf.make_template` do.
 """
 
+import contextlib
 import functools
+import re
 from collections import namedtuple
 
 import tensorflow as tf
@@ -25,6 +27,10 @@ Created = namedtuple(
 )
 
 
+class FirstCallError(ValueError):
+    """An optimizer that creates its variables at its first call fails there."""
+
+
 def create(build, position, name, scope):
     """The optimizer that `build` creates in the current graph, a `Created`.
 
@@ -39,12 +45,13 @@ def create(build, position, name, scope):
 
     Raises:
       TypeError: `build` returns no optimizer.
-      ValueError: the first call fails, or cannot be made since `position` is None; every call creates variables.
+      FirstCallError: the first call fails.
+      ValueError: it cannot be made, since `position` is None; or every call creates variables.
     """
     asked, first = [], len(tf.trainable_variables())
 
     def noted(next_creator, **settings):
-        asked.append(settings.get("name"))
+        asked.append(settings.get("name") or "Variable")
         return next_creator(**settings)
 
     with tf.variable_creator_scope(noted):
@@ -69,8 +76,8 @@ def create(build, position, name, scope):
         optimizer, number = _within(inside, optimizer), len(asked)
         if _asks_aside(optimizer, like, inside, asked) or len(asked) > number:
             raise ValueError(
-                "%s must create an optimizer whose first call creates its variables, it asks for %r at every call: "
-                "use layers, or tf.get_variable, instead of tf.Variable" % (name, asked[-1])
+                "%s must create an optimizer that creates its variables once, this one creates %r at every call; "
+                "layers and tf.get_variable create theirs once" % (name, asked[-1])
             )
     return Created(optimizer, tf.trainable_variables()[first:], like)
 
@@ -91,21 +98,21 @@ def _asks_aside(optimizer, like, scope, asked):
 
 
 def _call_first(optimizer, like, scope):
-    """Two steps on zeros, since the first may be one of its own."""
     with tf.name_scope("first_call"):
         x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
         with tf.variable_scope(scope, auxiliary_name_scope=False):
-            state = initial_state(optimizer, x)
-            _, state = _step(optimizer, x, state)
+            state = step(optimizer, x, initial_state(optimizer, x))
+        # The first step may be one of its own, without what the second one uses.
         with tf.variable_scope(scope, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False):
-            _step(optimizer, x, state)
+            step(optimizer, x, state)
 
 
-def _step(optimizer, x, state):
+def step(optimizer, gradients, state):
+    """The state after one step."""
     bound = bind(optimizer)
-    pair = bound.step(x, state, plain_product(bound))
+    pair = bound.step(gradients, state, plain_product(bound))
     check_pair(pair)
-    return pair
+    return pair[1]
 
 
 def _within(scope, optimizer):
@@ -137,13 +144,13 @@ def _within(scope, optimizer):
 
 
 def _failed(name, like, error):
-    shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
     if "from the same graph" in str(error) or "Graph is finalized" in str(error):
-        return ValueError(
-            "%s must create a network anew each time it is called, it uses variables of another graph; create cells and "
-            "layers inside of it" % name
+        return FirstCallError(
+            "%s must create a new network each time, with its cells and layers; this one has variables of another graph"
+            % name
         )
-    return ValueError(
+    shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
+    return FirstCallError(
         "%s's optimizer failed when it was called first, with gradients of shape %.200s: %s"
         % (name, shapes, said_by(error))
     )
@@ -155,7 +162,28 @@ def said_by(error):
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if lines[0] == "in converted code:" else lines[0]
+    return lines[-1].split("Error: ", 1)[-1] if lines[0] == "in converted code:" else lines[0]
+
+
+def the_number_for(serves, number, error):
+    """The number of coordinates that an optimizer is made for, where it fails with others; None if it is not that.
+
+    Args:
+      serves: function of a number of coordinates, which raises an error where the optimizer does not serve so many.
+      number: of coordinates, with which it may have failed.
+      error: what it said, which names the number that it is made for, among others.
+    """
+    others = set(map(int, re.findall(r"\b\d{1,6}\b", str(error)))) - {number}
+    if _is_served(serves, number):
+        return None
+    return next((other for other in sorted(others) if _is_served(serves, other)), None)
+
+
+def _is_served(serves, number):
+    with tf.Graph().as_default(), contextlib.suppress(Exception):
+        serves(number)
+        return True
+    return False
 
 
 def in_json(like):
