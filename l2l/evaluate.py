@@ -1,5 +1,6 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
+import contextlib
 import functools
 import warnings
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from l2l import checks
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll
 from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.first_call import is_of_another_graph
 from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
@@ -146,10 +148,28 @@ def check_optimizers(optimizers):
             continue
         check_optimizer(path, optimizer)
         if hasattr(optimizer, "variables"):
-            raise TypeError(
-                "%s must be a function (gradients, state) -> (update, state) without variables, or what "
-                "trainer.trained() returns, got %r" % (path, optimizer)
-            )
+            raise _has_variables(path, optimizer)
+
+
+def _has_variables(path, optimizer):
+    return TypeError(
+        "%s must be a function (gradients, state) -> (update, state) without variables, or what "
+        "trainer.trained() returns, got %r" % (path, optimizer)
+    )
+
+
+@contextlib.contextmanager
+def without_variables(path, optimizer):
+    """Refuses an optimizer whose first call, within the block, creates variables, or has those of another graph."""
+    number = len(tf.trainable_variables())
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if is_of_another_graph(error):
+            raise _has_variables(path, optimizer) from error
+        raise
+    if len(tf.trainable_variables()) > number:
+        raise _has_variables(path, optimizer)
 
 
 def _checked_record(record, steps):
@@ -192,7 +212,7 @@ class Evaluation:
         self._draws, self._num, self._steps = arrays, len(arrays[0]), steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
-            load, self.build = None, None
+            load, self.build, given = None, None, optimizer
             if isinstance(optimizer, Trained):
                 self.build = optimizer.build
                 optimizer, load = optimizer.create(path, functools.partial(position_specs, problem))
@@ -204,7 +224,8 @@ class Evaluation:
             draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws)
             optimizer = with_initial_state(for_batch(optimizer, batch))
             x = initial_position(problem, draw, batch)
-            start = x, initial_state(optimizer, x)
+            with without_variables(path, given):
+                start = x, initial_state(optimizer, x)
             self._x = x
             carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
 
@@ -216,11 +237,12 @@ class Evaluation:
                 return [done.losses, *tensors_of((done.x, done.state))]
 
             feeds = [first, most, *tf.nest.flatten(draw), *carried]
-            if engine == "xla":
-                function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
-                fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
-            else:
-                fetches = turns(*feeds)
+            with without_variables(path, given):
+                if engine == "xla":
+                    function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
+                    fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
+                else:
+                    fetches = turns(*feeds)
             agreement = check_batch_loss(problem, draw, batch)
             initialize = tf.global_variables_initializer()
         graph.finalize()

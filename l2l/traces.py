@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.evaluate import check_optimizers, drawn
+from l2l.evaluate import check_optimizers, drawn, without_variables
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
@@ -73,8 +73,9 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
         set_data = data_as_variables(problem)
         draw = tf.nest.map_structure(tf.constant, draws)
         x = initial_position(problem, draw, num)
-        optimizer, load = _created(optimizer, path, num, functools.partial(position_specs, problem))
-        start = x, initial_state(optimizer, x)
+        given, (optimizer, load) = optimizer, _created(optimizer, path, num, functools.partial(position_specs, problem))
+        with without_variables(path, given):
+            start = x, initial_state(optimizer, x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
         step = []
 
@@ -134,8 +135,9 @@ def _responded(optimizer, path, gradients):
         gradients = gradients.astype(np.asarray(optimizer.weights[0]).dtype)
     with own_graph() as graph:
         place = tf.placeholder(gradients.dtype, [number, 1])
-        optimizer, load = _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
-        start = initial_state(optimizer, tf.zeros_like(place))
+        given, (optimizer, load) = optimizer, _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
+        with without_variables(path, given):
+            start = initial_state(optimizer, tf.zeros_like(place))
         carried = placeholders_like(tensors_of(start))
         update, state = optimizer(place, with_tensors(start, carried))
         fetches, start = [update, *tensors_of(state)], tensors_of(start)

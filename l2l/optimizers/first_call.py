@@ -11,7 +11,6 @@ import re
 from collections import namedtuple
 
 import tensorflow as tf
-from tensorflow.python.framework.func_graph import FuncGraph
 
 from l2l import checks
 from l2l.optimizers.networks import CoordinatewiseLSTM
@@ -49,62 +48,74 @@ def create(build, position, name, scope):
       ValueError: it cannot be made, since `position` is None; or every call creates variables.
     """
     asked, first = [], len(tf.trainable_variables())
+    with _noted(asked), scope as inside:
+        optimizer = checks.function("%s's result" % name, build())
+    if isinstance(optimizer, type):
+        raise TypeError("%s must create an optimizer, it returned the class %r" % (name, optimizer))
+    at_once = Created(optimizer, tf.trainable_variables()[first:], None)
+    if position is None and not asked:
+        raise ValueError(
+            "%s created no variables when it was built, and the record of the training, which must say of what shape "
+            "the gradients of a first call are, says nothing" % name
+        )
+    if position is None or type(optimizer) is CoordinatewiseLSTM:  # which creates all at once
+        return at_once
+    like = position()
+    if asked and not _creates_when_called(build, like):
+        return at_once
+    asked = []
+    try:
+        with _noted(asked):
+            number = _call_first(optimizer, like, inside, asked)
+    except Exception as error:
+        raise _failed(name, like, error) from error
+    if not asked:
+        return at_once
+    if number < len(asked):
+        raise ValueError(
+            "%s must create an optimizer that creates its variables once, this one creates %r at every call; layers "
+            "and tf.get_variable create theirs once" % (name, asked[-1])
+        )
+    return Created(_within(inside, optimizer), tf.trainable_variables()[first:], like)
+
+
+@contextlib.contextmanager
+def _noted(asked):
+    """Notes the name of each variable that is asked for."""
 
     def noted(next_creator, **settings):
         asked.append(settings.get("name") or "Variable")
         return next_creator(**settings)
 
     with tf.variable_creator_scope(noted):
-        with scope as inside:
-            optimizer = checks.function("%s's result" % name, build())
-        if isinstance(optimizer, type):
-            raise TypeError("%s must create an optimizer, it returned the class %r" % (name, optimizer))
-        number = len(asked)
-        if not number and position is None:
-            raise ValueError("%s created no variables, and of what shape a first call is, no record says" % name)
-        like = None
-        # Of the library's own network all are there, and nothing is to be found out.
-        if position is not None and type(optimizer) is not CoordinatewiseLSTM:
-            like = position()
-            if not number or _asks_aside(optimizer, like, inside, asked):
-                try:
-                    _call_first(optimizer, like, inside)
-                except Exception as error:
-                    raise _failed(name, like, error) from error
-        if len(asked) == number:
-            return Created(optimizer, tf.trainable_variables()[first:], None)
-        optimizer, number = _within(inside, optimizer), len(asked)
-        if _asks_aside(optimizer, like, inside, asked) or len(asked) > number:
-            raise ValueError(
-                "%s must create an optimizer that creates its variables once, this one creates %r at every call; "
-                "layers and tf.get_variable create theirs once" % (name, asked[-1])
-            )
-    return Created(optimizer, tf.trainable_variables()[first:], like)
+        yield
 
 
-def _asks_aside(optimizer, like, scope, asked):
-    """Calls it in a function that is thrown away; whether it failed, and not before it had asked for a variable.
+def _creates_when_called(build, like):
+    """Whether an optimizer that creates variables at once creates others when it is called.
 
-    The graph, and with it the seeds of all that follows, stays as it is, but for variables, which TensorFlow creates
-    outside of functions. It cannot do that where the initial value is a tensor of the function.
+    That is found out aside, in another graph: a call in this one would be in the way where it does not.
     """
-    number = len(asked)
-    try:
-        with FuncGraph("first_call").as_default():
-            _call_first(optimizer, like, scope)
-    except Exception:  # if it has nothing to do with variables, what follows says so
-        return len(asked) > number
-    return False
+    asked = []
+    with tf.Graph().as_default():
+        with tf.variable_scope("aside", use_resource=True) as scope:
+            optimizer = build()
+        with contextlib.suppress(Exception), _noted(asked):
+            _call_first(optimizer, like, scope, asked)
+    return bool(asked)
 
 
-def _call_first(optimizer, like, scope):
+def _call_first(optimizer, like, scope, asked):
+    """Three steps on zeros; returns how many variables were asked for before the last one."""
     with tf.name_scope("first_call"):
         x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
         with tf.variable_scope(scope, auxiliary_name_scope=False):
             state = step(optimizer, x, initial_state(optimizer, x))
-        # The first step may be one of its own, without what the second one uses.
         with tf.variable_scope(scope, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False):
+            # The first step may be one of its own, without what the second one uses. The third has all.
+            state, number = step(optimizer, x, state), len(asked)
             step(optimizer, x, state)
+    return number
 
 
 def step(optimizer, gradients, state):
@@ -144,16 +155,21 @@ def _within(scope, optimizer):
 
 
 def _failed(name, like, error):
-    if "from the same graph" in str(error) or "Graph is finalized" in str(error):
+    if is_of_another_graph(error):
         return FirstCallError(
             "%s must create a new network each time, with its cells and layers; this one has variables of another graph"
             % name
         )
     shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
     return FirstCallError(
-        "%s's optimizer failed when it was called first, with gradients of shape %.200s: %s"
+        "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
         % (name, shapes, said_by(error))
     )
+
+
+def is_of_another_graph(error):
+    """Whether an optimizer failed since it has variables of a graph in which it was called before."""
+    return "from the same graph" in str(error) or "Graph is finalized" in str(error)
 
 
 def said_by(error):
@@ -187,9 +203,9 @@ def _is_served(serves, number):
 
 
 def in_json(like):
-    """A nest of `tf.TensorSpec` in JSON types, for records; None for one that has other parts than these have names for.
+    """A nest of `tf.TensorSpec` in JSON types, for records: a tensor as `[dtype, shape]`, all else by what it is.
 
-    A tensor is `[dtype, shape]`, all else a dict from what it is to what it has.
+    None for a nest that JSON has no place for, such as one with keys that are tuples.
     """
     try:
         return _in_json(like)

@@ -150,11 +150,10 @@ class LearnedOptimizer(tf.train.Optimizer):
 
 def _with_constants(trained):
     """The optimizer in the current graph, with constants in place of its variables."""
-    weights, adapted, graph = iter(trained.weights), iter(trained.adapted), tf.get_default_graph()
+    weights, adapted = iter(trained.weights), iter(trained.adapted)
 
     def constant(next_creator, **settings):
-        with graph.as_default():  # and not in a function in which the optimizer is called first
-            return tf.constant(next(adapted if settings.get("trainable") is False else weights))
+        return tf.constant(next(adapted if settings.get("trainable") is False else weights))
 
     scope = tf.variable_scope(None, default_name="trained", use_resource=True)
     with tf.variable_creator_scope(constant):

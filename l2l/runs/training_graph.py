@@ -50,8 +50,8 @@ class TrainingGraph:
             self.optimizer, self._weights = created.optimizer, created.variables
             if not self._weights:
                 raise ValueError(
-                    "build_optimizer must create trainable variables, or an optimizer that creates some when it is "
-                    "called first, %r created none" % (build_optimizer,)
+                    "build_optimizer must create trainable variables when called, or an optimizer that does so when it "
+                    "is called first; %r created none" % (build_optimizer,)
                 )
             self.position = None if created.position is None else in_json(created.position)
             self.variables = names_of(self._weights)
