@@ -109,12 +109,12 @@ def _call_first(optimizer, like, scope, asked):
     """Three steps on zeros; returns how many variables were asked for before the last one."""
     with tf.name_scope("first_call"):
         x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
-        with tf.variable_scope(scope, auxiliary_name_scope=False):
-            state = step(optimizer, x, initial_state(optimizer, x))
-        with tf.variable_scope(scope, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False):
-            # The first step may be one of its own, without what the second one uses. The third has all.
-            state, number = step(optimizer, x, state), len(asked)
-            step(optimizer, x, state)
+        state = None
+        # The first step may be one of its own, without what the second one uses. The third has all.
+        for reuse in [None, tf.AUTO_REUSE, tf.AUTO_REUSE]:
+            number = len(asked)
+            with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False):
+                state = step(optimizer, x, initial_state(optimizer, x) if reuse is None else state)
     return number
 
 
