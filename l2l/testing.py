@@ -224,7 +224,12 @@ def _look_at(found, graph, created, steps):
         half = unroll(problem, singles[0], optimizer, steps=steps // 2)
         rest = unroll(problem, singles[0], optimizer, half.x, half.state, steps=steps - steps // 2, first=steps // 2)
         alone = [whole.losses] + [unroll(problem, one, optimizer, steps=steps).losses for one in singles[1:]]
-        together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
+        try:
+            together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
+        except Exception as error:
+            shape = (_DRAWS, _COORDINATES) if getattr(optimizer, "coordinatewise", False) else (_COORDINATES,)
+            words = "in a batch of %d draws it fails with gradients of shape %s: %s"
+            raise ValueError(words % (_DRAWS, shape, said_by(error))) from error
         gradients = tf.constant([0.5, -0.25, 1.0])
         first_update, first_state = optimizer(gradients, None)
         first, said = [first_update], initial_state(optimizer, gradients)

@@ -157,7 +157,7 @@ def _within(scope, optimizer):
 def _failed(name, like, error):
     if is_of_another_graph(error):
         return FirstCallError(
-            "%s must create a new network each time, with its cells and layers; this one has variables of another graph"
+            "%s must create a new network each time, with its cells and layers; this one uses some of another graph"
             % name
         )
     shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
@@ -168,7 +168,7 @@ def _failed(name, like, error):
 
 
 def is_of_another_graph(error):
-    """Whether an optimizer failed since it has variables of a graph in which it was called before."""
+    """Whether an optimizer failed since it uses variables of another graph, as that of an earlier call."""
     return "from the same graph" in str(error) or "Graph is finalized" in str(error)
 
 

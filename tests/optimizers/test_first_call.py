@@ -472,3 +472,28 @@ def test_a_position_in_json_comes_back():
 def test_what_describes_no_position_is_refused(bad):
     with pytest.raises(ValueError, match="record must say what a position is like"):
         from_json(bad)
+
+
+@pytest.mark.parametrize("coordinatewise, batched", [(False, [2]), (True, [3, 2])])
+def test_gradients_have_the_shapes_that_the_page_states(coordinatewise, batched):
+    """docs/extending.md has a table of them."""
+    seen = []
+
+    def build():
+        layer = tf.layers.Dense(1)
+
+        def optimizer(gradients, state):
+            seen.append(gradients.shape.as_list())
+            return layer(gradients[..., tf.newaxis])[..., 0], None
+
+        optimizer.coordinatewise = coordinatewise
+        return optimizer
+
+    with small(build_optimizer=build) as trainer:
+        trained = trainer.trained()._replace(record={})
+    assert seen[:3] == [[2]] * 3  # the first call
+    assert {tuple(shape) for shape in seen} == {(2,)}
+    with small(build_optimizer=build, batch=3):
+        assert seen[-1] == batched
+    l2l.evaluate(l2l.Quadratic(2), {"it": trained}, num=3, steps=2, engine="graph")
+    assert seen[-1] == batched
