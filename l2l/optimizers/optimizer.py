@@ -3,7 +3,8 @@
 An optimizer is a function `(gradients, state) -> (update, state)`; `state` is None at the first step. State
 is what changes from step to step and nothing else. That is all that a rule someone wrote down needs.
 
-A learned optimizer has the same contract, and variables. It may also define
+A learned optimizer has the same contract, and variables, which it creates when it is built or at its first call (see
+`first_call`). It may also define
 
     initial_state(x)   its state before the first step at a position like `x`; without it the first step
                        is a step of its own in every graph, with `state=None`
