@@ -1,5 +1,6 @@
 """Evaluation: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
+import contextlib
 import functools
 import warnings
 from collections import OrderedDict
@@ -13,9 +14,10 @@ from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.first_call import is_of_another_graph
 from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, is_vectorized, with_initial_state
 from l2l.optimizers.trained import Trained
-from l2l.problems.binding import BoundProblem
+from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables
 from l2l.process import own_graph, prepare_xla, session_with_threads
@@ -147,10 +149,28 @@ def check_optimizers(optimizers):
             continue
         check_optimizer(path, optimizer)
         if hasattr(optimizer, "variables"):
-            raise TypeError(
-                "%s must be a function (gradients, state) -> (update, state) without variables, or what "
-                "trainer.trained() returns, got %r" % (path, optimizer)
-            )
+            raise _has_variables(path, optimizer)
+
+
+def _has_variables(path, optimizer):
+    return TypeError(
+        "%s must be a function (gradients, state) -> (update, state) without variables, or what "
+        "trainer.trained() returns, got %r" % (path, optimizer)
+    )
+
+
+@contextlib.contextmanager
+def without_variables(path, optimizer):
+    """Refuses an optimizer whose first call, within the block, creates variables, or has those of another graph."""
+    number = len(tf.trainable_variables())
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if is_of_another_graph(error):
+            raise _has_variables(path, optimizer) from error
+        raise
+    if len(tf.trainable_variables()) > number:
+        raise _has_variables(path, optimizer)
 
 
 def _checked_record(record, steps):
@@ -193,13 +213,17 @@ class Evaluation:
         self._steps = steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
-            load, self.build = None, None
+            load, self.build, given = None, None, optimizer
             if isinstance(optimizer, Trained):
                 self.build = optimizer.build
-                optimizer, load = optimizer.create(path)
+                optimizer, load = optimizer.create(path, functools.partial(position_specs, problem))
                 self._learned = optimizer, tf.trainable_variables()
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
-            if draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, BoundProblem(problem, one).start()):
+            with without_variables(path, given):
+                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(
+                    optimizer, BoundProblem(problem, one).start()
+                )
+            if is_slow:
                 draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
             self._draws, batch = draws, draws.batch
             self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
@@ -207,7 +231,8 @@ class Evaluation:
             bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
             optimizer = with_initial_state(for_batch(optimizer, batch))
             x = bind_draw(draw).start()
-            start = x, initial_state(optimizer, x)
+            with without_variables(path, given):
+                start = x, initial_state(optimizer, x)
             self._x = x
             carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
 
@@ -219,11 +244,12 @@ class Evaluation:
                 return [done.losses, *tensors_of((done.x, done.state))]
 
             feeds = [first, most, *tf.nest.flatten(draw), *carried]
-            if engine == "xla":
-                function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
-                fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
-            else:
-                fetches = turns(*feeds)
+            with without_variables(path, given):
+                if engine == "xla":
+                    function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
+                    fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
+                else:
+                    fetches = turns(*feeds)
             initialize = tf.global_variables_initializer()
         graph.finalize()
         self._session = session_with_threads(graph)

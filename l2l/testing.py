@@ -15,6 +15,7 @@ from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
 from l2l.nests import tensors_of
+from l2l.optimizers.first_call import create, said_by, step, the_number_for
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch
@@ -25,6 +26,7 @@ from l2l.problems.random_numbers import uniform
 from l2l.process import own_graph, prepare_xla, session_with_threads
 
 _DRAWS = 3
+_COORDINATES = 3
 
 
 class _Found(list):
@@ -192,12 +194,49 @@ def check_optimizer(build, steps=4):
     checks.function_without_arguments("build", build)
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
-    found, problem = _Found(), Quadratic(3)
+    found = _Found()
     with own_graph() as graph:
         tf.set_random_seed(1)
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
-            optimizer = checks.function("build's result", build())
-        variables = tf.trainable_variables()
+        try:
+            created = _created(build, _COORDINATES)
+        except Exception as error:
+            if isinstance(error, TypeError):
+                raise
+            found.append(_in_words(build, error))
+    if not found:
+        try:
+            _look_at(found, graph, created, steps)
+        except Exception as error:  # whatever it was, it is what was found
+            found.append(_in_words(build, error))
+    found.raise_if_any(getattr(build, "__name__", "the optimizer"))
+
+
+def _created(build, number):
+    """The optimizer in the current graph, a `Created`, for a first call on so many coordinates."""
+    scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
+    return create(build, lambda: tf.TensorSpec([number], tf.float32), "build", scope)
+
+
+def _in_words(build, error):
+    """Why an optimizer failed: it has a size of its own, or what the error says."""
+
+    def serves(number):
+        optimizer, gradients = _created(build, number).optimizer, tf.zeros([number])
+        step(optimizer, gradients, step(optimizer, gradients, initial_state(optimizer, gradients)))
+
+    number = the_number_for(serves, _COORDINATES, error)
+    if number is None:
+        return said_by(error)
+    return (
+        "its state has a fixed size, for %d coordinates, and the check uses another number of coordinates, %d; "
+        "tf.zeros_like(gradients), or tf.shape(gradients)[0], follows the gradients" % (number, _COORDINATES)
+    )
+
+
+def _look_at(found, graph, created, steps):
+    """Adds what is wrong with an optimizer in its graph."""
+    optimizer, variables, problem = created.optimizer, created.variables, Quadratic(_COORDINATES)
+    with graph.as_default():
         flat = [tf.constant(array) for array in _some_draws(problem)]
         batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS, 1), flat)
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], batch) for i in range(_DRAWS)]
@@ -206,7 +245,12 @@ def check_optimizer(build, steps=4):
         half = unroll(problem, singles[0], optimizer, steps=steps // 2)
         rest = unroll(problem, singles[0], optimizer, half.x, half.state, steps=steps - steps // 2, first=steps // 2)
         alone = [whole.losses] + [unroll(problem, one, optimizer, steps=steps).losses for one in singles[1:]]
-        together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
+        try:
+            together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
+        except Exception as error:
+            shape = (_DRAWS, _COORDINATES) if getattr(optimizer, "coordinatewise", False) else (_COORDINATES,)
+            words = "in a batch of %d draws it fails with gradients of shape %s: %s"
+            raise ValueError(words % (_DRAWS, shape, said_by(error))) from error
         gradients = tf.constant([0.5, -0.25, 1.0])
         first_update, first_state = optimizer(gradients, None)
         first, said = [first_update], initial_state(optimizer, gradients)
@@ -239,9 +283,9 @@ def check_optimizer(build, steps=4):
 
         try:
             compiled = _compiled(compiled_gradients, flat)
-        except ValueError as error:
+        except Exception as error:
             compiled = []
-            found.append(str(error))
+            found.append(said_by(error))
         expected = [whole.losses] if plain is None else [plain.losses, *plain.gradients]
         initialize = tf.global_variables_initializer()
         with session_with_threads(graph) as session:
@@ -268,11 +312,10 @@ def check_optimizer(build, steps=4):
                     _close(results, session.run(expected)),
                     "XLA must compute the same losses and meta-gradients, it does not",
                 )
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
+            except tf.errors.OpError as error:
                 found.append(
                     "XLA cannot compile it, so train with engine='graph': %s" % error.message.strip().split("\n")[0]
                 )
-    found.raise_if_any(getattr(build, "__name__", "the optimizer"))
 
 
 class _Nested(Problem):

@@ -1,18 +1,19 @@
 """What optimizers do, step by step, as arrays: along a run, and in answer to gradients that one chooses."""
 
+import functools
 from collections import OrderedDict, namedtuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.evaluate import check_optimizers, drawn, seeds_of
+from l2l.evaluate import check_optimizers, drawn, seeds_of, without_variables
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
-from l2l.problems.binding import BoundProblem
+from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables
 from l2l.process import own_graph, session_with_threads
@@ -80,8 +81,9 @@ def _traced(problem, optimizer, path, draws, steps, states):
             raise ValueError(
                 "positions of %s must have one dtype, got %s" % (type(problem).__name__, " and ".join(sorted(dtypes)))
             )
-        optimizer, load = _created(optimizer, path, num)
-        start = x, initial_state(optimizer, x)
+        given, (optimizer, load) = optimizer, _created(optimizer, path, num, functools.partial(position_specs, problem))
+        with without_variables(path, given):
+            start = x, initial_state(optimizer, x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
         step = []
 
@@ -145,8 +147,9 @@ def _responded(optimizer, path, gradients):
         gradients = gradients.astype(np.asarray(optimizer.weights[0]).dtype)
     with own_graph() as graph:
         place = tf.placeholder(gradients.dtype, [number, 1])
-        optimizer, load = _created(optimizer, path, number)
-        start = initial_state(optimizer, tf.zeros_like(place))
+        given, (optimizer, load) = optimizer, _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
+        with without_variables(path, given):
+            start = initial_state(optimizer, tf.zeros_like(place))
         carried = placeholders_like(tensors_of(start))
         update, state = optimizer(place, with_tensors(start, carried))
         fetches, start = [update, *tensors_of(state)], tensors_of(start)
@@ -179,13 +182,14 @@ def losses_at(problem, positions, seed):
         return session.run(losses, {place: positions})
 
 
-def _created(optimizer, path, num):
+def _created(optimizer, path, num, position):
     """An optimizer of so many draws, built in the current graph, and a function of a session that loads its weights.
 
     One that is coordinate-wise sees all coordinates of all draws as one tensor, so that all that it remembers of them
     has a leading axis of that length, however a position is made up of tensors.
     """
-    optimizer, load = optimizer.create(path) if isinstance(optimizer, Trained) else (optimizer, lambda session: None)
+    is_trained = isinstance(optimizer, Trained)
+    optimizer, load = optimizer.create(path, position) if is_trained else (optimizer, lambda session: None)
     if not getattr(optimizer, "coordinatewise", False):
         return with_initial_state(_one_by_one(optimizer, num)), load
     inner = with_initial_state(optimizer)

@@ -211,6 +211,74 @@ def test_an_optimizer_that_breaks_it_is_told_how(build, sentence):
     assert sentence in str(caught.value), caught.value
 
 
+def rms_of_two(gradients, state, learning_rate=0.1, decay_rate=0.99):
+    """The notebook's, whose state has as many places as its problem has coordinates."""
+    state = tf.zeros(2) if state is None else state
+    state = decay_rate * state + (1 - decay_rate) * tf.square(gradients)
+    return -learning_rate * gradients / (tf.sqrt(state) + 1e-5), state
+
+
+def fixed_and_learned():
+    rate, layer = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1)), tf.layers.Dense(1)
+
+    def optimizer(gradients, state):
+        state = tf.zeros([5, 1]) if state is None else state
+        rows = tf.concat([gradients[:, tf.newaxis], state], axis=1)
+        return rate * layer(rows)[:, 0], state
+
+    return optimizer
+
+
+def fails_in_a_batch():
+    def optimizer(gradients, state):
+        return -0.1 * tf.ensure_shape(gradients, [3]), None
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def of_another_graph():
+    with tf.Graph().as_default():
+        rate = tf.constant(0.1)
+    return lambda gradients, state: (-rate * gradients, state)
+
+
+@pytest.mark.parametrize(
+    "build, sentence",
+    [
+        (lambda: rms_of_two, "its state has a fixed size, for 2 coordinates, and the check uses another number"),
+        (fixed_and_learned, "its state has a fixed size, for 5 coordinates, and the check uses another number"),
+        (fails_in_a_batch, "in a batch of 3 draws it fails with gradients of shape (3, 3): Shape must be rank 1"),
+        (of_another_graph, "this one uses some of another graph"),
+        (lambda: lambda gradients, state: gradients, "optimizer must return a pair (update, state)"),
+        (lambda: lambda gradients, state: (gradients[0], state), "optimizer's update must have shape (3,)"),
+        (lambda: lambda gradients, state: (gradients * "a", state), "with gradients of shape (3,): Input 'y' of 'Mul'"),
+        (lambda: lambda gradients, state: (-tf.Variable(0.1) * gradients, state), "creates its variables once"),
+    ],
+    ids=["fixed", "fixed and learned", "batch", "graph", "pair", "update", "dtype", "variables"],
+)
+def test_what_tensorflow_refuses_is_said_in_a_line(build, sentence):
+    with pytest.raises(ValueError, match="breaks its contract") as caught:
+        check_optimizer(build)
+    lines = str(caught.value).split("\n")
+    assert any(sentence in line for line in lines), caught.value
+    assert all(line.startswith("- ") for line in lines[1:])
+
+
+def test_layers_that_create_their_variables_at_the_first_call_pass():
+    def build():
+        layer = tf.layers.Dense(1)
+
+        def optimizer(gradients, state):
+            return tf.nest.map_structure(
+                lambda one: tf.reshape(layer(tf.reshape(one, [-1, 1])), one.shape), gradients
+            ), None
+
+        return optimizer
+
+    check_optimizer(build)
+
+
 @pytest.mark.parametrize("check", [lambda: check_problem(l2l.Quadratic(2)), lambda: check_optimizer(l2l.sgd)])
 def test_it_is_noticed_where_xla_computes_something_else(check, monkeypatch):
     monkeypatch.setattr(testing, "_compiled", lambda function, inputs: [1.01 * one for one in function(*inputs)])

@@ -33,9 +33,9 @@ class Grouped:
     """
 
     def __init__(self, builders):
-        self.optimizers = {}
+        self.optimizers, self._scopes = {}, {}
         for name, build in checked_builders(builders).items():
-            with tf.variable_scope(name, use_resource=True):
+            with tf.variable_scope(name, use_resource=True) as self._scopes[name]:
                 self.optimizers[name] = check_optimizer("builders[%r]'s result" % name, build())
         members = self.optimizers.values()
         self.coordinatewise = all(getattr(one, "coordinatewise", False) for one in members)
@@ -52,7 +52,7 @@ class Grouped:
         """All of them for one unroll, a `Bound`: its kernels are theirs, one group after the other."""
         bounds, offsets, kernels = {}, {}, []
         for name, optimizer in self.optimizers.items():
-            with tf.name_scope(name):
+            with tf.name_scope(name), self._scope(name):
                 bounds[name] = bind(optimizer)
             offsets[name] = len(kernels)
             kernels += bounds[name].kernels
@@ -62,7 +62,7 @@ class Grouped:
             updates, states = {}, {}
             for name, bound in bounds.items():
                 first = offsets[name]
-                with tf.name_scope(name):
+                with tf.name_scope(name), self._scope(name):
                     pair = bound.step(
                         gradients[name],
                         None if state is None else state[name],
@@ -77,15 +77,25 @@ class Grouped:
     def _initial_state(self, x):
         """The states before the first step at a position like `x`, a dict by group."""
         self._check_groups(x)
-        return {name: initial_state(optimizer, x[name]) for name, optimizer in self.optimizers.items()}
+        states = {}
+        for name, optimizer in self.optimizers.items():
+            with self._scope(name):
+                states[name] = initial_state(optimizer, x[name])
+        return states
 
     def adapt(self, gradients, state):
         """The next values of `adapted`, a list."""
         values = []
         for name, optimizer in self.optimizers.items():
             if getattr(optimizer, "adapted", []):
-                values += optimizer.adapt(gradients[name], state[name])
+                with self._scope(name):
+                    values += optimizer.adapt(gradients[name], state[name])
         return values
+
+    def _scope(self, name):
+        """The variable scope of a group, to which belongs what its optimizer creates at its first call."""
+        reuse = tf.get_variable_scope().reuse
+        return tf.variable_scope(self._scopes[name], reuse=reuse, auxiliary_name_scope=False)
 
     def description(self):
         """What they are, in JSON types; `from_description` builds them again, where all are the library's own."""

@@ -5,7 +5,8 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, plain_product
+from l2l.optimizers.first_call import FirstCallError, create, said_by, the_number_for
+from l2l.optimizers.optimizer import bind, plain_product, with_initial_state
 from l2l.optimizers.trained import Trained, load
 from l2l.process import own_graph
 from l2l.quiet import quietly
@@ -34,7 +35,8 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     Raises:
       TypeError: `trained` is no `Trained`.
-      ValueError: its optimizer is not coordinate-wise, or its weights do not fit. When it is applied: a variable of
+      ValueError: its optimizer is not coordinate-wise, or not for any number of coordinates, or its weights do not fit.
+        When it is applied: a variable of
         another dtype than the weights, of unknown shape, or cut by a partitioner.
     """
 
@@ -165,26 +167,73 @@ def _with_constants(trained):
     def constant(next_creator, **settings):
         return tf.constant(next(adapted if settings.get("trainable") is False else weights))
 
-    with tf.variable_scope(None, default_name="trained", use_resource=True), tf.variable_creator_scope(constant):
-        return trained.build()
+    scope = tf.variable_scope(None, default_name="trained", use_resource=True)
+    with tf.variable_creator_scope(constant):
+        created = create(trained.build, _one_coordinate(trained), "trained", scope)
+    return with_initial_state(created.optimizer, rows=True)
+
+
+def _one_coordinate(trained):
+    """What the position of one coordinate is like, for a first call; the number of coordinates must not matter."""
+    return lambda: tf.TensorSpec([1], tf.as_dtype(np.asarray(trained.weights[0]).dtype))
 
 
 def _checked(trained):
     """The dtype of a trained optimizer's weights, and names for the tensors of its state; in a graph of its own."""
-    optimizer, _ = trained.create("trained")
-    if not getattr(optimizer, "coordinatewise", False) or not hasattr(optimizer, "initial_state"):
-        raise ValueError(
-            "trained must hold an optimizer that is coordinate-wise and has an initial_state, got %r" % optimizer
-        )
     dtypes = {np.asarray(array).dtype for array in trained.weights}
     if len(dtypes) != 1:
         raise ValueError("trained must have weights of one dtype, got %s" % sorted(map(str, dtypes)))
     dtype = tf.as_dtype(dtypes.pop())
     try:
-        state = optimizer.initial_state(tf.zeros([3], dtype))
-    except (TypeError, ValueError) as error:
-        raise ValueError("trained must hold an optimizer for positions that are one tensor: %s" % error) from error
-    leaves = tensors_of(state)
-    if any(leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape.as_list()[0] != 3 for leaf in leaves):
-        raise ValueError("trained must hold an optimizer whose state has a row for each coordinate, got %r" % (state,))
+        optimizer, _ = trained.create("trained", _one_coordinate(trained))
+    except FirstCallError as error:
+        raise _serves_no(1, trained, dtype, error) from error
+    if not getattr(optimizer, "coordinatewise", False):
+        raise ValueError(
+            "trained must hold an optimizer that is coordinate-wise, and says so with coordinatewise = True, got %r"
+            % optimizer
+        )
+    optimizer = with_initial_state(optimizer, rows=True)
+    # The number of coordinates is not known where gradients are sparse, and of large variables.
+    for number in [3, 2, None]:
+        try:
+            leaves = _stepped(optimizer, number, dtype)
+        except (TypeError, ValueError) as error:
+            raise _serves_no(number, trained, dtype, error) from error
     return dtype, ["state_%d" % i for i in range(len(leaves))]
+
+
+def _stepped(optimizer, number, dtype):
+    """The tensors of the state of so many coordinates, or None for any number; makes a step, for its checks."""
+    state = optimizer.initial_state(tf.zeros([number or 1], dtype))
+    leaves = tensors_of(state)
+    if any(
+        leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape.as_list()[0] != (number or 1) for leaf in leaves
+    ):
+        raise ValueError("its state must have a row for each coordinate, got %r" % (state,))
+    before = with_tensors(state, [tf.placeholder(leaf.dtype, [number, *leaf.shape[1:]]) for leaf in leaves])
+    bound = bind(optimizer)
+    updates, after = bound.step(tf.placeholder(dtype, [number]), before, plain_product(bound))
+    tf.nest.assert_same_structure(before, after)
+    if not tf.convert_to_tensor(updates).shape.is_compatible_with([number]):
+        raise ValueError("its update must have the shape of the gradients, got %s" % updates.shape)
+    return leaves
+
+
+def _serves_no(number, trained, dtype, error):
+    """The error that says that an optimizer does not serve so many coordinates, and which, if there are some."""
+
+    def serves(other):
+        optimizer, _ = trained.create("trained", lambda: tf.TensorSpec([other or 1], dtype))
+        _stepped(with_initial_state(optimizer, rows=True), other, dtype)
+
+    only = the_number_for(serves, number, error)
+    if only is not None:
+        return ValueError(
+            "trained must hold an optimizer for any number of coordinates, its state has a fixed size, for %d of them; "
+            "tf.shape(gradients)[0] is the number of those it gets" % only
+        )
+    return ValueError(
+        "trained must hold an optimizer for positions that are one tensor, of any number of coordinates%s: %s"
+        % (", also where the graph does not know it" * (number is None), said_by(error))
+    )

@@ -3,7 +3,8 @@
 An optimizer is a function `(gradients, state) -> (update, state)`; `state` is None at the first step. State
 is what changes from step to step and nothing else. That is all that a rule someone wrote down needs.
 
-A learned optimizer has the same contract, and variables. It may also define
+A learned optimizer has the same contract, and variables, which it creates when it is built or at its first call (see
+`first_call`). It may also define
 
     initial_state(x)   its state before the first step at a position like `x`; without it the first step
                        is a step of its own in every graph, with `state=None`
@@ -152,33 +153,36 @@ def check_same_state(state, next_state):
         )
 
 
-def with_initial_state(optimizer):
+def with_initial_state(optimizer, rows=False):
     """The optimizer, able to say what its first state is, so that a loop can begin an unroll or continue one.
 
     One that cannot say so itself gets a state with a flag, whether its own is to be None. Each step then computes both
     and picks one (XLA cannot differentiate a `tf.cond`), so that until the flag is down its own state is that after
     a step with gradients of 1: from anything less likely a NaN might come, which no picking keeps out of a gradient.
+
+    With `rows`, for gradients `[N]` and states `[N, ...]`, each coordinate has a flag of its own: 1, and then 0.
     """
     if hasattr(optimizer, "initial_state"):
         return optimizer
+
+    def picked(is_first, one, other):
+        return tf.where(is_first > 0 if rows else tf.fill(tf.shape(one), is_first), one, other)
 
     def flagged(gradients, state):
         is_first, own = state
         first, later = optimizer(gradients, None), optimizer(gradients, own)
         check_pair(first)
         check_same_state(first[1], later[1])
-        picked = [
-            tf.where(tf.fill(tf.shape(one), is_first), one, other)
-            for one, other in zip(tensors_of(first), tensors_of(later))
-        ]
-        update, own = with_tensors(first, picked)
+        both = zip(tensors_of(first), tensors_of(later))
+        update, own = with_tensors(first, [picked(is_first, *pair) for pair in both])
         return update, (tf.zeros_like(is_first), own)
 
     def flagged_initial_state(x):
-        pair = optimizer(tf.nest.map_structure(tf.ones_like, x), None)
+        ones = tf.nest.map_structure(tf.ones_like, x)
+        pair = optimizer(ones, None)
         check_pair(pair)
         _, state = pair
-        return tf.constant(True), with_tensors(state, tensors_of(state))
+        return ones if rows else tf.constant(True), with_tensors(state, tensors_of(state))
 
     flagged.initial_state = flagged_initial_state
     if hasattr(optimizer, "adapt"):

@@ -1,5 +1,6 @@
 """A learned optimizer with its weights, outside any graph, and as a file."""
 
+import functools
 import os
 from collections import namedtuple
 
@@ -8,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
 from l2l.optimizers import cards
+from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import described
 from l2l.process import load_variables, own_graph
@@ -35,22 +37,25 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
 
     @quietly()
-    def create(self, name):
+    def create(self, name, position=None):
         """Builds the optimizer in the current graph.
 
         Args:
           name: for error messages.
+          position: function without arguments to what a position is like, a nest of `tf.TensorSpec`; None for what the
+            record says. Only an optimizer that creates variables at its first call needs either.
 
         Returns:
           `(optimizer, load)`; `load(session)` gives its variables their values.
 
         Raises:
-          ValueError: as `loader`.
+          TypeError, ValueError: as `loader`, and as `first_call.create`.
         """
-        created = len(tf.trainable_variables())
-        with tf.variable_scope(None, default_name="trained", use_resource=True):  # two may name variables alike
-            optimizer = self.build()
-        return optimizer, self.loader(optimizer, tf.trainable_variables()[created:], name)
+        if position is None and "position" in self.record:
+            position = functools.partial(from_json, self.record["position"])
+        scope = tf.variable_scope(None, default_name="trained", use_resource=True)  # two may name variables alike
+        optimizer, variables, _ = create(self.build, position, name, scope)
+        return optimizer, self.loader(optimizer, variables, name)
 
     def loader(self, optimizer, weights, name):
         """The function `load(session)` that gives an optimizer these weights, and what it adapts these values.

@@ -5,7 +5,8 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws
-from l2l.problems.problem import Problem, data_in_graph
+from l2l.problems.problem import Problem, data_in_graph, sample
+from l2l.process import own_graph
 
 
 class BoundProblem:
@@ -95,6 +96,13 @@ class BoundProblem:
 
     def _mapped(self, function, *nests):
         return function(*nests) if self.batch is None else self._over_draws(function, *nests)
+
+
+def position_specs(problem):
+    """Shapes and dtypes of a problem's positions: a nest of `tf.TensorSpec`, learned in a graph of its own."""
+    with own_graph():
+        x = BoundProblem(problem, tf.nest.map_structure(lambda many: many[0], sample(problem, 1, 0))).start()
+        return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
 
 
 def paths(x):

@@ -150,7 +150,7 @@ class KerasProblem(Problem):
         """The minibatch of base iteration `t`, and what else the loss needs: weights that are not trained, a key."""
         inputs, targets = data
         if self.batch_size is not None:
-            places = minibatch(draw["key"], t, self.batch_size, targets.shape[0].value)
+            places = minibatch(draw["key"], t, self.batch_size, targets.shape.as_list()[0])
             inputs, targets = [tf.gather(one, places) for one in inputs], tf.gather(targets, places)
         chance = {"key": draw["key"], "t": t} if self._loss.random else {}
         return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
@@ -297,7 +297,7 @@ def _correct_second_derivatives(graph):
     for op in graph.get_operations():
         if op.type == "SparseSoftmaxCrossEntropyWithLogits":
             logits, labels = op.inputs
-            picked = tf.one_hot(labels, logits.shape[-1].value, dtype=logits.dtype)
+            picked = tf.one_hot(labels, logits.shape.as_list()[-1], dtype=logits.dtype)
             losses = -tf.reduce_sum(picked * tf.nn.log_softmax(logits), axis=-1)
             for consumer in op.outputs[0].consumers():
                 for i, tensor in enumerate(consumer.inputs):

@@ -1,5 +1,6 @@
 """A meta-iteration that went bad: saved where it happened, and repeated."""
 
+import functools
 import itertools
 import os
 from collections import namedtuple
@@ -10,6 +11,8 @@ import tensorflow.compat.v1 as tf
 from l2l import archives
 from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
+from l2l.optimizers.first_call import create
+from l2l.problems.binding import position_specs
 from l2l.problems.problem import sample
 from l2l.process import load_variables, own_graph, session_with_threads
 from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
@@ -87,9 +90,10 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
     check_same_trainer(path, stored["trainer"], record)
     batch = [settings.batch] * (settings.batch > 1)
     with own_graph() as graph:
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=True):
-            optimizer = build_optimizer()
-        weights, variables = tf.trainable_variables(), tf.global_variables()
+        scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
+        position = functools.partial(position_specs, problem)
+        optimizer, weights, _ = create(build_optimizer, position, "build_optimizer", scope)
+        variables = tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
         meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw, draw_by_draw=draw_by_draw)

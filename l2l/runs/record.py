@@ -24,6 +24,7 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
       settings: a `Settings`.
     """
     optimizer, parts = graph.optimizer, described(problem)
+    position = {} if graph.position is None else {"position": graph.position}
     return {
         "name": name,
         "engine": engine,
@@ -34,6 +35,7 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
         "optimizer": described_optimizer(optimizer),
         "casting": getattr(getattr(optimizer, "casting", None), "name", None),
         "variables": graph.variables,
+        **position,
         "start": None if start is None else _described_start(start),
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
         **settings.in_json(),

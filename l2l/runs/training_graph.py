@@ -1,15 +1,17 @@
 """One training in TensorFlow: a graph, a session, the learned optimizer's variables and Adam's."""
 
+import functools
 from collections import OrderedDict
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l import checks
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.learning.updates import meta_optimizer
+from l2l.optimizers.first_call import create, in_json
 from l2l.optimizers.trained import names_of
+from l2l.problems.binding import position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables, sample
 from l2l.process import load_variables, own_graph, session_with_threads
@@ -32,6 +34,7 @@ class TrainingGraph:
       graph: the `tf.Graph`.
       optimizer: the learned optimizer.
       variables: names of the variables that are trained, without scopes.
+      position: like which the optimizer was called first, in JSON types; None where it created its variables at once.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
       draw_by_draw: whether a batch is written into the graph draw by draw; see `l2l.mapping`.
     """
@@ -43,15 +46,15 @@ class TrainingGraph:
             # First of all in the graph: initial weights then depend on the seed alone, since
             # TensorFlow derives an op's seed from its place in the graph.
             tf.set_random_seed(settings.weights_seed)
-            with tf.variable_scope(tf.get_variable_scope(), use_resource=True):  # XLA knows no other variables
-                self.optimizer = checks.function("build_optimizer's result", build_optimizer())
-            if isinstance(self.optimizer, type):
-                raise TypeError("build_optimizer must create an optimizer, it returned the class %r" % self.optimizer)
-            self._weights = tf.trainable_variables()
+            scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)  # XLA knows no other variables
+            created = create(build_optimizer, functools.partial(position_specs, problem), "build_optimizer", scope)
+            self.optimizer, self._weights = created.optimizer, created.variables
             if not self._weights:
                 raise ValueError(
-                    "build_optimizer must create trainable variables when called, %r created none" % (build_optimizer,)
+                    "build_optimizer must create trainable variables when called, or an optimizer that does so when it "
+                    "is called first; %r created none" % (build_optimizer,)
                 )
+            self.position = None if created.position is None else in_json(created.position)
             self.variables = names_of(self._weights)
             load = start.loader(self.optimizer, self._weights, "build_optimizer") if start else None
             at_once = batch // settings.threads

@@ -107,6 +107,21 @@ def test_with_an_initial_state_each_step_is_what_it_was(run, optimizer):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_each_coordinate_has_a_first_step_of_its_own(run):
+    """Of an embedding's rows some are met later than others."""
+
+    def counting(gradients, state):
+        number = tf.ones_like(gradients) if state is None else state + 1
+        return gradients / number, number
+
+    able = with_initial_state(counting, rows=True)
+    flags, counts = able.initial_state(tf.zeros([3]))
+    assert able.initial_state(tf.zeros([1]))[0].shape == [1]
+    update, (flags, _) = able(tf.ones([3]), (flags * [1, 0, 0], counts * [7, 1, 4]))
+    np.testing.assert_allclose(run(update), [1, 1 / 2, 1 / 5])
+    np.testing.assert_array_equal(run(flags), np.zeros(3))
+
+
 def test_its_state_keeps_shapes_and_dtypes_and_goes_round_a_loop(run, fixed_draw):
     for optimizer in [l2l.adam(0.1), normalized, holes, no_state]:
         able = with_initial_state(optimizer)

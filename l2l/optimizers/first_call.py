@@ -1,0 +1,255 @@
+"""Creating an optimizer in the current graph, with the variables that it creates at once and at its first call.
+
+Layers of `tf.contrib.rnn`, `tf.layers` and Keras create their variables when they are called first. So an optimizer
+that creates any then is called once on zeros when it is created, before anything else in the graph. All its later
+calls see the variable scope of that call, with reuse, as those of a `tf.make_template` do.
+"""
+
+import contextlib
+import functools
+import re
+from collections import namedtuple
+
+import tensorflow.compat.v1 as tf
+
+from l2l import checks
+from l2l.optimizers.networks import CoordinatewiseLSTM
+from l2l.optimizers.optimizer import bind, check_pair, initial_state, plain_product
+
+Created = namedtuple(
+    "Created",
+    [
+        "optimizer",
+        "variables",  # those that it created and that are trained, in the order of creation
+        "position",  # like which it was called first, a nest of `tf.TensorSpec`; None where it needed no first call
+    ],
+)
+
+
+class FirstCallError(ValueError):
+    """An optimizer that creates its variables at its first call fails there."""
+
+
+def create(build, position, name, scope):
+    """The optimizer that `build` creates in the current graph, a `Created`.
+
+    An optimizer that created all its variables at once is what `build` returned, and nothing is added to the graph.
+
+    Args:
+      build: function without arguments that creates the optimizer.
+      position: function without arguments to what a position is like, a nest of `tf.TensorSpec`; None where nobody
+        knows.
+      name: of `build`, for error messages.
+      scope: a `tf.variable_scope` that was not entered yet; all variables are created in it.
+
+    Raises:
+      TypeError: `build` returns no optimizer.
+      FirstCallError: the first call fails.
+      ValueError: it cannot be made, since `position` is None; or every call creates variables.
+    """
+    asked, first = [], len(tf.trainable_variables())
+    with _noted(asked), scope as inside:
+        optimizer = checks.function("%s's result" % name, build())
+    if isinstance(optimizer, type):
+        raise TypeError("%s must create an optimizer, it returned the class %r" % (name, optimizer))
+    at_once = Created(optimizer, tf.trainable_variables()[first:], None)
+    if position is None and not asked:
+        raise ValueError(
+            "%s created no variables when it was built, and the record of the training, which must say of what shape "
+            "the gradients of a first call are, says nothing" % name
+        )
+    if position is None or type(optimizer) is CoordinatewiseLSTM:  # which creates all at once
+        return at_once
+    like = position()
+    if asked and not _creates_when_called(build, like):
+        return at_once
+    asked = []
+    try:
+        with _noted(asked):
+            number = _call_first(optimizer, like, inside, asked)
+    except Exception as error:
+        raise _failed(name, like, error) from error
+    if not asked:
+        return at_once
+    if number < len(asked):
+        raise ValueError(
+            "%s must create an optimizer that creates its variables once, this one creates %r at every call; layers "
+            "and tf.get_variable create theirs once" % (name, asked[-1])
+        )
+    return Created(_within(inside, optimizer), tf.trainable_variables()[first:], like)
+
+
+@contextlib.contextmanager
+def _noted(asked):
+    """Notes the name of each variable that is asked for."""
+
+    def noted(next_creator, **settings):
+        asked.append(settings.get("name") or "Variable")
+        return next_creator(**settings)
+
+    with tf.variable_creator_scope(noted):
+        yield
+
+
+def _creates_when_called(build, like):
+    """Whether an optimizer that creates variables at once creates others when it is called.
+
+    That is found out aside, in another graph: a call in this one would be in the way where it does not.
+    """
+    asked = []
+    with tf.Graph().as_default():
+        with tf.variable_scope("aside", use_resource=True) as scope:
+            optimizer = build()
+        with contextlib.suppress(Exception), _noted(asked):
+            _call_first(optimizer, like, scope, asked)
+    return bool(asked)
+
+
+def _call_first(optimizer, like, scope, asked):
+    """Three steps on zeros; returns how many variables were asked for before the last one."""
+    with tf.name_scope("first_call"):
+        x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
+        state = None
+        # The first step may be one of its own, without what the second one uses. The third has all.
+        for reuse in [None, tf.AUTO_REUSE, tf.AUTO_REUSE]:
+            number = len(asked)
+            with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False):
+                state = step(optimizer, x, initial_state(optimizer, x) if reuse is None else state)
+    return number
+
+
+def step(optimizer, gradients, state):
+    """The state after one step."""
+    bound = bind(optimizer)
+    pair = bound.step(gradients, state, plain_product(bound))
+    check_pair(pair)
+    return pair[1]
+
+
+def _within(scope, optimizer):
+    """The optimizer with all that it says of itself; its calls see the variable scope."""
+
+    def inside(function):
+        @functools.wraps(function, updated=())
+        def called(*arguments):
+            with tf.variable_scope(scope, reuse=True, auxiliary_name_scope=False):
+                return function(*arguments)
+
+        return called
+
+    within = inside(optimizer)
+    for name in ["initial_state", "adapt", "description"]:
+        if hasattr(optimizer, name):
+            setattr(within, name, inside(getattr(optimizer, name)))
+    for name in ["adapted", "coordinatewise", "casting"]:
+        if hasattr(optimizer, name):
+            setattr(within, name, getattr(optimizer, name))
+    if hasattr(optimizer, "bind"):
+
+        def bound():
+            result = inside(optimizer.bind)()
+            return result._replace(step=inside(result.step))
+
+        within.bind = bound
+    return within
+
+
+def _failed(name, like, error):
+    if is_of_another_graph(error):
+        return FirstCallError(
+            "%s must create a new network each time, with its cells and layers; this one uses some of another graph"
+            % name
+        )
+    shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
+    return FirstCallError(
+        "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
+        % (name, shapes, said_by(error))
+    )
+
+
+def is_of_another_graph(error):
+    """Whether an optimizer failed since it uses variables of another graph, as that of an earlier call."""
+    return "from the same graph" in str(error) or "Graph is finalized" in str(error)
+
+
+def said_by(error):
+    """What an error says, one line, without the trace that TensorFlow adds to some."""
+    text = str(error).split("\n\noriginally defined at:")[0].strip()
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1].split("Error: ", 1)[-1] if lines[0] == "in converted code:" else lines[0]
+
+
+def the_number_for(serves, number, error):
+    """The number of coordinates that an optimizer is made for, where it fails with others; None if it is not that.
+
+    Args:
+      serves: function of a number of coordinates, which raises an error where the optimizer does not serve so many.
+      number: of coordinates, with which it may have failed.
+      error: what it said, which names the number that it is made for, among others.
+    """
+    others = set(map(int, re.findall(r"\b\d{1,6}\b", str(error)))) - {number}
+    if _is_served(serves, number):
+        return None
+    return next((other for other in sorted(others) if _is_served(serves, other)), None)
+
+
+def _is_served(serves, number):
+    with tf.Graph().as_default(), contextlib.suppress(Exception):
+        serves(number)
+        return True
+    return False
+
+
+def in_json(like):
+    """A nest of `tf.TensorSpec` in JSON types, for records: a tensor as `[dtype, shape]`, all else by what it is.
+
+    None for a nest that JSON has no place for, such as one with keys that are tuples.
+    """
+    try:
+        return _in_json(like)
+    except TypeError:
+        return None
+
+
+def _in_json(like):
+    if isinstance(like, tf.TensorSpec):
+        return [like.dtype.name, like.shape.as_list()]
+    if isinstance(like, dict):
+        if not all(isinstance(key, (str, int)) for key in like):
+            raise TypeError
+        return {"dict": [[key, _in_json(like[key])] for key in sorted(like)]}
+    if isinstance(like, tuple) and hasattr(like, "_fields"):
+        return {"namedtuple": [type(like).__name__, list(like._fields), [_in_json(one) for one in like]]}
+    if isinstance(like, (list, tuple)):
+        return {"list" if isinstance(like, list) else "tuple": [_in_json(one) for one in like]}
+    raise TypeError
+
+
+def from_json(description):
+    """The nest that `in_json` described.
+
+    Raises:
+      ValueError: it is no such description.
+    """
+    try:
+        return _from_json(description)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError("record must say what a position is like, got %.200r" % (description,)) from None
+
+
+def _from_json(description):
+    if isinstance(description, list):
+        dtype, shape = description
+        dtype = tf.as_dtype(dtype)
+        if not dtype.is_floating or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError
+        return tf.TensorSpec(shape, dtype)
+    ((kind, parts),) = description.items()
+    if kind == "dict":
+        return {key: _from_json(part) for key, part in parts}
+    if kind == "namedtuple":
+        name, fields, parts = parts
+        return namedtuple(name, fields)(*map(_from_json, parts))
+    return {"list": list, "tuple": tuple}[kind](map(_from_json, parts))

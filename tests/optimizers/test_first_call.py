@@ -1,0 +1,499 @@
+"""Networks whose layers create their variables at the first call: trained, evaluated, saved, or refused in words."""
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy_networks import random_weights
+from trainers import assert_close_runs, assert_same_run, learned_momentum, small
+
+import l2l
+from l2l.learning.segments import meta_gradient
+from l2l.optimizers.first_call import create, from_json, in_json
+from l2l.problems.problem import position_specs
+
+UNITS = 3
+
+
+def notebook_network(coordinates=2):
+    """The structure of the original notebook: two LSTMs between linear layers, one row for each coordinate."""
+    lstms = tf.contrib.rnn.MultiRNNCell([tf.contrib.rnn.LSTMCell(UNITS) for _ in range(2)])
+    network = tf.contrib.rnn.OutputProjectionWrapper(tf.contrib.rnn.InputProjectionWrapper(lstms, UNITS), 1)
+    shared = tf.make_template("network", network)
+
+    def optimizer(gradients, state):
+        rows = gradients[:, tf.newaxis]
+        if state is None:
+            number = tf.shape(rows)[0] if coordinates is None else coordinates
+            state = [[tf.zeros([number, UNITS])] * 2] * 2
+        updates, state = shared(rows, state)
+        return updates[:, 0], state
+
+    return optimizer
+
+
+def of_any_number():
+    """The same for any number of coordinates, each on its own."""
+    optimizer = notebook_network(None)
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def same_network():
+    return l2l.CoordinatewiseLSTM((UNITS, UNITS))
+
+
+def keras_layers():
+    hidden, output = tf.keras.layers.Dense(UNITS, "tanh"), tf.keras.layers.Dense(1)
+
+    def optimizer(gradients, state):
+        return tf.nest.map_structure(lambda one: output(hidden(one[..., tf.newaxis]))[..., 0], gradients), None
+
+    return optimizer
+
+
+class KerasModel(tf.keras.Model):
+    coordinatewise = True
+
+    def __init__(self):
+        super().__init__()
+        self.layer = tf.keras.layers.Dense(1)
+
+    def call(self, gradients, state=None):
+        return self.layer(gradients[..., tf.newaxis])[..., 0], None
+
+
+def gru():
+    """A cell and a layer of `tf.layers`; states of any number of rows, gradients of any shape."""
+    cell, output = tf.nn.rnn_cell.GRUCell(UNITS), tf.layers.Dense(1)
+
+    def optimizer(gradients, state):
+        rows = tf.reshape(gradients, [-1, 1])
+        state = cell.zero_state(tf.shape(rows)[0], tf.float32) if state is None else state
+        outputs, state = cell(rows, state)
+        return tf.reshape(output(outputs), tf.shape(gradients)), state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def layers_without_names():
+    def optimizer(gradients, state):
+        hidden = tf.layers.dense(gradients[..., tf.newaxis], UNITS, tf.tanh)
+        return tf.layers.dense(hidden, 1)[..., 0], None
+
+    return optimizer
+
+
+def plain_variables():
+    """`tf.get_variable`, once with reuse and once without a word of it."""
+
+    def optimizer(gradients, state):
+        with tf.variable_scope("network", reuse=tf.AUTO_REUSE):
+            decay = tf.get_variable("decay", [], initializer=tf.constant_initializer(0.3))
+        rate = tf.get_variable("rate", [], initializer=tf.random_uniform_initializer(0.01, 0.1))
+        velocity = gradients if state is None else decay * state + gradients
+        return -rate * velocity, velocity
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def at_the_second_step():
+    def optimizer(gradients, state):
+        if state is None:
+            return -0.1 * gradients, gradients
+        velocity = tf.get_variable("decay", [], initializer=tf.constant_initializer(0.3)) * state + gradients
+        return -0.1 * velocity, velocity
+
+    return optimizer
+
+
+def some_at_once():
+    scale, layer = tf.get_variable("scale", [], initializer=tf.constant_initializer(0.1)), tf.layers.Dense(1)
+    return lambda gradients, state: (scale * layer(gradients[:, tf.newaxis])[:, 0], state)
+
+
+class LearnedStart:
+    """A learned initial state, and a rate that only a step asks for."""
+
+    def initial_state(self, x):
+        return tf.ones_like(x) * tf.get_variable("start", [], initializer=tf.constant_initializer(0.2))
+
+    def __call__(self, gradients, state):
+        state = self.initial_state(gradients) if state is None else state
+        velocity = 0.5 * state + gradients
+        return -tf.get_variable("rate", [], initializer=tf.constant_initializer(0.05)) * velocity, velocity
+
+
+NETWORKS = {
+    "notebook": (notebook_network, 8),
+    "Keras layers": (keras_layers, 4),
+    "Keras model": (KerasModel, 2),
+    "GRU": (gru, 6),
+    "layers without names": (layers_without_names, 4),
+    "plain variables": (plain_variables, 2),
+    "at the second step": (at_the_second_step, 1),
+    "some at once": (some_at_once, 3),
+    "learned start": (LearnedStart, 2),
+}
+
+
+def created(build):
+    return create(build, lambda: tf.TensorSpec([2], tf.float32), "it", tf.variable_scope("scope", use_resource=True))
+
+
+def untrained(build, seed=1):
+    """A `Trained` with initial weights, and no record."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(seed)
+        variables = created(build).variables
+        session.run(tf.global_variables_initializer())
+        return l2l.Trained(build, session.run(variables))
+
+
+def weights_of(build, seed=0):
+    with tf.Graph().as_default():
+        return [0.5 * array.astype(np.float32) for array in random_weights(created(build).variables, seed)]
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_the_notebooks_network_has_the_losses_and_meta_gradients_of_ours(batch):
+    problem, weights = l2l.Quadratic(2), weights_of(same_network)
+    draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
+    results = []
+    for build in [notebook_network, same_network]:
+        optimizer, variables, _ = created(build)
+        meta = meta_gradient(problem, draw, optimizer, variables, "sum", 5, batch=batch)
+        results.append((variables, [meta.losses, *meta.gradients]))
+    with tf.Session() as session:
+        for variables, _ in results:
+            assert [v.shape.as_list() for v in variables] == [list(w.shape) for w in weights]
+            for variable, value in zip(variables, weights):
+                variable.load(value, session)
+        theirs, ours = session.run([tensors for _, tensors in results])
+    assert np.ptp(ours[0]) > 0.01  # it moves
+    for one, other in zip(theirs, ours):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine, batch", [("graph", 1), ("graph", 2), ("xla", 1)])
+def test_the_notebooks_network_trains_as_ours(engine, batch):
+    weights, histories, ends = weights_of(same_network), [], []
+    for build, on in [(notebook_network, engine), (same_network, "graph")]:
+        with small(build_optimizer=l2l.Trained(build, weights), engine=on, batch=batch, learning_rate=0.01) as trainer:
+            histories.append(trainer.run(3))
+            ends.append(trainer.weights())
+    assert_close_runs(*histories, 1e-3)
+    for one, other, start in zip(*ends, weights):
+        assert not np.array_equal(one, start)
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_layer_trains_and_comes_back_from_a_file(name, tmp_path):
+    build, number = NETWORKS[name]
+    with small(build_optimizer=build, batch=2, learning_rate=0.01) as trainer:
+        before = trainer.weights()
+        trainer.run(2)
+        trained = trainer.trained()
+    assert len(before) == number
+    moved = [not np.array_equal(*pair) for pair in zip(before, trained.weights)]
+    assert all(moved)
+    l2l.save(tmp_path / "it.npz", trained)
+    loaded = l2l.load(tmp_path / "it.npz", build)
+    both = {"trained": trained, "loaded": loaded, "untrained": trained._replace(weights=before)}
+    losses = l2l.evaluate(l2l.Quadratic(2), both, num=3, steps=4, engine="graph")
+    np.testing.assert_array_equal(losses["loaded"], losses["trained"])
+    assert not np.array_equal(losses["untrained"], losses["trained"])
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"notebook"}))
+def test_every_kind_of_layer_is_compiled(name):
+    build, _ = NETWORKS[name]
+    runs = []
+    for engine in ["graph", "xla"]:
+        with small(build_optimizer=build, engine=engine, batch=2, horizon=8) as trainer:
+            runs.append(trainer.run(3))
+    assert_close_runs(*runs, 1e-3)
+
+
+def test_a_training_continues_and_is_repeated_under_the_same_names(tmp_path):
+    settings = {"build_optimizer": keras_layers, "horizon": 8}
+    with small(checkpoint_dir=tmp_path / "points", **settings) as first:
+        first.run(3)
+        with small(**settings) as second:
+            second.restore(tmp_path / "points")
+            assert_same_run(first, second)
+            first.run(2)
+            second.run(2)
+            assert_same_run(first, second)
+
+
+def test_a_learned_optimizer_that_creates_all_at_once_leaves_the_graph_as_it_was():
+    """So do the seeds of what follows, and thereby its weights."""
+
+    def names(create_it):
+        with tf.Graph().as_default() as graph:
+            tf.set_random_seed(1)
+            create_it()
+            return [operation.name for operation in graph.get_operations()]
+
+    for build in [learned_momentum, same_network]:
+
+        def at_once(build=build):
+            with tf.variable_scope("scope", use_resource=True):
+                build()
+
+        def through_the_door(build=build):
+            assert created(build).position is None
+
+        assert names(through_the_door) == names(at_once)
+
+
+def test_initial_weights_follow_from_the_seed_and_from_no_engine():
+    starts = []
+    for engine, seed in [("graph", 1), ("xla", 1), ("graph", 2)]:
+        with small(build_optimizer=gru, engine=engine, weights_seed=seed) as trainer:
+            starts.append(trainer.weights())
+    for one, other, third in zip(*starts):
+        np.testing.assert_array_equal(one, other)
+        assert not one.any() or (one == 1).all() or not np.array_equal(one, third)
+
+
+class TwoGroups(l2l.Problem):
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 4], -1.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return {"a": draw[:2], "b": draw[2:]}
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x["a"])) + 2 * tf.reduce_sum(tf.square(x["b"]))
+
+
+@pytest.mark.parametrize("second", [layers_without_names, learned_momentum])
+def test_each_group_has_variables_of_its_own_in_its_scope(second, monkeypatch, tmp_path):
+    builders = {"a": layers_without_names, "b": second}
+    with small(problem=TwoGroups(), build_optimizer=builders, batch=2) as trainer:
+        names = list(trainer._training.graph._variables)
+        before = trainer.weights()
+        trainer.run(2)
+        trained = trainer.trained()
+    weights = [name for name in names if "Adam" not in name and "power" not in name]
+    assert {name.split("/")[0] for name in weights if name.startswith(("a/", "b/"))} == {"a", "b"}
+    assert len(trained.weights) == 4 + (4 if second is layers_without_names else 2)
+    assert not any(np.array_equal(*pair) for pair in zip(before, trained.weights))
+    l2l.save(tmp_path / "it.npz", trained)
+    loaded = l2l.load(tmp_path / "it.npz", lambda: l2l.Grouped(builders))
+    one, other = (
+        l2l.evaluate(TwoGroups(), {"it": it}, num=2, steps=3, engine="graph")["it"] for it in [trained, loaded]
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_imitation_trains_it_and_its_weights_go_on():
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.adam(0.03))
+    with small(
+        problem=imitation, build_optimizer=imitation.build(notebook_network), second_derivatives=False
+    ) as trainer:
+        trainer.run(2)
+        trained = trainer.trained()._replace(build=notebook_network)
+    with small(build_optimizer=trained) as trainer:
+        for one, other in zip(trainer.weights(), trained.weights):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_learn_creates_it_in_the_users_graph(run):
+    """With a batch the first step is mapped over the draws while it creates variables."""
+    problem, optimizer = l2l.Quadratic(2), notebook_network()
+    draws = problem.sample(3, 1)
+    together = l2l.learn(problem, draws, optimizer, 4, batch=3)
+    alone = [
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
+    ]
+    assert len(tf.trainable_variables()) == 8
+    together, alone = run([together, alone])
+    np.testing.assert_allclose(together, np.transpose(alone), rtol=1e-5)
+
+
+def test_it_is_traced_and_answers():
+    trained = untrained(of_any_number)
+    assert l2l.traces.trace(l2l.Quadratic(2), {"it": untrained(notebook_network)}, 2, 3)["it"].updates.any()
+    assert l2l.traces.responses({"it": trained}, np.ones([3, 4], np.float32))["it"].shape == (3, 4)
+
+
+# `LearnedOptimizer`.
+
+
+@pytest.mark.parametrize("build", [of_any_number, gru, plain_variables])
+def test_it_moves_variables_of_a_users_own(build):
+    trained, start = untrained(build), np.random.RandomState(0).normal(size=5000).astype(np.float32)
+    large, small_one = (tf.get_variable(name, initializer=start[:n]) for name, n in [("large", 5000), ("small", 6)])
+    rows = tf.get_variable("rows", initializer=start[:20].reshape(10, 2))
+    loss = tf.reduce_sum(tf.square(large)) + tf.nn.l2_loss(tf.gather(rows, [1, 3, 3])) + tf.nn.l2_loss(small_one)
+    train = l2l.LearnedOptimizer(trained).minimize(loss)
+    optimizer, load = trained.create("it", lambda: tf.TensorSpec([2], tf.float32))
+    ends = []
+    for x, factor in [(start, 2), (start[:6], 1)]:
+        x, state = tf.constant(x), None
+        for _ in range(3):
+            update, state = optimizer(factor * x, state)
+            x += update
+        ends.append(x)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        load(session)
+        for _ in range(3):
+            session.run(train)
+        found, expected, moved = session.run([[large, small_one], ends, rows])
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert sorted(set(np.nonzero(moved != start[:20].reshape(10, 2))[0])) == [1, 3]
+
+
+def of_static_shape():
+    cell = tf.nn.rnn_cell.GRUCell(UNITS)
+
+    def optimizer(gradients, state):
+        state = tf.zeros([gradients.shape[0].value, UNITS]) if state is None else state
+        outputs, state = cell(gradients[:, tf.newaxis], state)
+        return outputs[:, 0], state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            notebook_network,
+            "trained must hold an optimizer for any number of coordinates, its state has a fixed size, for 2",
+        ),
+        (lambda: notebook_network(None), "is coordinate-wise, and says so with coordinatewise = True"),
+        (of_static_shape, "any number of coordinates, also where the graph does not know it"),
+    ],
+    ids=["fixed", "not coordinate-wise", "static"],
+)
+def test_what_does_not_serve_any_number_of_coordinates_is_refused(build, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        l2l.LearnedOptimizer(untrained(build))
+    assert "\n" not in str(caught.value)
+
+
+# Refusals.
+
+
+def every_call():
+    return lambda gradients, state: (-tf.Variable(0.1, name="rate") * gradients, None)
+
+
+def global_network():
+    cell = notebook_network()
+    with tf.Graph().as_default():
+        cell(tf.zeros([2]), None)
+    return lambda: cell
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            lambda: l2l.sgd(),
+            "build_optimizer must create trainable variables when called, or an optimizer that does so",
+        ),
+        (every_call, "creates its variables once, this one creates 'rate' at every call"),
+        (global_network(), "build_optimizer must create a new network each time, with its cells and layers"),
+        (lambda: notebook_network(5), r"failed when it was called first, with gradients of shape \(2,\): Dimension"),
+        (lambda: lambda gradients, state: gradients, "optimizer must return a pair"),
+        (lambda: KerasModel, "build_optimizer must create an optimizer, it returned the class"),
+    ],
+    ids=["nothing", "every call", "global", "another size", "no pair", "class"],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(build, message):
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        small(build_optimizer=build)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_evaluate_does_not_take_initial_weights_for_trained_ones(engine):
+    with pytest.raises(TypeError, match=r"optimizers\['it'\] must be a function .* without variables"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": notebook_network()}, num=2, steps=3, engine=engine)
+    with pytest.raises(TypeError, match=r"optimizers\['it'\] must be a function .* without variables"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": global_network()()}, num=2, steps=3, engine=engine)
+    with pytest.raises(TypeError, match="without variables"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": LearnedStart()}, num=2, steps=3, engine=engine)
+    with pytest.raises(TypeError, match="without variables"):
+        l2l.traces.trace(l2l.Quadratic(2), {"it": notebook_network()}, 2, 3)
+
+
+def test_a_file_without_the_position_is_refused_in_a_sentence(tmp_path):
+    trained = untrained(notebook_network)
+    l2l.save(tmp_path / "it.npz", trained)
+    with pytest.raises(ValueError, match="created no variables when it was built, and the record") as caught:
+        l2l.load(tmp_path / "it.npz", notebook_network)
+    assert "\n" not in str(caught.value)
+    damaged = trained._replace(record={"position": ["float32", [-1]]})
+    l2l.save(tmp_path / "it.npz", damaged)
+    with pytest.raises(ValueError, match="record must say what a position is like"):
+        l2l.load(tmp_path / "it.npz", notebook_network)
+
+
+# The record.
+
+Point = namedtuple("Point", ["x", "y"])
+
+
+def test_a_position_in_json_comes_back():
+    matrix, scalar = tf.TensorSpec([2, 3], tf.float32), tf.TensorSpec([], tf.float64)
+    for like in [
+        matrix,
+        [matrix, (scalar,)],
+        {"b": matrix, "a": {"c": [scalar]}},
+        {1: matrix},
+        (Point(scalar, matrix),),
+    ]:
+        again = from_json(in_json(like))
+        tf.nest.assert_same_structure(again, like)
+        assert tf.nest.flatten(again) == tf.nest.flatten(like)
+    assert in_json({(1, 2): matrix}) is None
+    assert position_specs(l2l.Quadratic(3)) == tf.TensorSpec([3], tf.float32)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, 3, "x", [], {}, ["float32", [2.5]], ["int32", [2]], ["x", [2]], {"dict": 3}, {"set": []}, {"list": [3]}]
+    + [{"namedtuple": ["a b", ["x"], [["float32", []]]]}, {"namedtuple": ["A", ["x", "y"], [["float32", []]]]}],
+)
+def test_what_describes_no_position_is_refused(bad):
+    with pytest.raises(ValueError, match="record must say what a position is like"):
+        from_json(bad)
+
+
+@pytest.mark.parametrize("coordinatewise, batched", [(False, [2]), (True, [3, 2])])
+def test_gradients_have_the_shapes_that_the_page_states(coordinatewise, batched):
+    """docs/extending.md has a table of them."""
+    seen = []
+
+    def build():
+        layer = tf.layers.Dense(1)
+
+        def optimizer(gradients, state):
+            seen.append(gradients.shape.as_list())
+            return layer(gradients[..., tf.newaxis])[..., 0], None
+
+        optimizer.coordinatewise = coordinatewise
+        return optimizer
+
+    with small(build_optimizer=build) as trainer:
+        trained = trainer.trained()._replace(record={})
+    assert seen[:3] == [[2]] * 3  # the first call
+    assert {tuple(shape) for shape in seen} == {(2,)}
+    with small(build_optimizer=build, batch=3):
+        assert seen[-1] == batched
+    l2l.evaluate(l2l.Quadratic(2), {"it": trained}, num=3, steps=2, engine="graph")
+    assert seen[-1] == batched
