@@ -11,7 +11,7 @@ from trainers import assert_close_runs, assert_same_run, learned_momentum, small
 import l2l
 from l2l.learning.segments import meta_gradient
 from l2l.optimizers.first_call import create, from_json, in_json
-from l2l.problems.problem import position_specs
+from l2l.problems.binding import position_specs
 
 UNITS = 3
 
