@@ -264,17 +264,22 @@ def _traced(trained, dtype, state):
 def _scope_of_slots():
     """The caller's variable scope by its name, without its getter, regularizer, partitioner and what else it holds.
 
-    Creators of variables are left out too, except those of a distribution strategy, which makes slots for each replica.
+    Devices and creators of variables are left out too, except for the creators of a distribution strategy, which make
+    slots for each replica.
     """
-    store = variable_scope.get_variable_scope_store()
+    graph, store = tf.get_default_graph(), variable_scope.get_variable_scope_store()
     caller = store.current_scope
     store.current_scope = tf.VariableScope(False, caller.name, name_scope=caller.original_name_scope)
-    try:
+
+    def creator(next_creator, **settings):
         if tf.distribute.has_strategy():
+            return next_creator(**settings)
+        return variable_scope.default_variable_creator(**settings)
+
+    try:
+        # A variable takes the devices that were in force when its graph was last entered.
+        with tf.device(None), graph.as_default(), tf.variable_creator_scope(creator):
             yield
-        else:
-            with tf.variable_creator_scope(lambda _, **settings: variable_scope.default_variable_creator(**settings)):
-                yield
     finally:
         store.current_scope = caller
 
