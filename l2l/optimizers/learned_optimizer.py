@@ -82,11 +82,10 @@ class LearnedOptimizer(tf.train.Optimizer):
             self._pairs, self._moved = [], {}
 
     def _create_slots(self, var_list):
-        for variable in var_list:
+        for i, variable in enumerate(var_list):
             self._check_variable(variable)
-        if len(set(map(id, var_list))) < len(var_list):
-            twice = next(variable for i, variable in enumerate(var_list) if variable in var_list[:i])
-            raise ValueError("%s must be given one gradient, got several; give their sum" % twice.name)
+            if any(variable is other for other in var_list[:i]):
+                raise ValueError("grads_and_vars must have one gradient for %r, got several; add them up" % variable.name)
         shapes = [[[v.shape.num_elements(), *spec.shape.as_list()[1:]] for spec in self._state] for v in var_list]
         with tf.device(None):
             row = self._call("first", []) if self._state else []
@@ -119,7 +118,13 @@ class LearnedOptimizer(tf.train.Optimizer):
     def _call(self, name, inputs):
         """The outputs of one of the functions of `_traced`, a list."""
         if self._functions is None:
-            self._functions = _traced(self._trained, self._dtype, self._state)
+            try:
+                self._functions = _traced(self._trained, self._dtype, self._state)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    "trained must hold an optimizer for any number of coordinates, as tf.shape(gradients)[0] has it where "
+                    "gradients.shape does not: %s" % error
+                ) from error
         # Called as usual, it would be registered for differentiation, and kept as long as the process lives.
         function = self._functions[name]._delayed_rewrite_functions.forward
         return functional_ops.partitioned_call(inputs, function)
@@ -296,20 +301,21 @@ def _repeated(row, size):
 
 
 def _set_slice(slot, variable):
-    """Says which part of the whole variable's slot this is, if the variable is a part; `Saver` puts parts together."""
-    info = getattr(variable, "_save_slice_info", None)
-    if info is None:
+    """Says which part of a slot of the whole variable this is, so that `Saver` puts the parts together."""
+    part = getattr(variable, "_save_slice_info", None)
+    if part is None:
         return
-    whole, offsets = list(info.full_shape), list(info.var_offset)
-    cut = next((axis for axis, size in enumerate(info.var_shape) if size != whole[axis]), 0)
+    whole = list(part.full_shape)
+    cut = next((axis for axis, size in enumerate(part.var_shape) if size != whole[axis]), 0)
     if np.prod(whole[:cut]) != 1:  # its coordinates do not lie in one piece among those of the whole
         slot._set_save_slice_info(None)
         return
-    size, offset = int(np.prod(whole)), int(offsets[cut] * np.prod(whole[cut + 1 :])) if whole else 0
+    scope, name = slot.op.name.rsplit(variable.op.name + "/", 1)
+    name = "%s%s/%s" % (scope, part.full_name, name)
     number, *rest = slot.shape.as_list()
-    name = info.full_name + "/" + slot.op.name.rsplit(variable.op.name + "/", 1)[-1]
-    zeros = [0] * len(rest)
-    slot._set_save_slice_info(tf.Variable.SaveSliceInfo(name, [size, *rest], [offset, *zeros], [number, *rest]))
+    shape = [int(np.prod(whole)), *rest]
+    offset = [int(part.var_offset[cut] * np.prod(whole[cut + 1 :])), *[0] * len(rest)]
+    slot._set_save_slice_info(tf.Variable.SaveSliceInfo(name, shape, offset, [number, *rest]))
 
 
 def _coordinates(rows, shape):
