@@ -4,8 +4,9 @@ import contextlib
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager.function import defun
+from tensorflow.python.eager.function import _EagerDefinedFunction
 from tensorflow.python.framework import ops
+from tensorflow.python.framework.func_graph import func_graph_from_py_func
 from tensorflow.python.ops import control_flow_util, functional_ops, variable_scope
 
 from l2l.nests import tensors_of, with_tensors
@@ -125,13 +126,13 @@ class LearnedOptimizer(tf.train.Optimizer):
                     "trained must hold an optimizer for any number of coordinates, as tf.shape(gradients)[0] has it where "
                     "gradients.shape does not: %s" % error
                 ) from error
-        # Called as usual, it would be registered for differentiation, and kept as long as the process lives.
-        function = self._functions[name]._delayed_rewrite_functions.forward
-        return functional_ops.partitioned_call(inputs, function)
+        return functional_ops.partitioned_call(inputs, self._functions[name])
 
     def _step(self, gradients, states):
         """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own."""
-        updates, *states = self._call("step", [gradients, *states])
+        outputs = self._call("step", [gradients, *states])
+        # TensorFlow puts the function's ops in place of the call, and what waits for the call waits for none of them.
+        updates, *states = [tf.identity(output) for output in outputs]
         updates.set_shape(gradients.shape)
         for state, spec in zip(states, self._state):
             state.set_shape(gradients.shape.concatenate(spec.shape[1:]))
@@ -260,9 +261,18 @@ def _traced(trained, dtype, state):
 
     with tf.Graph().as_default():
         return {
-            "step": defun(step, autograph=False).get_concrete_function(tf.TensorSpec([None], dtype), *state),
-            "first": defun(first, autograph=False).get_concrete_function(),
+            "step": _tensorflow_function(step, [tf.TensorSpec([None], dtype), *state]),
+            "first": _tensorflow_function(first, []),
         }
+
+
+def _tensorflow_function(function, specs):
+    """A function of tensors that returns a list of tensors, as a function of TensorFlow's.
+
+    `tf.function` makes them too, but registers each for differentiation, which keeps it as long as the process lives.
+    """
+    graph = func_graph_from_py_func(function.__name__, function, specs, {})
+    return _EagerDefinedFunction("l2l_%s_%d" % (graph.name, ops.uid()), graph, graph.inputs, graph.outputs, {})
 
 
 @contextlib.contextmanager
