@@ -86,7 +86,9 @@ class LearnedOptimizer(tf.train.Optimizer):
         for i, variable in enumerate(var_list):
             self._check_variable(variable)
             if any(variable is other for other in var_list[:i]):
-                raise ValueError("grads_and_vars must have one gradient for %r, got several; add them up" % variable.name)
+                raise ValueError(
+                    "grads_and_vars must have one gradient for %r, got several; add them up" % variable.name
+                )
         shapes = [[[v.shape.num_elements(), *spec.shape.as_list()[1:]] for spec in self._state] for v in var_list]
         with tf.device(None):
             row = self._call("first", []) if self._state else []
