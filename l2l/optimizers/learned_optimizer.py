@@ -125,8 +125,8 @@ class LearnedOptimizer(tf.train.Optimizer):
                 self._functions = _traced(self._trained, self._dtype, self._state)
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    "trained must hold an optimizer for any number of coordinates, as tf.shape(gradients)[0] has it where "
-                    "gradients.shape does not: %s" % error
+                    "trained must hold an optimizer for any number of coordinates, as tf.shape(gradients)[0] says "
+                    "it, not gradients.shape: %s" % error
                 ) from error
         return functional_ops.partitioned_call(inputs, self._functions[name])
 
@@ -331,7 +331,7 @@ def _set_slice(slot, variable):
 
 
 def _coordinates(rows, shape):
-    """Indices `[N, rank]` of the places `rows` of a flat tensor of this shape. `tf.unravel_index` runs on CPUs alone."""
+    """Indices `[N, rank]` of the places `rows` in a flat tensor of this shape; `tf.unravel_index`, for XLA too."""
     sizes, indices = shape.as_list(), []
     for axis in range(len(sizes)):
         step = int(np.prod(sizes[axis + 1 :], dtype=np.int64))

@@ -143,9 +143,9 @@ def calls(graph):
 
 
 def test_small_variables_move_together_as_they_do_alone():
-    """Each coordinate is treated on its own, so that all share a step; to rounding, since products are of other sizes."""
-    random, optimizer = np.random.RandomState(0), l2l.LearnedOptimizer(trained(CASTINGS["moments"]))
-    start = [random.normal(size=[i % 3, i][: i % 4]).astype(np.float32) for i in range(1, 20)]
+    """Coordinates do not see each other, so all share a step. To rounding: their products have other sizes."""
+    random, optimizer = np.random.RandomState(0), l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
+    start = [random.normal(size=shape).astype(np.float32) for shape in [[], [3], [0, 2], [7, 5], [4]]]
     results = []
     for together in [True, False]:
         with tf.Graph().as_default() as graph:
@@ -235,9 +235,9 @@ def test_nothing_of_the_callers_scope_reaches_it(graph):
         use_resource=True,
         constraint=tf.zeros_like,
     )
-    with scope, tf.device("/gpu:5"), tf.variable_creator_scope(refused):
-        with tf.control_dependencies([tf.assign_add(counted, 1)]):
-            train = l2l.LearnedOptimizer(network).apply_gradients([(gradient, x)])
+    waits = tf.control_dependencies([tf.assign_add(counted, 1)])
+    with scope, waits, tf.device("/gpu:5"), tf.variable_creator_scope(refused):
+        train = l2l.LearnedOptimizer(network).apply_gradients([(gradient, x)])
     slots = [variable for variable in tf.global_variables() if variable not in before]
     assert [slot.op.name for slot in slots] == ["model/model/x/LearnedOptimizer_state_%d" % i for i in range(4)]
     assert {(slot.device, slot.initializer.device, type(slot)) for slot in slots} == {("", "", type(x))}
@@ -260,7 +260,7 @@ def test_a_scope_of_the_same_name_keeps_its_settings():
         assert tf.get_variable_scope() is scope and tf.get_variable("y", [3]).dtype.base_dtype == tf.float64
 
 
-def in_parts(folder, cut, restore=None, optimizer=None):
+def in_parts(folder, cut, restore=None):
     """A matrix after three steps, cut by `(number of parts, axis)` or whole, and the path of what was saved."""
     start = np.linspace(-1, 1, 24).astype(np.float32).reshape(4, 6)
 
@@ -272,7 +272,7 @@ def in_parts(folder, cut, restore=None, optimizer=None):
         with tf.variable_scope("model", partitioner=partitioner):
             matrix = tf.get_variable("x", [4, 6], initializer=part)
             whole = tf.convert_to_tensor(matrix)
-            train = (optimizer or l2l.LearnedOptimizer(trained(CASTINGS["moments"]))).minimize(tf.nn.l2_loss(whole))
+            train = l2l.LearnedOptimizer(trained(CASTINGS["ratio"])).minimize(tf.nn.l2_loss(whole))
         session.run(tf.global_variables_initializer())
         if restore is not None:
             tf.train.Saver().restore(session, restore)
@@ -285,7 +285,7 @@ def test_parts_of_a_variable_are_saved_and_restored(tmp_path):
     """Cut along the first axis, in any number of parts; along another, in the same."""
     whole, path = in_parts(tmp_path, None)
     further, _ = in_parts(tmp_path, (1, 0), path)
-    for cut, others in [((2, 0), [None, (3, 0)]), ((1, 1), [(2, 0)]), ((2, 1), [(2, 1)])]:
+    for cut, others in [((2, 0), [None, (3, 0)]), ((2, 1), [(2, 1)])]:
         moved, path = in_parts(tmp_path, cut)
         np.testing.assert_allclose(moved, whole, rtol=1e-6)
         for other in others:
@@ -294,7 +294,7 @@ def test_parts_of_a_variable_are_saved_and_restored(tmp_path):
         in_parts(tmp_path, (3, 1), path)
 
 
-def test_a_canned_estimator_trains_with_it_and_goes_on(tmp_path):
+def test_a_canned_estimator_trains_with_it(tmp_path):
     """Canned estimators cut each of their variables, into one part where there are no parameter servers."""
     random = np.random.RandomState(0)
     data = {"x": random.normal(size=[8, 2]).astype(np.float32), "word": np.arange(8) % 4}
@@ -302,17 +302,15 @@ def test_a_canned_estimator_trains_with_it_and_goes_on(tmp_path):
     word = tf.feature_column.categorical_column_with_identity("word", 4)
     columns = [tf.feature_column.numeric_column("x", shape=[2]), tf.feature_column.embedding_column(word, 2)]
     optimizer = l2l.LearnedOptimizer(trained(output_scale=0.01))
-    for steps in [2, 3]:
-        estimator = tf.estimator.DNNLinearCombinedClassifier(
-            str(tmp_path),
-            linear_feature_columns=[word],
-            linear_optimizer=optimizer,
-            dnn_feature_columns=columns,
-            dnn_hidden_units=[3],
-            dnn_optimizer=optimizer,
-        )
-        estimator.train(inputs, steps=steps)
-    assert estimator.get_variable_value("global_step") == 5
+    estimator = tf.estimator.DNNLinearCombinedClassifier(
+        str(tmp_path),
+        linear_feature_columns=[word],
+        linear_optimizer=optimizer,
+        dnn_feature_columns=columns,
+        dnn_hidden_units=[3],
+        dnn_optimizer=optimizer,
+    )
+    estimator.train(inputs, steps=2)
     assert estimator.get_variable_value("linear/linear_model/word/weights/LearnedOptimizer_state_0").shape == (4, 4)
     assert estimator.get_variable_value("dnn/hiddenlayer_0/kernel/LearnedOptimizer_state_3").shape == (12, 3)
 
@@ -422,7 +420,7 @@ def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
 
     def step(ids):
         loss = tf.add_n([tf.nn.l2_loss(variable) for variable in [large, *small]])
-        table, train = embedding(True, optimizer, ids)
+        _, train = embedding(True, optimizer, ids)
         with tf.control_dependencies([train, optimizer.minimize(loss, var_list=[large, *small])]):
             return tf.identity(loss)
 
