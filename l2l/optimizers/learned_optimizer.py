@@ -14,6 +14,7 @@ from l2l.optimizers.optimizer import bind, plain_product
 from l2l.optimizers.trained import Trained, load
 
 CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
+SMALL = 1 << 10  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
 
 
 class LearnedOptimizer(tf.train.Optimizer):
@@ -24,9 +25,9 @@ class LearnedOptimizer(tf.train.Optimizer):
     At each step every coordinate of every variable is moved by `update` of `(gradients, state) -> (update, state)`.
     There is no learning rate. The weights are constants, and nothing trains them here. Each coordinate's
     state is kept in slots, which are initialized, saved and restored as those of other optimizers: two layers of 20
-    units need 80 numbers for each coordinate, where Adam needs 2, and what the casting remembers. Small variables are
-    moved together, up to 4,096 coordinates at once, and larger ones in chunks of that many: what a step needs beside
-    the slots does not grow with them.
+    units need 80 numbers for each coordinate, where Adam needs 2, and what the casting remembers. Variables of
+    up to 1,024 coordinates are moved together, 4,096 coordinates at once, and those of more than 4,096 in chunks: what
+    a step needs beside the slots does not grow with them.
 
     Gradients that are `IndexedSlices`, as an embedding has, move the rows that they name. All other rows keep their
     values and their states, as with `tf.train.MomentumOptimizer`, whereas in `l2l.learn` a gradient of zero moves too.
@@ -73,7 +74,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         return cls(load(path, build), name)
 
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-        """As that of `tf.train.Optimizer`; variables of up to 4,096 coordinates that share a device move together."""
+        """As that of `tf.train.Optimizer`; variables of up to 1,024 coordinates that share a device move together."""
         grads_and_vars = list(grads_and_vars)
         if not tf.distribute.has_strategy():  # which sums gradients over replicas first
             self._pairs = grads_and_vars
@@ -144,7 +145,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         """Computes the updates of small variables, as many at once as fit into a chunk."""
         groups = {}
         for grad, var in self._pairs:
-            if isinstance(grad, tf.Tensor) and var.shape.num_elements() <= CHUNK:
+            if isinstance(grad, tf.Tensor) and var.shape.num_elements() <= min(SMALL, CHUNK):
                 of_device = groups.setdefault(var.device, [[]])
                 if sum(other.shape.num_elements() for _, other in [*of_device[-1], (grad, var)]) > CHUNK:
                     of_device.append([])
@@ -169,7 +170,7 @@ class LearnedOptimizer(tf.train.Optimizer):
     def _apply_dense(self, grad, var):
         if var.shape.num_elements() > CHUNK:
             return self._in_chunks(var, tf.reshape(self._checked_gradient(grad, var), [-1]))
-        # A subclass may have changed the gradient on the way.
+        # Larger variables move alone, and those whose gradient a subclass changed on the way.
         moved = self._moved.get((id(grad), id(var))) or self._together([(grad, var)])[0]
         everything, update, states = moved
         with tf.control_dependencies(everything):  # nothing is written while something is to be read

@@ -154,6 +154,8 @@ def test_small_variables_move_together_as_they_do_alone():
             if together:
                 train = optimizer.minimize(loss)
                 assert calls(graph) == [(sum(value.size for value in start), "")]
+                writes = [op for op in graph.get_operations() if op.type == "Assign" and "/update_" in op.name]
+                assert {len(op.control_inputs) for op in writes} == {1 + 5}  # they wait for the update and all states
             else:
                 train = [optimizer.minimize(loss, var_list=[variable]) for variable in variables]
             with tf.Session() as session:
@@ -168,11 +170,12 @@ def test_small_variables_move_together_as_they_do_alone():
 
 def test_a_step_is_no_larger_than_a_chunk_and_on_one_device(graph, monkeypatch):
     monkeypatch.setattr(learned_optimizer, "CHUNK", 10)
-    variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate([4, 5, 3, 10])]
+    monkeypatch.setattr(learned_optimizer, "SMALL", 5)
+    variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate([4, 5, 6, 3, 5])]
     with tf.device("/cpu:1"):
         variables += [tf.get_variable("y%d" % i, [size]) for i, size in enumerate([2, 3])]
     l2l.LearnedOptimizer(trained()).minimize(tf.add_n([tf.nn.l2_loss(variable) for variable in variables]))
-    assert calls(graph) == [(9, ""), (3, ""), (10, ""), (5, "/device:CPU:1")]
+    assert calls(graph) == [(9, ""), (8, ""), (5, "/device:CPU:1"), (6, "")]
 
 
 def test_a_variable_adds_few_ops(graph):
