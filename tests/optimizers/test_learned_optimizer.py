@@ -59,7 +59,7 @@ def bowls(trained, number, use_resource=True, **settings):
     ]
     loss = problem.loss(variables, None)
     train = l2l.LearnedOptimizer(trained, **settings).minimize(loss, var_list=variables)
-    with session_with_threads(tf.get_default_graph()) as session:
+    with tf.Session() as session:  # which optimizes graphs, as those of users do
         session.run(tf.global_variables_initializer())
         load(session)
         losses = []
@@ -93,9 +93,9 @@ def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch
     optimizer.minimize(tf.nn.l2_loss(variable))
     made = [tensor for op in graph.get_operations() if op not in before for tensor in op.outputs]
     large = {tensor.op.type for tensor in made if (tensor.shape.num_elements() or 0) > 1001}
-    assert large == {"Tile", "ReadVariableOp"}  # the first values of slots, and what reads them for others
-    tiles = [tensor.op for tensor in made if tensor.op.type == "Tile"]
-    assert not any(tf.contrib.util.constant_value(op.inputs[1]) is not None for op in tiles)  # or they would be kept
+    assert large == {"BroadcastTo", "ReadVariableOp"}  # the first values of slots, and what reads them for others
+    first = [tensor.op for tensor in made if tensor.op.type == "BroadcastTo"]
+    assert not any(tf.contrib.util.constant_value(op.inputs[1]) is not None for op in first)  # or they would be kept
     assert not any(
         tensor.op.type == "ReadVariableOp" and tensor.consumers() for tensor in made if tensor.shape.ndims == 2
     )
@@ -136,12 +136,186 @@ def test_double_precision():
         assert session.run(x).dtype == np.float64 and not np.array_equal(session.run(x), [0.5, -1.0])
 
 
+def calls(graph):
+    """The number of coordinates in each step of a graph, and the devices that compute them."""
+    steps = [op for op in graph.get_operations() if op.type == "PartitionedCall" and op.inputs]
+    return [(op.inputs[0].shape[0].value, op.device) for op in steps]
+
+
+def test_small_variables_move_together_as_they_do_alone():
+    """Coordinates do not see each other, so all share a step. To rounding: their products have other sizes."""
+    random, optimizer = np.random.RandomState(0), l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
+    start = [random.normal(size=shape).astype(np.float32) for shape in [[], [3], [0, 2], [7, 5], [4]]]
+    results = []
+    for together in [True, False]:
+        with tf.Graph().as_default() as graph:
+            variables = [tf.get_variable("x%d" % i, initializer=value) for i, value in enumerate(start)]
+            loss = tf.add_n([tf.reduce_sum(tf.sin(variable)) for variable in variables])
+            if together:
+                train = optimizer.minimize(loss)
+                assert calls(graph) == [(sum(value.size for value in start), "")]
+                writes = [op for op in graph.get_operations() if op.type == "Assign" and "/update_" in op.name]
+                assert {len(op.control_inputs) for op in writes} == {1 + 5}  # they wait for the update and all states
+            else:
+                train = [optimizer.minimize(loss, var_list=[variable]) for variable in variables]
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                for _ in range(3):
+                    session.run(train)
+                results.append(session.run(variables))
+    for one, other, before in zip(*results, start):
+        assert one.size == 0 or not np.array_equal(one, before)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_is_no_larger_than_a_chunk_and_on_one_device(graph, monkeypatch):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 10)
+    monkeypatch.setattr(learned_optimizer, "SMALL", 5)
+    variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate([4, 5, 6, 3, 5])]
+    with tf.device("/cpu:1"):
+        variables += [tf.get_variable("y%d" % i, [size]) for i, size in enumerate([2, 3])]
+    l2l.LearnedOptimizer(trained()).minimize(tf.add_n([tf.nn.l2_loss(variable) for variable in variables]))
+    assert calls(graph) == [(9, ""), (8, ""), (5, "/device:CPU:1"), (6, "")]
+
+
+def test_a_variable_adds_few_ops(graph):
+    """A model of many small variables reaches its first step soon; the step of each would be some 400 ops."""
+    variables = [tf.get_variable("x%d" % i, [3]) for i in range(20)]
+    gradients = [tf.ones([3])] * 20
+    before = len(graph.get_operations())
+    optimizer = l2l.LearnedOptimizer(trained())
+    optimizer.apply_gradients(zip(gradients, variables))
+    assert (len(graph.get_operations()) - before) / 20 < 10 * (1 + len(optimizer.get_slot_names()))
+
+
+def test_a_subclass_that_changes_gradients():
+    class Halved(l2l.LearnedOptimizer):
+        def _apply_dense(self, grad, var):
+            return super()._apply_dense(0.5 * grad, var)
+
+    x, y = (tf.get_variable(name, initializer=np.ones(3, np.float32)) for name in ["x", "y"])
+    gradient = tf.constant([1.0, -0.1, 3.0])
+    halved = Halved(trained()).apply_gradients([(gradient, x)])
+    train = l2l.LearnedOptimizer(trained()).apply_gradients([(0.5 * gradient, y)])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run([halved, train])
+        np.testing.assert_array_equal(*session.run([x, y]))
+
+
 def test_its_weights_are_constants():
     """They are neither trained nor saved, and need no initializer."""
     x = tf.get_variable("x", [3])
     l2l.LearnedOptimizer(trained(CASTINGS["widening"])).minimize(tf.nn.l2_loss(x))
     assert [variable.op.name for variable in tf.trainable_variables()] == ["x"]
     assert all(variable.op.name.startswith("x") for variable in tf.global_variables())
+
+
+def test_nothing_of_the_callers_scope_reaches_it(graph):
+    """Neither its weights nor its slots, which have the name of the scope alone."""
+
+    def halved(getter, *args, **settings):
+        return 0.5 * getter(*args, **settings)
+
+    def refused(next_creator, **settings):
+        raise AssertionError("the caller's creator was asked for %(name)s" % settings)
+
+    network = trained(CASTINGS["widening"])
+    with tf.variable_scope("model"):
+        x, y = (tf.get_variable(name, initializer=np.ones(3, np.float32)) for name in ["x", "y"])
+    gradient, counted = tf.constant([1.0, -0.1, 3.0]), tf.get_variable("counted", initializer=0, trainable=False)
+    expected = l2l.LearnedOptimizer(network, name="plain").apply_gradients([(gradient, y)])
+    before = set(tf.global_variables())
+    scope = tf.variable_scope(
+        "model",
+        reuse=True,
+        initializer=tf.ones_initializer(),
+        regularizer=tf.nn.l2_loss,
+        caching_device="/cpu:7",
+        partitioner=tf.fixed_size_partitioner(2),
+        custom_getter=halved,
+        dtype=tf.float16,
+        use_resource=True,
+        constraint=tf.zeros_like,
+    )
+    waits = tf.control_dependencies([tf.assign_add(counted, 1)])
+    with scope, waits, tf.device("/gpu:5"), tf.variable_creator_scope(refused):
+        train = l2l.LearnedOptimizer(network).apply_gradients([(gradient, x)])
+    slots = [variable for variable in tf.global_variables() if variable not in before]
+    assert [slot.op.name for slot in slots] == ["model/model/x/LearnedOptimizer_state_%d" % i for i in range(4)]
+    assert {(slot.device, slot.initializer.device, type(slot)) for slot in slots} == {("", "", type(x))}
+    assert not graph.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+    assert not any(op.device for op in graph.get_operations() if "PartitionedCall" in op.type)
+    with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run(counted) == 0  # it is the step that the caller has wait for something, not the slots
+        for _ in range(2):
+            session.run([train, expected])
+        assert session.run(counted) == 2
+        np.testing.assert_array_equal(*session.run([x, y]))
+
+
+def test_a_scope_of_the_same_name_keeps_its_settings():
+    """They are left out while slots are made, and no longer."""
+    with tf.variable_scope("model", dtype=tf.float64, custom_getter=lambda getter, *a, **k: getter(*a, **k)) as scope:
+        x = tf.get_variable("x", [3], tf.float32)
+        l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(x))
+        assert tf.get_variable_scope() is scope and tf.get_variable("y", [3]).dtype.base_dtype == tf.float64
+
+
+def in_parts(folder, cut, restore=None):
+    """A matrix after three steps, cut by `(number of parts, axis)` or whole, and the path of what was saved."""
+    start = np.linspace(-1, 1, 24).astype(np.float32).reshape(4, 6)
+
+    def part(shape, dtype, partition_info):
+        return tf.slice(start, partition_info.var_offset if cut else [0, 0], shape)
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        partitioner = tf.fixed_size_partitioner(*cut) if cut else None
+        with tf.variable_scope("model", partitioner=partitioner):
+            matrix = tf.get_variable("x", [4, 6], initializer=part)
+            whole = tf.convert_to_tensor(matrix)
+            train = l2l.LearnedOptimizer(trained(CASTINGS["ratio"])).minimize(tf.nn.l2_loss(whole))
+        session.run(tf.global_variables_initializer())
+        if restore is not None:
+            tf.train.Saver().restore(session, restore)
+        for _ in range(3):
+            session.run(train)
+        return session.run(whole), tf.train.Saver().save(session, str(folder / ("%s" % (cut,))))
+
+
+def test_parts_of_a_variable_are_saved_and_restored(tmp_path):
+    """Cut along the first axis, in any number of parts; along another, in the same."""
+    whole, path = in_parts(tmp_path, None)
+    further, _ = in_parts(tmp_path, (1, 0), path)
+    for cut, others in [((2, 0), [None, (3, 0)]), ((2, 1), [(2, 1)])]:
+        moved, path = in_parts(tmp_path, cut)
+        np.testing.assert_allclose(moved, whole, rtol=1e-6)
+        for other in others:
+            np.testing.assert_allclose(in_parts(tmp_path, other, path)[0], further, rtol=1e-6)
+    with pytest.raises(tf.errors.NotFoundError, match="LearnedOptimizer_state"):
+        in_parts(tmp_path, (3, 1), path)
+
+
+def test_a_canned_estimator_trains_with_it(tmp_path):
+    """Canned estimators cut each of their variables, into one part where there are no parameter servers."""
+    random = np.random.RandomState(0)
+    data = {"x": random.normal(size=[8, 2]).astype(np.float32), "word": np.arange(8) % 4}
+    inputs = tf.compat.v1.estimator.inputs.numpy_input_fn(data, np.arange(8) % 2, 4, num_epochs=None, shuffle=False)
+    word = tf.feature_column.categorical_column_with_identity("word", 4)
+    columns = [tf.feature_column.numeric_column("x", shape=[2]), tf.feature_column.embedding_column(word, 2)]
+    optimizer = l2l.LearnedOptimizer(trained(output_scale=0.01))
+    estimator = tf.estimator.DNNLinearCombinedClassifier(
+        str(tmp_path),
+        linear_feature_columns=[word],
+        linear_optimizer=optimizer,
+        dnn_feature_columns=columns,
+        dnn_hidden_units=[3],
+        dnn_optimizer=optimizer,
+    )
+    estimator.train(inputs, steps=2)
+    assert estimator.get_variable_value("linear/linear_model/word/weights/LearnedOptimizer_state_0").shape == (4, 4)
+    assert estimator.get_variable_value("dnn/hiddenlayer_0/kernel/LearnedOptimizer_state_3").shape == (12, 3)
 
 
 def test_two_in_one_graph_keep_to_themselves():
@@ -213,6 +387,110 @@ def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource
             np.testing.assert_allclose(one[[1, 3]], other.reshape(2, 2, -1), rtol=1e-5, atol=1e-7)
         session.run(train, {ids: []})  # which names none
         np.testing.assert_array_equal(session.run(table), after[0])
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_with_decoupled_weight_decay(use_resource):
+    """What decays, and then moves as it would without."""
+    decayed = tf.contrib.opt.extend_with_decoupled_weight_decay(l2l.LearnedOptimizer)
+    results = []
+    for optimizer in [l2l.LearnedOptimizer(trained()), decayed(0.1, trained=trained())]:
+        with tf.Graph().as_default(), tf.Session() as session:
+            dense = [
+                tf.get_variable("x%d" % i, initializer=np.arange(1.0, i, dtype=np.float32), use_resource=use_resource)
+                for i in [3, 4]
+            ]
+            move = optimizer.apply_gradients([(tf.ones_like(variable), variable) for variable in dense])
+            table, train = embedding(use_resource, optimizer, [3, 1, 1])
+            session.run(tf.global_variables_initializer())
+            start = session.run([*dense, table])
+            session.run([move, train])
+            results.append(session.run([*dense, table]))
+    for i, (before, moved, decayed) in enumerate(zip(start, *results)):
+        rows = slice(None) if i < 2 else [1, 3]
+        expected = moved.copy()
+        expected[rows] -= 0.1 * before[rows]
+        np.testing.assert_allclose(decayed, expected, rtol=1e-5)
+
+
+def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
+    """Small variables, large ones, and tables of which some rows are named twice."""
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 7)
+    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
+    large = tf.get_variable("large", initializer=np.linspace(-1, 1, 10, dtype=np.float32), use_resource=True)
+    small = [tf.get_variable("small%d" % i, initializer=np.float32(i + 1), use_resource=True) for i in range(2)]
+    ids = tf.placeholder(tf.int32, [5])
+
+    def step(ids):
+        loss = tf.add_n([tf.nn.l2_loss(variable) for variable in [large, *small]])
+        _, train = embedding(True, optimizer, ids)
+        with tf.control_dependencies([train, optimizer.minimize(loss, var_list=[large, *small])]):
+            return tf.identity(loss)
+
+    results = []
+    for run in [step, lambda ids: tf.xla.experimental.compile(step, [ids])[0]]:
+        with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+            loss = run(ids)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            losses = [session.run(loss, {ids: [4, 1, 1, 0, 4]}) for _ in range(3)]
+            results.append([losses, *session.run(tf.global_variables())])
+    assert len(results[0]) == 1 + 4 * (1 + 5)
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_functions_and_conditions_of_the_users_own(monkeypatch):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
+    variables = [
+        tf.get_variable("x%d" % i, initializer=np.linspace(0.5, 1, 5, dtype=np.float32), use_resource=True)
+        for i in range(3)
+    ]
+    losses = [tf.nn.l2_loss(variable) for variable in variables[:2]]
+    train = optimizer.minimize(losses[0], var_list=variables[:1])
+
+    def moved():
+        with tf.control_dependencies([optimizer.minimize(losses[1], var_list=variables[1:2])]):
+            return tf.constant(True)
+
+    @tf.function(autograph=False)
+    def function():
+        optimizer.minimize(tf.nn.l2_loss(variables[2]), var_list=variables[2:])
+
+    is_moved, flag = tf.placeholder(tf.bool, []), None
+    flag, call = tf.cond(is_moved, moved, lambda: tf.constant(False)), function()
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        start = session.run(variables[1])
+        session.run(flag, {is_moved: False})
+        np.testing.assert_array_equal(session.run(variables[1]), start)
+        for _ in range(2):
+            session.run([train, flag, call], {is_moved: True})
+        one, *others = session.run(variables)
+        for other in others:
+            np.testing.assert_allclose(other, one, rtol=1e-6)
+
+
+def test_replicas_of_a_mirrored_strategy_move_alike():
+    strategy, optimizer = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]), l2l.LearnedOptimizer(trained())
+    y = tf.get_variable("y", initializer=np.ones(3, np.float32), use_resource=True)
+    alone = l2l.LearnedOptimizer(trained()).apply_gradients([(2 * y, y)])
+    with strategy.scope():
+        x = tf.get_variable("x", initializer=np.ones(3, np.float32))
+
+        def step():
+            optimizer.minimize(lambda: 2 * tf.nn.l2_loss(x), var_list=[x])
+
+        strategy.experimental_run_v2(step)
+    _, train = tf.get_collection(tf.GraphKeys.TRAIN_OP)
+    with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(2):
+            session.run([train, alone])
+        expected = session.run(y)
+        for value in session.run(x.values):
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_saved_and_restored_it_goes_on_bit_for_bit(tmp_path):
@@ -351,10 +629,35 @@ def test_what_it_cannot_do_is_said():
     shapeless = tf.Variable(tf.placeholder_with_default([1.0], [None]), validate_shape=False, name="shapeless")
     with pytest.raises(ValueError, match="its shape must be known"):
         optimizer.apply_gradients([(tf.ones([1]), shapeless)])
-    with tf.variable_scope("cut", partitioner=tf.fixed_size_partitioner(2)):
-        cut = tf.get_variable("cut", [4, 2])
-    with pytest.raises(ValueError, match="partitioner"):
-        optimizer.minimize(tf.nn.l2_loss(tf.convert_to_tensor(cut)), var_list=list(cut))
+    x = tf.get_variable("x", [3])
+    with pytest.raises(ValueError, match="one gradient for 'x:0', got several"):
+        optimizer.apply_gradients([(tf.ones([3]), x), (tf.ones([3]), x)])
+    with pytest.raises(
+        ValueError, match=r"gradient of 'x:0' must be float32 of shape \(3,\), got float32 of shape \(4,"
+    ):
+        optimizer.apply_gradients([(tf.ones([4]), x)])
+    with pytest.raises(ValueError, match=r"gradient of 'x:0' must be float32 of shape \(3,\), got float64 of shape"):
+        optimizer.apply_gradients([(tf.ones([3], tf.float64), x)])
+    table = tf.get_variable("table", [5, 3])
+    with pytest.raises(ValueError, match=r"gradient of 'table:0' must be float32 of shape \(\?, 3\), got"):
+        optimizer.apply_gradients([(tf.IndexedSlices(tf.ones([2, 2]), [0, 1]), table)])
+    with pytest.raises(ValueError, match="of any number of coordinates, also where the graph does not know it"):
+        l2l.LearnedOptimizer(l2l.Trained(OfThree, [np.float32(0.1)]))
+
+
+class OfThree:
+    """A network that asks its gradients how many they are, of which the graph knows nothing."""
+
+    coordinatewise = True
+
+    def __init__(self):
+        self.rate = tf.get_variable("rate", [])
+
+    def initial_state(self, x):
+        return tf.zeros_like(x)
+
+    def __call__(self, gradients, state):
+        return -self.rate * gradients * tf.ones([gradients.shape[0].value]), state
 
 
 def one_rate():
