@@ -74,10 +74,10 @@ def tensorflow_losses(optimizer, prepare=lambda optimizer, variable, session: No
     "ours, theirs",
     [
         (l2l.sgd(0.2), lambda: tf.train.GradientDescentOptimizer(0.2)),
-        (l2l.momentum(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8)),
-        (l2l.nesterov(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8, use_nesterov=True)),
+        (l2l.momentum(0.05, momentum=0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8)),
+        (l2l.nesterov(0.05, momentum=0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8, use_nesterov=True)),
         (l2l.adam(), lambda: tf.train.AdamOptimizer()),
-        (l2l.adam(0.1, 0.5, 0.9, 1e-3), lambda: tf.train.AdamOptimizer(0.1, 0.5, 0.9, 1e-3)),
+        (l2l.adam(0.1, beta1=0.5, beta2=0.9, epsilon=1e-3), lambda: tf.train.AdamOptimizer(0.1, 0.5, 0.9, 1e-3)),
     ],
     ids=["sgd", "momentum", "nesterov", "adam", "adam(0.1)"],
 )
@@ -92,7 +92,7 @@ def test_rmsprop_equals_tensorflows_started_from_zero(run, fixed_draw):
         optimizer.get_slot(variable, "rms").load(np.zeros(2), session)
 
     expected = tensorflow_losses(tf.train.RMSPropOptimizer(0.1, 0.99, epsilon=1e-20), start_from_zero)
-    losses = quadratic_losses(run, l2l.rmsprop(0.1, 0.99, 1e-10), fixed_draw())
+    losses = quadratic_losses(run, l2l.rmsprop(0.1, decay=0.99, epsilon=1e-10), fixed_draw())
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
@@ -187,8 +187,9 @@ def test_rates_and_epsilons_are_checked(rule, argument, bad):
 @pytest.mark.parametrize(
     "rule, argument",
     [
-        *[(rule, "decay") for rule in [l2l.momentum, l2l.nesterov, l2l.rmsprop]],
-        *[(l2l.adam, argument) for argument in ["decay1", "decay2"]],
+        *[(rule, "momentum") for rule in [l2l.momentum, l2l.nesterov]],
+        (l2l.rmsprop, "decay"),
+        *[(l2l.adam, argument) for argument in ["beta1", "beta2"]],
     ],
 )
 def test_decays_are_checked(rule, argument, bad):
