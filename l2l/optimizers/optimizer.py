@@ -17,7 +17,6 @@ A learned optimizer has the same contract, and variables. It may also define
 """
 
 import inspect
-import json
 from collections import namedtuple
 
 import tensorflow as tf
@@ -49,11 +48,6 @@ def check_optimizer(name, value):
     except ValueError:  # some built-in functions have no signature
         pass
     return value
-
-
-def described(optimizer):
-    """What an optimizer says of itself, a dict of JSON types; None for one that says nothing."""
-    return json.loads(json.dumps(optimizer.description())) if hasattr(optimizer, "description") else None
 
 
 def bind(optimizer):

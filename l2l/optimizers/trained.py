@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import archives, checks
+from l2l.describe import description_of, same, without_code
 from l2l.optimizers import cards
 from l2l.optimizers.grouped import from_description
-from l2l.optimizers.optimizer import described
 
 FORMAT = 2
 
@@ -70,12 +70,13 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         given = [(value.dtype.name, value.shape) for value in values]
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
-        trained, here = self.record.get("optimizer"), described(optimizer)
-        if trained is not None and here is not None and trained != here:
+        # Code may have been typed again since; what is compared is what it says of itself.
+        trained, here = (without_code(one) for one in (self.record.get("optimizer"), description_of(optimizer)))
+        if trained is not None and here is not None and not same(trained, here):
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
                 for key in sorted({*trained, *here})
-                if trained.get(key) != here.get(key)
+                if not same(trained.get(key), here.get(key))
             ]
             raise ValueError("%s was trained with %s" % (name, "; ".join(differences)))
 
@@ -145,7 +146,10 @@ def load(path, build=None):
 
 def builder(path, record):
     """The function that builds the optimizer of a record, which is one of the library's own."""
+    code = record.get("code")
     try:
+        if isinstance(code, dict) and code.get("optimizer") is not None:
+            raise ValueError("its class is the user's own")
         build = from_description(record.get("optimizer"))
         with tf.Graph().as_default():
             build()  # which checks what the description says

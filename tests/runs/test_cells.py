@@ -58,7 +58,7 @@ def test_a_cell_that_is_stopped_goes_on_bit_for_bit(tmp_path):
 
 
 HISTORY = {"history/" + column: np.zeros([2]) for column in ("meta_loss", "last_loss", "gradient_norm", "seconds")}
-CONFIG = {"format": 1, "settings": {"a": 1}, "trainer": {}, "row": {"meta_iterations": 2}, "figures": {}}
+CONFIG = {"format": 2, "settings": {"a": 1}, "trainer": {}, "row": {"meta_iterations": 2}, "figures": {}}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,8 @@ CONFIG = {"format": 1, "settings": {"a": 1}, "trainer": {}, "row": {"meta_iterat
         ({"format": "one"}, HISTORY, "is no result of a cell"),
         ({"row": 3}, HISTORY, "is no result of a cell"),
         ({"trainer": None}, HISTORY, "is no result of a cell"),
-        ({"format": 2}, HISTORY, "has format 2; this version of l2l reads format 1"),
+        ({"format": 1}, HISTORY, "has format 1, which an older version of l2l wrote; this one reads format 2"),
+        ({"format": 3}, HISTORY, "has format 3, which a newer version of l2l wrote; this one reads format 2"),
         ({"settings": {"a": 2}}, HISTORY, "is of a cell with other settings, {'a': 2}, not {'a': 1}"),
         ({}, {}, "is no result of a cell: its history is not whole"),
         ({"row": {"meta_iterations": 3}}, HISTORY, "is no result of a cell: its history is not whole"),
