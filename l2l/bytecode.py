@@ -11,8 +11,6 @@ import json
 
 _FLAGS = 4 | 8 | 32 | 128 | 256 | 512  # of a code object: *args, **kwargs, generators and coroutines
 
-_NO_BEHAVIOUR = {"__doc__", "__qualname__"}  # names that a class's body sets
-
 
 def digest(value):
     """16 hexadecimal digits that follow from a value of JSON types."""
@@ -22,23 +20,33 @@ def digest(value):
 def instructions(code):
     """A code object in JSON types, without what does not count."""
     found, numbers, lines = list(dis.get_instructions(code)), {}, []
+    pairs = list(zip(found, [*found[1:], None]))
     number = 0
-    for instruction in found:  # jumps lead to offsets, which an argument above 255 moves
+    for instruction, following in pairs:  # jumps lead to offsets, which an argument above 255 moves
         numbers[instruction.offset] = number
-        number += instruction.opname != "EXTENDED_ARG"
-    for instruction, following in zip(found, [*found[1:], None]):
-        if instruction.opname != "EXTENDED_ARG":
+        number += _does_something(instruction, following)
+    for instruction, following in pairs:
+        if _does_something(instruction, following):
             lines.append([instruction.opname, _argument(instruction, following, numbers)])
-    counts = [code.co_argcount, code.co_kwonlyargcount, code.co_flags & _FLAGS]
-    return [counts, list(code.co_varnames[: sum(counts[:2]) + sum(map(bool, (counts[2] & 4, counts[2] & 8)))]), lines]
+    flags = code.co_flags & _FLAGS
+    counts = [code.co_argcount, code.co_kwonlyargcount, flags]
+    number = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
+    return [counts, list(code.co_varnames[:number]), lines]
+
+
+def _does_something(instruction, following):
+    sets_docstring = any(one is not None and _stores(one, "__doc__") for one in (instruction, following))
+    return instruction.opname != "EXTENDED_ARG" and not sets_docstring
+
+
+def _stores(instruction, name):
+    return instruction.opname == "STORE_NAME" and instruction.argval == name
 
 
 def _argument(instruction, following, numbers):
     if instruction.opcode in dis.hasconst:
-        # The qualified names of functions and classes, and a class's docstring, are constants too.
-        is_name = following.opname == "MAKE_FUNCTION" or (
-            following.opname == "STORE_NAME" and following.argval in _NO_BEHAVIOUR
-        )
+        # The qualified names of functions and classes are constants too.
+        is_name = following.opname == "MAKE_FUNCTION" or _stores(following, "__qualname__")
         return None if is_name else _constant(instruction.argval)
     if instruction.opcode in [*dis.hasjrel, *dis.hasjabs]:
         return numbers[instruction.argval]
