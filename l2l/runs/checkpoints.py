@@ -19,7 +19,7 @@ import warnings
 import numpy as np
 
 from l2l import archives, checks
-from l2l.describe import is_digest, same, without_code
+from l2l.describe import digests_in, is_digest, same, without_code
 from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column
 from l2l.runs.results import measured_with
@@ -140,6 +140,8 @@ def _differences(name, there, here):
     """How two values of JSON types differ, a list of texts: parts of dicts by their names."""
     if same(there, here):
         return []
+    if all(isinstance(one, list) and digests_in(one) for one in (there, here)) and len(there) == len(here):
+        there, here = (dict(enumerate(one)) for one in (there, here))
     if not (isinstance(there, dict) and isinstance(here, dict)):
         if any(is_digest(one, "code") for one in (there, here)):
             return ["code of %.100s differs" % name]
@@ -151,7 +153,7 @@ def _differences(name, there, here):
         if have_code and key == "code":
             differences += ["code of %.100s differs" % name] * (one != other)
         elif not (have_code and key == "function"):  # the same function may have two names
-            differences += _differences("%s.%s" % (name, key) if name else key, one, other)
+            differences += _differences("%s.%s" % (name, key) if name else str(key), one, other)
     return differences
 
 
