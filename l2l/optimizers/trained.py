@@ -1,5 +1,6 @@
 """A learned optimizer with its weights, outside any graph, and as a file."""
 
+import json
 import os
 from collections import namedtuple
 
@@ -72,6 +73,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
         # Code may have been typed again since; what is compared is what it says of itself.
         trained, here = (without_code(one) for one in (self.record.get("optimizer"), description_of(optimizer)))
+        if "version" not in self.record:
+            trained, here = (_as_before(one) for one in (trained, here))
         if trained is not None and here is not None and not same(trained, here):
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
@@ -85,6 +88,19 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
                 variable.load(value, session)
 
         return load
+
+
+def _as_before(described):
+    """A description as far as version 0.2 had it in this form: of the user's own castings numbers and arrays."""
+
+    def hook(one):
+        if "kind" not in one or one["kind"] is not None or not isinstance(one.get("parameters"), dict):
+            return one
+        parameters = {key: value for key, value in one["parameters"].items() if ", checksum " in str(value)}
+        parameters.update((key, value) for key, value in one["parameters"].items() if isinstance(value, (int, float)))
+        return {"kind": None, "name": one.get("name"), "parameters": parameters}
+
+    return json.loads(json.dumps(described), object_hook=hook)
 
 
 def names_of(variables):

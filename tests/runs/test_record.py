@@ -179,6 +179,27 @@ def test_weights_are_loaded_by_a_function_that_was_typed_again(tmp_path):
     np.testing.assert_array_equal(loaded.weights[0], trainer.weights()[0])
 
 
+def test_files_from_before_there_were_digests_are_read(tmp_path):
+    class Mine(l2l.Casting):
+        def __init__(self, factor):
+            self.factor, self.function = factor, scaled
+
+        def encode(self, gradients, memory=None, adapted=()):
+            return tf.expand_dims(self.factor * gradients, axis=1)
+
+        def decode(self, outputs, gradients=None, memory=None, adapted=()):
+            return outputs
+
+    trained = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Mine(3.0))).trained()
+    record = {key: value for key, value in trained.record.items() if key not in ("version", "code")}
+    casting = {"kind": None, "name": "Mine", "parameters": {"factor": 3.0, "function": "scaled"}}
+    record["optimizer"] = {**record["optimizer"], "casting": casting}
+    l2l.save(tmp_path / "old.npz", trained._replace(record=record))
+    l2l.load(tmp_path / "old.npz", lambda: l2l.CoordinatewiseLSTM((2,), Mine(3.0)))
+    with pytest.raises(ValueError, match=r"was trained with casting .*3\.0"):
+        l2l.load(tmp_path / "old.npz", lambda: l2l.CoordinatewiseLSTM((2,), Mine(2.0)))
+
+
 class CoordinatewiseLSTM(l2l.CoordinatewiseLSTM):
     """Has the library's name, and other updates."""
 
