@@ -68,7 +68,7 @@ DEFAULTS = {
     "rolling_log_average": {"window": 500},
     "secant": {"learning_rate": 0.1},
     "sgd": {"learning_rate": 0.1},
-    "sweep": {"client": None, "measure": None},
+    "sweep": {"client": None, "measure": None, "allow_changed_code": False},
     "trace": {"num": 100, "steps": 20, "seed": 0, "states": False},
     "train_together": {"workers": None},
     "normal": {"deviation": 1.0, "seed": None, "stream": 0, "dtype": tf.float32},
