@@ -175,7 +175,7 @@ def test_sparse_matrices_are_told_apart_by_what_they_hold():
     sparse = pytest.importorskip("scipy.sparse")
     for kind in [sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix, sparse.lil_matrix, sparse.dok_matrix]:
         one, again, other, larger = (
-            text_of(kind(matrix)) for matrix in [np.eye(3), np.eye(3), np.ones([3, 3]), np.eye(4)]
+            text_of(kind(matrix)) for matrix in [np.eye(3), np.eye(3), 2 * np.eye(3), np.eye(4)]
         )
         assert one == again and len({one, other, larger}) == 3
 
