@@ -134,14 +134,14 @@ def _sgd(g, state, learning_rate):
     return -learning_rate * g, None
 
 
-def _momentum(g, state, learning_rate, decay):
-    velocity = g if state is None else decay * state + g
+def _momentum(g, state, learning_rate, momentum):
+    velocity = g if state is None else momentum * state + g
     return -learning_rate * velocity, velocity
 
 
-def _nesterov(g, state, learning_rate, decay):
-    velocity = g if state is None else decay * state + g
-    return -learning_rate * (g + decay * velocity), velocity
+def _nesterov(g, state, learning_rate, momentum):
+    velocity = g if state is None else momentum * state + g
+    return -learning_rate * (g + momentum * velocity), velocity
 
 
 def _rmsprop(g, state, learning_rate, decay, epsilon):
@@ -149,11 +149,11 @@ def _rmsprop(g, state, learning_rate, decay, epsilon):
     return -learning_rate * g / (np.sqrt(mean_square) + epsilon), mean_square
 
 
-def _adam(g, state, learning_rate, decay1, decay2, epsilon):
+def _adam(g, state, learning_rate, beta1, beta2, epsilon):
     mean, mean_square, t = (np.zeros_like(g), np.zeros_like(g), 1) if state is None else state
-    mean = decay1 * mean + (1 - decay1) * g
-    mean_square = decay2 * mean_square + (1 - decay2) * np.square(g)
-    rate = learning_rate * np.sqrt(1 - decay2**t) / (1 - decay1**t)
+    mean = beta1 * mean + (1 - beta1) * g
+    mean_square = beta2 * mean_square + (1 - beta2) * np.square(g)
+    rate = learning_rate * np.sqrt(1 - beta2**t) / (1 - beta1**t)
     return -rate * mean / (np.sqrt(mean_square) + epsilon), (mean, mean_square, t + 1)
 
 
@@ -176,13 +176,13 @@ Rule = namedtuple(
 )
 
 _RATE, _EPSILON = {"learning_rate": "learning_rate"}, {"epsilon": "epsilon"}
-_DECAYS = {"decay1": "decay of gradients", "decay2": "decay of squares"}
+_DECAYS = {"beta1": "decay of gradients", "beta2": "decay of squares"}
 
 RULES = OrderedDict(
     [
         ("SGD", Rule(l2l.sgd, _sgd, _RATE, False)),
-        ("momentum", Rule(l2l.momentum, _momentum, {**_RATE, "decay": "decay of gradients"}, False)),
-        ("Nesterov", Rule(l2l.nesterov, _nesterov, {**_RATE, "decay": "decay of gradients"}, False)),
+        ("momentum", Rule(l2l.momentum, _momentum, {**_RATE, "momentum": "decay of gradients"}, False)),
+        ("Nesterov", Rule(l2l.nesterov, _nesterov, {**_RATE, "momentum": "decay of gradients"}, False)),
         ("RMSProp", Rule(l2l.rmsprop, _rmsprop, {**_RATE, "decay": "decay of squares", **_EPSILON}, False)),
         ("Adam", Rule(l2l.adam, _adam, {**_RATE, **_DECAYS, **_EPSILON}, False)),
         ("secant", Rule(l2l.secant, _secant, _RATE, True)),

@@ -43,14 +43,14 @@ def part(sequence, number):
 RULES = OrderedDict(
     [
         ("SGD", (l2l.sgd, {"learning_rate": _logarithmic(-4, 1)})),
-        ("momentum", (l2l.momentum, {"learning_rate": _logarithmic(-4, 1), "decay": _near_one(-2, 0)})),
-        ("Nesterov", (l2l.nesterov, {"learning_rate": _logarithmic(-4, 1), "decay": _near_one(-2, 0)})),
+        ("momentum", (l2l.momentum, {"learning_rate": _logarithmic(-4, 1), "momentum": _near_one(-2, 0)})),
+        ("Nesterov", (l2l.nesterov, {"learning_rate": _logarithmic(-4, 1), "momentum": _near_one(-2, 0)})),
         ("RMSProp", (l2l.rmsprop, {"learning_rate": _logarithmic(-4, 0), "decay": _near_one(-3, -0.3)})),
         (
             "Adam",
             (
                 l2l.adam,
-                {"learning_rate": _logarithmic(-3, 0), "decay1": _near_one(-2, 0), "decay2": _near_one(-3, -0.3)},
+                {"learning_rate": _logarithmic(-3, 0), "beta1": _near_one(-2, 0), "beta2": _near_one(-3, -0.3)},
             ),
         ),
     ]

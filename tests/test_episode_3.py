@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import l2l
 
-VALUES = {"learning_rate": 0.3, "decay": 0.6, "decay1": 0.4, "decay2": 0.7, "epsilon": 0.01}
+VALUES = {"learning_rate": 0.3, "momentum": 0.6, "decay": 0.6, "beta1": 0.4, "beta2": 0.7, "epsilon": 0.01}
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,9 @@ def colors_of(panel):
 
 
 def test_plot_updates_shows_rates_over_both_gradients():
-    figure = l2l.plot_updates({"momentum": l2l.momentum(0.1, 0.9), "SGD": l2l.sgd(0.01)}, smallest=1e-2, largest=1)
+    figure = l2l.plot_updates(
+        {"momentum": l2l.momentum(0.1, momentum=0.9), "SGD": l2l.sgd(0.01)}, smallest=1e-2, largest=1
+    )
     momentum, sgd, below, below_sgd, bar = drawn(figure)
     axis = np.array([-1, -0.1, -0.01, 0.01, 0.1, 1])
     before, current = axis[:, np.newaxis], axis[np.newaxis]
@@ -70,7 +72,7 @@ def test_plot_updates_shows_rates_over_both_gradients():
 
 
 def test_plot_updates_repeats_the_gradient_before():
-    figure = l2l.plot_updates({"it": l2l.momentum(0.1, 0.5)}, smallest=0.1, largest=1, repeats=3)
+    figure = l2l.plot_updates({"it": l2l.momentum(0.1, momentum=0.5)}, smallest=0.1, largest=1, repeats=3)
     upper, lower, bar = drawn(figure)
     (low,) = [
         int(re.findall(r"{(.*)}", text.get_text())[0]) for text in bar.get_yticklabels() if "pm" in text.get_text()

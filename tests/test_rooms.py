@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
-BELOW_ALL = {"archives", "checks", "mapping", "nests", "process", "progress", "quiet", "vectorizing", "version"}
+BELOW_ALL = {
+    *["archives", "bytecode", "checks", "describe", "mapping", "nests", "process", "progress", "quiet"],
+    *["vectorizing", "version"],
+}
 ROOMS = ["problems", "optimizers", "learning", "runs"]
 
 

@@ -14,7 +14,7 @@ def traced(optimizer, problem=None, **how):
 
 def test_a_run_of_momentum_by_hand():
     """`f = |x|^2` from (1, -0.5) and (2, 0): gradients 2x, `v = 0.5 v + 2x`, updates -0.1 v."""
-    one = traced(l2l.momentum(0.1, 0.5), Listed([[1.0, -0.5], [2.0, 0.0]]), num=2, steps=3, states=True)
+    one = traced(l2l.momentum(0.1, momentum=0.5), Listed([[1.0, -0.5], [2.0, 0.0]]), num=2, steps=3, states=True)
     x, v = np.array([[1.0, -0.5], [2.0, 0.0]]), 0
     for t in range(3):
         v = 0.5 * v + 2 * x

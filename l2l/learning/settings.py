@@ -87,8 +87,8 @@ class Settings(namedtuple("Settings", _FIELDS)):
         """Whether position and state are carried from one segment to the next."""
         return self.horizon > self.steps
 
-    def in_json(self):
-        """The record as a dict of JSON types; a meta-loss of one's own by its name."""
+    def description(self):
+        """The settings as a dict of JSON types; a meta-loss of one's own by its name."""
         name = self.meta_loss
         if not isinstance(name, str):
             name = getattr(name, "__qualname__", type(name).__qualname__)

@@ -7,10 +7,10 @@ that see it relative to what they remember.
 import inspect
 
 from l2l import checks
+from l2l.describe import describe
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
-from l2l.problems.problem import in_json
 
 CASTINGS = {
     "none": no_casting,
@@ -52,13 +52,16 @@ def get(casting):
 def described(casting):
     """A casting in JSON types, from which `from_description` makes it again if it is one of the library's.
 
-    Of any other all public attributes count as parameters, which tell two castings of one class apart.
+    Of any other all public attributes count as parameters, and its code, which tell two of one name apart.
     """
-    parameters = dict(casting.parameters)
-    if casting.kind is None:
-        attributes = {name: value for name, value in vars(casting).items() if not name.startswith("_")}
-        parameters.update({name: in_json(value) for name, value in attributes.items() if name != "parameters"})
-    return {"kind": casting.kind, "name": casting.name, "parameters": parameters}
+    kind = casting.kind if type(casting).__module__.startswith("l2l.") else None  # what inherits from one is another
+    described = {"kind": kind, "name": casting.name, "parameters": dict(casting.parameters)}
+    if kind is None:
+        own = describe("casting", casting)
+        described["parameters"].update(own.pop("parameters", {}))
+        described["parameters"].pop("parameters", None)
+        described.update(own)
+    return described
 
 
 def from_description(description):

@@ -3,9 +3,10 @@
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.describe import description_of
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
-from l2l.optimizers.optimizer import Bound, bind, check_optimizer, check_pair, described, initial_state
+from l2l.optimizers.optimizer import Bound, bind, check_optimizer, check_pair, initial_state
 
 MOST_GROUPS = 100  # in a file
 
@@ -101,7 +102,7 @@ class Grouped:
         """What they are, in JSON types; `from_description` builds them again, where all are the library's own."""
         return {
             "class": type(self).__name__,
-            "groups": {name: described(optimizer) for name, optimizer in self.optimizers.items()},
+            "groups": {name: description_of(optimizer) for name, optimizer in self.optimizers.items()},
         }
 
     def _check_groups(self, x):

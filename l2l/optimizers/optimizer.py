@@ -18,7 +18,6 @@ A learned optimizer has the same contract, and variables, which it creates when 
 """
 
 import inspect
-import json
 import warnings
 from collections import namedtuple
 
@@ -53,11 +52,6 @@ def check_optimizer(name, value):
     except ValueError:  # some built-in functions have no signature
         pass
     return value
-
-
-def described(optimizer):
-    """What an optimizer says of itself, a dict of JSON types; None for one that says nothing."""
-    return json.loads(json.dumps(optimizer.description())) if hasattr(optimizer, "description") else None
 
 
 def bind(optimizer):

@@ -2,7 +2,7 @@
 
 `gradients` is a tensor or a nest of tensors, `state` is None at the first step, and the
 update, to be *added* to the position, has the structure of the gradients. Each function
-of this module returns such an optimizer. Learning rates default to the 0.1 that Episode 1
+of this module returns such an optimizer, a `Rule`. Learning rates default to the 0.1 that Episode 1
 uses for SGD and RMSProp, unless the rule's own paper names a default.
 """
 
@@ -17,18 +17,54 @@ from l2l import checks
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-def _for_each_tensor(rule):
-    """An optimizer of nests from a rule for one tensor, `(gradient, state) -> (update, state)`."""
+class Rule:
+    """An optimizer of nests, `(gradients, state) -> (update, state)`, which treats each tensor on its own.
 
-    def optimizer(gradients, state):
+    A value: rules of one name with the same hyperparameters are equal, and a copy in another process is too.
+
+    Args:
+      step: function of this module for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`.
+      hyperparameters: by name.
+
+    Attributes:
+      name: that of the function which makes such rules, "adam" for `adam`.
+      hyperparameters: a dict.
+    """
+
+    coordinatewise = True  # every rule here: many draws can be one batch
+
+    def __init__(self, step, **hyperparameters):
+        self._step, self.name, self.hyperparameters = step, step.__name__.lstrip("_"), hyperparameters
+
+    def __call__(self, gradients, state):
+        """The update, with the structure of `gradients`, and the next state, a list with that of each tensor."""
         flat = tf.nest.flatten(gradients)
         states = [None] * len(flat) if state is None else state
-        pairs = [rule(gradient, one) for gradient, one in zip(flat, states)]
+        pairs = [self._step(gradient, one, **self.hyperparameters) for gradient, one in zip(flat, states)]
         update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
         return update, [pair[1] for pair in pairs]
 
-    optimizer.coordinatewise = True  # every rule here: many draws can be one batch
-    return optimizer
+    def description(self):
+        """What the rule is, in JSON types."""
+        return {"rule": self.name, **self.hyperparameters}
+
+    def __repr__(self):
+        return "%s(%s)" % (self.name, ", ".join("%s=%r" % item for item in self.hyperparameters.items()))
+
+    def __eq__(self, other):
+        if not isinstance(other, Rule):
+            return NotImplemented
+        return (self.name, self.hyperparameters) == (other.name, other.hyperparameters)
+
+    def __hash__(self):
+        return hash((self.name, *self.hyperparameters.items()))
+
+
+def _root(squares):
+    """The square root, without a gradient at 0: its derivative there is infinite, and would become a NaN."""
+    is_zero = tf.equal(squares, 0)
+    root = tf.sqrt(tf.where(is_zero, tf.ones_like(squares), squares))
+    return tf.where(is_zero, tf.zeros_like(root), root)
 
 
 def sgd(learning_rate=0.1):
@@ -37,47 +73,48 @@ def sgd(learning_rate=0.1):
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
-    return _for_each_tensor(lambda gradient, state: (-rate * gradient, ()))
+    return Rule(_sgd, learning_rate=checks.positive_number("learning_rate", learning_rate))
 
 
-def momentum(learning_rate=0.1, decay=0.9):
-    """Heavy-ball momentum: `v = decay v + g` from 0; `update = -learning_rate v`.
+def _sgd(gradient, state, learning_rate):
+    return -learning_rate * gradient, ()
+
+
+def momentum(learning_rate=0.1, *, momentum=0.9):
+    """Heavy-ball momentum: `v = momentum v + g` from 0; `update = -learning_rate v`.
 
     Source: Polyak 1964, as in `tf.train.MomentumOptimizer`.
 
     Raises:
-      TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
+      TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
     """
     rate = checks.positive_number("learning_rate", learning_rate)
-    decay = checks.fraction("decay", decay)
-
-    def rule(gradient, velocity):
-        velocity = gradient if velocity is None else decay * velocity + gradient
-        return -rate * velocity, velocity
-
-    return _for_each_tensor(rule)
+    return Rule(_momentum, learning_rate=rate, momentum=checks.fraction("momentum", momentum))
 
 
-def nesterov(learning_rate=0.1, decay=0.9):
-    """Nesterov's momentum: `v = decay v + g` from 0; `update = -learning_rate (g + decay v)`.
+def _momentum(gradient, velocity, learning_rate, momentum):
+    velocity = gradient if velocity is None else momentum * velocity + gradient
+    return -learning_rate * velocity, velocity
+
+
+def nesterov(learning_rate=0.1, *, momentum=0.9):
+    """Nesterov's momentum: `v = momentum v + g` from 0; `update = -learning_rate (g + momentum v)`.
 
     Source: Sutskever et al. 2013, in the form of `tf.train.MomentumOptimizer`.
 
     Raises:
-      TypeError, ValueError: `learning_rate` is not positive, or `decay` not in [0, 1).
+      TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
     """
     rate = checks.positive_number("learning_rate", learning_rate)
-    decay = checks.fraction("decay", decay)
-
-    def rule(gradient, velocity):
-        velocity = gradient if velocity is None else decay * velocity + gradient
-        return -rate * (gradient + decay * velocity), velocity
-
-    return _for_each_tensor(rule)
+    return Rule(_nesterov, learning_rate=rate, momentum=checks.fraction("momentum", momentum))
 
 
-def rmsprop(learning_rate=0.1, decay=0.99, epsilon=1e-5):
+def _nesterov(gradient, velocity, learning_rate, momentum):
+    velocity = gradient if velocity is None else momentum * velocity + gradient
+    return -learning_rate * (gradient + momentum * velocity), velocity
+
+
+def rmsprop(learning_rate=0.1, *, decay=0.99, epsilon=1e-5):
     """RMSProp: `s = decay s + (1 - decay) g^2` from 0; `update = -learning_rate g / (sqrt(s) + epsilon)`.
 
     Source: Episode 1, with its defaults. TensorFlow's differs: it starts from `s = 1` and adds
@@ -88,48 +125,49 @@ def rmsprop(learning_rate=0.1, decay=0.99, epsilon=1e-5):
     """
     rate = checks.positive_number("learning_rate", learning_rate)
     decay = checks.fraction("decay", decay)
-    epsilon = checks.positive_number("epsilon", epsilon)
-
-    def rule(gradient, mean_square):
-        mean_square = tf.zeros_like(gradient) if mean_square is None else mean_square
-        mean_square = decay * mean_square + (1 - decay) * tf.square(gradient)
-        return -rate * gradient / (tf.sqrt(mean_square) + epsilon), mean_square
-
-    return _for_each_tensor(rule)
+    return Rule(_rmsprop, learning_rate=rate, decay=decay, epsilon=checks.positive_number("epsilon", epsilon))
 
 
-AdamState = namedtuple("AdamState", ["mean", "mean_square", "decay1_power", "decay2_power"])
+def _rmsprop(gradient, mean_square, learning_rate, decay, epsilon):
+    mean_square = tf.zeros_like(gradient) if mean_square is None else mean_square
+    mean_square = decay * mean_square + (1 - decay) * tf.square(gradient)
+    return -learning_rate * gradient / (_root(mean_square) + epsilon), mean_square
 
 
-def adam(learning_rate=0.001, decay1=0.9, decay2=0.999, epsilon=1e-8):
+AdamState = namedtuple("AdamState", ["mean", "mean_square", "beta1_power", "beta2_power"])
+
+
+def adam(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Adam: at step `t = 1, 2, ...`
 
-        m = decay1 m + (1 - decay1) g,  v = decay2 v + (1 - decay2) g^2, both from 0
-        update = -learning_rate sqrt(1 - decay2^t) / (1 - decay1^t) m / (sqrt(v) + epsilon)
+        m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2, both from 0
+        update = -learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)
 
     Source: arXiv 1412.6980, the form at the end of its section 2 (epsilon added to the
     uncorrected root, as in `tf.train.AdamOptimizer`), with the paper's defaults.
 
     Raises:
-      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a decay not in [0, 1).
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a beta not in [0, 1).
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
-    decay1 = checks.fraction("decay1", decay1)
-    decay2 = checks.fraction("decay2", decay2)
-    epsilon = checks.positive_number("epsilon", epsilon)
+    return Rule(
+        _adam,
+        learning_rate=checks.positive_number("learning_rate", learning_rate),
+        beta1=checks.fraction("beta1", beta1),
+        beta2=checks.fraction("beta2", beta2),
+        epsilon=checks.positive_number("epsilon", epsilon),
+    )
 
-    def rule(gradient, state):
-        if state is None:
-            zeros, one = tf.zeros_like(gradient), tf.ones([], gradient.dtype)
-            state = AdamState(zeros, zeros, one, one)
-        mean = decay1 * state.mean + (1 - decay1) * gradient
-        mean_square = decay2 * state.mean_square + (1 - decay2) * tf.square(gradient)
-        power1, power2 = decay1 * state.decay1_power, decay2 * state.decay2_power
-        corrected_rate = rate * tf.sqrt(1 - power2) / (1 - power1)
-        update = -corrected_rate * mean / (tf.sqrt(mean_square) + epsilon)
-        return update, AdamState(mean, mean_square, power1, power2)
 
-    return _for_each_tensor(rule)
+def _adam(gradient, state, learning_rate, beta1, beta2, epsilon):
+    if state is None:
+        zeros, one = tf.zeros_like(gradient), tf.ones([], gradient.dtype)
+        state = AdamState(zeros, zeros, one, one)
+    mean = beta1 * state.mean + (1 - beta1) * gradient
+    mean_square = beta2 * state.mean_square + (1 - beta2) * tf.square(gradient)
+    power1, power2 = beta1 * state.beta1_power, beta2 * state.beta2_power
+    corrected_rate = learning_rate * tf.sqrt(1 - power2) / (1 - power1)
+    update = -corrected_rate * mean / (_root(mean_square) + epsilon)
+    return update, AdamState(mean, mean_square, power1, power2)
 
 
 VsgdState = namedtuple(
@@ -162,30 +200,31 @@ def vsgd():
     first gradient (the paper averages a few before it moves). Where no curvature has been seen,
     the update is `-0.01 g`. Without noise the rule becomes Newton's method on each coordinate.
     """
+    return Rule(_vsgd)
+
+
+def _vsgd(gradient, state):
     divide = tf.math.divide_no_nan
 
     def mix(old, new, memory):
         # Not old + (new - old) / memory: that loses a new value far smaller than the old one.
         return (1 - 1 / memory) * old + new / memory
 
-    def rule(gradient, state):
-        zeros, ones = tf.zeros_like(gradient), tf.ones_like(gradient)
-        if state is None:
-            state = VsgdState(gradient, zeros, gradient, tf.square(gradient), zeros, ones)
-        mean = mix(state.mean, gradient, state.memory)
-        mean_square = mix(state.mean_square, tf.square(gradient), state.memory)
-        # A coordinate that did not move tells nothing new of its curvature.
-        seen = tf.abs(divide(gradient - state.gradient, state.update))
-        first = tf.equal(state.curvature, 0)
-        curvature = tf.where(first, seen, mix(state.curvature, seen, state.memory))
-        curvature = tf.where(tf.equal(state.update, 0), state.curvature, curvature)
-        certainty = divide(tf.square(mean), mean_square)
-        rate = tf.where(tf.equal(curvature, 0), VSGD_PROBE * ones, divide(certainty, curvature))
-        update = -rate * gradient
-        memory = (1 - certainty) * state.memory + 1
-        return update, VsgdState(gradient, update, mean, mean_square, curvature, memory)
-
-    return _for_each_tensor(rule)
+    zeros, ones = tf.zeros_like(gradient), tf.ones_like(gradient)
+    if state is None:
+        state = VsgdState(gradient, zeros, gradient, tf.square(gradient), zeros, ones)
+    mean = mix(state.mean, gradient, state.memory)
+    mean_square = mix(state.mean_square, tf.square(gradient), state.memory)
+    # A coordinate that did not move tells nothing new of its curvature.
+    seen = tf.abs(divide(gradient - state.gradient, state.update))
+    first = tf.equal(state.curvature, 0)
+    curvature = tf.where(first, seen, mix(state.curvature, seen, state.memory))
+    curvature = tf.where(tf.equal(state.update, 0), state.curvature, curvature)
+    certainty = divide(tf.square(mean), mean_square)
+    rate = tf.where(tf.equal(curvature, 0), VSGD_PROBE * ones, divide(certainty, curvature))
+    update = -rate * gradient
+    memory = (1 - certainty) * state.memory + 1
+    return update, VsgdState(gradient, update, mean, mean_square, curvature, memory)
 
 
 SecantState = namedtuple("SecantState", ["gradient", "update"])  # of the step before
@@ -211,16 +250,15 @@ def secant(learning_rate=0.1):
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
+    return Rule(_secant, learning_rate=checks.positive_number("learning_rate", learning_rate))
 
-    def rule(gradient, state):
-        state = SecantState(gradient, tf.zeros_like(gradient)) if state is None else state
-        change, ones = gradient - state.gradient, tf.ones_like(gradient)
-        unknown = tf.logical_or(tf.abs(change) < SMALLEST, tf.equal(state.update, 0))
-        # A difference of two floats is 0 or at least 1e-16 of the larger one, so the bounds cut nothing. They keep
-        # XLA's fast math from multiplying gradient and update, whose product may be below all floats, first.
-        share = tf.clip_by_value(gradient / tf.where(unknown, ones, change), -LARGEST_SHARE, LARGEST_SHARE)
-        update = tf.where(unknown, -rate * gradient, -state.update * share)
-        return update, SecantState(gradient, update)
 
-    return _for_each_tensor(rule)
+def _secant(gradient, state, learning_rate):
+    state = SecantState(gradient, tf.zeros_like(gradient)) if state is None else state
+    change, ones = gradient - state.gradient, tf.ones_like(gradient)
+    unknown = tf.logical_or(tf.abs(change) < SMALLEST, tf.equal(state.update, 0))
+    # A difference of two floats is 0 or at least 1e-16 of the larger one, so the bounds cut nothing. They keep
+    # XLA's fast math from multiplying gradient and update, whose product may be below all floats, first.
+    share = tf.clip_by_value(gradient / tf.where(unknown, ones, change), -LARGEST_SHARE, LARGEST_SHARE)
+    update = tf.where(unknown, -learning_rate * gradient, -state.update * share)
+    return update, SecantState(gradient, update)

@@ -1,6 +1,7 @@
 """A learned optimizer with its weights, outside any graph, and as a file."""
 
 import functools
+import json
 import os
 from collections import namedtuple
 
@@ -8,10 +9,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
+from l2l.describe import description_of, same, without_code
 from l2l.optimizers import cards
 from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
-from l2l.optimizers.optimizer import described
 from l2l.process import load_variables, own_graph
 from l2l.quiet import quietly
 
@@ -78,14 +79,17 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         given = [(value.dtype.name, value.shape) for value in values]
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
-        trained, here = self.record.get("optimizer"), described(optimizer)
+        # Code may have been typed again since; what is compared is what it says of itself.
+        trained, here = (without_code(one) for one in (self.record.get("optimizer"), description_of(optimizer)))
         if not isinstance(trained, (dict, type(None))):
             raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
-        if trained is not None and here is not None and trained != here:
+        if "version" not in self.record:
+            trained, here = (_as_before(one) for one in (trained, here))
+        if trained is not None and here is not None and not same(trained, here):
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
                 for key in sorted({*trained, *here})
-                if trained.get(key) != here.get(key)
+                if not same(trained.get(key), here.get(key))
             ]
             raise ValueError("%s was trained with %s" % (name, "; ".join(differences)))
 
@@ -93,6 +97,19 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             load_variables(session, variables, values)
 
         return load
+
+
+def _as_before(described):
+    """A description as far as version 0.2 had it in this form: of the user's own castings numbers and arrays."""
+
+    def hook(one):
+        if "kind" not in one or one["kind"] is not None or not isinstance(one.get("parameters"), dict):
+            return one
+        parameters = {key: value for key, value in one["parameters"].items() if ", checksum " in str(value)}
+        parameters.update((key, value) for key, value in one["parameters"].items() if isinstance(value, (int, float)))
+        return {"kind": None, "name": one.get("name"), "parameters": parameters}
+
+    return json.loads(json.dumps(described), object_hook=hook)
 
 
 def names_of(variables):
@@ -154,7 +171,10 @@ def load(path, build=None):
 
 def builder(path, record):
     """The function that builds the optimizer of a record, which is one of the library's own."""
+    code = record.get("code")
     try:
+        if isinstance(code, dict) and code.get("optimizer") is not None:
+            raise ValueError("its class is the user's own")
         build = from_description(record.get("optimizer"))
         with own_graph():
             build()  # which checks what the description says

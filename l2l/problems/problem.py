@@ -17,8 +17,6 @@ A problem of your own takes a few lines::
             return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 """
 
-import zlib
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -143,34 +141,3 @@ def data_as_variables(problem):
     initializers = [variable.initializer for variable in tf.nest.flatten(variables)]
     feed = dict(zip(tf.nest.flatten(places), tf.nest.flatten(arrays)))
     return lambda session: session.run(initializers, feed)
-
-
-def described(problem):
-    """A problem's class and parameters, in JSON types: `{"class": ..., "parameters": {...}}`."""
-    attributes = {name: value for name, value in vars(problem).items() if not name.startswith("_")}
-    if problem.data is not None:
-        attributes["data"] = problem.data
-    return {
-        "class": type(problem).__name__,
-        "parameters": {name: in_json(value) for name, value in sorted(attributes.items())},
-    }
-
-
-def in_json(value):
-    """A parameter in JSON types: arrays by shape, dtype and checksum, problems `described`, others by their class."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Problem):
-        return described(value)
-    if isinstance(value, tf.DType):
-        return value.name
-    if isinstance(value, np.ndarray):
-        content = np.ascontiguousarray(value)
-        return "%s %s, checksum %08x" % (value.dtype.name, list(value.shape), zlib.crc32(content.tobytes()))
-    if isinstance(value, dict):
-        return {str(key): in_json(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [in_json(one) for one in value]
-    return getattr(value, "__qualname__", type(value).__qualname__)

@@ -22,6 +22,7 @@ from collections import namedtuple
 import numpy as np
 
 from l2l import archives
+from l2l.describe import digests_in
 from l2l.optimizers.trained import Trained, builder
 from l2l.runs import checkpoints
 from l2l.runs.history import History, checked_column
@@ -29,14 +30,17 @@ from l2l.runs.results import measured_with
 from l2l.runs.trainer import Trainer
 from l2l.runs.training import PROGRESS_WINDOW
 
-FORMAT = 1
+FORMAT = 2
 COLUMNS = ("meta_iterations", "log_average", "skipped", "stalled", "seconds")  # of a row, after the settings
 
 _READABLE = 80  # characters of a cell's name before its hash
 
 
-class Job(namedtuple("Job", ["settings", "meta_iterations", "directory"])):
-    """What is to be computed: a dict of JSON types, a number, and an absolute path."""
+class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_changed_code"])):
+    """What is to be computed: a dict of JSON types, a number, an absolute path, and as for `Trainer.restore`."""
+
+    def __new__(cls, settings, meta_iterations, directory, allow_changed_code=False):
+        return super().__new__(cls, settings, meta_iterations, directory, allow_changed_code)
 
     result = property(lambda self: os.path.join(self.directory, "result.npz"))
 
@@ -88,7 +92,7 @@ def compute(job, build_trainer, measure, stop):
         if not trainer.has_checkpoints:
             raise ValueError("build_trainer must hand checkpoint_dir on to the Trainer that it returns")
         if checkpoints.latest_checkpoint(job.directory):
-            trainer.restore(job.directory)
+            trainer.restore(job.directory, allow_changed_code=job.allow_changed_code)
         left = job.meta_iterations - len(trainer.history)
         if left < 0:
             raise _has_more(job, len(trainer.history))
@@ -154,7 +158,10 @@ def _read(job):
     if type(number) is not int or not all(isinstance(group, dict) for group in [row, *groups]):
         raise ValueError("%r is no result of a cell" % job.result)
     if number != FORMAT:
-        raise ValueError("%r has format %.20r; this version of l2l reads format %d" % (job.result, number, FORMAT))
+        raise ValueError(
+            "%r has format %.20r, which %s version of l2l wrote; this one reads format %d"
+            % (job.result, number, "a newer" if number > FORMAT else "an older", FORMAT)
+        )
     if groups[0] != json.loads(json.dumps(job.settings)):
         raise ValueError(
             "%r is of a cell with other settings, %.200r, not %.200r" % (job.result, groups[0], job.settings)
@@ -185,6 +192,7 @@ class Cell:
       directory: where its checkpoints and its `result.npz` are.
       figures: dict of what `measure` returned: JSON types and arrays.
       row: dict of JSON types for the table.
+      version: of l2l, that computed it.
     """
 
     def __init__(self, job, build_trainer, config, arrays):
@@ -192,6 +200,7 @@ class Cell:
         self.row = config["row"]
         self.figures = {**config["figures"], **_group(arrays, "figures/")}
         self._job, self._build_trainer, self._record = job, build_trainer, config["trainer"]
+        self.version = self._record.get("version")
 
     def __repr__(self):
         return "<Cell %s: %d meta-iterations, log average %.2f>" % (
@@ -222,6 +231,13 @@ class Cell:
                 build = trainer.trained().build
         return Trained(build, weights, adapted, record)
 
+    @property
+    def code(self):
+        """Digests of the user's problem, builder and meta-loss; that of an optimizer may follow from settings."""
+        code = self._record.get("code")
+        parts = {key: part for key, part in code.items() if key != "optimizer"} if isinstance(code, dict) else code
+        return digests_in([parts, self._record.get("problem_parameters")])
+
     def check_trainer(self):
         """Builds the trainer again, and refuses a result that is from another one.
 
@@ -229,7 +245,8 @@ class Cell:
           ValueError: and what differs.
         """
         with self._rebuilt() as trainer:
-            checkpoints.check_same_trainer(self._job.result, self._record, trainer.history.config)
+            record = trainer.history.config
+            checkpoints.check_same_trainer(self._job.result, self._record, record, self._job.allow_changed_code)
 
     def _result(self):
         config, arrays = _read(self._job)

@@ -11,7 +11,6 @@ meta-iterations. It holds
 """
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -20,11 +19,12 @@ import warnings
 import numpy as np
 
 from l2l import archives, checks
+from l2l.describe import digests_in, is_digest, same, without_code
 from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column
 from l2l.runs.results import measured_with
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 3  # checkpoints in a directory: the last ones
 
 _NAME = "checkpoint-%012d.npz"
@@ -33,7 +33,7 @@ _UNFINISHED = re.compile(r"(checkpoint|nonfinite)-\d{12}(-\d+)?\.npz\.[0-9a-f]{3
 
 # What may differ between the trainer that wrote a checkpoint and the one that reads it; and, where nothing is
 # carried from one meta-iteration to the next in shards, the number of these.
-_FREE = {"name", "engine", "xla", "built_by"}
+_FREE = {"name", "engine", "xla", "built_by", "version"}
 
 
 def _free(record):
@@ -59,13 +59,14 @@ def _all(directory):
     return [os.path.join(directory, name) for name in sorted(names) if _PATTERN.fullmatch(name)]
 
 
-def read(path, record, snapshot):
+def read(path, record, snapshot, allow_changed_code):
     """The snapshot and the history of a checkpoint.
 
     Args:
       path: of the checkpoint.
       record: that of the trainer that is to go on.
       snapshot: a snapshot of its own, a dict from name to array, for names, shapes and dtypes.
+      allow_changed_code: as for `check_same_trainer`.
 
     Returns:
       `(snapshot, history)`: a dict from name to array and a `History`.
@@ -88,7 +89,7 @@ def read(path, record, snapshot):
             "%r has format %.20r, which %s version of l2l wrote; this one reads format %d"
             % (path, number, "a newer" if number > FORMAT else "an older", FORMAT)
         )
-    check_same_trainer(path, stored["trainer"], record)
+    check_same_trainer(path, stored["trainer"], record, allow_changed_code)
     columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
     check_same_arrays(path, arrays, snapshot)
     if any(column is None for column in columns.values()):
@@ -107,36 +108,53 @@ def read(path, record, snapshot):
     rows = np.stack([checked_column(path, columns, column) for column in History.COLUMNS], axis=1)
     if os.path.basename(path) != _NAME % len(rows):
         raise ValueError("%r is not what its name says: it holds %d meta-iterations" % (path, len(rows)))
-    history = History({**stored["trainer"], **{key: record[key] for key in _free(record) if key in record}})
+    history = History({**stored["trainer"], **{key: record[key] for key in {*_free(record), "code"} if key in record}})
     history.append(rows)
     return arrays, history
 
 
-def check_same_trainer(path, stored, record):
-    """Refuses a file whose trainer was built with other arguments.
+def check_same_trainer(path, stored, record, allow_changed_code=False):
+    """Refuses a file whose trainer was built with other arguments, or by other code.
+
+    Args:
+      path: of the file, for error messages.
+      stored, record: what the file says of its trainer, and the record of the one at hand.
+      allow_changed_code: whether the code of the user's own functions and classes may differ.
 
     Raises:
-      ValueError: and which arguments, with both values.
+      ValueError: and which arguments, with both values, or whose code.
     """
     free = _free(record)
     stored, record = ({key: value for key, value in one.items() if key not in free} for one in (stored, record))
-    differences = "; ".join(_differences("", stored, record))
-    if differences:
-        raise ValueError("%r is from another trainer: %.300s" % (path, differences))
+    if allow_changed_code:
+        stored, record = without_code(stored), without_code(record)
+    code = [one.pop("code", {}) for one in (stored, record)]
+    values, digests = _differences("", stored, record), _differences("", *code)
+    if values or digests:
+        differences = values + digests
+        helps = "; allow_changed_code=True goes on" * all(one.startswith("code of ") for one in differences)
+        raise ValueError("%r is from another trainer: %.300s%s" % (path, "; ".join(differences), helps))
 
 
 def _differences(name, there, here):
     """How two values of JSON types differ, a list of texts: parts of dicts by their names."""
-    if there == here or json.dumps(there) == json.dumps(here):  # NaN is not even itself
+    if same(there, here):
         return []
+    if all(isinstance(one, list) and digests_in(one) for one in (there, here)) and len(there) == len(here):
+        there, here = (dict(enumerate(one)) for one in (there, here))
     if not (isinstance(there, dict) and isinstance(here, dict)):
+        if any(is_digest(one, "code") for one in (there, here)):
+            return ["code of %.100s differs" % name]
         return ["%.100s=%.100r there, %.100r here" % (name, there, here)]
-    prefix = name + "." if name else ""
-    return [
-        difference
-        for key in sorted({*there, *here})
-        for difference in _differences(prefix + key, there.get(key), here.get(key))
-    ]
+    have_code = all(is_digest(one, "code") for one in (there, here))
+    differences = []
+    for key in sorted({*there, *here}):
+        one, other = there.get(key), here.get(key)
+        if have_code and key == "code":
+            differences += ["code of %.100s differs" % name] * (one != other)
+        elif not (have_code and key == "function"):  # the same function may have two names
+            differences += _differences("%s.%s" % (name, key) if name else str(key), one, other)
+    return differences
 
 
 def check_same_arrays(path, stored, expected):

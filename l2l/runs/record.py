@@ -6,10 +6,10 @@ import json
 import numpy as np
 
 from l2l import archives
-from l2l.optimizers.optimizer import described as described_optimizer
-from l2l.problems.problem import described
+from l2l.describe import describe, describe_code, description_of
 from l2l.process import xla_in_force
 from l2l.runs.results import measured_with
+from l2l.version import __version__
 
 
 def record_of(name, engine, problem, build_optimizer, start, graph, settings):
@@ -23,23 +23,42 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
       graph: the `TrainingGraph`, which knows the optimizer and the shapes of draws.
       settings: a `Settings`.
     """
-    optimizer, parts = graph.optimizer, described(problem)
+    optimizer, described = graph.optimizer, describe("problem", problem)
+    code = {
+        "problem": _code_of(described),
+        "optimizer": describe_code(optimizer),
+        "build_optimizer": describe("build_optimizer", build_optimizer),
+        "meta_loss": None if isinstance(settings.meta_loss, str) else describe("meta_loss", settings.meta_loss),
+    }
     position = {} if graph.position is None else {"position": graph.position}
     return {
+        "version": __version__,
         "name": name,
         "engine": engine,
         "xla": xla_in_force() if engine == "xla" else None,
-        "problem": parts["class"],
-        "problem_parameters": parts["parameters"],
+        "problem": type(problem).__name__,
+        "problem_parameters": _parameters_of(described),
         "draws": graph.draws,
-        "optimizer": described_optimizer(optimizer),
+        "optimizer": description_of(optimizer),
         "casting": getattr(getattr(optimizer, "casting", None), "name", None),
         "variables": graph.variables,
         **position,
         "start": None if start is None else _described_start(start),
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
-        **settings.in_json(),
+        "code": code,
+        **settings.description(),
     }
+
+
+def _code_of(described):
+    """Class and digest of a problem; None for one of the library's."""
+    return {key: described[key] for key in ("class", "code")} if "code" in described else None
+
+
+def _parameters_of(described):
+    """All else that a problem says of itself."""
+    rest = {key: value for key, value in described.items() if key not in ("class", "code")}
+    return rest["parameters"] if list(rest) == ["parameters"] else rest
 
 
 def _described_start(start):

@@ -11,6 +11,7 @@ from l2l.runs import cells, workers
 from l2l.runs.cells import Job
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.results import format_table
+from l2l.version import __version__
 
 _SHOWN = 3  # complaints, or failed cells, that a message has in full
 
@@ -23,12 +24,14 @@ class Sweep:
       rows: list of dicts of JSON types, one for each cell: its settings, `meta_iterations`, `log_average` (mean of
         log10 of the last loss over the last 2,000 meta-iterations), `skipped` (how many changed nothing, for a NaN or
         an infinity), `stalled` (whether `History.stalled` finds fault), `seconds` (in meta-iterations), and what was
-        measured.
+        measured. If another version of l2l computed a cell, `version` says for each which it was.
     """
 
     def __init__(self, cells):
         self.cells = list(cells)
         self.rows = [cell.row for cell in self.cells]
+        if any(cell.version != __version__ for cell in self.cells):
+            self.rows = [{**cell.row, "version": cell.version} for cell in self.cells]
 
     def table(self):
         """The rows as a `format_table`; of other columns or formats, `l2l.format_table(sweep.rows, columns)`."""
@@ -51,7 +54,7 @@ def _format(values):
     return "g" if kinds and kinds <= {int, float} else ""
 
 
-def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=None):
+def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=None, *, allow_changed_code=False):
     """Trains a trainer for each cell of a grid of settings, several at a time, and gathers what they measured.
 
     Called again with the same arguments it goes on where it stopped, however that came: a cell that is done is read,
@@ -75,8 +78,8 @@ def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=
     Args:
       build_trainer: function that is called as `build_trainer(checkpoint_dir=..., **settings)` and returns a new
         `Trainer` that has this `checkpoint_dir`. What it returns must follow from its arguments: of the results that
-        are read, the first is compared with the trainer that is built now, the others are taken at their settings'
-        word.
+        are read, the first of each code is compared with the trainer that is built now, the others are taken at
+        their settings' word.
       grid: dict from the name of a setting to a list of its values, whose product are the cells; or a list of dicts,
         the settings of each cell. Values are JSON types. A seed is a setting like any other.
       meta_iterations: a positive integer for all cells, or a list of one for each.
@@ -87,6 +90,8 @@ def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=
         for each core of this machine, and ends them afterwards.
       measure: function of the finished trainer that returns a dict of figures, JSON types or NumPy arrays; it is
         called once for each cell, on the worker.
+      allow_changed_code: True reads results, and goes on from checkpoints, where the code of your functions and
+        classes was another.
 
     Returns:
       A `Sweep`.
@@ -100,8 +105,12 @@ def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=
     checks.function("build_trainer", build_trainer)
     if measure is not None:
         checks.function("measure", measure)
+    checks.boolean("allow_changed_code", allow_changed_code)
     _check_client(client)
-    jobs = _jobs(grid, meta_iterations, os.path.abspath(checks.path("directory", directory)))
+    jobs = [
+        job._replace(allow_changed_code=allow_changed_code)
+        for job in _jobs(grid, meta_iterations, os.path.abspath(checks.path("directory", directory)))
+    ]
     for job in jobs:
         try:
             inspect.signature(build_trainer).bind(checkpoint_dir=job.directory, **job.settings)
@@ -112,8 +121,9 @@ def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=
             ) from None
     done = {job.directory: cells.finished(job, build_trainer) for job in jobs}
     missing = [job for job in jobs if done[job.directory] is None]
-    if len(missing) < len(jobs):
-        next(cell for cell in done.values() if cell is not None).check_trainer()
+    found = [cell for cell in done.values() if cell is not None]
+    for cell in {tuple(cell.code): cell for cell in reversed(found)}.values():
+        cell.check_trainer()
     if missing:
         os.makedirs(os.path.abspath(directory), exist_ok=True)
         _compute(missing, len(jobs), build_trainer, measure, directory, client)

@@ -63,8 +63,8 @@ class Trainer:
 
     Raises:
       TypeError, ValueError: an argument out of range, an optimizer without variables, a problem whose `batch_loss` is
-        not its `loss`, a record or variables that no file can hold, a `checkpoint_dir` that another trainer uses or
-        that is none, and all that `meta_gradient` raises.
+        not its `loss`, a parameter that cannot be described, a record or variables that no file can hold, a
+        `checkpoint_dir` that another trainer uses or that is none, and all that `meta_gradient` raises.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Trainer:
             self.check_ready()
             return self._training.work(meta_iterations, report, stop)
 
-    def restore(self, directory):
+    def restore(self, directory, *, allow_changed_code=False):
         """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
@@ -185,19 +185,27 @@ class Trainer:
         (with a horizon longer than `steps` these too), `on_nonfinite` and those about checkpoints. It warns, a
         `RuntimeWarning`, where XLA rounds otherwise than it did in the process that wrote the checkpoint.
 
+        The code of your own functions and classes must be the same too. Functions that they call do not count.
+
+        Args:
+          directory: a path.
+          allow_changed_code: True goes on where code has changed.
+
         Returns:
           The history.
 
         Raises:
-          TypeError: `directory` is no path.
+          TypeError: `directory` is no path, or `allow_changed_code` neither True nor False.
           ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
             the trainer is closed, or is running in another thread.
         """
+        checks.boolean("allow_changed_code", allow_changed_code)
         with self._open() as training:
             path = checkpoints.latest_checkpoint(directory)
             if path is None:
                 raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
-            training.restore(*checkpoints.read(path, self.history.config, training.graph.snapshot()))
+            snapshot = training.graph.snapshot()
+            training.restore(*checkpoints.read(path, self.history.config, snapshot, allow_changed_code))
             if training.checkpoints:
                 training.checkpoints.newest = os.path.abspath(path)
             return training.history

@@ -78,8 +78,8 @@ def test_numbers_of_numpy_become_pythons():
     settings = l2l.Settings(
         steps=np.int64(5), learning_rate=np.float32(0.5), batch=np.int32(4), weights_seed=np.int8(3)
     )
-    assert json.loads(json.dumps(settings.in_json())) == settings.in_json()
-    assert settings.in_json()["learning_rate"] == 0.5 and settings.in_json()["horizon"] == 5
+    assert json.loads(json.dumps(settings.description())) == settings.description()
+    assert settings.description()["learning_rate"] == 0.5 and settings.description()["horizon"] == 5
 
 
 class Own:
@@ -91,9 +91,9 @@ def own(losses):
     return losses[0]
 
 
-def test_in_json_it_is_a_record_of_all_settings():
+def test_its_description_is_a_record_of_all_settings():
     settings = l2l.Settings("end_log", steps=4, horizon=8, batch=6, threads=3)
-    assert settings.in_json() == dict(settings._asdict())
-    assert l2l.Settings(own).in_json()["meta_loss"] == "own"
-    assert l2l.Settings(Own()).in_json()["meta_loss"] == "Own"
-    assert json.dumps(l2l.Settings(own).in_json())
+    assert settings.description() == dict(settings._asdict())
+    assert l2l.Settings(own).description()["meta_loss"] == "own"
+    assert l2l.Settings(Own()).description()["meta_loss"] == "Own"
+    assert json.dumps(l2l.Settings(own).description())

@@ -1,3 +1,6 @@
+import functools
+import pickle
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,10 +77,10 @@ def tensorflow_losses(optimizer, prepare=lambda optimizer, variable, session: No
     "ours, theirs",
     [
         (l2l.sgd(0.2), lambda: tf.train.GradientDescentOptimizer(0.2)),
-        (l2l.momentum(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8)),
-        (l2l.nesterov(0.05, 0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8, use_nesterov=True)),
+        (l2l.momentum(0.05, momentum=0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8)),
+        (l2l.nesterov(0.05, momentum=0.8), lambda: tf.train.MomentumOptimizer(0.05, 0.8, use_nesterov=True)),
         (l2l.adam(), lambda: tf.train.AdamOptimizer()),
-        (l2l.adam(0.1, 0.5, 0.9, 1e-3), lambda: tf.train.AdamOptimizer(0.1, 0.5, 0.9, 1e-3)),
+        (l2l.adam(0.1, beta1=0.5, beta2=0.9, epsilon=1e-3), lambda: tf.train.AdamOptimizer(0.1, 0.5, 0.9, 1e-3)),
     ],
     ids=["sgd", "momentum", "nesterov", "adam", "adam(0.1)"],
 )
@@ -92,7 +95,7 @@ def test_rmsprop_equals_tensorflows_started_from_zero(run, fixed_draw):
         optimizer.get_slot(variable, "rms").load(np.zeros(2), session)
 
     expected = tensorflow_losses(tf.train.RMSPropOptimizer(0.1, 0.99, epsilon=1e-20), start_from_zero)
-    losses = quadratic_losses(run, l2l.rmsprop(0.1, 0.99, 1e-10), fixed_draw())
+    losses = quadratic_losses(run, l2l.rmsprop(0.1, decay=0.99, epsilon=1e-10), fixed_draw())
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
@@ -187,8 +190,9 @@ def test_rates_and_epsilons_are_checked(rule, argument, bad):
 @pytest.mark.parametrize(
     "rule, argument",
     [
-        *[(rule, "decay") for rule in [l2l.momentum, l2l.nesterov, l2l.rmsprop]],
-        *[(l2l.adam, argument) for argument in ["decay1", "decay2"]],
+        *[(rule, "momentum") for rule in [l2l.momentum, l2l.nesterov]],
+        (l2l.rmsprop, "decay"),
+        *[(l2l.adam, argument) for argument in ["beta1", "beta2"]],
     ],
 )
 def test_decays_are_checked(rule, argument, bad):
@@ -290,3 +294,143 @@ def test_secant_goes_to_a_maximum_as_the_method_does(run):
         update, state = optimizer(-2 * x, state)
         x += update
     np.testing.assert_allclose(run(x), 0, atol=1e-12)
+
+
+def test_a_rule_is_a_value():
+    rule = l2l.adam(0.03)
+    assert rule.name == "adam" and rule.coordinatewise is True
+    assert rule.hyperparameters == {"learning_rate": 0.03, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    assert repr(rule) == "adam(learning_rate=0.03, beta1=0.9, beta2=0.999, epsilon=1e-08)"
+    assert repr(l2l.vsgd()) == "vsgd()"
+    assert rule.description() == {"rule": "adam", **rule.hyperparameters}
+    assert eval(repr(rule), {"adam": l2l.adam}) == rule
+    assert len({*ALL, *[l2l.sgd(), l2l.sgd(0.2), l2l.secant(), l2l.nesterov(momentum=0.8)]}) == 9
+    assert l2l.momentum() != l2l.nesterov() and l2l.sgd() != l2l.secant() and rule != "adam"
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=NAMES)
+def test_a_rule_is_the_same_in_another_process(run, optimizer):
+    again = pickle.loads(pickle.dumps(optimizer))
+    assert again == optimizer and hash(again) == hash(optimizer)
+    gradients = tf.constant([1.0, -2.0])
+    np.testing.assert_array_equal(*run([each(gradients, None)[0] for each in (again, optimizer)]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_makes_a_rule_is_none_itself(name):
+    with pytest.raises(TypeError, match="call it first"):
+        l2l.evaluate(l2l.Quadratic(2), {"it": getattr(l2l, name)}, num=1, steps=1, engine="graph")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("sgd", "vsgd", "secant")])
+def test_hyperparameters_after_the_rate_are_named(name):
+    with pytest.raises(TypeError, match="positional argument"):
+        getattr(l2l, name)(0.1, 0.9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_guarded_roots_are_the_same_numbers(run, dtype):
+    """Bit for bit those of a root without a guard; NaN stays NaN."""
+    values = np.array([0.0, 1e-45, 1e-38, 1.2e-38, 1e-30, 0.3, 4.0, 1e30, np.inf, np.nan], dtype)
+    place = tf.constant(values)
+    root = rules._root(place)
+    ours, plain, slope = run([root, tf.sqrt(place), tf.gradients(root, place)[0]])
+    np.testing.assert_array_equal(ours, plain)
+    assert slope[0] == 0 and np.isfinite(slope[:-2]).all() and slope[6] == 0.25
+
+
+def scaled(rule):
+    """A factor learned on top of a rule."""
+    factor = tf.get_variable("factor", [], initializer=tf.constant_initializer(0.1))
+
+    def optimizer(gradients, state):
+        update, state = rule(gradients, state)
+        return tf.nest.map_structure(lambda one: factor * one, update), state
+
+    return optimizer
+
+
+CASTINGS = {
+    **{name: make() for name, make in l2l.CASTINGS.items()},
+    "log_ratio, fixed": l2l.log_ratio_cast(-8),
+    "moments, fading": l2l.moments_cast([0.5, 0.9], 1e-8),
+}
+# What three steps see of six coordinates: one moves always, four now and then, one never.
+SEEN = np.array([[1, 1, 1, 0, 0, 0], [0.5, 0, 0, 0.5, 0, 0], [-0.3, 0, 0.2, 0.1, 0.1, 0]], np.float32)
+
+
+def through(casting):
+    """A casting around weights alone, instead of a network."""
+    weights = tf.get_variable("weights", [casting.features], initializer=tf.constant_initializer(0.3))
+    adapted = tuple(map(tf.constant, casting.adapted))
+
+    def optimizer(gradients, memory):
+        memory = casting.initial_memory(gradients) if memory is None else memory
+        outputs = tf.reduce_sum(weights * casting.encode(gradients, memory, adapted), axis=1)
+        update = casting.decode(outputs, gradients, memory, adapted)
+        return update, casting.remember(gradients, memory, update)
+
+    return optimizer
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_derivatives_are_finite_where_gradients_are_exactly_zero(engine):
+    """Of what is learned on top of each rule, and around each casting, and of the gradients themselves."""
+    builders = {repr(rule): functools.partial(scaled, rule) for rule in [*ALL, l2l.adam(1.0)]}
+    builders.update((name, functools.partial(through, casting)) for name, casting in CASTINGS.items())
+    with tf.Graph().as_default(), tf.variable_scope("it", use_resource=True):
+        seen = [tf.placeholder(tf.float32, [6]) for _ in SEEN]
+
+        def derivatives(*seen):
+            found = []
+            for i, build in enumerate(builders.values()):
+                with tf.variable_scope("optimizer_%d" % i, reuse=tf.AUTO_REUSE):
+                    optimizer = build()
+                (weight,), state, total = tf.trainable_variables("it/optimizer_%d/" % i), None, 0.0
+                for gradient in seen:
+                    update, state = optimizer(gradient, state)
+                    total += tf.reduce_sum(update + tf.square(update))
+                found += [total, *tf.gradients(total, [weight, *seen])]
+            return found
+
+        found = derivatives(*seen)  # which creates the variables
+        found = found if engine == "graph" else tf.xla.experimental.compile(derivatives, seen)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            found = session.run(found, dict(zip(seen, SEEN)))
+    for i, name in enumerate(builders):
+        total, learned, *of_seen = found[5 * i : 5 * i + 5]
+        assert np.isfinite(total) and np.isfinite(learned).all() and np.any(learned), name
+        assert np.isfinite(of_seen).all() and np.any(of_seen), name
+
+
+class Resting(l2l.Quadratic):
+    """A coordinate that rests at the minimum, and one that sees nothing at every second base iteration."""
+
+    def initial_position(self, draw):
+        return tf.stack([0.0, super().initial_position(draw)[1]])
+
+    def observe(self, draw, t, data):
+        return tf.nest.map_structure(lambda one: one * tf.cast(t % 2, tf.float32), draw)
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_a_rate_on_top_of_adam_and_rmsprop_is_trained(engine):
+    def build():
+        with tf.variable_scope("adam"):
+            adam = scaled(l2l.adam(1.0))
+        with tf.variable_scope("rmsprop"):
+            rmsprop = scaled(l2l.rmsprop(1.0))
+
+        def optimizer(gradients, state):
+            first, second = (None, None) if state is None else state
+            (one, first), (other, second) = adam(gradients, first), rmsprop(gradients, second)
+            return one + other, (first, second)
+
+        return optimizer
+
+    trainer = l2l.Trainer(Resting(2), build, steps=3, horizon=6, engine=engine)
+    before = trainer.weights()
+    history = trainer.run(10)
+    assert not history.skipped.any() and np.isfinite(history.gradient_norm).all()
+    assert all(np.isfinite(one) and one != other for one, other in zip(trainer.weights(), before))

@@ -7,7 +7,7 @@ from other_problems import Nested, Regression
 from trainers import assert_close_runs, learned_momentum
 
 import l2l
-from l2l.problems.problem import described
+from l2l.describe import describe
 
 EXAMPLES = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 3]), np.arange(6) % 3)
 NETWORK = l2l.MLP(EXAMPLES, (2,), size=4)
@@ -114,10 +114,10 @@ def test_they_keep_the_contract_of_a_problem(problem):
 
 
 def test_the_record_says_what_is_within():
-    one, other = (described(l2l.RandomlyScaled(l2l.Quadratic(dims))) for dims in [2, 3])
+    one, other = (describe("problem", l2l.RandomlyScaled(l2l.Quadratic(dims))) for dims in [2, 3])
     assert one["parameters"]["problem"] == {"class": "Quadratic", "parameters": {"dims": 2, "dtype": "float32"}}
     assert one != other
-    mixture = described(l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock()]))["parameters"]
+    mixture = describe("problem", l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock()]))["parameters"]
     assert [within["class"] for within in mixture["problems"]] == ["Quadratic", "Rosenbrock"]
 
 

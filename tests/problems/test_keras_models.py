@@ -8,8 +8,9 @@ import tensorflow as tf
 from trainers import learned_momentum
 
 import l2l
+from l2l.describe import describe
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import described, sample
+from l2l.problems.problem import sample
 
 K, L = tf.keras.backend, tf.keras.layers
 RATE, STEPS = 0.1, 2
@@ -370,9 +371,9 @@ def test_the_record_tells_two_of_them_apart():
         *[problem(), problem(3), problem(rate=0.25), problem(batch_size=8), problem(loss="mae")],
         *[problem(loss=huber(1.0)), problem(loss=huber(2.0)), problem(examples=(VECTORS + 1, NUMBERS))],
     ]
-    records = [described(one) for one in problems]
+    records = [describe("problem", one) for one in problems]
     assert all(one not in records[:i] for i, one in enumerate(records))
-    assert described(problem()) == described(copy.deepcopy(problems[0])) == records[0]
+    assert describe("problem", problem()) == describe("problem", copy.deepcopy(problems[0])) == records[0]
     assert l2l.KerasProblem(Subclassed, "mse", (VECTORS, NUMBERS)).architecture is None
 
 

@@ -16,6 +16,7 @@ from trainers import (
 )
 
 import l2l
+from l2l.describe import describe
 from l2l.runs import nonfinite, training, training_graph
 
 
@@ -207,7 +208,12 @@ def test_the_history_records_what_was_trained():
 
     trainer = small(name="mine", meta_loss="end", build_optimizer=mine, horizon=8)
     casting = {"kind": "log", "name": "log(-15)", "parameters": {"min_log_gradient": -15.0}}
-    assert trainer.run(1).config == {
+    config = trainer.run(1).config
+    code = config.pop("code")
+    assert code.pop("build_optimizer") == describe("build_optimizer", mine)
+    assert code == {"problem": None, "optimizer": None, "meta_loss": None}
+    assert config == {
+        "version": l2l.__version__,
         "name": "mine",
         "engine": "graph",
         "xla": None,

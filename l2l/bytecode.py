@@ -1,0 +1,65 @@
+"""Digests of compiled code, the same in every process of one version of Python.
+
+A digest says what a function does and not how it was typed: instructions with their constants and names, and those of
+functions defined in it. Comments, docstrings, line numbers, file names and the name of the function itself do not
+count. What it calls by a global name counts by that name alone.
+"""
+
+import dis
+import hashlib
+import json
+
+_FLAGS = 4 | 8 | 32 | 128 | 256 | 512  # of a code object: *args, **kwargs, generators and coroutines
+
+
+def digest(value):
+    """16 hexadecimal digits that follow from a value of JSON types."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def instructions(code):
+    """A code object in JSON types, without what does not count."""
+    found, numbers, lines = list(dis.get_instructions(code)), {}, []
+    pairs = list(zip(found, [*found[1:], None]))
+    number = 0
+    for instruction, following in pairs:  # jumps lead to offsets, which an argument above 255 moves
+        numbers[instruction.offset] = number
+        number += _does_something(instruction, following)
+    for instruction, following in pairs:
+        if _does_something(instruction, following):
+            lines.append([instruction.opname, _argument(instruction, following, numbers)])
+    flags = code.co_flags & _FLAGS
+    counts = [code.co_argcount, code.co_kwonlyargcount, flags]
+    number = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
+    return [counts, list(code.co_varnames[:number]), lines]
+
+
+def _does_something(instruction, following):
+    sets_docstring = any(one is not None and _stores(one, "__doc__") for one in (instruction, following))
+    return instruction.opname != "EXTENDED_ARG" and not sets_docstring
+
+
+def _stores(instruction, name):
+    return instruction.opname == "STORE_NAME" and instruction.argval == name
+
+
+def _argument(instruction, following, numbers):
+    if instruction.opcode in dis.hasconst:
+        # The qualified names of functions and classes are constants too.
+        is_name = following.opname == "MAKE_FUNCTION" or _stores(following, "__qualname__")
+        return None if is_name else _constant(instruction.argval)
+    if instruction.opcode in [*dis.hasjrel, *dis.hasjabs]:
+        return numbers[instruction.argval]
+    if instruction.opcode in [*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare]:
+        return instruction.argval
+    return instruction.arg
+
+
+def _constant(value):
+    if hasattr(value, "co_code"):
+        return instructions(value)
+    if isinstance(value, tuple):
+        return [_constant(one) for one in value]
+    if isinstance(value, frozenset):  # in an order that each process chooses
+        return ["frozenset", *sorted(map(repr, value))]
+    return "%s %r" % (type(value).__name__, value)
