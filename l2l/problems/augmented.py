@@ -12,11 +12,6 @@ from l2l.problems.problem import Problem, initial_position, sample
 from l2l.problems.random_numbers import uniform
 
 
-def _stream(*problems):
-    """Where the streams of random numbers begin of a problem made of these; those of problems within are lower."""
-    return 2**20 + max(getattr(problem, "_stream", 0) for problem in problems)
-
-
 class RandomlyScaled(Problem):
     """A problem seen through random scales of its coordinates: `f(c x)`, elementwise, from `x_0 / c`.
 
@@ -33,7 +28,6 @@ class RandomlyScaled(Problem):
 
     def __init__(self, problem, width=3.0):
         self.problem, self.data = checks.problem("problem", problem), problem.data
-        self._stream = _stream(problem)
         self.width = checks.positive_number("width", width)
 
     def sample(self, num, seed=None):
@@ -41,7 +35,7 @@ class RandomlyScaled(Problem):
         draws = sample(self.problem, num, seed)
         x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
         scales = [
-            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, self._stream + i, one.dtype))
+            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, i, one.dtype))
             for i, one in enumerate(tf.nest.flatten(x))
         ]
         return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
@@ -75,7 +69,6 @@ class WithConvexTerm(Problem):
 
     def __init__(self, problem, dims=20):
         self.problem, self.data = checks.problem("problem", problem), problem.data
-        self._stream = _stream(problem)
         self.dims = checks.positive_integer("dims", dims)
 
     def sample(self, num, seed=None):
@@ -83,7 +76,7 @@ class WithConvexTerm(Problem):
         draws = sample(self.problem, num, seed)
         x = initial_position(self.problem, tf.nest.map_structure(lambda many: many[0], draws))
         dtype = tf.nest.flatten(x)[0].dtype
-        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, self._stream + i, dtype) for i in range(2))
+        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, i, dtype) for i in range(2))
         return {"draw": draws, "target": target, "start": start}
 
     def initial_position(self, draw):
@@ -123,14 +116,13 @@ class Mixture(Problem):
             raise ValueError("chances must be None or %d numbers, got %r" % (len(problems), chances))
         chances = [checks.positive_number("chances[%d]" % i, one) for i, one in enumerate(chances)]
         self.chances = tuple(one / sum(chances) for one in chances)
-        self._stream = _stream(*problems)
         data = [one.data for one in problems]
         self.data = None if all(one is None for one in data) else tuple(() if one is None else one for one in data)
 
     def sample(self, num, seed=None):
         """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
         bounds = np.cumsum(self.chances)[:-1]
-        chance = uniform([num, 1], 0.0, 1.0, seed, self._stream)
+        chance = uniform([num, 1], 0.0, 1.0, seed)
         which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
         return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
 

@@ -17,6 +17,8 @@ A problem of your own takes a few lines::
             return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 """
 
+import functools
+import inspect
 import zlib
 
 import numpy as np
@@ -24,6 +26,7 @@ import tensorflow as tf
 
 from l2l import checks
 from l2l.nests import over_draws
+from l2l.problems.random_numbers import sampling
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 
@@ -44,11 +47,21 @@ class Problem:
 
     data = None
 
+    def __init_subclass__(cls, **more):
+        super().__init_subclass__(**more)
+        # Found along the bases, since a class beside this one may define it.
+        function = inspect.getattr_static(cls, "sample")
+        if inspect.isfunction(function) and not hasattr(function, "_has_streams"):
+            cls.sample = _with_streams(function)
+
     def sample(self, num, seed=None):
         """`num` independent draws: a nest of tensors, each with a leading axis `num`.
 
         `seed` is None (each `session.run` draws anew) or a scalar integer tensor (the draws
         depend on it alone). `l2l.uniform` knows both.
+
+        A problem that is made of others calls `sample` of each, with its own seed. Each such call gives independent
+        draws, also of one problem twice, and none shares a random number with what the outer problem draws itself.
         """
         raise NotImplementedError("%s does not define sample" % type(self).__name__)
 
@@ -92,6 +105,18 @@ class Problem:
         return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
 
 
+def _with_streams(function):
+    """A `sample` whose random numbers are those of its problem's place among problems, whoever calls it."""
+
+    @functools.wraps(function)
+    def sample(self, *arguments, **more):
+        with sampling(self):
+            return function(self, *arguments, **more)
+
+    sample._has_streams = True
+    return sample
+
+
 def sample(problem, num, seed=None):
     """`problem.sample(num, seed)`, checked.
 
@@ -99,7 +124,7 @@ def sample(problem, num, seed=None):
       TypeError: the result is no nest of tensors.
       ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static.
     """
-    with tf.name_scope("sample"):
+    with tf.name_scope("sample"), sampling(problem):
         draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
         if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):

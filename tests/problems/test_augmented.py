@@ -72,12 +72,14 @@ def test_a_mixture_is_drawn_as_stated(run, chances, shares):
     np.testing.assert_allclose(problem.chances, shares)
 
 
-def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn():
-    """The problems draw for the same seed what they draw alone, so that each row is one of theirs."""
-    alone = [losses(problem) for problem in [HOME, NETWORK, Regression()]]
-    mixed = losses(l2l.Mixture([HOME, NETWORK, Regression()]))
-    rows = [[i for i in range(3) if np.allclose(row, alone[i][draw], rtol=1e-6)] for draw, row in enumerate(mixed)]
-    assert all(len(row) == 1 for row in rows) and len({row[0] for row in rows}) > 1
+def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn(run):
+    mixture = l2l.Mixture([HOME, NETWORK, Regression()])
+    draws = mixture.sample(5, -1)  # those of an evaluation with seed 0
+    pairs = zip(mixture.problems, draws["draws"])
+    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), 6, batch=5) for problem, ones in pairs]
+    which, alone = run([draws["which"], alone])
+    assert len(set(which)) > 1
+    np.testing.assert_allclose(losses(mixture), [alone[i][:, draw] for draw, i in enumerate(which)], rtol=1e-6)
 
 
 def test_what_was_not_drawn_has_gradients_of_zero(run):
@@ -97,6 +99,99 @@ def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(ru
     numbers = [draws["which"], first, second["scales"][:, 0], second["draw"]["scales"][:, 0]]
     numbers = np.stack([*numbers[:2], *np.log(numbers[2:])])
     assert np.abs(np.corrcoef(numbers) - np.eye(4)).max() < 5 / np.sqrt(3000)
+
+
+class Twice(l2l.Problem):
+    """A wrapper as users write them: it asks the problem itself, and twice."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def sample(self, num, seed=None):
+        return {"own": l2l.uniform([num], 0.0, 1.0, seed), "of": [self.problem.sample(num, seed) for _ in range(2)]}
+
+    def initial_position(self, draw):
+        return [self.problem.initial_position(one) for one in draw["of"]]
+
+    def loss(self, x, draw):
+        return sum(self.problem.loss(*pair) for pair in zip(x, draw["of"]))
+
+
+class Drawing(l2l.Problem):
+    """Draws one number of each kind, from a function of its own for each call of `sample`."""
+
+    def sample(self, num, seed=None):
+        keys = tf.cast(l2l.keys(num, seed), tf.float32)
+        return {"numbers": tf.stack([l2l.uniform([num], 0.0, 1.0, seed), l2l.normal([num], 1.0, seed), keys], axis=1)}
+
+    def initial_position(self, draw):
+        return draw["numbers"]
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x))
+
+
+class Beside:
+    """Not a problem, but a class that one may inherit from."""
+
+    def sample(self, num, seed=None):
+        return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed)}
+
+
+class Mixed(Beside, Drawing):
+    pass
+
+
+INNER = Drawing()
+NESTS = {
+    "imitation": lambda: l2l.Mixture([l2l.Imitation(l2l.Mixture([INNER, INNER]), l2l.sgd()), INNER]),
+    "twice": lambda: Twice(Twice(INNER)),
+    "scaled": lambda: l2l.RandomlyScaled(Twice(l2l.RandomlyScaled(INNER))),
+    "convex": lambda: l2l.WithConvexTerm(l2l.Imitation(l2l.WithConvexTerm(INNER, 2), l2l.sgd()), 2),
+    "beside": lambda: Twice(l2l.Mixture([Mixed(), Mixed(), INNER])),
+}
+
+
+@pytest.mark.parametrize("make", NESTS.values(), ids=NESTS)
+def test_no_two_problems_within_one_another_draw_alike(run, make):
+    """Neither a wrapper that says nothing of streams nor a problem that is asked twice has the numbers of another."""
+    number = 2000
+    for seed in [None, tf.constant(3, tf.int64)]:
+        draws = run([tf.reshape(one, [number, -1]) for one in tf.nest.flatten(make().sample(number, seed))])
+        columns = np.concatenate(draws, axis=1).astype(np.float64)
+        correlations = np.corrcoef(columns, rowvar=False)
+        assert np.abs(correlations - np.eye(len(correlations))).max() < 5 / np.sqrt(number)
+
+
+def test_draws_follow_from_seed_and_place_alone(run):
+    """They are the same whatever was drawn before, and what went wrong within leaves no trace."""
+    problem = NESTS["scaled"]()
+    first = problem.sample(3, 7)
+    with pytest.raises(ValueError, match="num must be"):
+        Twice(HOME).sample(0, 7)
+    again, alone, before = problem.sample(3, 7), INNER.sample(3, 7), Drawing().sample(3, 7)
+    first, again, alone, before = (tf.nest.flatten(one) for one in run([first, again, alone, before]))
+    for one, other in zip(first + alone, again + before):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_subclass_draws_by_super_is_what_its_base_draws(run):
+    class Again(l2l.Quadratic):
+        def sample(self, num, seed=None):
+            return super().sample(num, seed)
+
+    for one, other in zip(*run([Again(2).sample(3, 7), l2l.Quadratic(2).sample(3, 7)])):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_members_of_one_kind_see_other_minibatches(run):
+    """The keys differ, and so do the examples of base iterations."""
+    mixture = l2l.Mixture([Regression(), Regression()])
+    draw = mixture.draw(3)
+    seen = [mixture.observe(draw, t, mixture.data)["observed"] for t in range(6)]
+    keys, seen = run([[one["key"] for one in draw["draws"]], [[one[1] for one in both] for both in seen]])
+    assert keys[0] != keys[1]
+    assert not any(np.array_equal(*both) for both in seen)
 
 
 @pytest.mark.rehearsal
