@@ -40,7 +40,7 @@ def over_draws(function, *nests):
       function: of as many arguments as there are nests; pure. It returns a nest of tensors or None.
       nests: nests of tensors, each with the same static leading axis.
     """
-    flat, structure, shapes = tensors_of(nests), [], []
+    flat, structure, shapes = [_with_dense_gradient(many) for many in tensors_of(nests)], [], []
     number = flat[0].shape[0].value
 
     def of_one(i):
@@ -57,6 +57,17 @@ def over_draws(function, *nests):
     for tensor, shape in zip(stacked, shapes):
         tensor.set_shape(tf.TensorShape([number]).concatenate(shape))
     return with_tensors(structure[0], stacked)
+
+
+def _with_dense_gradient(tensor):
+    """The same tensor. To pick draws leaves indexed slices as its gradient, which a reshape makes a tensor again.
+
+    Within XLA what is mapped is a function, and TensorFlow cannot differentiate a call of one for which such slices
+    come back.
+    """
+    if not is_differentiable(tensor):
+        return tensor
+    return tf.reshape(tensor, tensor.shape if tensor.shape.is_fully_defined() else tf.shape(tensor))
 
 
 def _expanded_for_broadcast(pfor_input):

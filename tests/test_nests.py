@@ -247,3 +247,15 @@ def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
     shape = tf.placeholder_with_default([2, 1], [None])
     _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
     np.testing.assert_allclose(run(result)[1], [[-6, -2], [-2, 2]])
+
+
+def test_second_derivatives_flow_back_to_what_draws_are_picked_from_within_xla(run):
+    """What is mapped is a function there, and TensorFlow cannot differentiate a call for indexed slices."""
+    x = np.array([[1.0, 2.0], [-0.5, 3.0]], np.float32)
+
+    def twice(x):
+        (gradient,) = tf.gradients(over_draws(lambda one: tf.reduce_sum(one**3), x), x)
+        return tf.convert_to_tensor(tf.gradients(tf.square(tf.gather(gradient, [1, 0])), x)[0])
+
+    (second,) = run(tf.xla.experimental.compile(twice, [tf.constant(x)]))
+    np.testing.assert_allclose(second, 36 * x**3, rtol=1e-5)

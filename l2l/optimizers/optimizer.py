@@ -87,8 +87,13 @@ def for_batch(optimizer, batch):
             return over_draws(lambda one: optimizer(one, None), gradients)
         return over_draws(optimizer, gradients, state)
 
+    def initial_state_and_sum(x):
+        # Within XLA this is a function. TensorFlow cannot differentiate a call of one that reads variables, where
+        # nothing in it depends on anything, as zeros do: so something does.
+        return optimizer.initial_state(x), tf.reduce_sum(tensors_of(x)[0])
+
     if hasattr(optimizer, "initial_state"):
-        over_all.initial_state = lambda x: over_draws(optimizer.initial_state, x)
+        over_all.initial_state = lambda x: over_draws(initial_state_and_sum, x)[0]
     if hasattr(optimizer, "adapt"):
         over_all.adapted = optimizer.adapted
         over_all.adapt = lambda gradients, state: [
