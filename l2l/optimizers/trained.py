@@ -71,6 +71,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
         trained, here = self.record.get("optimizer"), described(optimizer)
+        if isinstance(trained, dict) and isinstance(trained.get("learner"), dict):  # one that imitated, built as itself
+            trained = trained if here is None or "learner" in here else trained["learner"]
         if trained is not None and here is not None and trained != here:
             differences = [
                 "%s %.100r, built with %.100r" % (key, trained.get(key), here.get(key))
