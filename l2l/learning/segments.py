@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2l import checks
 from l2l.learning.backward import TurnsInReverse
-from l2l.learning.meta_losses import floored_log, meta_loss_of
+from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
@@ -64,7 +64,8 @@ def meta_gradient(
 
     Raises:
       TypeError, ValueError: as `unroll`; an unknown meta-loss, one that is not a scalar, or one that depends on
-        none of the variables; a loss without second derivatives where they are asked for.
+        none of the variables, or on no loss that has seen an update; a loss without second derivatives where they are
+        asked for.
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
@@ -104,6 +105,8 @@ def meta_gradient(
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
     value = meta_loss_of(meta_loss, losses, batch)
+    if steps > 1:  # of one loss there is less to say, below
+        check_depends_on_losses(meta_loss, value, losses, steps)
     with tf.name_scope("meta_gradient"):
         try:
             if by_loop is None:
