@@ -4,6 +4,8 @@ A learned optimizer that is to serve elsewhere is trained on more than the probl
 "Learning gradient descent: better generalization and longer horizons" (K. Lv, S. Jiang, J. Li, arXiv 1703.03633).
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -131,15 +133,24 @@ class Mixture(Problem):
         return tuple(one.initial_position(draws) for one, draws in zip(self.problems, draw["draws"]))
 
     def observe(self, draw, t, data):
-        """What each problem observes, and which one it is."""
+        """What each problem observes, which one was drawn, and where all start."""
         data = data or [None] * len(self.problems)
         observed = [
             problem.observe(one, t, None if problem.data is None else part)
             for problem, one, part in zip(self.problems, draw["draws"], data)
         ]
-        return {"which": draw["which"], "observed": tuple(observed)}
+        return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}
 
     def loss(self, x, observed):
-        """The loss of the problem that was drawn."""
-        losses = [problem.loss(*each) for problem, *each in zip(self.problems, x, observed["observed"])]
-        return sum(tf.where(tf.equal(observed["which"], i), loss, tf.zeros_like(loss)) for i, loss in enumerate(losses))
+        """The loss of the problem that was drawn.
+
+        The others are asked at their starts, where losses are finite, whatever became of their positions: an infinite
+        one would come back as NaN from every gradient, whose zero it is multiplied by.
+        """
+        losses, parts = [], zip(self.problems, x, observed["observed"], observed["starts"])
+        for i, (problem, position, within, start) in enumerate(parts):
+            drawn = tf.equal(observed["which"], i)
+            position = tf.nest.map_structure(functools.partial(tf.where, drawn), position, start)
+            loss = problem.loss(position, within)
+            losses.append(tf.where(drawn, loss, tf.zeros_like(loss)))
+        return sum(losses)

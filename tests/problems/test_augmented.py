@@ -91,6 +91,39 @@ def test_what_was_not_drawn_has_gradients_of_zero(run):
     assert np.all(gradients[which] != 0) and np.all(gradients[1 - which] == 0)
 
 
+class Cliff(l2l.Problem):
+    """Infinite, with a gradient of NaN, wherever it is not near its start."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 1.0, 2.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.exp(1e6 * (x - draw)) * x
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_was_not_drawn_may_overflow_elsewhere(run, nested):
+    """Neither first nor second derivatives, nor the losses, see a position at which it is infinite."""
+    members = [l2l.Quadratic(2), Cliff()]
+    problem = l2l.Mixture([l2l.Quadratic(2), l2l.Mixture(members)] if nested else members)
+    draws = problem.sample(12, 1)
+    x = tf.nest.map_structure(lambda one: one + 3, l2l.problems.problem.initial_position(problem, draws, 12))
+    losses = l2l.problems.problem.loss_function(problem, draws, 12)(x, tf.constant(0))
+    gradients = tf.gradients(losses, tf.nest.flatten(x))
+    second = tf.gradients([tf.reduce_sum(tf.square(one)) for one in gradients], tf.nest.flatten(x))
+    which = tf.equal(draws["which"], 0)
+    if nested:
+        which |= tf.equal(draws["draws"][1]["which"], 0)
+    tame, losses, *gradients = run([which, losses, *gradients, *second])
+    assert 0 < tame.sum() < 12
+    assert np.isfinite(losses[tame]).all() and np.isinf(losses[~tame]).all()
+    assert all(np.isfinite(one[tame]).all() for one in gradients)
+    assert np.any(gradients[0][tame]) and not np.any(gradients[-1][tame])
+
+
 def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(run):
     """Which problem is drawn does not tell which one within it, nor its scales."""
     inner = l2l.Mixture([HOME, l2l.RandomlyScaled(l2l.RandomlyScaled(HOME))])
