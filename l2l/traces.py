@@ -13,7 +13,7 @@ from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import initial_state, with_initial_state
 from l2l.optimizers.trained import Trained
 from l2l.problems.batches import check_batch_loss
-from l2l.problems.problem import data_as_variables, initial_position, loss_function
+from l2l.problems.problem import active_tensors, data_as_variables, initial_position, loss_function
 from l2l.process import own_graph, session_with_threads
 
 Trace = namedtuple(
@@ -83,7 +83,8 @@ def _traced(problem, optimizer, path, draws, num, steps, states):
             return update, state
 
         before = with_tensors(start, carried)
-        loss, *after = base_iteration(loss_function(problem, draw, num), watched, *before, t)
+        loss, active = loss_function(problem, draw, num), active_tensors(problem, draw, num)
+        loss, *after = base_iteration(loss, watched, *before, t, active=active)
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))

@@ -7,6 +7,7 @@ from l2l.learning.unrolling import gradients_of
 from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import (
     Bound,
+    adapt,
     bind,
     check_optimizer,
     check_pair,
@@ -15,7 +16,7 @@ from l2l.optimizers.optimizer import (
     plain_product,
     with_initial_state,
 )
-from l2l.problems.problem import Problem
+from l2l.problems.problem import Problem, active_tensors
 
 
 class Imitation(Problem):
@@ -58,6 +59,11 @@ class Imitation(Problem):
         """What the problem observes."""
         return self.problem.observe(draw, t, data)
 
+    def active(self, draw):
+        """The error, and what is active of the problem."""
+        active = active_tensors(self.problem, draw)
+        return None if active is None else {"error": tf.constant(True), "x": active}
+
     def loss(self, x, observed):
         """The error; its gradient with respect to the problem's position is that of the problem's loss.
 
@@ -89,7 +95,9 @@ class Imitating:
         self._learner, self._teacher = learner, teacher
         if getattr(learner, "adapted", []):
             self.adapted = learner.adapted
-            self.adapt = lambda gradients, state: learner.adapt(gradients["x"], state[0])
+            self.adapt = lambda gradients, state, active=None: adapt(
+                learner, gradients["x"], state[0], None if active is None else active["x"]
+            )
 
     def __call__(self, gradients, state):
         bound = self.bind()

@@ -13,8 +13,8 @@ from l2l.learning.backward import TurnsInReverse
 from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
-from l2l.problems.problem import initial_position, loss_function
+from l2l.optimizers.optimizer import adapt, bind, check_optimizer, for_batch, initial_state, plain_product
+from l2l.problems.problem import active_tensors, initial_position, loss_function
 
 MetaGradient = namedtuple(
     "MetaGradient",
@@ -75,14 +75,14 @@ def meta_gradient(
     optimizer = for_batch(check_optimizer("optimizer", optimizer), batch)
     x = initial_position(problem, draw, batch) if x is None else _without_gradient(x)
     state = initial_state(optimizer, x) if state is None else _without_gradient(state)
-    loss, bound = loss_function(problem, draw, batch), bind(optimizer)
+    loss, active, bound = loss_function(problem, draw, batch), active_tensors(problem, draw, batch), bind(optimizer)
     first = tf.convert_to_tensor(first)
 
     def turn(x, state, t, product):
         def step(gradients, state):
             return bound.step(gradients, state, product)
 
-        return base_iteration(loss, step, x, state, t, second_derivatives)
+        return base_iteration(loss, step, x, state, t, second_derivatives, active=active)
 
     plain = plain_product(bound)
     early, by_loop, forward = [], None, None
@@ -99,7 +99,7 @@ def meta_gradient(
             losses, x, state = [*losses, forward.losses], forward.x, forward.state
         last = loss(x, first + steps - 1)
         end_gradients = gradients_of(last, x)
-        adapted = optimizer.adapt(end_gradients, state) if getattr(optimizer, "adapted", None) else []
+        adapted = adapt(optimizer, end_gradients, state, active) if getattr(optimizer, "adapted", None) else []
         next_x, next_state = None, None
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)

@@ -20,7 +20,7 @@ from l2l.optimizers.optimizer import (
     initial_state,
     plain_product,
 )
-from l2l.problems.problem import initial_position, loss_function, paths
+from l2l.problems.problem import active_tensors, initial_position, loss_function, paths
 
 Unroll = namedtuple(
     "Unroll",
@@ -32,7 +32,7 @@ Unroll = namedtuple(
 )
 
 
-def base_iteration(loss, step, x, state, t, second_derivatives=True):
+def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=None):
     """The loss at `x`, its gradient, the optimizer's update, the next position.
 
     Args:
@@ -42,6 +42,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
       state: what the optimizer returned at the step before; None at the first.
       t: which base iteration it is, a scalar int32 tensor.
       second_derivatives: False cuts the path from the gradients back to `x`.
+      active: which tensors of `x` move, as from `problems.problem.active_tensors`.
 
     Returns:
       `(loss at x, next x, next state)`.
@@ -61,7 +62,8 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
         check_pair(pair)
         update, state = pair
         _check_update(x, update)
-        return value, tf.nest.map_structure(tf.add, x, update), state
+        moved = tf.nest.map_structure(tf.add, x, update)
+        return value, moved if active is None else tf.nest.map_structure(tf.where, active, moved, x), state
 
 
 def gradients_of(loss, x):
@@ -141,7 +143,8 @@ def unroll(
     """
     steps = checks.positive_integer("steps", steps)
     x, loss, optimizer, first = _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batch)
-    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most)
+    active = active_tensors(problem, draw, batch)
+    return _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, active, most)
 
 
 def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
@@ -165,7 +168,8 @@ def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=
         only = loss(x, first)
         gradients_of(only, x)  # for its checks
         return only[tf.newaxis]
-    done = _unrolled(loss, optimizer, x, None, steps - 1, first, loop, second_derivatives)
+    active = active_tensors(problem, draw, batch)
+    done = _unrolled(loss, optimizer, x, None, steps - 1, first, loop, second_derivatives, active)
     return tf.concat([done.losses, loss(done.x, first + steps - 1)[tf.newaxis]], axis=0)
 
 
@@ -181,15 +185,16 @@ def _prepared(problem, draw, optimizer, x, first, loop, second_derivatives, batc
     return x, loss_function(problem, draw, batch), for_batch(optimizer, batch), tf.convert_to_tensor(first)
 
 
-def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, most=None):
+def _unrolled(loss, optimizer, x, state, steps, first, loop, second_derivatives, active, most=None):
     with tf.name_scope("unroll"):
         bound = bind(optimizer)
         product = plain_product(bound)
 
         def one(x, state, t):
-            return base_iteration(
-                loss, lambda gradients, state: bound.step(gradients, state, product), x, state, t, second_derivatives
-            )
+            def step(gradients, state):
+                return bound.step(gradients, state, product)
+
+            return base_iteration(loss, step, x, state, t, second_derivatives, active=active)
 
         if state is None:
             state = initial_state(optimizer, x)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from l2l import checks
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
-from l2l.optimizers.optimizer import Bound, bind, check_optimizer, check_pair, described, initial_state
+from l2l.optimizers.optimizer import Bound, adapt, bind, check_optimizer, check_pair, described, initial_state
 
 
 class Grouped:
@@ -77,12 +77,12 @@ class Grouped:
         self._check_groups(x)
         return {name: initial_state(optimizer, x[name]) for name, optimizer in self.optimizers.items()}
 
-    def adapt(self, gradients, state):
+    def adapt(self, gradients, state, active=None):
         """The next values of `adapted`, a list."""
         values = []
         for name, optimizer in self.optimizers.items():
             if getattr(optimizer, "adapted", []):
-                values += optimizer.adapt(gradients[name], state[name])
+                values += adapt(optimizer, gradients[name], state[name], None if active is None else active[name])
         return values
 
     def description(self):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2l import checks
-from l2l.problems.problem import Problem, initial_position, sample
+from l2l.problems.problem import Problem, active_tensors, initial_position, sample
 from l2l.problems.random_numbers import uniform
 
 
@@ -49,6 +49,10 @@ class RandomlyScaled(Problem):
     def observe(self, draw, t, data):
         """What the problem observes, and the scales."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "scales": draw["scales"]}
+
+    def active(self, draw):
+        """What is active of the problem."""
+        return active_tensors(self.problem, draw["draw"])
 
     def loss(self, x, observed):
         """The problem's loss at `c x`."""
@@ -89,6 +93,11 @@ class WithConvexTerm(Problem):
         """What the problem observes, and the target `v`."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "target": draw["target"]}
 
+    def active(self, draw):
+        """What is active of the problem, and `z`."""
+        active = active_tensors(self.problem, draw["draw"])
+        return None if active is None else {"x": active, "z": tf.constant(True)}
+
     def loss(self, x, observed):
         """The sum of both losses."""
         return self.problem.loss(x["x"], observed["observed"]) + tf.reduce_mean(tf.square(x["z"] - observed["target"]))
@@ -98,8 +107,8 @@ class Mixture(Problem):
     """Draws from one of several problems, each with a chance of its own.
 
     The problems may be of any kind and size. The position is a tuple with one for each of them, of which the loss of a
-    draw knows only that of its own; the others have gradients of zero. So a base iteration costs as much as those of
-    all problems together.
+    draw knows only that of its own; the others are idle: they have gradients of zero and stay at their starts. A base
+    iteration costs as much as those of all problems together.
 
     Args:
       problems: a sequence of problems, each a `Problem`, whose losses have one dtype.
@@ -141,6 +150,11 @@ class Mixture(Problem):
         ]
         return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}
 
+    def active(self, draw):
+        """What is active of the problem that was drawn."""
+        parts = zip(self.problems, draw["draws"])
+        return tuple(_active_where(*each, tf.equal(draw["which"], i)) for i, each in enumerate(parts))
+
     def loss(self, x, observed):
         """The loss of the problem that was drawn.
 
@@ -154,3 +168,11 @@ class Mixture(Problem):
             loss = problem.loss(position, within)
             losses.append(tf.where(drawn, loss, tf.zeros_like(loss)))
         return sum(losses)
+
+
+def _active_where(problem, draw, condition):
+    """What is active of a problem if a scalar condition holds, a nest like its position."""
+    active = active_tensors(problem, draw)
+    if active is None:
+        return tf.nest.map_structure(lambda one: condition, problem.initial_position(draw))
+    return tf.nest.map_structure(functools.partial(tf.logical_and, condition), active)

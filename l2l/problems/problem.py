@@ -85,6 +85,14 @@ class Problem:
         """
         return draw
 
+    def active(self, draw):
+        """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
+
+        The others are idle: no update moves them, and the library's networks do not adapt to their gradients, which
+        must be zero. A problem that is made of others may have some, as a `Mixture` has, and hands on those of others.
+        """
+        return None
+
     def loss(self, x, observed):
         """The loss of position `x`, a scalar of its dtype, for what `observe` returned: without it, one draw."""
         raise NotImplementedError("%s does not define loss" % type(self).__name__)
@@ -148,6 +156,16 @@ def initial_position(problem, draw, batch=None):
         if not tensor.dtype.is_floating:
             raise TypeError("%s must have a floating-point dtype, got %s" % (path, tensor.dtype.name))
     return x
+
+
+def active_tensors(problem, draw, batch=None):
+    """`problem.active(draw)`: None, or a nest like a position, of booleans, scalars or with a batch `[batch]`."""
+    if getattr(type(problem), "active", Problem.active) is Problem.active:
+        return None
+    with tf.name_scope("active"):
+        one = draw if batch is None else tf.nest.map_structure(lambda many: many[0], draw)
+        active = problem.active(one)
+        return active if batch is None or active is None else over_draws(problem.active, draw)
 
 
 def paths(x):

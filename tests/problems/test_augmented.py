@@ -91,6 +91,56 @@ def test_what_was_not_drawn_has_gradients_of_zero(run):
     assert np.all(gradients[which] != 0) and np.all(gradients[1 - which] == 0)
 
 
+def idle_members(draws):
+    """For each draw of `nested_mixture`, which entries of its position, flat, are idle: `[num, 4]`."""
+    which, within = draws["which"], draws["draws"][1]["draw"]["draw"]["which"]
+    other = which != 1
+    return np.stack([which != 0, other | (within != 0), other | (within != 1), other], axis=1)
+
+
+def nested_mixture():
+    inner = l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock(3)])
+    return l2l.Mixture([l2l.Quadratic(1), l2l.WithConvexTerm(l2l.RandomlyScaled(inner), 2)])
+
+
+def test_idle_members_stay_at_their_starts(run):
+    """Whatever an optimizer makes of a gradient of zero; in an evaluation, in a trace, and in a loop with a state."""
+
+    def drifting(gradients, state):
+        return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
+
+    problem = nested_mixture()
+    _, ends = l2l.evaluate(problem, {"it": drifting}, num=8, steps=3, engine="graph", positions=True)
+    draws = problem.sample(8, -1)
+    start, draws = run([l2l.problems.problem.initial_position(problem, draws, 8), draws])
+    pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
+    moved = np.stack([(one != other).reshape([8, -1]).any(axis=1) for one, other in pairs], axis=1)
+    idle = idle_members(draws)
+    assert idle.any(axis=0).all() and not idle.all(axis=0).any()
+    np.testing.assert_array_equal(moved, ~idle)
+    (trace,) = l2l.trace(problem, {"it": drifting}, num=8, steps=3).values()
+    sizes = [one[0].size for one, _ in pairs]
+    still = (trace.positions[:, -1] == trace.positions[:, 0]).astype(int)
+    np.testing.assert_array_equal(still, np.repeat(idle, sizes, axis=1))
+
+
+@pytest.mark.parametrize("casting, batch, engine", [("widening", 1, "graph"), ("log_ratio", 2, "xla")])
+def test_idle_members_take_no_part_in_what_is_adapted(casting, batch, engine):
+    """A gradient of zero would take `m` by 0.8 a meta-iteration towards -87."""
+    trainer = l2l.Trainer(
+        l2l.Mixture([l2l.Quadratic(2), l2l.Quadratic(1)]),
+        lambda: l2l.CoordinatewiseLSTM((2,), casting),
+        steps=2,
+        batch=batch,
+        engine=engine,
+        second_derivatives=False,
+        weights_seed=1,
+    )
+    trainer.run(5)
+    (m,) = trainer.trained().adapted
+    assert -5.5 < m <= -5
+
+
 class Cliff(l2l.Problem):
     """Infinite, with a gradient of NaN, wherever it is not near its start."""
 
