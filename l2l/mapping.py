@@ -8,7 +8,7 @@ import warnings
 
 import tensorflow.compat.v1 as tf
 
-from l2l.nests import tensors_of, with_tensors
+from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.vectorizing import vectorized
 
 _OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
@@ -47,7 +47,7 @@ class OverDraws:
           function: of as many arguments as there are nests; pure. It returns a nest of tensors or None.
           nests: nests of tensors, each with the same static leading axis `B`.
         """
-        flat, structure, shapes = tensors_of(nests), [], []
+        flat, structure, shapes = [_with_dense_gradient(many) for many in tensors_of(nests)], [], []
         number = flat[0].shape.as_list()[0]
 
         def of_one(i):
@@ -113,6 +113,17 @@ def control_flow_kept():
     except BaseException:
         graph._set_control_flow_context(context)
         raise
+
+
+def _with_dense_gradient(tensor):
+    """The same tensor. To pick draws leaves indexed slices as its gradient, which a reshape makes a tensor again.
+
+    Within XLA what is mapped is a function, and TensorFlow cannot differentiate a call of one for which such slices
+    come back.
+    """
+    if not is_differentiable(tensor):
+        return tensor
+    return tf.reshape(tensor, tensor.shape if tensor.shape.is_fully_defined() else tf.shape(tensor))
 
 
 def _vectorized(of_one, number):

@@ -93,7 +93,7 @@ def _traced(problem, optimizer, path, draws, steps, states):
             return update, state
 
         before = with_tensors(start, carried)
-        loss, *after = base_iteration(bound.loss, watched, *before, t)
+        loss, *after = base_iteration(bound.loss, watched, *before, t, active=bound.active())
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))

@@ -302,3 +302,15 @@ def test_a_result_from_outside_can_be_compiled(run):
 
     results = tf.xla.experimental.compile(program, [tf.constant([1.0, 2.0]), tf.constant(7.0)])
     np.testing.assert_array_equal(run(results), [[1, 2], [7, 7]])
+
+
+def test_second_derivatives_flow_back_to_what_draws_are_picked_from_within_xla(run):
+    """What is mapped is a function there, and TensorFlow cannot differentiate a call for indexed slices."""
+    x = np.array([[1.0, 2.0], [-0.5, 3.0]], np.float32)
+
+    def twice(x):
+        (gradient,) = tf.gradients(over_draws(lambda one: tf.reduce_sum(one**3), x), x)
+        return tf.convert_to_tensor(tf.gradients(tf.square(tf.gather(gradient, [1, 0])), x)[0])
+
+    (second,) = run(tf.xla.experimental.compile(twice, [tf.constant(x)]))
+    np.testing.assert_allclose(second, 36 * x**3, rtol=1e-5)

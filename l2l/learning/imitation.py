@@ -3,16 +3,20 @@
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.learning.unrolling import gradients_of
 from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import (
     Bound,
+    adapt,
     bind,
     check_optimizer,
     check_pair,
+    described,
     initial_state,
     plain_product,
     with_initial_state,
 )
+from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem
 
 
@@ -56,10 +60,22 @@ class Imitation(Problem):
         """What the problem observes."""
         return self.problem.observe(draw, t, data)
 
+    def active(self, draw):
+        """The error, and what is active of the problem."""
+        active = BoundProblem(self.problem, draw).active()
+        return None if active is None else {"error": tf.constant(True), "x": active}
+
     def loss(self, x, observed):
-        """The error; its gradient with respect to the problem's position is that of the problem's loss."""
-        loss = self.problem.loss(x["x"], observed)
-        return x["error"] + loss - tf.stop_gradient(loss)
+        """The error; its gradient with respect to the problem's position is that of the problem's loss.
+
+        To add the loss and take it off again would round the error away. What is added are zeros with that gradient,
+        a constant in them: no learned weight has a say in where the teacher goes, so its derivatives are never asked.
+        """
+        zeros, gradients = [], gradients_of(self.problem.loss(x["x"], observed), x["x"])
+        for one, gradient in zip(tf.nest.flatten(x["x"]), tf.nest.flatten(gradients)):
+            zero = tf.reduce_sum((one - tf.stop_gradient(one)) * tf.stop_gradient(gradient))
+            zeros.append(tf.cast(zero, x["error"].dtype))
+        return x["error"] + tf.add_n(zeros)
 
     def build(self, build_optimizer):
         """Function that builds the optimizer to train on this problem, with the variables of `build_optimizer`'s."""
@@ -68,19 +84,21 @@ class Imitation(Problem):
             learner = with_initial_state(check_optimizer("build_optimizer's result", build_optimizer()))
             teacher = with_initial_state(self.teacher)
 
-            return _Imitating(learner, teacher)
+            return Imitating(learner, teacher)
 
         return build
 
 
-class _Imitating:
+class Imitating:
     """The optimizer that moves as the teacher does, and carries how far the learner was from that."""
 
     def __init__(self, learner, teacher):
         self._learner, self._teacher = learner, teacher
         if getattr(learner, "adapted", []):
             self.adapted = learner.adapted
-            self.adapt = lambda gradients, state: learner.adapt(gradients["x"], state[0])
+            self.adapt = lambda gradients, state, active=None: adapt(
+                learner, gradients["x"], state[0], None if active is None else active["x"]
+            )
 
     def __call__(self, gradients, state):
         bound = self.bind()
@@ -88,6 +106,14 @@ class _Imitating:
 
     def initial_state(self, x):
         return (*[initial_state(one, x["x"]) for one in [self._learner, self._teacher]], tf.zeros_like(x["error"]))
+
+    def description(self):
+        """What learner and teacher are, in JSON types."""
+        return {
+            "class": type(self).__name__,
+            "learner": described(self._learner),
+            "teacher": described(self._teacher),
+        }
 
     def bind(self):
         bound = bind(self._learner)

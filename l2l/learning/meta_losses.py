@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws
+from l2l.process import own_graph, session_with_threads
 
 
 def smallest_loss(dtype):
@@ -74,3 +75,53 @@ def meta_loss_of(meta_loss, losses, batch=None):
                 "meta_loss must have the dtype of the losses, %s, got %s" % (losses.dtype.name, value.dtype.name)
             )
         return value if batch is None else tf.reduce_mean(value)
+
+
+def check_depends_on_losses(meta_loss, value, losses, steps):
+    """Refuses a meta-loss from which nothing can be learned, since no loss that has seen an update changes it.
+
+    A function of the user's is tried in a graph of its own, on losses of many sizes: there a gradient that is always
+    zero shows too, as that of `losses[0]` or of `tf.sign`.
+
+    Args:
+      meta_loss: a name in `META_LOSSES`, or a function.
+      value, losses, steps: what `meta_loss_of` returned, for which losses, and how many a draw has.
+
+    Raises:
+      ValueError: it is such a meta-loss.
+    """
+    if isinstance(meta_loss, str):
+        return
+    with own_graph() as graph:
+        one_draw = tf.placeholder(losses.dtype, [steps])
+        try:
+            (gradient,) = tf.gradients(meta_loss_of(meta_loss, one_draw), one_draw)
+            gradient = gradient if gradient is None else tf.convert_to_tensor(gradient)
+        except Exception:  # whatever it was: in the caller's graph it has worked, so it uses something of that graph
+            graph = None
+    if graph is None:
+        (gradient,) = tf.gradients(value, losses)
+        depends = gradient is not None
+    else:
+        depends = gradient is not None and _is_ever_nonzero(graph, gradient, one_draw, steps)
+    if not depends:
+        raise ValueError(
+            "meta_loss must depend on the losses after the first, which alone have seen an update; the gradient of %r "
+            "with respect to them is zero" % (meta_loss,)
+        )
+
+
+def _is_ever_nonzero(graph, gradient, losses, steps):
+    """Whether the gradient behind the first of the losses is anything but 0 for some losses, small to large."""
+    random = np.random.RandomState(0)
+    with session_with_threads(graph) as session:
+        for exponent in [0, -1, 1, -3, 3, -6, 6, -12, 12, -30, 30]:
+            values = 10.0**exponent * random.uniform(0.5, 2, steps)
+            for probe in [values, np.sort(values), np.sort(values)[::-1], -values]:
+                try:
+                    found = session.run(gradient, {losses: probe})
+                except tf.errors.OpError:  # as for a variable of its own: nobody knows
+                    return True
+                if np.any(found[1:] != 0):  # NaN too
+                    return True
+    return False

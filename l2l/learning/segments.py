@@ -10,10 +10,10 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.learning.backward import TurnsInReverse
-from l2l.learning.meta_losses import floored_log, meta_loss_of
+from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import bind, check_optimizer, for_batch, initial_state, plain_product
+from l2l.optimizers.optimizer import adapt, bind, check_optimizer, for_batch, initial_state, plain_product
 from l2l.problems.binding import BoundProblem
 from l2l.quiet import quietly
 
@@ -66,7 +66,8 @@ def meta_gradient(
 
     Raises:
       TypeError, ValueError: as `unroll`; an unknown meta-loss, one that is not a scalar, or one that depends on
-        none of the variables; a loss without second derivatives where they are asked for.
+        none of the variables, or on no loss that has seen an update; a loss without second derivatives where they are
+        asked for.
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
@@ -95,13 +96,13 @@ def segment_gradient(
     optimizer = for_batch(optimizer, problem.batch)
     x = problem.start() if x is None else _without_gradient(x)
     state = initial_state(optimizer, x) if state is None else _without_gradient(state)
-    bound, first = bind(optimizer), tf.convert_to_tensor(first)
+    active, bound, first = problem.active(), bind(optimizer), tf.convert_to_tensor(first)
 
     def turn(x, state, t, product):
         def step(gradients, state):
             return bound.step(gradients, state, product)
 
-        return base_iteration(problem.loss, step, x, state, t, second_derivatives)
+        return base_iteration(problem.loss, step, x, state, t, second_derivatives, active=active)
 
     plain = plain_product(bound)
     early, by_loop, forward = [], None, None
@@ -118,12 +119,14 @@ def segment_gradient(
             losses, x, state = [*losses, forward.losses], forward.x, forward.state
         last = problem.loss(x, first + steps - 1)
         end_gradients = gradients_of(last, x)
-        adapted = optimizer.adapt(end_gradients, state) if getattr(optimizer, "adapted", None) else []
+        adapted = adapt(optimizer, end_gradients, state, active) if getattr(optimizer, "adapted", None) else []
         next_x, next_state = None, None
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
     value = meta_loss_of(meta_loss, losses, problem.batch)
+    if steps > 1:  # of one loss there is less to say, below
+        check_depends_on_losses(meta_loss, value, losses, steps)
     with tf.name_scope("meta_gradient"):
         try:
             if by_loop is None:

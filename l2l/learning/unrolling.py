@@ -33,7 +33,7 @@ Unroll = namedtuple(
 )
 
 
-def base_iteration(loss, step, x, state, t, second_derivatives=True):
+def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=None):
     """The loss at `x`, its gradient, the optimizer's update, the next position.
 
     Args:
@@ -43,6 +43,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
       state: what the optimizer returned at the step before; None at the first.
       t: which base iteration it is, a scalar int32 tensor.
       second_derivatives: False cuts the path from the gradients back to `x`.
+      active: which tensors of `x` move, as of a `BoundProblem`.
 
     Returns:
       `(loss at x, next x, next state)`.
@@ -62,7 +63,8 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True):
         check_pair(pair)
         update, state = pair
         _check_update(x, update)
-        return value, tf.nest.map_structure(tf.add, x, update), state
+        moved = tf.nest.map_structure(tf.add, x, update)
+        return value, moved if active is None else tf.nest.map_structure(tf.where, active, moved, x), state
 
 
 def gradients_of(loss, x):
@@ -188,19 +190,16 @@ def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
 def unroll_bound(problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None):
     """The same of a `BoundProblem`, from a position; the other arguments are those of `unroll`, checked."""
     optimizer, first = for_batch(optimizer, problem.batch), tf.convert_to_tensor(first)
+    active = problem.active()
     with tf.name_scope("unroll"):
         bound = bind(optimizer)
         product = plain_product(bound)
 
         def one(x, state, t):
-            return base_iteration(
-                problem.loss,
-                lambda gradients, state: bound.step(gradients, state, product),
-                x,
-                state,
-                t,
-                second_derivatives,
-            )
+            def step(gradients, state):
+                return bound.step(gradients, state, product)
+
+            return base_iteration(problem.loss, step, x, state, t, second_derivatives, active=active)
 
         if state is None:
             state = initial_state(optimizer, x)

@@ -6,7 +6,7 @@ from l2l import checks
 from l2l.describe import description_of
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
-from l2l.optimizers.optimizer import Bound, bind, check_optimizer, check_pair, initial_state
+from l2l.optimizers.optimizer import Bound, adapt, bind, check_optimizer, check_pair, initial_state
 
 MOST_GROUPS = 100  # in a file
 
@@ -84,13 +84,14 @@ class Grouped:
                 states[name] = initial_state(optimizer, x[name])
         return states
 
-    def adapt(self, gradients, state):
+    def adapt(self, gradients, state, active=None):
         """The next values of `adapted`, a list."""
         values = []
         for name, optimizer in self.optimizers.items():
             if getattr(optimizer, "adapted", []):
                 with self._scope(name):
-                    values += optimizer.adapt(gradients[name], state[name])
+                    of_group = None if active is None else active[name]
+                    values += adapt(optimizer, gradients[name], state[name], of_group)
         return values
 
     def _scope(self, name):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers import castings
 from l2l.optimizers.optimizer import Bound
 from l2l.quiet import quietly
@@ -132,10 +133,19 @@ class CoordinatewiseLSTM:
         zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
-    def adapt(self, gradients, state):
-        """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there."""
+    def adapt(self, gradients, state, active=None):
+        """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there.
+
+        Where some tensors are idle, as `active` says, the casting sees the rows of the others, and these over again in
+        place of the idle ones: so many that a least, a largest or a mean is theirs (a mean to within one repetition).
+        """
         values = [tf.convert_to_tensor(variable) for variable in self.adapted]
-        adapted = self.casting.adapt(_rows(gradients), state.memory, tuple(values))
+        rows, memory = _rows(gradients), state.memory
+        if active is not None:
+            picked = _active_rows(gradients, active)
+            rows = tf.gather(rows, picked)
+            memory = with_tensors(memory, [tf.gather(one, picked) for one in tensors_of(memory)])
+        adapted = self.casting.adapt(rows, memory, tuple(values))
         shapes = [checks.tensor("adapt", one).shape for one in adapted] if isinstance(adapted, (list, tuple)) else None
         if shapes is None or len(shapes) != len(values) or not all(one.is_compatible_with([]) for one in shapes):
             raise ValueError(
@@ -268,6 +278,17 @@ def _lstm(gates, cell):
 def _rows(nest):
     """All coordinates of a nest of tensors, a row each: `[N]`."""
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tf.nest.flatten(nest)], axis=0)
+
+
+def _active_rows(gradients, active):
+    """`N` numbers of rows that are active, each in turn, over and over: of a static shape, as XLA needs it."""
+    masks = tf.nest.map_structure(lambda a, g: tf.where(a, tf.ones_like(g), tf.zeros_like(g)), active, gradients)
+    is_active = _rows(masks) > 0
+    count = is_active.shape.as_list()[0] or tf.shape(is_active)[0]
+    places = tf.range(count)
+    _, order = tf.nn.top_k(tf.where(is_active, count - places, tf.zeros_like(places)), count)  # the active ones first
+    number = tf.maximum(tf.reduce_sum(tf.cast(is_active, tf.int32)), 1)
+    return tf.gather(order, tf.math.floormod(places, number))
 
 
 def _like(nest, rows):

@@ -11,7 +11,9 @@ A learned optimizer has the same contract, and variables, which it creates when 
     bind()             a `Bound`: what is computed once an unroll is computed there
     adapt(gradients, state)
                        new values of its `adapted` variables, which no gradient trains, once a meta-iteration;
-                       from a batch, the mean over the draws, unless it is coordinate-wise and sees all at once
+                       from a batch, the mean over the draws, unless it is coordinate-wise and sees all at once;
+                       a third parameter named `active` gets which tensors of the position are not idle, see
+                       `Problem.active`, or None for all
     coordinatewise     True where each coordinate is treated on its own, so that many draws can be one batch;
                        the library maps every other optimizer over the draws
     description()      what it is, in JSON types, for files and records
@@ -66,6 +68,13 @@ def plain_product(bound):
     return lambda i, inputs: tf.matmul(inputs, bound.kernels[i])
 
 
+def adapt(optimizer, gradients, state, active=None):
+    """The next values of what an optimizer adapts, a list; idle tensors are told to one that asks for `active`."""
+    if active is None or "active" not in inspect.signature(optimizer.adapt).parameters:
+        return optimizer.adapt(gradients, state)
+    return optimizer.adapt(gradients, state, active)
+
+
 def initial_state(optimizer, x):
     """The state before the first step at a position like `x`, or None where the optimizer does not say."""
     return optimizer.initial_state(x) if hasattr(optimizer, "initial_state") else None
@@ -87,12 +96,18 @@ def for_batch(optimizer, batch):
             return over_draws(lambda one: optimizer(one, None), gradients)
         return over_draws(optimizer, gradients, state)
 
+    def initial_state_and_sum(x):
+        # Within XLA this is a function. TensorFlow cannot differentiate a call of one that reads variables, where
+        # nothing in it depends on anything, as zeros do: so something does.
+        return optimizer.initial_state(x), tf.reduce_sum(tensors_of(x)[0])
+
     if hasattr(optimizer, "initial_state"):
-        over_all.initial_state = lambda x: over_draws(optimizer.initial_state, x)
+        over_all.initial_state = lambda x: over_draws(initial_state_and_sum, x)[0]
     if hasattr(optimizer, "adapt"):
         over_all.adapted = optimizer.adapted
-        over_all.adapt = lambda gradients, state: [
-            tf.reduce_mean(values, axis=0) for values in over_draws(optimizer.adapt, gradients, state)
+        over_all.adapt = lambda gradients, state, active=None: [
+            tf.reduce_mean(values, axis=0)
+            for values in over_draws(lambda *one: adapt(optimizer, *one), gradients, state, active)
         ]
     over_all.coordinatewise = True
     return over_all
@@ -181,6 +196,6 @@ def with_initial_state(optimizer, rows=False):
     flagged.initial_state = flagged_initial_state
     if hasattr(optimizer, "adapt"):
         flagged.adapted = optimizer.adapted
-        flagged.adapt = lambda gradients, state: optimizer.adapt(gradients, state[1])
+        flagged.adapt = lambda gradients, state, active=None: adapt(optimizer, gradients, state[1], active)
     flagged.coordinatewise = getattr(optimizer, "coordinatewise", False)
     return flagged

@@ -17,6 +17,10 @@ from l2l.optimizers.log_castings import FIRST_M, SMALLEST, log_decoded, log_enco
 # Ratios are cut here. Its square is a float32 still, so that a network's products are.
 LARGEST_RATIO = 1e18
 
+# Finite numbers are cut here before they are added up or multiplied: XLA's order is not the one that is written, and
+# near float32's end, 3.4e38, a sum on the way may be infinite where the result is not.
+LARGEST = 1e36
+
 # A step of `secant_cast` is at most so many times as long as the one before.
 LARGEST_GROWTH = 10.0
 
@@ -36,6 +40,13 @@ Step = namedtuple(
         "update",  # [N], that followed from it
     ],
 )
+
+
+def _cut(values):
+    """Values of at most `LARGEST`, as to their size. What is infinite or NaN stays so, for all to see."""
+    sizes = tf.abs(values)
+    too_large = tf.logical_and(sizes > LARGEST, sizes < np.inf)
+    return tf.where(too_large, LARGEST * tf.sign(values), values)
 
 
 def _log_ratio(sizes, others, most):
@@ -116,7 +127,7 @@ class _Moments(Casting):
         return tuple(Moments(*[tf.zeros_like(gradients)] * 3) for _ in self._betas)
 
     def encode(self, gradients, memory=None, adapted=()):
-        inputs = []
+        inputs, gradients = [], _cut(gradients)
         for after, inverse, root in self._next(gradients, memory):
             weight = tf.sqrt(after.weight)
             inputs += [after.mean * inverse / (root * weight), gradients * inverse * weight / root]
@@ -126,13 +137,13 @@ class _Moments(Casting):
         steps = 0.1 * tf.tanh(outputs)
         if not self._smallest:
             return steps
-        after, _, _ = self._of_one(self._betas[-1], gradients, memory[-1])
+        after, _, _ = self._of_one(self._betas[-1], _cut(gradients), memory[-1])
         sizes = after.root * tf.rsqrt(after.weight)
         # sigmoid(log(a / b)) = a / (a + b)
         return steps * tf.sigmoid(_log_ratio(sizes, self._smallest * tf.ones_like(sizes), LARGEST_RATIO))
 
     def remember(self, gradients, memory, updates):
-        return tuple(after for after, _, _ in self._next(gradients, memory))
+        return tuple(after for after, _, _ in self._next(_cut(gradients), memory))
 
     def _next(self, gradients, memory):
         """For each beta the next moments, the inverse of the scale in which they were computed, the root in this scale.
@@ -172,7 +183,7 @@ class _Secant(Casting):
         sizes = tf.abs(gradients)
         growth = tf.exp(_log_ratio(sizes, tf.abs(gradients - memory.gradient), LARGEST_GROWTH))
         sizes = tf.where(tf.equal(memory.update, 0), sizes, tf.abs(memory.update) * growth)
-        return -tf.sign(gradients) * sizes * outputs
+        return -tf.sign(gradients) * _cut(sizes) * outputs
 
     def remember(self, gradients, memory, updates):
         return Step(gradients, updates)
@@ -222,9 +233,10 @@ def moments_cast(beta=0.95, smallest=0.0):
         encode(g_t) = (m_t / w_t, g_t) / sqrt(v_t / w_t),   t = 1, 2, ...
         decode(o) = 0.1 tanh(o)
 
-    Two inputs, which do not depend on the scale of the gradients; both are 0 where all gradients were. Source: arXiv
-    1703.03633, whose network has `input_activation="elu"`. The authors' code adds 1e-8 to the root. That is left out,
-    since it would hide gradients that are smaller.
+    Two inputs, which do not depend on the scale of the gradients; both are 0 where all gradients were. A gradient above
+    1e36 counts as 1e36. One that is infinite or NaN makes the updates of its coordinate NaN from then on, as with Adam.
+    Source: arXiv 1703.03633, whose network has `input_activation="elu"`. The authors' code adds 1e-8 to the root. That
+    is left out, since it would hide gradients that are smaller.
 
     With several betas there are two inputs for each, and so short and long memories side by side. Both this and the
     following are the library's own.
@@ -264,6 +276,7 @@ def secant_cast():
 
     The inputs lie in [-1, 1]; both are 0 in the first step. The first says whether the gradient shrank and whether it
     changed its sign, the second whether the loss is convex there. An output of 1 is the secant step, one below 0 leads
-    uphill. A function and its mirror image get mirrored steps. Where the gradient is 0, so is the update.
+    uphill. A function and its mirror image get mirrored steps. Where the gradient is 0, so is the update. `s_t` is at
+    most 1e36.
     """
     return _Secant()

@@ -83,6 +83,8 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         trained, here = (without_code(one) for one in (self.record.get("optimizer"), description_of(optimizer)))
         if not isinstance(trained, (dict, type(None))):
             raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
+        if isinstance(trained, dict) and isinstance(trained.get("learner"), dict):  # one that imitated, built as itself
+            trained = trained if here is None or "learner" in here else trained["learner"]
         if "version" not in self.record:
             trained, here = (_as_before(one) for one in (trained, here))
         if trained is not None and here is not None and not same(trained, here):

@@ -4,6 +4,8 @@ A learned optimizer that is to serve elsewhere is trained on more than the probl
 "Learning gradient descent: better generalization and longer horizons" (K. Lv, S. Jiang, J. Li, arXiv 1703.03633).
 """
 
+import functools
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -11,11 +13,6 @@ from l2l import checks
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.random_numbers import uniform
-
-
-def _stream(*problems):
-    """Where the streams of random numbers begin of a problem made of these; those of problems within are lower."""
-    return 2**20 + max(getattr(problem, "_stream", 0) for problem in problems)
 
 
 class RandomlyScaled(Problem):
@@ -34,7 +31,6 @@ class RandomlyScaled(Problem):
 
     def __init__(self, problem, width=3.0):
         self.problem, self.data = checks.problem("problem", problem), problem.data
-        self._stream = _stream(problem)
         self.width = checks.positive_number("width", width)
 
     def sample(self, num, seed=None):
@@ -42,7 +38,7 @@ class RandomlyScaled(Problem):
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         scales = [
-            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, self._stream + i, one.dtype))
+            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, i, one.dtype))
             for i, one in enumerate(tf.nest.flatten(x))
         ]
         return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
@@ -54,6 +50,10 @@ class RandomlyScaled(Problem):
     def observe(self, draw, t, data):
         """What the problem observes, and the scales."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "scales": draw["scales"]}
+
+    def active(self, draw):
+        """What is active of the problem."""
+        return BoundProblem(self.problem, draw["draw"]).active()
 
     def loss(self, x, observed):
         """The problem's loss at `c x`."""
@@ -76,7 +76,6 @@ class WithConvexTerm(Problem):
 
     def __init__(self, problem, dims=20):
         self.problem, self.data = checks.problem("problem", problem), problem.data
-        self._stream = _stream(problem)
         self.dims = checks.positive_integer("dims", dims)
 
     def sample(self, num, seed=None):
@@ -84,7 +83,7 @@ class WithConvexTerm(Problem):
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         dtype = tf.nest.flatten(x)[0].dtype
-        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, self._stream + i, dtype) for i in range(2))
+        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, i, dtype) for i in range(2))
         return {"draw": draws, "target": target, "start": start}
 
     def initial_position(self, draw):
@@ -95,6 +94,11 @@ class WithConvexTerm(Problem):
         """What the problem observes, and the target `v`."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "target": draw["target"]}
 
+    def active(self, draw):
+        """What is active of the problem, and `z`."""
+        active = BoundProblem(self.problem, draw["draw"]).active()
+        return None if active is None else {"x": active, "z": tf.constant(True)}
+
     def loss(self, x, observed):
         """The sum of both losses."""
         return self.problem.loss(x["x"], observed["observed"]) + tf.reduce_mean(tf.square(x["z"] - observed["target"]))
@@ -104,8 +108,8 @@ class Mixture(Problem):
     """Draws from one of several problems, each with a chance of its own.
 
     The problems may be of any kind and size. The position is a tuple with one for each of them, of which the loss of a
-    draw knows only that of its own; the others have gradients of zero. So a base iteration costs as much as those of
-    all problems together.
+    draw knows only that of its own; the others are idle: they have gradients of zero and stay at their starts. A base
+    iteration costs as much as those of all problems together.
 
     Args:
       problems: a sequence of problems, each a `Problem`, whose losses have one dtype.
@@ -124,14 +128,13 @@ class Mixture(Problem):
             raise ValueError("chances must be None or %d numbers, got %r" % (len(problems), chances))
         chances = [checks.positive_number("chances[%d]" % i, one) for i, one in enumerate(chances)]
         self.chances = tuple(one / sum(chances) for one in chances)
-        self._stream = _stream(*problems)
         data = [one.data for one in problems]
         self.data = None if all(one is None for one in data) else tuple(() if one is None else one for one in data)
 
     def sample(self, num, seed=None):
         """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
         bounds = np.cumsum(self.chances)[:-1]
-        chance = uniform([num, 1], 0.0, 1.0, seed, self._stream)
+        chance = uniform([num, 1], 0.0, 1.0, seed)
         which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
         return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
 
@@ -140,15 +143,37 @@ class Mixture(Problem):
         return tuple(one.initial_position(draws) for one, draws in zip(self.problems, draw["draws"]))
 
     def observe(self, draw, t, data):
-        """What each problem observes, and which one it is."""
+        """What each problem observes, which one was drawn, and where all start."""
         data = data or [None] * len(self.problems)
         observed = [
             problem.observe(one, t, None if problem.data is None else part)
             for problem, one, part in zip(self.problems, draw["draws"], data)
         ]
-        return {"which": draw["which"], "observed": tuple(observed)}
+        return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}
+
+    def active(self, draw):
+        """What is active of the problem that was drawn."""
+        parts = zip(self.problems, draw["draws"])
+        return tuple(_active_where(*each, tf.equal(draw["which"], i)) for i, each in enumerate(parts))
 
     def loss(self, x, observed):
-        """The loss of the problem that was drawn."""
-        losses = [problem.loss(*each) for problem, *each in zip(self.problems, x, observed["observed"])]
-        return sum(tf.where(tf.equal(observed["which"], i), loss, tf.zeros_like(loss)) for i, loss in enumerate(losses))
+        """The loss of the problem that was drawn.
+
+        The others are asked at their starts, where losses are finite, whatever became of their positions: an infinite
+        one would come back as NaN from every gradient, whose zero it is multiplied by.
+        """
+        losses, parts = [], zip(self.problems, x, observed["observed"], observed["starts"])
+        for i, (problem, position, within, start) in enumerate(parts):
+            drawn = tf.equal(observed["which"], i)
+            position = tf.nest.map_structure(functools.partial(tf.where, drawn), position, start)
+            loss = problem.loss(position, within)
+            losses.append(tf.where(drawn, loss, tf.zeros_like(loss)))
+        return sum(losses)
+
+
+def _active_where(problem, draw, condition):
+    """What is active of a problem if a scalar condition holds, a nest like its position."""
+    active = BoundProblem(problem, draw).active()
+    if active is None:
+        return tf.nest.map_structure(lambda one: condition, problem.initial_position(draw))
+    return tf.nest.map_structure(functools.partial(tf.logical_and, condition), active)

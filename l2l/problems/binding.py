@@ -87,6 +87,19 @@ class BoundProblem:
             raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
         return value
 
+    def active(self):
+        """Which tensors of a position are not idle, a nest of booleans, `[B]` for a batch; None for all.
+
+        See `Problem.active`.
+        """
+        problem = self.problem
+        if getattr(type(problem), "active", Problem.active) is Problem.active:
+            return None
+        with tf.name_scope("active"):
+            one = self.draw if self.batch is None else tf.nest.map_structure(lambda many: many[0], self.draw)
+            active = problem.active(one)
+            return active if self.batch is None or active is None else self._mapped(problem.active, self.draw)
+
     def _observed(self, t):
         problem = self.problem
         if type(problem).observe is Problem.observe:

@@ -17,11 +17,15 @@ A problem of your own takes a few lines::
             return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 """
 
+import functools
+import inspect
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws
+from l2l.problems.random_numbers import sampling
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 
@@ -42,11 +46,21 @@ class Problem:
 
     data = None
 
+    def __init_subclass__(cls, **more):
+        super().__init_subclass__(**more)
+        # Found along the bases, since a class beside this one may define it.
+        function = inspect.getattr_static(cls, "sample")
+        if inspect.isfunction(function) and not hasattr(function, "_has_streams"):
+            cls.sample = _with_streams(function)
+
     def sample(self, num, seed=None):
         """`num` independent draws: a nest of tensors, each with a leading axis `num`.
 
         `seed` is None (each `session.run` draws anew) or a scalar integer tensor (the draws
         depend on it alone). `l2l.uniform` knows both.
+
+        A problem that is made of others calls `sample` of each, with its own seed. Each such call gives independent
+        draws, also of one problem twice, and none shares a random number with what the outer problem draws itself.
         """
         raise NotImplementedError("%s does not define sample" % type(self).__name__)
 
@@ -70,6 +84,14 @@ class Problem:
         """
         return draw
 
+    def active(self, draw):
+        """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
+
+        The others are idle: no update moves them, and the library's networks do not adapt to their gradients, which
+        must be zero. A problem that is made of others may have some, as a `Mixture` has, and hands on those of others.
+        """
+        return None
+
     def loss(self, x, observed):
         """The loss of position `x`, a scalar of its dtype, for what `observe` returned: without it, one draw."""
         raise NotImplementedError("%s does not define loss" % type(self).__name__)
@@ -88,6 +110,18 @@ class Problem:
             # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.
             seed = _FIRST_OF_DRAWS - tf.cast(seed, tf.int64)
         return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
+
+
+def _with_streams(function):
+    """A `sample` whose random numbers are those of its problem's place among problems, whoever calls it."""
+
+    @functools.wraps(function)
+    def sample(self, *arguments, **more):
+        with sampling(self):
+            return function(self, *arguments, **more)
+
+    sample._has_streams = True
+    return sample
 
 
 def sample(problem, num, seed=None):

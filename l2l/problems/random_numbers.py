@@ -1,6 +1,58 @@
-"""Random numbers for draws: anew each time, or following from a seed and a stream."""
+"""Random numbers for draws: anew each time, or following from a seed and a stream.
+
+Streams tell apart what one problem draws. Problems within problems need not think of each other's: `sampling` knows
+which problem's `sample` runs within which, and each gets streams that no other has.
+"""
+
+import contextlib
+import hashlib
+import threading
 
 import tensorflow.compat.v1 as tf
+
+_running = threading.local()  # `levels`: a `_Level` for each `sample` that runs in this thread, the outermost first
+
+
+class _Level:
+    """A running `sample`: of which problem, its place (that of each problem on the way in), how many ran within it."""
+
+    def __init__(self, problem, place):
+        self.problem, self.place, self.within = problem, place, 0
+
+
+@contextlib.contextmanager
+def sampling(problem):
+    """While this runs, `uniform`, `normal` and `keys` draw for that problem.
+
+    A problem's place is the number of each call of `sample` on the way to it: `(2, 0)` is the first problem within the
+    third that the outermost one asked. A call of its own, as `super().sample` is, leaves it where it is.
+    """
+    levels = _running.__dict__.setdefault("levels", [])
+    if levels and levels[-1].problem is problem:
+        yield
+        return
+    place = ()
+    if levels:
+        place = (*levels[-1].place, levels[-1].within)
+        levels[-1].within += 1
+    levels.append(_Level(problem, place))
+    try:
+        yield
+    finally:
+        levels.pop()
+
+
+def _pair(seed, stream):
+    """What TensorFlow's stateless random numbers follow from: the seed, and the stream of the problem that draws.
+
+    The outermost problem has the streams that it names. One within others has them moved by a hash of its place, 2^40
+    or more, where nobody's own are; two places among a million have the same with a chance below 1e-6.
+    """
+    levels = getattr(_running, "levels", None)
+    if levels and levels[-1].place:
+        hashed = hashlib.sha256(repr(levels[-1].place).encode()).digest()
+        stream = (stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62) % 2**63
+    return tf.stack([tf.cast(seed, tf.int64), tf.constant(stream, tf.int64)])
 
 
 def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
@@ -10,8 +62,9 @@ def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
       shape: list of integers.
       low, high: the bounds.
       seed: None, and each `session.run` draws anew; or a scalar integer tensor (or int),
-        and the result depends on `seed` and `stream` alone.
-      stream: integer that tells apart the tensors drawn with one seed.
+        and the result depends on `seed` and `stream` alone; within `sample` of a problem that another one asks
+        for draws, on its place too.
+      stream: integer that tells apart the tensors that one problem draws with one seed.
       dtype: floating-point type of the result.
 
     Returns:
@@ -19,8 +72,7 @@ def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
     """
     if seed is None:
         return tf.random.uniform(shape, low, high, dtype=dtype)
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.constant(stream, tf.int64)])
-    return tf.random.stateless_uniform(shape, pair, low, high, dtype=dtype)
+    return tf.random.stateless_uniform(shape, _pair(seed, stream), low, high, dtype=dtype)
 
 
 def normal(shape, deviation=1.0, seed=None, stream=0, dtype=tf.float32):
@@ -32,8 +84,7 @@ def normal(shape, deviation=1.0, seed=None, stream=0, dtype=tf.float32):
     """
     if seed is None:
         return tf.random.normal(shape, 0.0, deviation, dtype=dtype)
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.constant(2**33 + stream, tf.int64)])
-    return tf.random.stateless_normal(shape, pair, 0.0, deviation, dtype=dtype)
+    return tf.random.stateless_normal(shape, _pair(seed, 2**33 + stream), 0.0, deviation, dtype=dtype)
 
 
 def keys(num, seed=None):
@@ -41,5 +92,4 @@ def keys(num, seed=None):
     lowest, above = -(2**31), 2**31 - 1
     if seed is None:
         return tf.random.uniform([num], lowest, above, tf.int32)
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.constant(2**32, tf.int64)])  # a stream that no `uniform` has
-    return tf.random.stateless_uniform([num], pair, lowest, above, tf.int32)
+    return tf.random.stateless_uniform([num], _pair(seed, 2**32), lowest, above, tf.int32)

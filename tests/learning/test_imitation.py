@@ -1,5 +1,7 @@
 """Imitation: the position is the teacher's, the losses are distances from its updates, and the weights come near."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -67,6 +69,61 @@ def test_a_network_with_adapted_variables_goes_on_as_itself():
     trained = trainer.trained()._replace(build=network)
     assert len(trained.adapted) == 1
     assert np.isfinite(l2l.Trainer(l2l.Quadratic(2), trained, **SETTINGS).run(2).meta_loss).all()
+
+
+class Steep(l2l.Problem):
+    """`1e8 + x` or infinity, with a gradient of 1."""
+
+    def __init__(self, level):
+        self.level = level
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 1.0, 2.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return x + self.level
+
+
+def both_engines(run, imitation, draws, build, batch=None):
+    """Losses and meta-gradients with second derivatives, op by op and compiled."""
+    with tf.variable_scope("trained", use_resource=True):
+        optimizer = imitation.build(build)()
+
+    def meta_gradient(loop, *tensors):
+        draw, variables = tf.nest.pack_sequence_as(draws, tensors), tf.trainable_variables()
+        meta = l2l.meta_gradient(imitation, draw, optimizer, variables, steps=3, loop=loop, batch=batch)
+        return [meta.losses, *meta.gradients]
+
+    function = tf.function(lambda *tensors: meta_gradient("while", *tensors), autograph=False)
+    tensors = tf.nest.flatten(draws)
+    return run([meta_gradient("python", *tensors), tf.xla.experimental.compile(lambda *t: function(*t), tensors)])
+
+
+@pytest.mark.parametrize("level", [1e8, np.inf])
+def test_the_distance_does_not_depend_on_the_size_of_the_loss(run, level):
+    """Where the loss is added and taken off again, float32 leaves 0 of it, or NaN."""
+    imitation = l2l.Imitation(Steep(np.float32(level)), l2l.sgd(0.1))
+    for losses, gradient in both_engines(run, imitation, imitation.draw(1), lambda: one_rate(0.03)):
+        np.testing.assert_allclose(losses, [0, 0.49, 0.49], rtol=1e-5)
+        np.testing.assert_allclose(gradient, 2 * 2 * (0.03 - 0.1) / 0.01, rtol=1e-5)
+
+
+def test_a_batch_is_trained_on_compiled_with_second_derivatives(run):
+    """A learner that is mapped over the draws picks them from gradients, which are functions within XLA."""
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
+    one, other = both_engines(run, imitation, imitation.sample(2, 1), learned_momentum, batch=2)
+    for ours, theirs in zip(one, other):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert np.all(one[1])
+
+
+def test_the_record_says_who_learns_from_whom():
+    imitation = l2l.Imitation(l2l.Quadratic(2), network())
+    description = json.loads(json.dumps(imitation.build(network)().description()))
+    assert description == {"class": "Imitating", "learner": network().description(), "teacher": network().description()}
 
 
 def test_where_the_teacher_does_not_move_there_is_no_distance(run):

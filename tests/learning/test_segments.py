@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from other_problems import Noting, Regression
 from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
+from trainers import ENGINES, small
 
 import l2l
 from l2l.learning.segments import last_loss
@@ -312,3 +313,38 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop):
 def test_the_last_loss_of_a_batch_is_its_log_average_or_its_mean_where_one_is_negative(run, losses, expected):
     np.testing.assert_allclose(run(last_loss(tf.constant(losses, tf.float64), 2)), expected, rtol=1e-12)
     assert run(last_loss(tf.constant(-3.0), None)) == -3
+
+
+USELESS = {
+    "constant": lambda losses: tf.constant(1.0),
+    "stopped": lambda losses: tf.stop_gradient(losses[-1]),
+    "first": lambda losses: losses[0],
+    "first_of_all": lambda losses: tf.reduce_sum(losses * tf.one_hot(0, 4)) + 0.0 * losses[-1],
+    "rounded": lambda losses: tf.round(losses[-1]),
+    "sign": lambda losses: tf.reduce_sum(tf.sign(losses - 1.0)),
+    "place": lambda losses: tf.cast(tf.argmin(losses), tf.float32),
+    "weights": lambda losses: sum(tf.nn.l2_loss(variable) for variable in tf.trainable_variables()),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("meta_loss", USELESS.values(), ids=USELESS)
+def test_a_meta_loss_that_no_update_changes_is_refused(engine, meta_loss):
+    words = "^meta_loss must depend on the losses after the first, which alone have seen an update; "
+    with pytest.raises(ValueError, match=words):
+        small(meta_loss=meta_loss, engine=engine, batch=1 if engine == "graph" else 2)
+
+
+USEFUL = {
+    "worse_than_a_large_bound": lambda losses: tf.nn.relu(losses[-1] - 1e9),
+    "rises": lambda losses: tf.reduce_sum(tf.nn.relu(losses[1:] - losses[:-1])),
+    "least": lambda losses: tf.reduce_min(losses),
+    "relative": lambda losses: losses[-1] / tf.stop_gradient(losses[0]),
+    "second": lambda losses: losses[1],
+}
+
+
+@pytest.mark.parametrize("meta_loss", USEFUL.values(), ids=USEFUL)
+def test_a_meta_loss_that_some_losses_change_is_taken(fixed_draw, meta_loss):
+    optimizer = float64_lstm()
+    assert segment(optimizer, fixed_draw(np.float64), meta_loss=meta_loss).gradients

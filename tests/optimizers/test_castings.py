@@ -10,7 +10,9 @@ from numpy_networks import network, random_weights, zero_states
 from trainers import small
 
 import l2l
+from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers import castings
+from l2l.process import session_with_threads
 
 LOG_CASTS = [-1.0, -15.0, -30.0]
 
@@ -314,3 +316,49 @@ def test_what_a_training_adapts_follows_from_the_last_gradients():
         m = NumpyRatio(2, m).adapted(gradients)
         trainer.run(1)
         np.testing.assert_allclose(trainer.trained().adapted, [m], rtol=1e-5)
+
+
+def extreme_gradients(steps):
+    """Sequences `[steps, N]` of finite float32 numbers, from the smallest to the largest, and back and forth."""
+    smallest, largest = 1.2e-38, 3.4e38
+    one_by_one = [[value] * steps for value in [0, 1e-40, smallest, 1e-19, 1e19, 1e20, largest, -largest]]
+    pairs = [(largest, -largest), (largest, smallest), (0, largest), (1e19, -1e-19), (0, 1), (smallest, -smallest)]
+    in_turn = [[pair[i % 2] for i in range(steps)] for pair in pairs]
+    once = [[largest] + [0] * (steps - 1), [smallest] + [largest] * (steps - 1)]
+    growing = np.logspace(-38, 38, steps)
+    return np.array([*one_by_one, *in_turn, *once, growing, growing[::-1]], np.float32).T
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_finite_gradients_have_finite_inputs_updates_and_memories(engine):
+    """Also near the ends of float32, and whatever XLA's fast math makes of the formulas."""
+    every = [castings.get(name) for name in l2l.CASTINGS] + [l2l.moments_cast([0.5, 0.9, 0.99], 3e-7)]
+    gradients = extreme_gradients(10)
+    memories = [casting.initial_memory(tf.zeros([gradients.shape[1]])) for casting in every]
+    places = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors_of(memories)]
+    gradient = tf.placeholder(tf.float32, gradients.shape[1:])
+
+    def step(gradient, *tensors):
+        seen, after = [], []
+        for casting, memory in zip(every, with_tensors(memories, tensors)):
+            adapted = tuple(map(tf.constant, casting.adapted))
+            updates = casting.decode(0.9 * tf.ones_like(gradient), gradient, memory, adapted)
+            seen += [casting.encode(gradient, memory, adapted), updates]
+            after.append(casting.remember(gradient, memory, updates))
+        return [*tensors_of(after), *seen]
+
+    inputs = [gradient, *places]
+    results = step(*inputs) if engine == "graph" else tf.xla.experimental.compile(step, inputs)
+    with session_with_threads(tf.get_default_graph()) as session:
+        values = session.run(tensors_of(memories))
+        for row in gradients:
+            found = session.run(results, dict(zip(inputs, [row, *values])))
+            assert all(np.isfinite(array).all() for array in found)
+            values = found[: len(values)]
+
+
+def test_what_is_not_finite_stays_in_sight(run):
+    """An infinite gradient is not taken for a large one."""
+    casting, gradients = l2l.moments_cast(), tf.constant([np.inf, -np.inf, np.nan, 1.0])
+    inputs = run(casting.encode(gradients, casting.initial_memory(gradients)))
+    np.testing.assert_array_equal(np.isfinite(inputs).all(axis=1), [False, False, False, True])

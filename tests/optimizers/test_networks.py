@@ -351,3 +351,45 @@ def test_what_a_casting_returns_is_checked(changes, error, message):
     l2l.CoordinatewiseLSTM((2,), Odd())(tf.zeros([3]), None)
     with pytest.raises(error, match=message):
         l2l.CoordinatewiseLSTM((2,), Odd(**changes))(tf.zeros([3]), None)
+
+
+class Mean(l2l.Casting):
+    """Adapts to the mean of gradients and of what it remembers, a row of two numbers."""
+
+    adapted = (0.0, 0.0)
+
+    def initial_memory(self, gradients):
+        return tf.zeros([gradients.shape[0].value, 2])
+
+    def encode(self, gradients, memory=None, adapted=()):
+        return tf.expand_dims(gradients, axis=1)
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+        return outputs
+
+    def adapt(self, gradients, memory, adapted):
+        return tf.reduce_mean(gradients), tf.reduce_mean(memory)
+
+
+@pytest.mark.parametrize("casting", [Mean(), "widening", "log_ratio"])
+def test_what_is_adapted_follows_from_the_active_rows(run, casting):
+    """Of a batch of two draws: the first moves `a`, the second `b`; as many rows are active as idle."""
+    optimizer = l2l.CoordinatewiseLSTM((2,), casting)
+    gradients = {"a": tf.constant([[1.0, 2.0], [0.0, 0.0]]), "b": tf.constant([[0.0, 0.0], [4.0, 0.5]])}
+    active = {"a": tf.constant([True, False]), "b": tf.constant([False, True])}
+    rows = [0, 1, 6, 7]
+    state = optimizer.initial_state(gradients)
+    some = None
+    if state.memory is not None:
+        memory = np.random.RandomState(0).uniform(1, 2, size=state.memory.shape.as_list()).astype(np.float32)
+        state, some = state._replace(memory=tf.constant(memory)), tf.constant(memory[rows])
+    alone = optimizer.adapt(tf.constant([1.0, 2.0, 4.0, 0.5]), state._replace(memory=some))
+    ours, compiled, expected = run(
+        [
+            optimizer.adapt(gradients, state, active),
+            tf.xla.experimental.compile(lambda: optimizer.adapt(gradients, state, active)),
+            alone,
+        ]
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    np.testing.assert_allclose(compiled, expected, rtol=1e-6)

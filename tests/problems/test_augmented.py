@@ -72,12 +72,14 @@ def test_a_mixture_is_drawn_as_stated(run, chances, shares):
     np.testing.assert_allclose(problem.chances, shares)
 
 
-def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn():
-    """The problems draw for the same seed what they draw alone, so that each row is one of theirs."""
-    alone = [losses(problem) for problem in [HOME, NETWORK, Regression()]]
-    mixed = losses(l2l.Mixture([HOME, NETWORK, Regression()]))
-    rows = [[i for i in range(3) if np.allclose(row, alone[i][draw], rtol=1e-6)] for draw, row in enumerate(mixed)]
-    assert all(len(row) == 1 for row in rows) and len({row[0] for row in rows}) > 1
+def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn(run):
+    mixture = l2l.Mixture([HOME, NETWORK, Regression()])
+    draws = mixture.sample(5, -1)  # those of an evaluation with seed 0
+    pairs = zip(mixture.problems, draws["draws"])
+    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), 6, batch=5) for problem, ones in pairs]
+    which, alone = run([draws["which"], alone])
+    assert len(set(which)) > 1
+    np.testing.assert_allclose(losses(mixture), [alone[i][:, draw] for draw, i in enumerate(which)], rtol=1e-6)
 
 
 def test_what_was_not_drawn_has_gradients_of_zero(run):
@@ -89,6 +91,89 @@ def test_what_was_not_drawn_has_gradients_of_zero(run):
     assert np.all(gradients[which] != 0) and np.all(gradients[1 - which] == 0)
 
 
+def idle_members(draws):
+    """For each draw of `nested_mixture`, which entries of its position, flat, are idle: `[num, 4]`."""
+    which, within = draws["which"], draws["draws"][1]["draw"]["draw"]["which"]
+    other = which != 1
+    return np.stack([which != 0, other | (within != 0), other | (within != 1), other], axis=1)
+
+
+def nested_mixture():
+    inner = l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock(3)])
+    return l2l.Mixture([l2l.Quadratic(1), l2l.WithConvexTerm(l2l.RandomlyScaled(inner), 2)])
+
+
+def test_idle_members_stay_at_their_starts(run):
+    """Whatever an optimizer makes of a gradient of zero; in an evaluation, in a trace, and in a loop with a state."""
+
+    def drifting(gradients, state):
+        return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
+
+    problem = nested_mixture()
+    _, ends = l2l.evaluate(problem, {"it": drifting}, num=8, steps=3, engine="graph", positions=True)
+    draws = problem.sample(8, -1)
+    start, draws = run([l2l.problems.problem.initial_position(problem, draws, 8), draws])
+    pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
+    moved = np.stack([(one != other).reshape([8, -1]).any(axis=1) for one, other in pairs], axis=1)
+    idle = idle_members(draws)
+    assert idle.any(axis=0).all() and not idle.all(axis=0).any()
+    np.testing.assert_array_equal(moved, ~idle)
+    (trace,) = l2l.trace(problem, {"it": drifting}, num=8, steps=3).values()
+    sizes = [one[0].size for one, _ in pairs]
+    still = (trace.positions[:, -1] == trace.positions[:, 0]).astype(int)
+    np.testing.assert_array_equal(still, np.repeat(idle, sizes, axis=1))
+
+
+@pytest.mark.parametrize("casting, batch, engine", [("widening", 1, "graph"), ("log_ratio", 2, "xla")])
+def test_idle_members_take_no_part_in_what_is_adapted(casting, batch, engine):
+    """A gradient of zero would take `m` by 0.8 a meta-iteration towards -87."""
+    trainer = l2l.Trainer(
+        l2l.Mixture([l2l.Quadratic(2), l2l.Quadratic(1)]),
+        lambda: l2l.CoordinatewiseLSTM((2,), casting),
+        steps=2,
+        batch=batch,
+        engine=engine,
+        second_derivatives=False,
+        weights_seed=1,
+    )
+    trainer.run(5)
+    (m,) = trainer.trained().adapted
+    assert -5.5 < m <= -5
+
+
+class Cliff(l2l.Problem):
+    """Infinite, with a gradient of NaN, wherever it is not near its start."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 1.0, 2.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.exp(1e6 * (x - draw)) * x
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_was_not_drawn_may_overflow_elsewhere(run, nested):
+    """Neither first nor second derivatives, nor the losses, see a position at which it is infinite."""
+    members = [l2l.Quadratic(2), Cliff()]
+    problem = l2l.Mixture([l2l.Quadratic(2), l2l.Mixture(members)] if nested else members)
+    draws = problem.sample(12, 1)
+    x = tf.nest.map_structure(lambda one: one + 3, l2l.problems.problem.initial_position(problem, draws, 12))
+    losses = l2l.problems.problem.loss_function(problem, draws, 12)(x, tf.constant(0))
+    gradients = tf.gradients(losses, tf.nest.flatten(x))
+    second = tf.gradients([tf.reduce_sum(tf.square(one)) for one in gradients], tf.nest.flatten(x))
+    which = tf.equal(draws["which"], 0)
+    if nested:
+        which |= tf.equal(draws["draws"][1]["which"], 0)
+    tame, losses, *gradients = run([which, losses, *gradients, *second])
+    assert 0 < tame.sum() < 12
+    assert np.isfinite(losses[tame]).all() and np.isinf(losses[~tame]).all()
+    assert all(np.isfinite(one[tame]).all() for one in gradients)
+    assert np.any(gradients[0][tame]) and not np.any(gradients[-1][tame])
+
+
 def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(run):
     """Which problem is drawn does not tell which one within it, nor its scales."""
     inner = l2l.Mixture([HOME, l2l.RandomlyScaled(l2l.RandomlyScaled(HOME))])
@@ -97,6 +182,99 @@ def test_problems_may_lie_within_one_another_with_random_numbers_of_their_own(ru
     numbers = [draws["which"], first, second["scales"][:, 0], second["draw"]["scales"][:, 0]]
     numbers = np.stack([*numbers[:2], *np.log(numbers[2:])])
     assert np.abs(np.corrcoef(numbers) - np.eye(4)).max() < 5 / np.sqrt(3000)
+
+
+class Twice(l2l.Problem):
+    """A wrapper as users write them: it asks the problem itself, and twice."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def sample(self, num, seed=None):
+        return {"own": l2l.uniform([num], 0.0, 1.0, seed), "of": [self.problem.sample(num, seed) for _ in range(2)]}
+
+    def initial_position(self, draw):
+        return [self.problem.initial_position(one) for one in draw["of"]]
+
+    def loss(self, x, draw):
+        return sum(self.problem.loss(*pair) for pair in zip(x, draw["of"]))
+
+
+class Drawing(l2l.Problem):
+    """Draws one number of each kind, from a function of its own for each call of `sample`."""
+
+    def sample(self, num, seed=None):
+        keys = tf.cast(l2l.keys(num, seed), tf.float32)
+        return {"numbers": tf.stack([l2l.uniform([num], 0.0, 1.0, seed), l2l.normal([num], 1.0, seed), keys], axis=1)}
+
+    def initial_position(self, draw):
+        return draw["numbers"]
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x))
+
+
+class Beside:
+    """Not a problem, but a class that one may inherit from."""
+
+    def sample(self, num, seed=None):
+        return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed)}
+
+
+class Mixed(Beside, Drawing):
+    pass
+
+
+INNER = Drawing()
+NESTS = {
+    "imitation": lambda: l2l.Mixture([l2l.Imitation(l2l.Mixture([INNER, INNER]), l2l.sgd()), INNER]),
+    "twice": lambda: Twice(Twice(INNER)),
+    "scaled": lambda: l2l.RandomlyScaled(Twice(l2l.RandomlyScaled(INNER))),
+    "convex": lambda: l2l.WithConvexTerm(l2l.Imitation(l2l.WithConvexTerm(INNER, 2), l2l.sgd()), 2),
+    "beside": lambda: Twice(l2l.Mixture([Mixed(), Mixed(), INNER])),
+}
+
+
+@pytest.mark.parametrize("make", NESTS.values(), ids=NESTS)
+def test_no_two_problems_within_one_another_draw_alike(run, make):
+    """Neither a wrapper that says nothing of streams nor a problem that is asked twice has the numbers of another."""
+    number = 2000
+    for seed in [None, tf.constant(3, tf.int64)]:
+        draws = run([tf.reshape(one, [number, -1]) for one in tf.nest.flatten(make().sample(number, seed))])
+        columns = np.concatenate(draws, axis=1).astype(np.float64)
+        correlations = np.corrcoef(columns, rowvar=False)
+        assert np.abs(correlations - np.eye(len(correlations))).max() < 5 / np.sqrt(number)
+
+
+def test_draws_follow_from_seed_and_place_alone(run):
+    """They are the same whatever was drawn before, and what went wrong within leaves no trace."""
+    problem = NESTS["scaled"]()
+    first = problem.sample(3, 7)
+    with pytest.raises(ValueError, match="num must be"):
+        Twice(HOME).sample(0, 7)
+    again, alone, before = problem.sample(3, 7), INNER.sample(3, 7), Drawing().sample(3, 7)
+    first, again, alone, before = (tf.nest.flatten(one) for one in run([first, again, alone, before]))
+    for one, other in zip(first + alone, again + before):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_subclass_draws_by_super_is_what_its_base_draws(run):
+    class Again(l2l.Quadratic):
+        def sample(self, num, seed=None):
+            return super().sample(num, seed)
+
+    for one, other in zip(*run([Again(2).sample(3, 7), l2l.Quadratic(2).sample(3, 7)])):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_members_of_one_kind_see_other_minibatches(run):
+    """The keys differ, and so do the examples of base iterations."""
+    mixture = l2l.Mixture([Regression(), Regression()])
+    draw = mixture.draw(3)
+    seen = [mixture.observe(draw, t, mixture.data)["observed"] for t in range(6)]
+    keys, seen = run([[one["key"] for one in draw["draws"]], [[one[1] for one in both] for both in seen]])
+    assert keys[0] != keys[1]
+    assert not any(np.array_equal(*both) for both in seen)
 
 
 @pytest.mark.rehearsal

@@ -12,7 +12,7 @@ from l2l.runs import training_graph
 
 def start_loss(losses):
     """A meta-loss that shows which draw it was: the first loss is the start's, whatever the optimizer."""
-    return losses[0] + 0 * losses[-1]
+    return losses[0] + 1e-20 * losses[-1]
 
 
 def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkeypatch):
