@@ -8,6 +8,7 @@ from trainers import assert_close_runs, learned_momentum
 
 import l2l
 from l2l.describe import describe
+from l2l.problems.binding import BoundProblem
 
 EXAMPLES = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 3]), np.arange(6) % 3)
 NETWORK = l2l.MLP(EXAMPLES, (2,), size=4)
@@ -112,7 +113,7 @@ def test_idle_members_stay_at_their_starts(run):
     problem = nested_mixture()
     _, ends = l2l.evaluate(problem, {"it": drifting}, num=8, steps=3, engine="graph", positions=True)
     draws = problem.sample(8, -1)
-    start, draws = run([l2l.problems.problem.initial_position(problem, draws, 8), draws])
+    start, draws = run([BoundProblem(problem, draws, 8).start(), draws])
     pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
     moved = np.stack([(one != other).reshape([8, -1]).any(axis=1) for one, other in pairs], axis=1)
     idle = idle_members(draws)
@@ -160,8 +161,8 @@ def test_what_was_not_drawn_may_overflow_elsewhere(run, nested):
     members = [l2l.Quadratic(2), Cliff()]
     problem = l2l.Mixture([l2l.Quadratic(2), l2l.Mixture(members)] if nested else members)
     draws = problem.sample(12, 1)
-    x = tf.nest.map_structure(lambda one: one + 3, l2l.problems.problem.initial_position(problem, draws, 12))
-    losses = l2l.problems.problem.loss_function(problem, draws, 12)(x, tf.constant(0))
+    x = tf.nest.map_structure(lambda one: one + 3, BoundProblem(problem, draws, 12).start())
+    losses = BoundProblem(problem, draws, 12).loss(x, tf.constant(0))
     gradients = tf.gradients(losses, tf.nest.flatten(x))
     second = tf.gradients([tf.reduce_sum(tf.square(one)) for one in gradients], tf.nest.flatten(x))
     which = tf.equal(draws["which"], 0)
