@@ -3,6 +3,7 @@
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.describe import description_of
 from l2l.learning.unrolling import gradients_of
 from l2l.nests import tensors_of
 from l2l.optimizers.optimizer import (
@@ -11,7 +12,6 @@ from l2l.optimizers.optimizer import (
     bind,
     check_optimizer,
     check_pair,
-    described,
     initial_state,
     plain_product,
     with_initial_state,
@@ -111,8 +111,8 @@ class Imitating:
         """What learner and teacher are, in JSON types."""
         return {
             "class": type(self).__name__,
-            "learner": described(self._learner),
-            "teacher": described(self._teacher),
+            "learner": description_of(self._learner),
+            "teacher": description_of(self._teacher),
         }
 
     def bind(self):

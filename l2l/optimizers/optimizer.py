@@ -175,7 +175,7 @@ def with_initial_state(optimizer, rows=False):
         return optimizer
 
     def picked(is_first, one, other):
-        return tf.where(is_first > 0 if rows else tf.fill(tf.shape(one), is_first), one, other)
+        return tf.where(is_first > 0 if rows else tf.broadcast_to(is_first, tf.shape(one)), one, other)
 
     def flagged(gradients, state):
         is_first, own = state

@@ -185,6 +185,9 @@ class ConvNet(Classification):
     def _normalized(self, values, bias):
         if self.normalized:
             mean, variance = tf.nn.moments(values, list(range(values.shape.ndims - 1)), keep_dims=True)
+            # TensorFlow's variance lets no gradient through its mean: right for the first derivative, where that is 0,
+            # and wrong for the second. This is 0, and so is its first derivative; its second one is what is missing.
+            variance -= tf.square(mean - tf.stop_gradient(mean))
             values = (values - mean) * tf.rsqrt(variance + _SMALL)
         return values + bias
 

@@ -241,3 +241,28 @@ def test_they_keep_the_contract_of_a_problem(problem):
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match="^%s$" % message):
         call()
+
+
+def test_second_derivatives_flow_through_batch_normalisation(run):
+    """They are the differences of the first ones; in float64, where those are exact enough."""
+    random = np.random.RandomState(0)
+    examples = l2l.Examples(random.rand(6, 4, 4), np.arange(6) % 3)
+    problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), size=6, deviation=0.5)
+    x = problem.initial_position(problem.draw(1))
+    flat = tf.nest.flatten(x)
+    values = run(flat)
+    places = [tf.placeholder(one.dtype, one.shape) for one in flat]
+    inputs = l2l.Examples(tf.constant(examples.inputs), tf.constant(examples.labels, tf.int32))
+    gradients = tf.gradients(problem.loss(tf.nest.pack_sequence_as(x, places), inputs), places)
+    directions = [random.normal(size=value.shape) for value in values]
+    along = sum(tf.reduce_sum(one * way) for one, way in zip(gradients, directions))
+    products = tf.gradients(along, places)
+    with tf.Session() as session:
+
+        def at(step, tensors):
+            moved = [value + step * way for value, way in zip(values, directions)]
+            return session.run(tensors, dict(zip(places, moved)))
+
+        differences = [(up - down) / 2e-6 for up, down in zip(at(1e-6, gradients), at(-1e-6, gradients))]
+        for ours, expected in zip(at(0, products), differences):
+            np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
