@@ -1,4 +1,4 @@
-"""What the optimizer for general use on small networks is trained on, and how; `pretrained.py` trains it."""
+"""What the optimizer for small networks of several kinds is trained on, and how; `pretrained.py` trains it."""
 
 from pathlib import Path
 

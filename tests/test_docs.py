@@ -316,6 +316,29 @@ def test_the_page_on_trained_optimizers_shows_their_cards():
     ]
 
 
+def test_the_page_on_limits_shows_what_was_measured():
+    rows = results("limits")["rows"]
+    text = section("docs/limits.md", "What predicts that it falls behind")
+    parts = {part: [row for row in rows if row["part"] == part] for part in {row["part"] for row in rows}}
+    tables = [readme.changes_table(rows), readme.sigmoid_table(rows)]
+    assert [table for table in tables if table not in text] == []
+    first = {row["gradient"]: row for row in parts["first_steps"]}
+    assert sorted(first) == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100])
+    assert all(abs(row["first update"]) == pytest.approx(0.035, abs=0.0005) for row in first.values())
+    assert abs(first[1.0]["after 100 zeros"]) == pytest.approx(0.000012, abs=0.0000005)
+    ends = {row["activation"]: row["ends"] for row in parts["draws_of_paper_mlp"]}
+    assert max(ends["sigmoid"]) < -19 and len(ends["sigmoid"]) == len(ends["relu"]) == 8
+    assert [end < -19 for end in ends["relu"]] == [True] * 3 + [False] * 5
+    assert ["%.1f" % end for end in (ends["relu"][3], ends["relu"][-1])] == ["-8.4", "-5.1"]
+    home = [row for row in l2l.pretrained()["paper_mlp"].figures if row["place"].startswith("digits, 20 sigmoid")]
+    figures = ["%.2f" % row["learned"] for row in home if row["steps"] in (500, 2000, 5000, 10_000)]
+    assert "`paper_mlp` is at %s, %s, %s and %s there" % tuple(figures) in words(text)
+    ratio = {row["change"]: (row["ratio, 100"], row["ratio, 500"]) for row in parts["changes"]}
+    behind = {change for change, both in ratio.items() if min(both) > 1.4}
+    assert behind == {"1,024 inputs", "minibatches of 4", "5 layers", "loss times 1e-6"}
+    assert max(ratio["256 units"]) < 1 and max(ratio["weights from N(0, 0.1^2)"]) < 1.1
+
+
 def test_a_cell_of_the_cards_is_bold_where_it_is_below_tuned_adam_and_says_what_diverged():
     assert [readme.figure(None, False), readme.figure(-1.234, True)] == ["diverged", "**-1.23**"]
 

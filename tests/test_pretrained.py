@@ -28,8 +28,8 @@ def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypat
     found = pretrained.measured(place, {"SGD": l2l.sgd(0.01)}, seed=5, num=2)
     losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, 2, 24, 5, engine="graph")["SGD"].astype(np.float64)
     for steps in [20, 24]:
-        expected = np.median(np.log(losses[:, steps - last : steps].mean(axis=1)))
-        assert found[steps]["SGD"] == pytest.approx(expected)
+        ends = np.log(losses[:, steps - last : steps].mean(axis=1))
+        assert found[steps]["SGD"] == pytest.approx([np.median(ends), np.max(ends)])
 
 
 def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
@@ -37,7 +37,7 @@ def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
 
     def measured(place, optimizers, seed, num=5):
         seen.append((sorted(optimizers), seed))
-        return {100: {"1e-05": 1.0, "0.5": 0.0}, 500: {"1e-05": -1.0, "0.5": np.inf}}
+        return {100: {"1e-05": (1.0, 1.0), "0.5": (0.0, 9.0)}, 500: {"1e-05": (-1.0, 9.0), "0.5": (np.inf, np.inf)}}
 
     monkeypatch.setattr(pretrained, "measured", measured)
     monkeypatch.setattr(pretrained, "RATES", [1e-5, 0.5])
@@ -51,7 +51,7 @@ def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
 
 def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_path, monkeypatch):
     found = {seed: l2l.Trained(None, [np.float32([seed])]) for seed in [1, 2, 3]}
-    figures, seen = {"seed 1": 0.5, "seed 2": -3.0, "seed 3": np.inf}, []
+    figures, seen = {"seed 1": (0.5, 0.6), "seed 2": (-3.0, 9.0), "seed 3": (np.inf, np.inf)}, []
     recipe = pretrained.Recipe(lambda seeds: found, [1, 2, 3], ("Rosenbrock, 2-D", 500), "this", "here", "there")
     monkeypatch.setattr(pretrained, "RECIPES", {"it": recipe})
     monkeypatch.setattr(
@@ -64,6 +64,12 @@ def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_pa
     assert card["figures"] == [{"of": 2.0}] and card["seeds"] == {"1": 0.5, "2": -3.0, "3": None}
     assert l2l.load(tmp_path / "it.npz", lambda: tf.get_variable("x", [1])).weights == [2.0]
     assert seen == [pretrained.VALIDATION_SEED]
+    monkeypatch.setattr(pretrained, "figures_of", lambda trained: [{"of": float(trained.weights[0][0]) + 1}])
+    monkeypatch.setattr(l2l, "load", lambda name: found[3])
+    monkeypatch.setattr(l2l, "pretrained", lambda: {"it": collections.namedtuple("Card", ["seeds"])({"3": 0.25})})
+    pretrained.measure("it")  # again, without training
+    again = json.loads((tmp_path / "it.json").read_text())
+    assert again["figures"] == [{"of": 4.0}] and again["seeds"] == {"3": 0.25} and again["works"] == card["works"]
 
 
 def test_the_networks_of_general_use_are_drawn_as_stated(run):
@@ -139,6 +145,8 @@ def test_what_the_cards_claim_is_in_their_figures():
     functions = [row for (place, _), row in general.items() if not place.startswith(("digits", "MNIST"))]
     assert len(functions) == 3 and all(row["learned"] > row["Adam, best rate"] for row in functions)
 
+    for card in cards.values():
+        assert all(row["worst"] is None or row["worst"] >= row["learned"] for row in card.values())
     paper = cards["paper_mlp"]
     for place in ["digits, 20 sigmoid units, N(0, 0.01^2)", "digits, 20 ReLU units, N(0, 0.01^2)"]:
         assert all(row["learned"] < row["Adam, best rate"] for (where, _), row in paper.items() if where == place)

@@ -91,6 +91,37 @@ def cards_table(cards):
     return "\n".join(lines)
 
 
+def changes_table(rows):
+    """The table of what predicts that a learned optimizer falls behind Adam, in Markdown.
+
+    Args:
+      rows: of results/limits.json.
+    """
+    lines = ["| network | L1 norm of an input | 100 steps | 500 steps |", "|---|---|---|---|"]
+    line = "| {change} | {norm:.0f} | {first:.2f} | {second:.2f} |"
+    for row in (row for row in rows if row["part"] == "changes"):
+        more = {"norm": row["L1 norm"], "first": row["ratio, 100"], "second": row["ratio, 500"]}
+        lines.append(line.format(change=row["change"], **more))
+    return "\n".join(lines)
+
+
+def sigmoid_table(rows):
+    """The table of Adam on one sigmoid layer, tuned in two ways, in Markdown: medians, and the worst of the draws.
+
+    Args:
+      rows: of results/limits.json.
+    """
+    rows = [row for row in rows if row["part"] == "sigmoid"]
+    steps = sorted({row["steps"] for row in rows})
+    lines = ["| Adam | %s |" % " | ".join(f"{n:,} steps" for n in steps), "|---|" + "---|" * len(steps)]
+    for label in ["rate only", "all settings"]:
+        found = {row["steps"]: row for row in rows if row["tuned"] == label}
+        cells = ["%.2f (%.2f)" % (found[n]["median"], found[n]["worst"]) for n in steps]
+        words = {"rate only": "rate tuned", "all settings": "rate, `beta1` and `beta2` tuned"}
+        lines.append("| %s | %s |" % (words[label], " | ".join(cells)))
+    return "\n".join(lines)
+
+
 def figure(value, is_bold):
     """A figure of a card, None for what diverged."""
     text = "diverged" if value is None else "%.2f" % value
@@ -110,7 +141,13 @@ def main():
         text = with_table(text, make_table(json.loads((ROOT / "results" / name).read_text())["rows"]))
     readme.write_text(text)
     rows = json.loads((ROOT / "results" / "options.json").read_text())["rows"]
-    for name, table in [("pretrained.md", cards_table(l2l.pretrained())), ("problems.md", options_table(rows))]:
+    limits = json.loads((ROOT / "results" / "limits.json").read_text())["rows"]
+    for name, table in [
+        ("pretrained.md", cards_table(l2l.pretrained())),
+        ("problems.md", options_table(rows)),
+        ("limits.md", changes_table(limits)),
+        ("limits.md", sigmoid_table(limits)),
+    ]:
         page = ROOT / "docs" / name
         page.write_text(with_table(page.read_text(), table))
 

@@ -262,14 +262,15 @@ def test_examples_are_checked(examples, error, message):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64])
-def test_labels_may_be_any_integers(dtype):
+def test_labels_may_be_any_integers(run, dtype):
     """Files of images have `uint8`."""
     losses = []
     for labels in [np.array([2, 0, 1], np.int32), np.array([2, 0, 1], dtype)]:
         examples = l2l.Examples(np.eye(3, dtype=np.float32), labels)
         assert checked_examples("it", examples) is examples
-        losses.append(l2l.evaluate(l2l.MLP(examples, (2,), size=3), {"SGD": l2l.sgd()}, 2, 3, engine="graph")["SGD"])
-    np.testing.assert_array_equal(*losses)
+        problem = l2l.MLP(examples, (2,), size=3)
+        losses.append(l2l.learn(problem, problem.draw(1), l2l.sgd(), 2))
+    np.testing.assert_array_equal(*run(losses))
 
 
 def refused(load, path):
