@@ -62,7 +62,12 @@ def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_pa
     pretrained.make("it")
     card = json.loads((tmp_path / "it.json").read_text())
     assert card["figures"] == [{"of": 2.0}] and card["seeds"] == {"1": 0.5, "2": -3.0, "3": None}
-    assert l2l.load(tmp_path / "it.npz", lambda: tf.get_variable("x", [1])).weights == [2.0]
+
+    def build():
+        weight = tf.get_variable("x", [1])
+        return lambda gradients, state: (weight * gradients, state)
+
+    assert l2l.load(tmp_path / "it.npz", build).weights == [2.0]
     assert seen == [pretrained.VALIDATION_SEED]
     monkeypatch.setattr(pretrained, "figures_of", lambda trained: [{"of": float(trained.weights[0][0]) + 1}])
     monkeypatch.setattr(l2l, "load", lambda name: found[3])
