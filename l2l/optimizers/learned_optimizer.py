@@ -132,8 +132,8 @@ class LearnedOptimizer(tf.train.Optimizer):
     def _step(self, gradients, states):
         """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own.
 
-        What writes a state must wait for `states` too. TensorFlow optimizes graphs: then it waits for what computes that
-        one state instead of the step, and a state may follow from the gradients alone, as the memory of `ratio_cast`.
+        What writes a state must wait for `states` too, not for the outputs alone. TensorFlow optimizes that away, and a
+        next state may follow from the gradients alone, as the memory of `ratio_cast` does.
         """
         outputs = self._call("step", [gradients, *states])
         # TensorFlow puts the function's ops in place of the call, and what waits for the call waits for none of them.
@@ -365,10 +365,11 @@ def _without_unique(gradients, indices, variable):
 
 def _with_constants(trained):
     """The optimizer in the current graph, with constants in place of its variables."""
-    weights, adapted = iter(trained.weights), iter(trained.adapted)
+    graph, weights, adapted = tf.get_default_graph(), iter(trained.weights), iter(trained.adapted)
 
     def constant(next_creator, **settings):
-        return tf.constant(next(adapted if settings.get("trainable") is False else weights))
+        with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
+            return tf.constant(next(adapted if settings.get("trainable") is False else weights))
 
     scope = tf.variable_scope(None, default_name="trained", use_resource=True)
     with tf.variable_creator_scope(constant):
