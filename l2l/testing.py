@@ -266,7 +266,7 @@ def _look_at(found, graph, created, steps):
         except Exception as error:
             found.append(
                 "it must take a nest of gradients where the position is one, and return an update like it; "
-                "tf.nest.map_structure applies a rule to each tensor (%s)" % str(error).split("\n")[0]
+                "tf.nest.map_structure applies a rule to each tensor (%s)" % said_by(error)
             )
         plain = meta_gradient(problem, singles[0], optimizer, variables, "sum", steps) if variables else None
         if variables:
@@ -291,6 +291,11 @@ def _look_at(found, graph, created, steps):
         with session_with_threads(graph) as session:
             session.run(initialize)
             results = session.run([whole.losses, looped.losses, tf.concat([half.losses, rest.losses], axis=0)])
+            found.check(
+                np.array_equal(session.run(whole.losses), results[0]) or np.isnan(results[0]).any(),
+                "its update must follow from gradients and state alone: the same steps gave other losses the second "
+                "time (random ops?)",
+            )
             found.check(_close([results[1]], [results[0]]), "a loop must give the losses of steps in a row")
             found.check(
                 _close([results[2]], [results[0]]),

@@ -177,6 +177,13 @@ def in_python():
     return optimizer
 
 
+def noisy():
+    return lambda gradients, state: (
+        tf.nest.map_structure(lambda one: -0.1 * one * tf.random.uniform([]), gradients),
+        None,
+    )
+
+
 def knows_no_nests():
     return lambda gradients, state: (-0.1 * gradients, None)
 
@@ -195,6 +202,7 @@ def knows_nests_in_its_first_step_only():
     [
         (knows_no_nests, "it must take a nest of gradients where the position is one"),
         (knows_nests_in_its_first_step_only, "it must take a nest of gradients where the position is one"),
+        (noisy, "its update must follow from gradients and state alone"),
         (claims_to_be_coordinatewise, "it is not coordinate-wise"),
         (remembers_outside_its_state, "is something that changes from step to step not in the state?"),
         (goes_otherwise_in_a_loop, "a loop must give the losses of steps in a row"),

@@ -45,14 +45,33 @@ def create(build, position, name, scope):
     Raises:
       TypeError: `build` returns no optimizer.
       FirstCallError: the first call fails.
-      ValueError: it cannot be made, since `position` is None; or every call creates variables.
+      ValueError: it cannot be made, since `position` is None; or every call creates variables; or some are in no
+        collection, so that nothing would train, initialize or save them.
     """
+    before = _variables_in(tf.get_default_graph())
+    created = _created(build, position, name, scope)
+    known = {variable.op.name for variable in tf.global_variables()}
+    unknown = sorted(_variables_in(tf.get_default_graph()) - before - known)
+    if unknown:
+        raise ValueError(
+            "%s must create variables that TensorFlow knows as global ones, %r is none: nothing would train, "
+            "initialize or save it; an argument collections makes such variables" % (name, unknown[0])
+        )
+    return created
+
+
+def _variables_in(graph):
+    """The names of all variables, in a collection or in none."""
+    return {op.name for op in graph.get_operations() if op.type in ("VarHandleOp", "VariableV2")}
+
+
+def _created(build, position, name, scope):
     asked, first = [], len(tf.trainable_variables())
     with _noted(asked), scope as inside:
         optimizer = checks.function("%s's result" % name, build())
     if isinstance(optimizer, type):
         raise TypeError("%s must create an optimizer, it returned the class %r" % (name, optimizer))
-    at_once = Created(optimizer, tf.trainable_variables()[first:], None)
+    at_once = Created(optimizer, _trained(asked)[first:], None)
     if position is None and not asked:
         raise ValueError(
             "%s created no variables when it was built, and the record of the training, which must say of what shape "
@@ -76,7 +95,16 @@ def create(build, position, name, scope):
             "%s must create an optimizer that creates its variables once, this one creates %r at every call; layers "
             "and tf.get_variable create theirs once" % (name, asked[-1])
         )
-    return Created(_within(inside, optimizer), tf.trainable_variables()[first:], like)
+    return Created(_within(inside, optimizer), _trained(asked)[first:], like)
+
+
+def _trained(asked):
+    """All variables that are trained, in the order of creation; `tf.function` leaves its own out of the collection."""
+    known = {id(variable) for variable in tf.trainable_variables()}
+    for variable in tf.global_variables() if asked else []:
+        if variable.trainable and id(variable) not in known:
+            tf.add_to_collection(tf.GraphKeys.TRAINABLE_VARIABLES, variable)
+    return tf.trainable_variables()
 
 
 @contextlib.contextmanager
@@ -97,12 +125,13 @@ def _creates_when_called(build, like):
     That is found out aside, in another graph: a call in this one would be in the way where it does not.
     """
     asked = []
-    with tf.Graph().as_default():
+    with tf.Graph().as_default() as graph:
         with tf.variable_scope("aside", use_resource=True) as scope:
             optimizer = build()
+        before = _variables_in(graph)
         with contextlib.suppress(Exception), _noted(asked):
             _call_first(optimizer, like, scope, asked)
-    return bool(asked)
+    return bool(asked) or _variables_in(graph) != before  # within a `tf.function` nobody is asked
 
 
 def _call_first(optimizer, like, scope, asked):
@@ -133,7 +162,13 @@ def _within(scope, optimizer):
         @functools.wraps(function, updated=())
         def called(*arguments):
             with tf.variable_scope(scope, reuse=True, auxiliary_name_scope=False):
-                return function(*arguments)
+                try:
+                    return function(*arguments)
+                except (TypeError, ValueError) as error:
+                    if not arguments or type(error) not in (TypeError, ValueError):
+                        raise
+                    words = "the optimizer failed with gradients of shape %.200s: %s"
+                    raise type(error)(words % (_shapes(arguments[0]), said_by(error))) from error
 
         return called
 
@@ -160,11 +195,14 @@ def _failed(name, like, error):
             "%s must create a new network each time, with its cells and layers; this one uses some of another graph"
             % name
         )
-    shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
     return FirstCallError(
         "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
-        % (name, shapes, said_by(error))
+        % (name, _shapes(like), said_by(error))
     )
+
+
+def _shapes(nest):
+    return " and ".join(str(one.shape) for one in tf.nest.flatten(nest))
 
 
 def is_of_another_graph(error):

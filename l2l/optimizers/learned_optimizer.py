@@ -130,7 +130,11 @@ class LearnedOptimizer(tf.train.Optimizer):
         return functional_ops.partitioned_call(inputs, self._functions[name])
 
     def _step(self, gradients, states):
-        """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own."""
+        """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own.
+
+        What writes a state must wait for `states` too, not for the outputs alone. TensorFlow optimizes that away, and a
+        next state may follow from the gradients alone, as the memory of `ratio_cast` does.
+        """
         outputs = self._call("step", [gradients, *states])
         # TensorFlow puts the function's ops in place of the call, and what waits for the call waits for none of them.
         updates, *states = [tf.identity(output) for output in outputs]
@@ -158,11 +162,12 @@ class LearnedOptimizer(tf.train.Optimizer):
         sizes = [var.shape.num_elements() for _, var in pairs]
         gradients = tf.concat([tf.reshape(self._checked_gradient(grad, var), [-1]) for grad, var in pairs], axis=0)
         slots = zip(*[self._slots_of(var) for _, var in pairs])
-        updates, states = self._step(gradients, [tf.concat(list(many), axis=0) for many in slots])
-        everything = [updates, *states]
+        before = [tf.concat(list(many), axis=0) for many in slots]
+        updates, states = self._step(gradients, before)
+        everything = [*before, updates, *states]
         return [
             (everything, update, states)
-            for update, *states in zip(*[tf.split(tensor, sizes, axis=0) for tensor in everything])
+            for update, *states in zip(*[tf.split(tensor, sizes, axis=0) for tensor in [updates, *states]])
         ]
 
     def _apply_dense(self, grad, var):
@@ -235,8 +240,9 @@ class LearnedOptimizer(tf.train.Optimizer):
             chunk = tf.gather(gradients, rows)
             is_new = start + offsets < number
             rows = rows if places is None else tf.gather(places, rows)
-            updates, states = self._step(chunk, [tf.gather(slot, rows) for slot in slots])
-            with tf.control_dependencies([updates, *states]):
+            before = [tf.gather(slot, rows) for slot in slots]
+            updates, states = self._step(chunk, before)
+            with tf.control_dependencies([*before, updates, *states]):
                 writes = [tf.scatter_update(slot, rows, state).op for slot, state in zip(slots, states)]
                 updates = tf.where(is_new, updates, tf.zeros_like(updates))
                 writes.append(tf.scatter_nd_add(variable, _coordinates(rows, variable.shape), updates).op)
@@ -359,10 +365,11 @@ def _without_unique(gradients, indices, variable):
 
 def _with_constants(trained):
     """The optimizer in the current graph, with constants in place of its variables."""
-    weights, adapted = iter(trained.weights), iter(trained.adapted)
+    graph, weights, adapted = tf.get_default_graph(), iter(trained.weights), iter(trained.adapted)
 
     def constant(next_creator, **settings):
-        return tf.constant(next(adapted if settings.get("trainable") is False else weights))
+        with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
+            return tf.constant(next(adapted if settings.get("trainable") is False else weights))
 
     scope = tf.variable_scope(None, default_name="trained", use_resource=True)
     with tf.variable_creator_scope(constant):

@@ -54,6 +54,12 @@ class TrainingGraph:
                     "build_optimizer must create trainable variables when called, or an optimizer that does so when it "
                     "is called first; %r created none" % (build_optimizer,)
                 )
+            dtypes = sorted({variable.dtype.base_dtype.name for variable in self._weights})
+            if len(dtypes) != 1:
+                raise ValueError(
+                    "build_optimizer must create trainable variables of one dtype, got %s; trainable=False is for "
+                    "what no gradient trains" % " and ".join(dtypes)
+                )
             self.position = None if created.position is None else in_json(created.position)
             self.variables = names_of(self._weights)
             load = start.loader(self.optimizer, self._weights, "build_optimizer") if start else None

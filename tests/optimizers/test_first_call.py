@@ -53,6 +53,19 @@ def keras_layers():
     return optimizer
 
 
+def within_a_function(function=tf.function):
+    """The variables of a `tf.function` are in no collection of trainable ones."""
+    scale = tf.get_variable("scale", [], initializer=tf.constant_initializer(0.1))
+    hidden, output = tf.keras.layers.Dense(UNITS, "tanh"), tf.keras.layers.Dense(1)
+    network = function(lambda gradients: output(hidden(gradients[..., tf.newaxis]))[..., 0])
+
+    def optimizer(gradients, state):
+        return scale * network(gradients), state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
 class KerasModel(tf.keras.Model):
     coordinatewise = True
 
@@ -130,6 +143,7 @@ class LearnedStart:
 NETWORKS = {
     "notebook": (notebook_network, 8),
     "Keras layers": (keras_layers, 4),
+    "within a function": (within_a_function, 5),
     "Keras model": (KerasModel, 2),
     "GRU": (gru, 6),
     "layers without names": (layers_without_names, 4),
@@ -207,6 +221,17 @@ def test_every_kind_of_layer_trains_and_comes_back_from_a_file(name, tmp_path):
     losses = l2l.evaluate(l2l.Quadratic(2), both, num=3, steps=4, engine="graph")
     np.testing.assert_array_equal(losses["loaded"], losses["trained"])
     assert not np.array_equal(losses["untrained"], losses["trained"])
+
+
+def test_a_function_of_tensorflow_changes_nothing():
+    weights, ends = [np.float32(array) for array in weights_of(within_a_function)], []
+    for build in [within_a_function, lambda: within_a_function(lambda network: network)]:
+        with small(build_optimizer=l2l.Trained(build, weights), learning_rate=0.01) as trainer:
+            trainer.run(2)
+            ends.append(trainer.weights())
+    for one, other, start in zip(*ends, weights):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+        assert not np.array_equal(one, start)
 
 
 @pytest.mark.rehearsal
@@ -328,7 +353,7 @@ def test_it_is_traced_and_answers():
 # `LearnedOptimizer`.
 
 
-@pytest.mark.parametrize("build", [of_any_number, gru, plain_variables])
+@pytest.mark.parametrize("build", [of_any_number, gru, plain_variables, within_a_function])
 def test_it_moves_variables_of_a_users_own(build):
     trained, start = untrained(build), np.random.RandomState(0).normal(size=5000).astype(np.float32)
     large, small_one = (tf.get_variable(name, initializer=start[:n]) for name, n in [("large", 5000), ("small", 6)])
@@ -398,6 +423,19 @@ def global_network():
     return lambda: cell
 
 
+def in_a_collection_of_its_own():
+    def optimizer(gradients, state):
+        start = tf.constant_initializer(0.1)
+        return -tf.get_variable("rate", [], initializer=start, collections=["mine"]) * gradients, None
+
+    return optimizer
+
+
+def of_two_dtypes():
+    tf.get_variable("double", [], tf.float64)
+    return learned_momentum()
+
+
 @pytest.mark.parametrize(
     "build, message",
     [
@@ -410,8 +448,10 @@ def global_network():
         (lambda: notebook_network(5), r"failed when it was called first, with gradients of shape \(2,\): Dimension"),
         (lambda: lambda gradients, state: gradients, "optimizer must return a pair"),
         (lambda: KerasModel, "build_optimizer must create an optimizer, it returned the class"),
+        (in_a_collection_of_its_own, "must create variables that TensorFlow knows as global ones, 'rate' is none"),
+        (of_two_dtypes, "must create trainable variables of one dtype, got float32 and float64"),
     ],
-    ids=["nothing", "every call", "global", "another size", "no pair", "class"],
+    ids=["nothing", "every call", "global", "another size", "no pair", "class", "collection", "two dtypes"],
 )
 def test_what_cannot_be_trained_is_refused_in_a_sentence(build, message):
     with pytest.raises((TypeError, ValueError), match=message) as caught:
@@ -441,6 +481,19 @@ def test_a_file_without_the_position_is_refused_in_a_sentence(tmp_path):
     l2l.save(tmp_path / "it.npz", damaged)
     with pytest.raises(ValueError, match="record must say what a position is like"):
         l2l.load(tmp_path / "it.npz", notebook_network)
+
+
+def test_what_fails_with_a_batch_alone_says_its_shape():
+    """The notebook's network is coordinate-wise, but takes vectors of gradients alone."""
+
+    def build():
+        optimizer = notebook_network()
+        optimizer.coordinatewise = True
+        return optimizer
+
+    with pytest.raises(ValueError, match=r"the optimizer failed with gradients of shape \(3, 2\): .*ust be") as caught:
+        small(build_optimizer=build, batch=3)
+    assert "\n" not in str(caught.value)
 
 
 # The record.

@@ -155,7 +155,7 @@ def test_small_variables_move_together_as_they_do_alone():
                 train = optimizer.minimize(loss)
                 assert calls(graph) == [(sum(value.size for value in start), "")]
                 writes = [op for op in graph.get_operations() if op.type == "Assign" and "/update_" in op.name]
-                assert {len(op.control_inputs) for op in writes} == {1 + 5}  # they wait for the update and all states
+                assert {len(op.control_inputs) for op in writes} == {5 + 1 + 5}  # states, update, next states
             else:
                 train = [optimizer.minimize(loss, var_list=[variable]) for variable in variables]
             with tf.Session() as session:
@@ -416,15 +416,19 @@ def test_with_decoupled_weight_decay(use_resource):
 def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
     """Small variables, large ones, and tables of which some rows are named twice."""
     monkeypatch.setattr(learned_optimizer, "CHUNK", 7)
-    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
-    large = tf.get_variable("large", initializer=np.linspace(-1, 1, 10, dtype=np.float32), use_resource=True)
+    monkeypatch.setattr(learned_optimizer, "SMALL", 4)
+    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))  # whose memory follows from the gradients alone
+    large, middle = (
+        tf.get_variable("v%d" % n, initializer=np.linspace(-1, 1, n, dtype=np.float32), use_resource=True)
+        for n in [10, 6]
+    )
     small = [tf.get_variable("small%d" % i, initializer=np.float32(i + 1), use_resource=True) for i in range(2)]
     ids = tf.placeholder(tf.int32, [5])
 
     def step(ids):
-        loss = tf.add_n([tf.nn.l2_loss(variable) for variable in [large, *small]])
+        loss = tf.add_n([tf.nn.l2_loss(variable) for variable in [large, middle, *small]])
         _, train = embedding(True, optimizer, ids)
-        with tf.control_dependencies([train, optimizer.minimize(loss, var_list=[large, *small])]):
+        with tf.control_dependencies([train, optimizer.minimize(loss, var_list=[large, middle, *small])]):
             return tf.identity(loss)
 
     results = []
@@ -435,7 +439,7 @@ def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
             session.run(tf.global_variables_initializer())
             losses = [session.run(loss, {ids: [4, 1, 1, 0, 4]}) for _ in range(3)]
             results.append([losses, *session.run(tf.global_variables())])
-    assert len(results[0]) == 1 + 4 * (1 + 5)
+    assert len(results[0]) == 1 + 5 * (1 + 5)
     for one, other in zip(*results):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
