@@ -1,5 +1,7 @@
 """Imitation: a learned optimizer is first trained to make the updates of one that someone wrote down."""
 
+import functools
+
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
@@ -132,7 +134,10 @@ class Imitating:
 
 def _relative_error(updates, right):
     """`|u - v|^2 / |v|^2`, and 0 where all of `v` is."""
-    squares = sum(tf.reduce_sum(tf.square(one)) for one in right)
-    errors = sum(tf.reduce_sum(tf.square(one - other)) for one, other in zip(updates, right))
-    is_zero = tf.equal(squares, 0)
+    # In units of the largest `|v|`: the squares of small updates, or of large ones, are no floats.
+    largest = functools.reduce(tf.maximum, [tf.reduce_max(tf.abs(one)) for one in right])
+    is_zero = tf.equal(largest, 0)
+    unit = tf.where(is_zero, tf.ones_like(largest), largest)
+    squares = sum(tf.reduce_sum(tf.square(one / unit)) for one in right)
+    errors = sum(tf.reduce_sum(tf.square((one - other) / unit)) for one, other in zip(updates, right))
     return tf.where(is_zero, tf.zeros_like(errors), errors / tf.where(is_zero, tf.ones_like(squares), squares))

@@ -115,13 +115,25 @@ def _is_ever_nonzero(graph, gradient, losses, steps):
     """Whether the gradient behind the first of the losses is anything but 0 for some losses, small to large."""
     random = np.random.RandomState(0)
     with session_with_threads(graph) as session:
-        for exponent in [0, -1, 1, -3, 3, -6, 6, -12, 12, -30, 30]:
-            values = 10.0**exponent * random.uniform(0.5, 2, steps)
-            for probe in [values, np.sort(values), np.sort(values)[::-1], -values]:
-                try:
-                    found = session.run(gradient, {losses: probe})
-                except tf.errors.OpError:  # as for a variable of its own: nobody knows
-                    return True
-                if np.any(found[1:] != 0):  # NaN too
-                    return True
+        for values in _probes(random, steps):
+            try:
+                found = session.run(gradient, {losses: values})
+            except tf.errors.OpError:  # as for a variable of its own: nobody knows
+                return True
+            if np.any(found[1:] != 0):  # NaN too
+                return True
     return False
+
+
+def _probes(random, steps):
+    """Losses that a draw may have, a generator: of many sizes, alike or far apart, falling, rising and neither.
+
+    A meta-loss may look at losses in a narrow range alone, or at a draw whose loss fell by much.
+    """
+    for spread in [0.3, 3, 30]:
+        for exponent in [0, -1, 1, -3, 3, -6, 6, -12, 12, -30, 30]:
+            values = 10.0 ** np.clip(exponent + spread * random.uniform(-1, 1, steps), -37, 37)
+            falling = np.sort(values)[::-1]
+            yield from [values, falling, falling[::-1], -values]
+    for exponent in np.linspace(-6, 6, 241):  # steps of an eighth
+        yield np.full(steps, 10.0**exponent)

@@ -124,6 +124,7 @@ def segment_gradient(
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
+        losses.set_shape([steps, *last.shape])  # which a loop forgets, and a meta-loss may ask for
     value = meta_loss_of(meta_loss, losses, problem.batch)
     if steps > 1:  # of one loss there is less to say, below
         check_depends_on_losses(meta_loss, value, losses, steps)

@@ -20,7 +20,7 @@ from l2l.optimizers.optimizer import (
     initial_state,
     plain_product,
 )
-from l2l.problems.binding import BoundProblem, paths
+from l2l.problems.binding import BoundProblem, not_differentiable, paths
 from l2l.quiet import quietly
 
 Unroll = namedtuple(
@@ -71,10 +71,13 @@ def gradients_of(loss, x):
     """The gradients of a loss (of the sum of a batch's), a nest like `x`.
 
     Raises:
-      ValueError: the loss does not depend on all of `x`.
+      ValueError: the loss does not depend on all of `x`, or has an op without a gradient.
     """
     with tf.name_scope("gradient"):
-        gradients = tf.gradients(loss, tf.nest.flatten(x))
+        try:
+            gradients = tf.gradients(loss, tf.nest.flatten(x))
+        except LookupError as error:
+            raise not_differentiable(error) from error
         for path, gradient in zip(paths(x), gradients):
             if gradient is None:
                 raise ValueError("loss must depend on every tensor of x, it does not depend on %s" % path)

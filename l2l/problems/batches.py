@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l.mapping import control_flow_kept, first_line, warn_of_fallback
 from l2l.nests import tensors_of
-from l2l.problems.binding import BoundProblem
+from l2l.problems.binding import BoundProblem, not_differentiable
 
 
 def check_batch(problem, draws, batch, *, second_derivatives=False):
@@ -98,7 +98,10 @@ def _placeholders_like(x):
 def _figures(bound, x, second_derivatives):
     """The loss, its gradients, and the gradients of their sum if they are asked for: a flat list of tensors."""
     loss = bound.loss(x, tf.constant(0))
-    gradients = _gradients(loss, x)
+    try:
+        gradients = _gradients(loss, x)
+    except LookupError as error:
+        raise not_differentiable(error) from error
     return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
 
 

@@ -123,6 +123,11 @@ def paths(x):
     return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]
 
 
+def not_differentiable(error):
+    """What to raise instead of TensorFlow's `LookupError` about an op of a loss."""
+    return ValueError("loss must be made of ops that have a gradient: %s" % str(error).split("\n")[0])
+
+
 def _name_data_of_other_dtype(problem, dtype, error):
     """Raises a `TypeError` that says so where a loss failed beside data of another floating-point dtype than `x`."""
     dtypes = [] if problem.data is None else [np.asarray(leaf).dtype for leaf in tf.nest.flatten(problem.data)]

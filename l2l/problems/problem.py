@@ -18,7 +18,6 @@ A problem of your own takes a few lines::
 """
 
 import functools
-import inspect
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -46,12 +45,10 @@ class Problem:
 
     data = None
 
-    def __init_subclass__(cls, **more):
-        super().__init_subclass__(**more)
-        # Found along the bases, since a class beside this one may define it.
-        function = inspect.getattr_static(cls, "sample")
-        if inspect.isfunction(function) and not hasattr(function, "_has_streams"):
-            cls.sample = _with_streams(function)
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        # Of whatever kind it is: a method, a static one, one that is set later, a function of this object alone.
+        return _with_streams(self, value) if name == "sample" else value
 
     def sample(self, num, seed=None):
         """`num` independent draws: a nest of tensors, each with a leading axis `num`.
@@ -112,15 +109,14 @@ class Problem:
         return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
 
 
-def _with_streams(function):
-    """A `sample` whose random numbers are those of its problem's place among problems, whoever calls it."""
+def _with_streams(problem, function):
+    """A problem's `sample`, whose random numbers are those of its place among problems, whoever calls it."""
 
     @functools.wraps(function)
-    def sample(self, *arguments, **more):
-        with sampling(self):
-            return function(self, *arguments, **more)
+    def sample(*arguments, **more):
+        with sampling(problem):
+            return function(*arguments, **more)
 
-    sample._has_streams = True
     return sample
 
 

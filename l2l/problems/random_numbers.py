@@ -7,6 +7,7 @@ which problem's `sample` runs within which, and each gets streams that no other 
 import contextlib
 import hashlib
 import threading
+import warnings
 
 import tensorflow.compat.v1 as tf
 
@@ -14,10 +15,25 @@ _running = threading.local()  # `levels`: a `_Level` for each `sample` that runs
 
 
 class _Level:
-    """A running `sample`: of which problem, its place (that of each problem on the way in), how many ran within it."""
+    """A running `sample`: of which problem, its place (that of each problem on the way in), how many ran within it, and
+    the seeds and streams that were drawn.
+    """
 
     def __init__(self, problem, place):
-        self.problem, self.place, self.within = problem, place, 0
+        self.problem, self.place, self.within, self.drawn = problem, place, 0, []
+
+    def draws(self, seed, stream):
+        """Warns where the same is drawn once more: by a `super().sample`, or by an object that is no `Problem`."""
+        for other, again in self.drawn:
+            is_same = seed is other or (isinstance(seed, int) and isinstance(other, int) and seed == other)
+            if is_same and stream == again:
+                warnings.warn(
+                    "sample of %s draws the same random numbers twice, those of one seed and one stream; "
+                    "another stream gives others" % type(self.problem).__name__,
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        self.drawn.append((seed, stream))
 
 
 @contextlib.contextmanager
@@ -49,6 +65,8 @@ def _pair(seed, stream):
     or more, where nobody's own are; two places among a million have the same with a chance below 1e-6.
     """
     levels = getattr(_running, "levels", None)
+    if levels:
+        levels[-1].draws(seed, stream)
     if levels and levels[-1].place:
         hashed = hashlib.sha256(repr(levels[-1].place).encode()).digest()
         stream = (stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62) % 2**63

@@ -153,3 +153,23 @@ def test_where_the_teacher_does_not_move_there_is_no_distance(run):
 def test_bad_arguments(call, message):
     with pytest.raises(TypeError, match="^" + message):
         call()
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-24, 1e24, 1e36])
+def test_updates_whose_squares_are_no_floats_have_a_distance(run, scale):
+    """The teacher's rate is 0.1 and the learner's 0.03, whatever the size of the gradients."""
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
+    optimizer = imitation.build(lambda: one_rate(0.03))()
+    gradients = {"error": tf.zeros([]), "x": tf.constant([0.5, -2.0]) * scale}
+    update, _ = optimizer(gradients, optimizer.initial_state(gradients))
+    (derivative,) = tf.gradients(update["error"], tf.trainable_variables())
+    np.testing.assert_allclose(run([update["error"], derivative]), [0.49, 2 * (0.03 - 0.1) / 0.01], rtol=1e-4)
+
+
+def test_where_the_teacher_stays_the_distance_is_0(run):
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
+    optimizer = imitation.build(lambda: one_rate(0.03))()
+    gradients = {"error": tf.zeros([]), "x": tf.zeros([2])}
+    update, _ = optimizer(gradients, optimizer.initial_state(gradients))
+    (derivative,) = tf.gradients(update["error"], tf.trainable_variables())
+    np.testing.assert_array_equal(run([update["error"], derivative]), [0, 0])

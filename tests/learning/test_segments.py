@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from other_problems import Noting, Regression
 from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
-from trainers import ENGINES, small
+from trainers import ENGINES, one_rate, small
 
 import l2l
 from l2l.learning.segments import last_loss
@@ -341,6 +341,8 @@ USEFUL = {
     "least": lambda losses: tf.reduce_min(losses),
     "relative": lambda losses: losses[-1] / tf.stop_gradient(losses[0]),
     "second": lambda losses: losses[1],
+    "in_a_narrow_range": lambda losses: tf.where((losses[-1] > 0.25) & (losses[-1] < 0.3), losses[-1], 0 * losses[0]),
+    "fell_by_much": lambda losses: tf.nn.relu(losses[0] - 1e5 * losses[-1]),
 }
 
 
@@ -348,3 +350,20 @@ USEFUL = {
 def test_a_meta_loss_that_some_losses_change_is_taken(fixed_draw, meta_loss):
     optimizer = float64_lstm()
     assert segment(optimizer, fixed_draw(np.float64), meta_loss=meta_loss).gradients
+
+
+@pytest.mark.parametrize("loop", ["python", "while"])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_meta_loss_sees_how_many_losses_there_are(loop, batch):
+    shapes = []
+
+    def noting(losses):
+        shapes.append(losses.shape.as_list())
+        return tf.reduce_sum(losses)
+
+    problem = l2l.Quadratic(2)
+    with tf.variable_scope("resource", use_resource=True):
+        optimizer = one_rate(0.1)
+    draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
+    meta_gradient(problem, draw, optimizer, tf.trainable_variables(), noting, 4, loop=loop, batch=batch)
+    assert shapes and all(shape == [4] for shape in shapes)

@@ -249,3 +249,32 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
 def test_an_unroll_that_is_written_out_has_all_its_turns(fixed_draw):
     with pytest.raises(ValueError, match="most must be None with loop='python', got 2"):
         l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), steps=3, most=2)
+
+
+class Contrast(l2l.Problem):
+    """Its loss has an op for which TensorFlow knows no gradient."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2, 2, 1], 0.0, 1.0, seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.image.adjust_contrast(x, 2.0))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda problem: l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3),
+        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, num=1, steps=3),
+        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, num=3, steps=3),
+        lambda problem: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, engine="graph", batch=2),
+        lambda problem: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, engine="graph", second_derivatives=False),
+        l2l.testing.check_problem,
+    ],
+)
+def test_a_loss_with_an_op_without_a_gradient_is_refused(call):
+    with pytest.raises(ValueError, match=r"loss must be made of ops that have a gradient: .*AdjustContrast"):
+        call(Contrast())

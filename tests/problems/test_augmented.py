@@ -226,12 +226,37 @@ class Mixed(Beside, Drawing):
     pass
 
 
+def _drawn(num, seed=None):
+    return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed)}
+
+
+class Static(Drawing):
+    sample = staticmethod(_drawn)
+
+
+class OfTheClass(Drawing):
+    sample = classmethod(lambda cls, num, seed=None: _drawn(num, seed))
+
+
+class Late(Drawing):
+    pass
+
+
+Late.sample = lambda self, num, seed=None: _drawn(num, seed)
+
+
+class OfTheObject(Drawing):
+    def __init__(self):
+        self.sample = _drawn
+
+
 INNER = Drawing()
 NESTS = {
     "imitation": lambda: l2l.Mixture([l2l.Imitation(l2l.Mixture([INNER, INNER]), l2l.sgd()), INNER]),
     "twice": lambda: Twice(Twice(INNER)),
     "scaled": lambda: l2l.RandomlyScaled(Twice(l2l.RandomlyScaled(INNER))),
     "convex": lambda: l2l.WithConvexTerm(l2l.Imitation(l2l.WithConvexTerm(INNER, 2), l2l.sgd()), 2),
+    "of_whatever_kind": lambda: l2l.Mixture([Twice(make()) for make in (Static, OfTheClass, Late, OfTheObject)]),
     "beside": lambda: Twice(l2l.Mixture([Mixed(), Mixed(), INNER])),
 }
 
@@ -257,6 +282,26 @@ def test_draws_follow_from_seed_and_place_alone(run):
     first, again, alone, before = (tf.nest.flatten(one) for one in run([first, again, alone, before]))
     for one, other in zip(first + alone, again + before):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_drawn_twice_with_one_seed_and_one_stream_is_said(recwarn):
+    class Beyond(Drawing):
+        """Draws by `super` and, as that does, from stream 0."""
+
+        def sample(self, num, seed=None):
+            return {**super().sample(num, seed), "more": l2l.normal([num], 1.0, seed, stream=self.stream)}
+
+    problem, seed = Beyond(), tf.constant(3, tf.int64)
+    problem.stream = 1
+    problem.sample(3, 7), problem.sample(3, seed), problem.sample(3)
+    assert not recwarn.list
+    problem.stream = 0
+    problem.sample(3)
+    assert not recwarn.list
+    for one in [7, seed]:
+        with pytest.warns(RuntimeWarning, match="^sample of Beyond draws the same random numbers twice") as caught:
+            problem.sample(3, one)
+        assert len(caught) == 1 and caught[0].filename == __file__
 
 
 def test_what_a_subclass_draws_by_super_is_what_its_base_draws(run):
