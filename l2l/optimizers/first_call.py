@@ -13,6 +13,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.mapping import first_line
 from l2l.optimizers.networks import CoordinatewiseLSTM
 from l2l.optimizers.optimizer import bind, check_pair, initial_state, plain_product
 
@@ -163,22 +164,13 @@ def _failed(name, like, error):
     shapes = " and ".join(str(spec.shape) for spec in tf.nest.flatten(like))
     return FirstCallError(
         "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
-        % (name, shapes, said_by(error))
+        % (name, shapes, first_line(error))
     )
 
 
 def is_of_another_graph(error):
     """Whether an optimizer failed since it uses variables of another graph, as that of an earlier call."""
     return "from the same graph" in str(error) or "Graph is finalized" in str(error)
-
-
-def said_by(error):
-    """What an error says, one line, without the trace that TensorFlow adds to some."""
-    text = str(error).split("\n\noriginally defined at:")[0].strip()
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1].split("Error: ", 1)[-1] if lines[0] == "in converted code:" else lines[0]
 
 
 def the_number_for(serves, number, error):
