@@ -14,6 +14,7 @@ import json
 import operator
 import os
 import re
+import shutil
 import stat
 import struct
 import uuid
@@ -94,10 +95,13 @@ def replace(path, write):
     Raises:
       OSError: it cannot be written, or is neither a regular file nor missing.
     """
-    path = os.path.abspath(path)
-    if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/full, which root could replace
+    path = os.path.realpath(path)  # a link stays one
+    exists = os.path.exists(path)
+    if exists and not os.path.isfile(path):  # such as /dev/full, which root could replace
         raise OSError(errno.EINVAL, "Not a regular file", path)
     with _written_aside(path, write) as aside:
+        if exists:
+            shutil.copymode(path, aside)
         os.replace(aside, path)
     _flush_folder(path)
 

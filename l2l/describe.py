@@ -23,6 +23,8 @@ from tensorflow.python.eager import def_function
 from l2l.bytecode import digest, instructions
 
 _DEEPEST = 60  # levels of a nested value
+_MOST = 200_000  # values in it, numbers and strings aside
+_HEAP_TYPE = 1 << 9  # of a class's flags: a statement made it, or a call of `type`
 
 _PLAIN = (type(None), bool, int, float, str)
 _WRAPPERS = (classmethod, staticmethod)
@@ -130,24 +132,38 @@ class _Description:
 
     def __init__(self, tolerant=False):
         self._tolerant, self._above = tolerant, []
+        self._number = 0  # of values so far
+        self._again = 0  # how often a value was met below itself
+        self._known = {}  # by identity: value, description and number of values, where no such thing is in it
 
     def of(self, value, where):
         if type(value) in _PLAIN:
             return value
         for distance, above in enumerate(reversed(self._above)):
             if above is value:
+                self._again += 1
                 return {"above": distance + 1}
         if len(self._above) > _DEEPEST:
             raise _UnknownError("%s must be nested less deeply than %d levels" % (where, _DEEPEST))
+        _, described, number = self._known.get(id(value), (None, None, 1))
+        self._number += number
+        if self._number > _MOST:
+            raise _UnknownError("%s must hold fewer than %d values" % (where, _MOST))
+        if described is not None:
+            return described
+        first, again = self._number, self._again
         self._above.append(value)
         try:
-            return self._of(value, where)
+            described = self._of(value, where)
         except _UnknownError:
-            if self._tolerant:
-                return {"class": _full_name(type(value))}
-            raise
+            if not self._tolerant:
+                raise
+            described = {"class": _full_name(type(value))}
         finally:
             self._above.pop()
+        if self._again == again:
+            self._known[id(value)] = value, described, self._number - first + 1
+        return described
 
     def _of(self, value, where):
         if isinstance(value, tf.DType):
@@ -193,7 +209,7 @@ class _Description:
     def _named(self, values, place):
         """A dict of named values, each in its `place(name)`.
 
-        Of those whose name begins with an underscore constants and functions count; others may be caches.
+        Of those whose name begins with an underscore constants, arrays and functions count; others may be caches.
         """
         described = {}
         for name, value in values.items():
@@ -214,7 +230,7 @@ class _Description:
         text = "%s %s, checksum %s" % (dtype, list(array.shape), content)
         if isinstance(value, np.ma.MaskedArray):
             return {"masked": text, "mask": self.of(np.ma.getmaskarray(value), where)}
-        if _is_own(type(value).__module__):
+        if _is_own(type(value)):
             return {**self._class(type(value)), "array": text, "parameters": self._attributes(value, where)}
         return text
 
@@ -261,11 +277,11 @@ class _Description:
         }
 
     def _class(self, kind):
-        if not _is_own(kind.__module__):
+        if not _is_own(kind):
             return {"class": _full_name(kind)}
-        parts = []
+        parts = [self.of(type(kind), "the class of %s" % _short_name(kind))] if _is_own(type(kind)) else []
         for one in kind.__mro__:
-            if _is_own(one.__module__):
+            if _is_own(one):
                 members = {name: member for name, member in vars(one).items() if _counts(name, member)}
                 place = functools.partial("{}.{}".format, _short_name(one))
                 parts.append(sorted(self._named(members, place).items()))
@@ -275,10 +291,15 @@ class _Description:
 
     def _object(self, value, where):
         kind, described = type(value), self._class(type(value))
-        is_own, is_ours = _is_own(kind.__module__), _is_within(kind.__module__, "l2l")
-        if (is_own or is_ours) and callable(getattr(value, "description", None)):
+        is_own, is_ours = _is_own(kind), _is_within(kind.__module__, "l2l")
+        says = getattr(kind, "description", None)  # of the class: an object may hand on what another says of itself
+        if (is_own or is_ours) and callable(says):
             said = description_of(value)
-            return {**described, "description": said} if is_own else said
+            if not is_own:
+                return said
+            described["description"] = said
+            if not _is_within(getattr(says, "__module__", None), "l2l"):
+                return described  # else the library's knows nothing of what a subclass adds
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return {**described, "parameters": self._public(dict(zip(value._fields, value)), where)}
         if is_own or is_ours:
@@ -301,7 +322,7 @@ class _Description:
             for name in [slots] if isinstance(slots, str) else slots:
                 if hasattr(value, name):
                     attributes.setdefault(name, getattr(value, name))
-        if not isinstance(value, np.ndarray) and getattr(value, "data", None) is not None:
+        if not isinstance(value, np.ndarray) and getattr(type(value), "data", None) is not None:
             attributes["data"] = value.data
         return self._public(dict(sorted(attributes.items())), where)
 
@@ -319,25 +340,31 @@ class _Description:
 
     def _content(self, value, where):
         """What a table, a sparse matrix or a configured object of another library holds, in JSON types; else None."""
-        if _is_within(type(value).__module__, "pandas"):
+        kind = type(value)  # which is asked for methods, since an object may seem to have any
+        if _is_within(kind.__module__, "pandas"):
             if hasattr(value, "columns"):
                 columns = [value.iloc[:, i] for i in range(value.shape[1])]
                 return [self._content(one, where) for one in [value.columns, value.index, *columns]]
             if hasattr(value, "dtype") and hasattr(value, "__array__"):
                 content = [str(value.dtype), self.of(getattr(value, "name", None), where)]
-                index = [] if not hasattr(value, "iloc") else [self._content(value.index, where)]
+                index = [] if not hasattr(value, "iloc") else [self.of(value.index, where)]
+                categories = getattr(value.dtype, "categories", None)
+                index += [] if categories is None else [self._content(categories, where)]
                 return [*content, self.of(np.asarray(value), where), *index]
-        if callable(getattr(value, "tocsr", None)):
+        if callable(getattr(kind, "tocsr", None)):
             rows = value.tocsr(copy=True)
             rows.sum_duplicates()
             return [list(rows.shape), *[self.of(one, where) for one in (rows.indptr, rows.indices, rows.data)]]
-        if callable(getattr(value, "get_config", None)) and not self._tolerant:  # Keras
+        if callable(getattr(kind, "get_config", None)) and not self._tolerant:  # Keras
             if getattr(value, "weights", None):
                 raise _unknown(where, value)
             try:
                 config = value.get_config()
             except NotImplementedError:
                 raise _unknown(where, value) from None
+            # Of functions and initializers, which are attributes under the same names, it says their names alone.
+            own = {key: getattr(value, key, None) for key in config}
+            config = {key: own[key] if callable(own[key]) else one for key, one in config.items()}
             return self.of({key: one for key, one in config.items() if key != "name"}, where)
         return None
 
@@ -387,10 +414,16 @@ def _reduced(value):
 
 
 def _is_within(module, package):
-    return module == package or module.startswith(package + ".")
+    return module is not None and (module == package or module.startswith(package + "."))
 
 
-def _is_own(module):
+def _is_own(kind):
+    """Whether a class is the user's own; of one that `exec` made without a `__name__` the module is `builtins`."""
+    module = kind.__module__
+    return _is_own_module(module) or (module in (None, "builtins") and bool(kind.__flags__ & _HEAP_TYPE))
+
+
+def _is_own_module(module):
     """Whether a module is the user's own: neither this library nor installed, nor a part of Python."""
     if module == "__main__":
         return True
@@ -411,11 +444,11 @@ def _is_named(function):
         return getattr(np, function.__name__, None) is function
     if module is None:  # a method of a built-in class
         owner = getattr(function, "__objclass__", None)
-        return owner is not None and not _is_own(owner.__module__)
+        return owner is not None and not _is_own(owner)
     found = sys.modules.get(module)
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is function and not _is_own(module)
+    return found is function and not _is_own_module(module)
 
 
 def _full_name(value):
@@ -431,7 +464,7 @@ def _short_name(value):
 def _is_constant(value):
     if isinstance(value, (tuple, frozenset)):
         return all(map(_is_constant, value))
-    return isinstance(value, (*_PLAIN, bytes, complex))
+    return isinstance(value, (*_PLAIN, bytes, complex, np.ndarray, np.generic))
 
 
 def _counts(name, member):

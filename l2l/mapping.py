@@ -87,9 +87,12 @@ def warn_of_fallback(what, reason):
 
 
 def first_line(error):
-    """What an error says first; where TensorFlow puts a traceback before it, the last line."""
-    lines = getattr(error, "message", str(error)).strip().split("\n")
-    return re.sub(r"^\w+: ", "", lines[-1].strip()) if lines[0] == "in converted code:" else lines[0]
+    """What an error says first; where TensorFlow puts a traceback before it, the last line; its class if nothing."""
+    text = str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines[0] == "in converted code:" else lines[0]
 
 
 def _levels_to_the_caller():

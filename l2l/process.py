@@ -43,7 +43,7 @@ def own_graph():
         finally:
             registry = ops._gradient_registry._registry
             for name, entry in list(registry.items()):
-                if _OF_ONE_GRAPH.fullmatch(name) and _holds(entry["type"], graph, set()):
+                if _OF_ONE_GRAPH.fullmatch(name) and _holds(entry["type"], graph):
                     registry.pop(name, None)
 
 
@@ -51,19 +51,25 @@ def own_graph():
 _OF_ONE_GRAPH = re.compile(r"(PartitionedCall|CustomGradient)-\d+")
 
 
-def _holds(value, graph, seen):
+def _holds(value, graph):
     """Whether it is something of this graph, or a function that holds such a thing; empty cells hold nothing."""
-    kind = type(value)  # nothing is asked of what is neither Python's nor TensorFlow's: it may be anyone's
-    if kind in (list, tuple):
-        return any(_holds(one, graph, seen) for one in value)
-    if kind is types.FunctionType and id(value) not in seen:
-        seen.add(id(value))
-        for cell in value.__closure__ or ():
-            with contextlib.suppress(ValueError):  # the cell is empty
-                if _holds(cell.cell_contents, graph, seen):
-                    return True
-    if kind.__module__.startswith("tensorflow"):
-        return _is_within(getattr(value, "_func_graph", None) or getattr(value, "graph", None), graph)
+    seen, left = set(), [value]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        kind = type(one)  # nothing is asked of what is neither Python's nor TensorFlow's: it may be anyone's
+        if kind in (list, tuple):
+            left.extend(one)
+        elif kind is types.FunctionType:
+            for cell in one.__closure__ or ():
+                with contextlib.suppress(ValueError):  # the cell is empty
+                    left.append(cell.cell_contents)
+        elif str(kind.__module__).startswith("tensorflow"):
+            inner = getattr(one, "_func_graph", None) or getattr(one, "graph", None)
+            if _is_within(inner, graph):
+                return True
     return False
 
 

@@ -15,7 +15,7 @@ from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
 from l2l.nests import tensors_of
-from l2l.optimizers.first_call import create, said_by, step, the_number_for
+from l2l.optimizers.first_call import create, step, the_number_for
 from l2l.optimizers.optimizer import bind, initial_state
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch
@@ -226,7 +226,7 @@ def _in_words(build, error):
 
     number = the_number_for(serves, _COORDINATES, error)
     if number is None:
-        return said_by(error)
+        return first_line(error)
     return (
         "its state has a fixed size, for %d coordinates, and the check uses another number of coordinates, %d; "
         "tf.zeros_like(gradients), or tf.shape(gradients)[0], follows the gradients" % (number, _COORDINATES)
@@ -250,7 +250,7 @@ def _look_at(found, graph, created, steps):
         except Exception as error:
             shape = (_DRAWS, _COORDINATES) if getattr(optimizer, "coordinatewise", False) else (_COORDINATES,)
             words = "in a batch of %d draws it fails with gradients of shape %s: %s"
-            raise ValueError(words % (_DRAWS, shape, said_by(error))) from error
+            raise ValueError(words % (_DRAWS, shape, first_line(error))) from error
         gradients = tf.constant([0.5, -0.25, 1.0])
         first_update, first_state = optimizer(gradients, None)
         first, said = [first_update], initial_state(optimizer, gradients)
@@ -266,7 +266,7 @@ def _look_at(found, graph, created, steps):
         except Exception as error:
             found.append(
                 "it must take a nest of gradients where the position is one, and return an update like it; "
-                "tf.nest.map_structure applies a rule to each tensor (%s)" % said_by(error)
+                "tf.nest.map_structure applies a rule to each tensor (%s)" % first_line(error)
             )
         plain = meta_gradient(problem, singles[0], optimizer, variables, "sum", steps) if variables else None
         if variables:
@@ -285,7 +285,7 @@ def _look_at(found, graph, created, steps):
             compiled = _compiled(compiled_gradients, flat)
         except Exception as error:
             compiled = []
-            found.append(said_by(error))
+            found.append(first_line(error))
         expected = [whole.losses] if plain is None else [plain.losses, *plain.gradients]
         initialize = tf.global_variables_initializer()
         with session_with_threads(graph) as session:

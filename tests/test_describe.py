@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import threading
+import unittest.mock
 
 import cloudpickle
 import numpy as np
@@ -63,7 +64,34 @@ class Own(l2l.Problem):
         self.one = one
 
 
+class Scaled:
+    """Hands on what it does not have, such as `description`."""
+
+    def __init__(self, inner, scale):
+        self.inner, self.scale = inner, scale
+
+    def __getattr__(self, name):
+        if name == "inner":  # of a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+class Faster(l2l.optimizers.rules.Rule):
+    """Inherits a `description` that knows nothing of `scale`."""
+
+    def __init__(self, scale):
+        super().__init__(l2l.sgd()._step, learning_rate=0.1)
+        self.scale = scale
+
+
 Pair = collections.namedtuple("Pair", "one two")
+
+
+def typed(number):
+    """A class that `exec` made without a `__name__`."""
+    space = {}
+    exec("class Own:\n    def loss(self, x):\n        return x + %d" % number, space)
+    return space["Own"]
 
 
 def structured(value):
@@ -89,6 +117,8 @@ KINDS = {
     "TensorFlow's": lambda n: tf.reduce_sum if n == 1 else tf.reduce_mean,
     "a library's object": lambda n: np.poly1d([n, 1]),
     "Keras": lambda n: tf.keras.initializers.RandomNormal(0, n),
+    "Keras layer": lambda n: tf.keras.layers.Dense(1, activation=KINDS["lambda"](n)),
+    "Keras Lambda": lambda n: tf.keras.layers.Lambda(KINDS["lambda"](n)),
     "cached": lambda n: functools.lru_cache()(KINDS["lambda"](n)),
     "tf.function": lambda n: tf.function(KINDS["lambda"](n)),
     "itemgetter": operator.itemgetter,
@@ -104,6 +134,12 @@ KINDS = {
     "dataclass": Data,
     "slots": Slots,
     "list of its own": lambda n: Words([n]),
+    "class of a class": lambda n: type("Meta", (type,), {"loss": KINDS["lambda"](n)})("Own", (), {}),
+    "class typed without a name": typed,
+    "what is typed without a name": lambda n: typed(n)(),
+    "array in a closure": lambda n: (lambda _array: lambda x: x + _array)(np.ones(n)),
+    "handed on": lambda n: Scaled(l2l.adam(), n),
+    "rule of its own": Faster,
     "named tuple": lambda n: Pair(n, n),
     "enum": Color,
     "set": lambda n: {n, 3},
@@ -117,6 +153,7 @@ KINDS = {
     "fraction": lambda n: fractions.Fraction(n, 3),
     "decimal": decimal.Decimal,
     "date": lambda n: datetime.date(2020, 1, n),
+    "mock": lambda n: unittest.mock.Mock(return_value=n),
     "range": range,
     "slice": slice,
     "pattern": lambda n: re.compile("a" * n),
@@ -163,6 +200,7 @@ def test_tables_are_told_apart():
         pandas.Series([1.0, 2.0], index=["a", "b"]),
         pandas.Series([1, 2]),
         pandas.Series(["a", "b"], dtype="category"),
+        pandas.Series(["a", "b"], dtype=pandas.CategoricalDtype(["a", "b", "c"])),
         pandas.Timestamp("2020-01-01"),
         pandas.Timestamp("2020-01-02"),
     ]
@@ -274,6 +312,23 @@ def test_cycles_end():
         deep = [deep]
     with pytest.raises(TypeError, match=r"^it\[0\]\[0\].* must be nested less deeply than 60 levels$"):
         describe("it", deep)
+
+
+def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused():
+    one = KINDS["closure"](1)
+    function = functools.reduce(lambda inner, _: lambda x: inner(inner(x)), range(50), one)
+    assert text_of(function) == text_of(function)
+    many = [1]
+    for _ in range(30):  # 2^30 numbers
+        many = [many, many]
+    with pytest.raises(TypeError, match=r"^it\[0\]\[0\].* must hold fewer than 200000 values$"):
+        describe("it", many)
+    # What is known from elsewhere says the same, also where it refers to what lies above it.
+    loop = Slots(None)
+    loop.one = [[loop], [loop]]
+    inner = {"above": 3}
+    assert describe("it", [loop, loop])[1]["parameters"]["one"] == [[inner], [inner]]
+    assert describe("it", [loop.one, loop])[1] == describe("it", [loop, loop])[1]
 
 
 @pytest.mark.parametrize(

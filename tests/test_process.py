@@ -1,5 +1,6 @@
 """What concerns the whole process. XLA reads its flags once, so each test has processes of its own."""
 
+import functools
 import gc
 import json
 import os
@@ -174,7 +175,7 @@ def test_a_graph_with_a_custom_gradient_is_freed_too():
 
 
 def test_whatever_else_is_registered_is_left_alone():
-    """A function with an empty closure; an object that answers nothing; a gradient of another graph."""
+    """A function with an empty closure; an object that answers nothing; a gradient of another graph; cycles; depth."""
 
     def empty():
         return later
@@ -192,7 +193,10 @@ def test_whatever_else_is_registered_is_left_alone():
     registry = ops._gradient_registry._registry
     with tf.Graph().as_default():
         elsewhere = tf.constant(1.0)
-    others = {"CustomGradient-%d" % -i: value for i, value in enumerate([empty, holds(Silent()), holds(elsewhere)])}
+    cycle, deep = [], functools.reduce(lambda one, _: holds(one), range(5000), 1)
+    cycle.append(cycle)
+    others = [empty, holds(Silent()), holds(elsewhere), holds(cycle), deep, type("Mine", (), {"__module__": None})()]
+    others = {"CustomGradient-%d" % -i: value for i, value in enumerate(others)}
     others = {name.replace("--", "-9" * 9): {"type": value} for name, value in others.items()}
     others["Mine"] = {"type": Silent()}
     before = set(registry)

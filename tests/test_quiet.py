@@ -72,7 +72,9 @@ def test_nothing_of_the_packages_own_is_logged_in_a_users_graph(logged):
     """Rules, castings, problems and what unrolls them; batches, of which TensorFlow writes loops into the graph."""
     problem = l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock(noise=0.1)])
     draw, draws = problem.draw(), problem.sample(2, 1)
+    problem.loss(problem.initial_position(draw), problem.observe(draw, 0, None))
     for rule in [l2l.adam(), l2l.vsgd(), l2l.secant()]:
+        rule(tf.ones([3]), None)
         l2l.unroll(problem, draw, rule, steps=1)
     network = l2l.CoordinatewiseLSTM((2,), "moments", input_activation="elu")
     network(tf.ones([3]), None)

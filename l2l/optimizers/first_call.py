@@ -13,6 +13,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.mapping import first_line
 from l2l.optimizers.networks import CoordinatewiseLSTM
 from l2l.optimizers.optimizer import bind, check_pair, initial_state, plain_product
 
@@ -168,7 +169,7 @@ def _within(scope, optimizer):
                     if not arguments or type(error) not in (TypeError, ValueError):
                         raise
                     words = "the optimizer failed with gradients of shape %.200s: %s"
-                    raise type(error)(words % (_shapes(arguments[0]), said_by(error))) from error
+                    raise type(error)(words % (_shapes(arguments[0]), first_line(error))) from error
 
         return called
 
@@ -197,7 +198,7 @@ def _failed(name, like, error):
         )
     return FirstCallError(
         "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
-        % (name, _shapes(like), said_by(error))
+        % (name, _shapes(like), first_line(error))
     )
 
 
@@ -208,15 +209,6 @@ def _shapes(nest):
 def is_of_another_graph(error):
     """Whether an optimizer failed since it uses variables of another graph, as that of an earlier call."""
     return "from the same graph" in str(error) or "Graph is finalized" in str(error)
-
-
-def said_by(error):
-    """What an error says, one line, without the trace that TensorFlow adds to some."""
-    text = str(error).split("\n\noriginally defined at:")[0].strip()
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1].split("Error: ", 1)[-1] if lines[0] == "in converted code:" else lines[0]
 
 
 def the_number_for(serves, number, error):

@@ -9,8 +9,9 @@ from tensorflow.python.framework import ops
 from tensorflow.python.framework.func_graph import func_graph_from_py_func
 from tensorflow.python.ops import control_flow_util, functional_ops, resource_variable_ops, variable_scope
 
+from l2l.mapping import first_line
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.first_call import FirstCallError, create, said_by, the_number_for
+from l2l.optimizers.first_call import FirstCallError, create, the_number_for
 from l2l.optimizers.optimizer import bind, plain_product, with_initial_state
 from l2l.optimizers.trained import Trained, load
 from l2l.process import own_graph
@@ -439,5 +440,5 @@ def _serves_no(number, trained, dtype, error):
         )
     return ValueError(
         "trained must hold an optimizer for positions that are one tensor, of any number of coordinates%s: %s"
-        % (", also where the graph does not know it" * (number is None), said_by(error))
+        % (", also where the graph does not know it" * (number is None), first_line(error))
     )

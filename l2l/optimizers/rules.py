@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.quiet import quietly
 
 # The smallest normal number of float32, 1.18e-38. Both engines flush what is smaller to zero.
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -36,6 +37,7 @@ class Rule:
     def __init__(self, step, **hyperparameters):
         self._step, self.name, self.hyperparameters = step, step.__name__.lstrip("_"), hyperparameters
 
+    @quietly()
     def __call__(self, gradients, state):
         """The update, with the structure of `gradients`, and the next state, a list with that of each tensor."""
         flat = tf.nest.flatten(gradients)

@@ -13,6 +13,7 @@ from l2l import checks
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.random_numbers import uniform
+from l2l.quiet import quietly
 
 
 class RandomlyScaled(Problem):
@@ -156,6 +157,7 @@ class Mixture(Problem):
         parts = zip(self.problems, draw["draws"])
         return tuple(_active_where(*each, tf.equal(draw["which"], i)) for i, each in enumerate(parts))
 
+    @quietly()
     def loss(self, x, observed):
         """The loss of the problem that was drawn.
 

@@ -96,3 +96,13 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     with pytest.raises(TypeError, match="path must be a path"):
         l2l.save_results(3, [])
     assert os.listdir(str(tmp_path)) == ["pipe"]
+
+
+def test_links_and_permissions_of_a_file_stay(tmp_path):
+    file, link = tmp_path / "rows.json", tmp_path / "link.json"
+    file.write_text("old")
+    file.chmod(0o600)
+    link.symlink_to(file)
+    l2l.save_results(link, [{"a": 1}])
+    assert link.is_symlink() and json.loads(file.read_text())["rows"] == [{"a": 1}]
+    assert file.stat().st_mode & 0o777 == 0o600
