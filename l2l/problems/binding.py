@@ -19,10 +19,11 @@ class BoundProblem:
       problem: a `Problem`.
       draw: one draw, a nest of tensors; with a batch, so many along a leading axis.
       batch: None for one draw, or how many there are.
-      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_mapping`, which finds out.
+      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_batch`, which finds out.
 
     Attributes:
       problem, draw, batch: as given.
+      draw_by_draw: whether a batch is written out draw by draw, as given or found out by now.
     """
 
     def __init__(self, problem, draw, batch=None, *, draw_by_draw=False):
