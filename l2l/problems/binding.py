@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.mapping import OverDraws
+from l2l.mapping import OverDraws, first_line
 from l2l.problems.problem import Problem, data_in_graph, sample
 from l2l.process import own_graph
 
@@ -126,7 +126,7 @@ def paths(x):
 
 def not_differentiable(error):
     """What to raise instead of TensorFlow's `LookupError` about an op of a loss."""
-    return ValueError("loss must be made of ops that have a gradient: %s" % str(error).split("\n")[0])
+    return ValueError("loss must be made of ops that have a gradient: %s" % first_line(error))
 
 
 def _name_data_of_other_dtype(problem, dtype, error):
@@ -136,5 +136,5 @@ def _name_data_of_other_dtype(problem, dtype, error):
     if others:
         raise TypeError(
             "loss of %s failed, perhaps since its data have dtype %s and x has %s (data.astype makes them alike): %s"
-            % (type(problem).__name__, ", ".join(others), dtype.name, str(error).split("\n")[0])
+            % (type(problem).__name__, ", ".join(others), dtype.name, first_line(error))
         ) from error
