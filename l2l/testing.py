@@ -98,7 +98,9 @@ def check_problem(problem, steps=4):
             if losses is not None:
                 with session_with_threads(graph) as session:
                     set_data(session)
-                    by_draw = found.result("a batch of draws", check_batch(problem, batch, _DRAWS), session, feed)
+                    by_draw = found.result(
+                        "a batch of draws", lambda: check_batch(problem, batch, _DRAWS)(session, feed)
+                    )
                 many = BoundProblem(problem, batch, _DRAWS, draw_by_draw=bool(by_draw))
                 found.result("a batch of draws", _check_many, found, many, run, feed, steps, losses)
                 found.result("XLA", _check_compiled_losses, found, many, run, feed, steps, losses)
@@ -145,7 +147,7 @@ def _checked_losses(found, problem, run, batch, feed, steps):
     except (LookupError, TypeError) as error:
         found.append(
             "loss has no second derivative (%s); train with second_derivatives=False, or write it with other ops"
-            % str(error).split("\n")[0]
+            % first_line(error)
         )
     return losses
 
@@ -318,9 +320,7 @@ def _look_at(found, graph, created, steps):
                     "XLA must compute the same losses and meta-gradients, it does not",
                 )
             except tf.errors.OpError as error:
-                found.append(
-                    "XLA cannot compile it, so train with engine='graph': %s" % error.message.strip().split("\n")[0]
-                )
+                found.append("XLA cannot compile it, so train with engine='graph': %s" % first_line(error))
 
 
 class _Nested(Problem):

@@ -23,6 +23,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l.learning.meta_iteration import Place
+from l2l.mapping import first_line
 from l2l.nests import is_finite
 from l2l.process import prepare_allocator, prepare_xla
 
@@ -61,8 +62,7 @@ def refusals_named(what):
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
         raise CannotCompileError(
-            "engine='xla' cannot compile %s; engine='graph' can run it. XLA says: %s"
-            % (what, error.message.strip().split("\n")[0])
+            "engine='xla' cannot compile %s; engine='graph' can run it. XLA says: %s" % (what, first_line(error))
         ) from None
 
 

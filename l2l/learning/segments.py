@@ -12,6 +12,7 @@ from l2l import checks
 from l2l.learning.backward import TurnsInReverse
 from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
+from l2l.mapping import first_line
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import adapt, bind, check_optimizer, for_batch, initial_state, plain_product
 from l2l.problems.binding import BoundProblem
@@ -139,7 +140,7 @@ def segment_gradient(
                 raise
             raise ValueError(
                 "second_derivatives must be False for a loss with an op that has none, or for an optimizer with an op "
-                "that has no gradient: %s" % str(error).split("\n")[0]
+                "that has no gradient: %s" % first_line(error)
             ) from error
         if not any(gradient is not None for gradient in gradients):
             raise ValueError(

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.mapping import OverDraws
+from l2l.mapping import OverDraws, first_line
 from l2l.problems.problem import Problem, data_in_graph, sample
 from l2l.process import own_graph
 
@@ -19,10 +19,11 @@ class BoundProblem:
       problem: a `Problem`.
       draw: one draw, a nest of tensors; with a batch, so many along a leading axis.
       batch: None for one draw, or how many there are.
-      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_mapping`, which finds out.
+      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_batch`, which finds out.
 
     Attributes:
       problem, draw, batch: as given.
+      draw_by_draw: whether a batch is written out draw by draw, as given or found out by now.
     """
 
     def __init__(self, problem, draw, batch=None, *, draw_by_draw=False):
@@ -125,7 +126,7 @@ def paths(x):
 
 def not_differentiable(error):
     """What to raise instead of TensorFlow's `LookupError` about an op of a loss."""
-    return ValueError("loss must be made of ops that have a gradient: %s" % str(error).split("\n")[0])
+    return ValueError("loss must be made of ops that have a gradient: %s" % first_line(error))
 
 
 def _name_data_of_other_dtype(problem, dtype, error):
@@ -135,5 +136,5 @@ def _name_data_of_other_dtype(problem, dtype, error):
     if others:
         raise TypeError(
             "loss of %s failed, perhaps since its data have dtype %s and x has %s (data.astype makes them alike): %s"
-            % (type(problem).__name__, ", ".join(others), dtype.name, str(error).split("\n")[0])
+            % (type(problem).__name__, ", ".join(others), dtype.name, first_line(error))
         ) from error

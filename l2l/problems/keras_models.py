@@ -9,7 +9,7 @@ from l2l import checks
 from l2l.problems.minibatches import fold, minibatch, noise, uniform_noise
 from l2l.problems.problem import Problem
 from l2l.problems.programs import cut_out, run
-from l2l.problems.random_numbers import keys
+from l2l.problems.random_numbers import keys, moved
 
 _STREAM = 2**34  # above all streams of `uniform`, `normal` and `keys`
 _STREAMS_OF_ONE = 2**16  # of one draw: more than a model has random ops
@@ -127,10 +127,11 @@ class KerasProblem(Problem):
         """`num` draws: a key, and initial weights."""
         num = checks.positive_integer("num", num)
         number = tf.random.uniform([], maxval=2**62, dtype=tf.int64) if seed is None else tf.cast(seed, tf.int64)
+        first = moved(_STREAM)
 
         def weights(i):
             def drawn(place, one):
-                stream = _STREAM + _STREAMS_OF_ONE * i + place
+                stream = first + _STREAMS_OF_ONE * i + place
                 return _STATELESS[one.op](one.shape, tf.stack([number, stream]), dtype=one.dtype)
 
             return run(self._initial, {}, drawn)

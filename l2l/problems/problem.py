@@ -35,8 +35,8 @@ class Problem:
     """The contract of a problem; subclass it and define `sample`, `initial_position` and `loss`.
 
     Each of them is about one draw. Batches are the library's concern: what is written for one draw is
-    mapped over many. All that a subclass keeps in public attributes (numbers, strings, arrays) counts as
-    its parameters, which tell two problems of one class apart in the record of a training.
+    mapped over many. All that a subclass keeps in public attributes (numbers, strings, arrays, functions, objects)
+    counts as its parameters, which tell two problems of one class apart in the record of a training.
 
     Attributes:
       data: None, or a nest of arrays that all draws share, such as the examples of a data set. A graph holds

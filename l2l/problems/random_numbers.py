@@ -58,19 +58,25 @@ def sampling(problem):
         levels.pop()
 
 
-def _pair(seed, stream):
-    """What TensorFlow's stateless random numbers follow from: the seed, and the stream of the problem that draws.
+def moved(stream):
+    """A stream of the problem that draws, an integer, as no other problem has it.
 
     The outermost problem has the streams that it names. One within others has them moved by a hash of its place, 2^40
     or more, where nobody's own are; two places among a million have the same with a chance below 1e-6.
     """
     levels = getattr(_running, "levels", None)
+    if not levels or not levels[-1].place:
+        return stream
+    hashed = hashlib.sha256(repr(levels[-1].place).encode()).digest()
+    return (stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62) % 2**63
+
+
+def _pair(seed, stream):
+    """What TensorFlow's stateless random numbers follow from: the seed, and the stream of the problem that draws."""
+    levels = getattr(_running, "levels", None)
     if levels:
         levels[-1].draws(seed, stream)
-    if levels and levels[-1].place:
-        hashed = hashlib.sha256(repr(levels[-1].place).encode()).digest()
-        stream = (stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62) % 2**63
-    return tf.stack([tf.cast(seed, tf.int64), tf.constant(stream, tf.int64)])
+    return tf.stack([tf.cast(seed, tf.int64), tf.constant(moved(stream), tf.int64)])
 
 
 def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l.mapping import definitions_since
+from l2l.mapping import definitions_since, first_line
 from l2l.nests import tensors_of
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
@@ -68,7 +68,7 @@ def check_repeatable(problem, seed, steps, number=8):
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
                 "observe and loss of %s must be computable from the first base iteration to the last, %d: %s"
-                % (name, steps - 1, error.message.split("\n")[0])
+                % (name, steps - 1, first_line(error))
             ) from None
         if not _same(*computed):
             raise ValueError(

@@ -113,13 +113,14 @@ def read(path, record, snapshot, allow_changed_code):
     return arrays, history
 
 
-def check_same_trainer(path, stored, record, allow_changed_code=False):
+def check_same_trainer(path, stored, record, allow_changed_code=None):
     """Refuses a file whose trainer was built with other arguments, or by other code.
 
     Args:
       path: of the file, for error messages.
       stored, record: what the file says of its trainer, and the record of the one at hand.
-      allow_changed_code: whether the code of the user's own functions and classes may differ.
+      allow_changed_code: whether the code of the user's own functions and classes may differ; None where it may not,
+        and nobody can say otherwise.
 
     Raises:
       ValueError: and which arguments, with both values, or whose code.
@@ -132,7 +133,8 @@ def check_same_trainer(path, stored, record, allow_changed_code=False):
     values, digests = _differences("", stored, record), _differences("", *code)
     if values or digests:
         differences = values + digests
-        helps = "; allow_changed_code=True goes on" * all(one.startswith("code of ") for one in differences)
+        is_code = all(one.startswith("code of ") for one in differences)
+        helps = "; allow_changed_code=True goes on" * (is_code and allow_changed_code is not None)
         raise ValueError("%r is from another trainer: %.300s%s" % (path, "; ".join(differences), helps))
 
 

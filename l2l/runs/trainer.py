@@ -220,7 +220,7 @@ class Trainer:
           A `Replay`.
 
         Raises:
-          ValueError: the file is damaged, or from a trainer that was built with other arguments.
+          ValueError: the file is damaged, or from a trainer that was built with other arguments or by other code.
         """
         return self._replay(self.history.config, checks.path("path", path))
 

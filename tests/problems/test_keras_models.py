@@ -344,6 +344,13 @@ def test_problems_of_keras_problems(mixed):
     assert np.isfinite(losses).all()
 
 
+def test_two_within_another_problem_have_weights_of_their_own(run, mixed):
+    within = l2l.Mixture([mixed, l2l.Mixture([mixed])]).sample(1, 3)["draws"]
+    draws = [within[0], within[1]["draws"][0], mixed.sample(1, 3)]
+    kernels = [run(draw["weights"][0]) for draw in draws]
+    assert all(not np.array_equal(kernels[i], kernels[i - 1]) for i in range(3))
+
+
 def test_nothing_reaches_the_users_graph_and_keras_session(mixed):
     model = tf.keras.Sequential([L.Dense(1, input_shape=[3])])
     session, weights = K.get_session(), model.get_weights()

@@ -13,6 +13,7 @@ from trainers import learned_momentum, one_rate, small
 
 import l2l
 from l2l import archives
+from l2l.runs import nonfinite
 from l2l.runs.checkpoints import check_same_trainer
 
 
@@ -135,7 +136,7 @@ def test_the_error_names_what_differs(name):
     settings, others, message, is_code = DIFFERENCES[name]
     one, other = (small(**each).history.config for each in (settings, others))
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: .*" + message) as caught:
-        check_same_trainer("file", one, other)
+        check_same_trainer("file", one, other, allow_changed_code=False)
     assert str(caught.value).endswith("; allow_changed_code=True goes on") == is_code
     check_same_trainer("file", one, json.loads(json.dumps(one)))
     if is_code:
@@ -155,6 +156,14 @@ def test_restore_goes_on_with_other_code_if_it_is_told_to(tmp_path):
         other.restore(tmp_path)
     assert len(other.restore(tmp_path, allow_changed_code=True)) == 2
     assert other.history.config["code"] == code  # which goes on from here
+
+
+def test_where_other_code_is_never_allowed_nothing_says_that_it_can_be(tmp_path):
+    settings, others, message, _ = DIFFERENCES["lambdas"]
+    one, other = small(**settings), small(**others)
+    path = nonfinite.write(str(tmp_path), 0, one.history.config, {})
+    with pytest.raises(ValueError, match=message + "$"):
+        other.replay(path)
 
 
 def test_the_same_code_typed_again_is_the_same_trainer(tmp_path):
