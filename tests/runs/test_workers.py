@@ -72,7 +72,7 @@ class Bowl(l2l.Problem):
         return tf.reduce_sum(x**2)
 
 def one_rate():
-    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+    rate = tf.compat.v1.get_variable("rate", [], initializer=tf.compat.v1.constant_initializer(0.01))
     return lambda gradients, state: (-rate * gradients, state)
 
 bowl = Bowl()
