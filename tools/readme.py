@@ -75,9 +75,8 @@ def cards_table(cards):
     Args:
       cards: as from `l2l.pretrained()`.
     """
-    lines = [
-        "| place | steps | %s | Adam, 0.001 | Adam at its best rate |" % " | ".join("`%s`" % name for name in cards)
-    ]
+    names = " | ".join("`%s`" % name for name in cards)
+    lines = ["| place | steps | %s | Adam, 0.001 | Adam at its best rate (the rate) |" % names]
     lines.append("|---|---|" + "---|" * (len(cards) + 2))
     for rows in zip(*[card.figures for card in cards.values()]):
         tuned, cells = rows[0]["Adam, best rate"], []
