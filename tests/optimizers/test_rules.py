@@ -373,7 +373,8 @@ def through(casting):
     return optimizer
 
 
-@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("engine", ["graph", "xla"])
 def test_derivatives_are_finite_where_gradients_are_exactly_zero(engine):
     """Of what is learned on top of each rule, and around each casting, and of the gradients themselves."""
     builders = {repr(rule): functools.partial(scaled, rule) for rule in [*ALL, l2l.adam(1.0)]}

@@ -311,6 +311,7 @@ def test_it_keeps_the_contract_of_a_problem(mixed):
     l2l.testing.check_problem(mixed, steps=2)
 
 
+@pytest.mark.rehearsal
 def test_it_trains_op_by_op_and_compiled(mixed):
     figures = []
     for engine in ["graph", "xla"]:
