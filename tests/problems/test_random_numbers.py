@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.problems.random_numbers import keys
+from l2l.problems.random_numbers import keys, moved, sampling
 
 
 def test_uniform_fills_its_range_and_depends_on_seed_and_stream_alone(run):
@@ -74,3 +74,14 @@ def test_the_keys_of_a_seed_are_pinned(run):
     np.testing.assert_array_equal(ours[0], ours[1])
     assert not np.any(ours[0] == ours[2])
     np.testing.assert_array_equal(ours[0], [-1975630429, 341311246, -1129001781])
+
+
+def test_the_streams_of_problems_within_others_are_pinned():
+    """What a seed means does not change; the number is a hash of the place, 2^40 and the problem's own stream."""
+    with sampling("outer"):
+        assert moved(3) == 3
+        with sampling("first"):
+            first = moved(3)
+        with sampling("second"), sampling("inmost"):
+            inmost = moved(0)
+    assert [first, inmost] == [1285219803165192550, 2542324315862339316]
