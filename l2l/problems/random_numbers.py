@@ -25,7 +25,7 @@ class _Level:
     def draws(self, seed, stream):
         """Warns where the same is drawn once more: by a `super().sample`, or by an object that is no `Problem`."""
         for other, again in self.drawn:
-            is_same = seed is other or (isinstance(seed, int) and isinstance(other, int) and seed == other)
+            is_same = seed is other or (isinstance(seed, int) and seed == other)
             if is_same and stream == again:
                 warnings.warn(
                     "sample of %s draws the same random numbers twice, those of one seed and one stream; "

@@ -85,3 +85,66 @@ def test_the_streams_of_problems_within_others_are_pinned():
         with sampling("second"), sampling("inmost"):
             inmost = moved(0)
     assert [first, inmost] == [1285219803165192550, 2542324315862339316]
+
+
+def streams_within():
+    """What stream 0 is at eight places: in the outermost problem, and in those that it asks, and these."""
+    found = []
+    with sampling("outer"):
+        found.append(moved(0))
+        for first, second, third in ["abc", "def"]:
+            with sampling(first):
+                found.append(moved(0))
+                with sampling(first):  # as a `super().sample` is
+                    assert moved(0) == found[-1]
+                for inmost in [second, third]:
+                    with sampling(inmost):
+                        found.append(moved(0))
+        with sampling("g"):
+            found.append(moved(0))
+    return found
+
+
+def test_each_place_has_streams_of_its_own_the_same_each_time():
+    found = streams_within()
+    assert len(set(found)) == 8 and found[0] == 0 and found == streams_within() and moved(7) == 7
+    assert all(2**40 <= stream < 2**63 for stream in found[1:])
+
+
+@pytest.mark.parametrize(
+    "first, second, warns",
+    [
+        ((3, 0), (3, 0), True),
+        ((3, 0), (3, 1), False),
+        ((3, 0), (4, 0), False),
+        ((3, 1), (4, 2), False),
+        (("tensor", 0), ("tensor", 0), True),
+        (("tensor", 0), ("another", 0), False),
+        (("tensor", 0), (3, 0), False),
+        ((3, 0), ("tensor", 0), False),
+    ],
+)
+def test_the_same_numbers_twice_in_one_problem_are_said(first, second, warns, recwarn):
+    seeds = {"tensor": tf.constant(3000, tf.int64), "another": tf.constant(3000, tf.int64)}
+
+    def draw(seed, stream):
+        seed = seeds[seed] if isinstance(seed, str) else int("%d000" % seed)  # another object each time
+        l2l.uniform([1], 0.0, 1.0, seed, stream)
+
+    with sampling("outer"):
+        draw(*first)
+        with sampling("inner"):  # whose streams are others
+            draw(*first)
+        draw(*second)
+    messages = [str(one.message) for one in recwarn if "draws the same random numbers twice" in str(one.message)]
+    assert (
+        messages
+        == [
+            "sample of str draws the same random numbers twice, those of one seed and one stream; "
+            "another stream gives others"
+        ]
+        * warns
+    )
+    draw(3, 0)
+    draw(3, 0)  # outside of a problem nobody minds
+    assert len(recwarn.list) == len(messages)
