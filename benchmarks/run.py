@@ -63,7 +63,7 @@ class Ours:
         self._trainer = l2l.Trainer(
             l2l.Quadratic(dims),
             l2l.CoordinatewiseLSTM,
-            steps=steps,
+            unroll_length=steps,
             batch=batch,
             engine=engine,
             threads=threads,
@@ -153,8 +153,8 @@ def figure_of(rows):
                 axes.loglog(
                     [row[key] for row in line],
                     [row["ms_per_meta_iteration"] for row in line],
-                    color=l2l.plots.COLORS[i],
-                    marker=l2l.plots.MARKERS[i],
+                    color=l2l.figures.plots.COLORS[i],
+                    marker=l2l.figures.plots.MARKERS[i],
                     label=engine,
                 )
         axes.set_xlabel(label)
@@ -180,7 +180,7 @@ def evaluate():
     rows = []
     for num, steps in [(1000, 1000), (100, 10_000), (100, 40_000)]:
         before, start = process.memory_info().rss, time.perf_counter()
-        l2l.evaluate(problem, optimizers, num=num, steps=steps, record=range(0, steps, steps // 100))
+        l2l.evaluate(problem, optimizers, draws=num, steps=steps, at=range(0, steps, steps // 100))
         seconds, grown = time.perf_counter() - start, process.memory_info().rss - before
         rows.append({"draws": num, "base_iterations": steps, "seconds": seconds, "memory_grown_mib": grown / 2**20})
     print(json.dumps(rows))

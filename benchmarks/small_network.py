@@ -29,15 +29,15 @@ class Digits(l2l.Problem):
         self.data = {"images": digits.data.astype(np.float32) / 16, "labels": digits.target.astype(np.int32)}
 
     def sample(self, num, seed=None):
-        first = l2l.uniform([num, 64, HIDDEN], -0.2, 0.2, seed, stream=0)
-        return l2l.keys(num, seed), first, l2l.uniform([num, HIDDEN, 10], -0.5, 0.5, seed, stream=1)
+        first = l2l.uniform([num, 64, HIDDEN], -0.2, 0.2, seed=seed, stream=0)
+        return l2l.keys(num, seed), first, l2l.uniform([num, HIDDEN, 10], -0.5, 0.5, seed=seed, stream=1)
 
     def initial_position(self, draw):
         _, first, second = draw
         return first, tf.zeros([HIDDEN]), second, tf.zeros([10])
 
     def observe(self, draw, t, data):
-        places = l2l.minibatch(draw[0], t, SIZE, len(self.data["labels"]))
+        places = l2l.minibatch(draw[0], t, batch_size=SIZE, examples=len(self.data["labels"]))
         return tf.gather(data["images"], places), tf.gather(data["labels"], places)
 
     def loss(self, x, minibatch):
@@ -55,7 +55,7 @@ def trainings(steps, second_derivatives):
         trainers[engine] = l2l.Trainer(
             Digits(),
             lambda: l2l.CoordinatewiseLSTM(casting="log"),
-            steps=steps,
+            unroll_length=steps,
             engine=engine,
             second_derivatives=second_derivatives,
             name="%s, T=%d" % (engine, steps),
@@ -94,11 +94,11 @@ def evaluations():
             trainer.run(1)
             trained["RNN %d" % seed] = trainer.trained()
     start = time.perf_counter()
-    l2l.evaluate(problem, trained, num=DRAWS, steps=BASE_ITERATIONS)
+    l2l.evaluate(problem, trained, draws=DRAWS, steps=BASE_ITERATIONS)
     one_call = time.perf_counter() - start
     start = time.perf_counter()
     for name, each in trained.items():
-        l2l.evaluate(problem, {name: each}, num=DRAWS, steps=BASE_ITERATIONS)
+        l2l.evaluate(problem, {name: each}, draws=DRAWS, steps=BASE_ITERATIONS)
     return {
         "networks": NETWORKS,
         "draws": DRAWS,

@@ -21,8 +21,8 @@ import dask
 import distributed
 
 import l2l
-from l2l.runs import cells, workers
 from l2l.runs.interrupt import Stop
+from l2l.sweeps import cells, workers
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS, WORKERS = 1000, 100

@@ -51,7 +51,7 @@ def trained_from_nothing(recipe, seed):
         return l2l.CoordinatewiseLSTM(casting=casting)
 
     for steps in before:
-        with l2l.Trainer(problem, build, steps=steps, **settings) as trainer:
+        with l2l.Trainer(problem, build, unroll_length=steps, **settings) as trainer:
             trainer.run(5000)
             build = trainer.trained()
             total += 5000
@@ -62,7 +62,7 @@ def trained_from_nothing(recipe, seed):
             # An evaluation, of 20 base iterations, is worth its time where the training has come far enough in its own.
             recent = max(AT_A_TIME, len(trainer.history) // 20)
             if trainer.history.log_average(recent) < LEVEL * settings.get("steps", STEPS) / STEPS:
-                losses = l2l.evaluate(problem, {recipe: trainer.trained()}, num=1000, steps=STEPS, engine="graph")[
+                losses = l2l.evaluate(problem, {recipe: trainer.trained()}, draws=1000, steps=STEPS, engine="graph")[
                     recipe
                 ]
                 average = l2l.log_average(losses[:, -1])

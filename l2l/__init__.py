@@ -46,9 +46,16 @@ if tf.executing_eagerly():
         "l2l builds graphs, as TensorFlow 1 does: leave out enable_eager_execution and enable_v2_behavior"
     )
 
-from l2l import testing
-from l2l.curriculum import Curriculum
-from l2l.evaluate import evaluate, ranking
+from l2l.averages import log_average, rolling_log_average
+from l2l.evaluation import Evaluation, Trace, evaluate, testing, trace
+from l2l.figures import (
+    plot_convergence,
+    plot_learning_rates,
+    plot_losses,
+    plot_states,
+    plot_trajectories,
+    plot_updates,
+)
 from l2l.learning import (
     META_LOSSES,
     Imitation,
@@ -90,8 +97,6 @@ from l2l.optimizers import (
     vsgd,
     widening_log_cast,
 )
-from l2l.pictures import plot_learning_rates, plot_states, plot_trajectories, plot_updates
-from l2l.plots import plot_convergence, plot_losses
 from l2l.problems import (
     MLP,
     Ackley,
@@ -118,21 +123,18 @@ from l2l.problems import (
     uniform,
 )
 from l2l.process import prepare_xla
+from l2l.results import measured_with, save_results
 from l2l.runs import (
+    Curriculum,
     History,
     NonFiniteError,
     Replay,
     Trainer,
-    format_table,
     latest_checkpoint,
-    log_average,
-    measured_with,
-    rolling_log_average,
-    save_results,
-    sweep,
     train_together,
 )
-from l2l.traces import Trace, trace
+from l2l.sweeps import Sweep, sweep
+from l2l.tables import format_table
 from l2l.version import __version__
 
 __all__ = [
@@ -146,6 +148,7 @@ __all__ = [
     "CoordinatewiseLSTM",
     "Curriculum",
     "DenseQuadratic",
+    "Evaluation",
     "Examples",
     "Grouped",
     "History",
@@ -167,6 +170,7 @@ __all__ = [
     "Replay",
     "Rosenbrock",
     "Settings",
+    "Sweep",
     "Trace",
     "Trained",
     "Trainer",
@@ -204,7 +208,6 @@ __all__ = [
     "plot_updates",
     "prepare_xla",
     "pretrained",
-    "ranking",
     "ratio_cast",
     "rmsprop",
     "rolling_log_average",

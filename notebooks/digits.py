@@ -60,7 +60,7 @@ class SomeMLP(l2l.MLP):
 
     def sample(self, num, seed=None):
         bounds = np.cumsum([share for _, _, share in self.kinds])[:-1].astype(np.float32)
-        chance = l2l.uniform([num, 1], 0.0, 1.0, seed, stream=1000)
+        chance = l2l.uniform([num, 1], 0.0, 1.0, seed=seed, stream=1000)
         kind = tf.reduce_sum(tf.cast(chance >= bounds, tf.int32), axis=1)
         return {**super().sample(num, seed), "kind": kind}
 
@@ -139,7 +139,7 @@ def trained(seeds, problem=None, stages=None, start=build, output=None):
                 problem,
                 found[seed],
                 "sum_log",
-                steps=STEPS,
+                unroll_length=STEPS,
                 horizon=horizon,
                 second_derivatives=False,
                 learning_rate=rate,
@@ -178,7 +178,7 @@ def main(seeds):
 
     def measure(draws, name, problem, steps, seed, **others):
         steps, lengths = max(LAST, length(steps)), [max(LAST, length(n)) for n in LENGTHS]
-        losses = l2l.evaluate(problem, OrderedDict(optimizers, **others), num=5, steps=steps, seed=seed)
+        losses = l2l.evaluate(problem, OrderedDict(optimizers, **others), draws=5, steps=steps, seed=seed)
         for each, values in losses.items():
             row = {"draws": draws, "network": name, "optimizer": each, "lengths": LENGTHS}
             rows.append({**row, "curve": curve(values, lengths)})

@@ -3,8 +3,8 @@
 import episodes
 from episodes import length, seeds, summary  # noqa: F401, the notebook has them from here
 
+from l2l.results import format_table
 from l2l.runs.history import log_average
-from l2l.runs.results import format_table
 
 # Average log results the document prints, by experiment and meta-iterations. RMSProp's is read
 # off a plot.

@@ -35,13 +35,15 @@ class Quadratics(l2l.Problem):
     def sample(self, num, seed=None):
         shape = [num, self.dims]
         low, high = np.log(self.factors)
-        factors = tf.exp(l2l.uniform(shape, 0.0, 1.0, seed, stream=2) * (high - low) + low)
+        factors = tf.exp(l2l.uniform(shape, 0.0, 1.0, seed=seed, stream=2) * (high - low) + low)
         draws = {
-            "scale": factors * l2l.uniform(shape, 0.5, 1.5, seed, stream=0),
-            "start": l2l.uniform(shape, -1.0, 1.0, seed, stream=1),
+            "scale": factors * l2l.uniform(shape, 0.5, 1.5, seed=seed, stream=0),
+            "start": l2l.uniform(shape, -1.0, 1.0, seed=seed, stream=1),
         }
         if self.rotated:
-            draws["rotation"] = tf.linalg.qr(l2l.uniform([num, self.dims, self.dims], -1.0, 1.0, seed, stream=3))[0]
+            draws["rotation"] = tf.linalg.qr(l2l.uniform([num, self.dims, self.dims], -1.0, 1.0, seed=seed, stream=3))[
+                0
+            ]
         return draws
 
     def initial_position(self, draw):
@@ -60,7 +62,7 @@ class Rosenbrock(l2l.Problem):
     """`f(x) = (1 - x_0)^2 + 100 (x_1 - x_0^2)^2`, a curved valley, from `U[-1, 1]^2`. The minimum is 0, at (1, 1)."""
 
     def sample(self, num, seed=None):
-        return {"start": l2l.uniform([num, 2], -1.0, 1.0, seed)}
+        return {"start": l2l.uniform([num, 2], -1.0, 1.0, seed=seed)}
 
     def initial_position(self, draw):
         return draw["start"]
@@ -83,7 +85,7 @@ class OneOf(l2l.Problem):
         self.problems = problems
 
     def sample(self, num, seed=None):
-        which = tf.floor(l2l.uniform([num], 0.0, float(len(self.problems)), seed, stream=9))
+        which = tf.floor(l2l.uniform([num], 0.0, float(len(self.problems)), seed=seed, stream=9))
         return {"which": which, "of": [problem.sample(num, seed) for problem in self.problems]}
 
     def _starts(self, draw):
@@ -385,7 +387,7 @@ def compared(condition, optimizers, measures, seed):
     losses = l2l.evaluate(
         condition.problem,
         {names[key]: optimizer for key, optimizer in optimizers.items()},
-        num=length(condition.num),
+        draws=length(condition.num),
         steps=condition.steps,
         seed=seed,
         engine="graph",

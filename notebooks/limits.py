@@ -13,7 +13,7 @@ import pretrained
 from episodes import length
 
 import l2l
-from l2l.traces import responses
+from l2l.evaluation.traces import responses
 
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "limits"
 STEPS = [100, 500]
@@ -118,7 +118,9 @@ def draws_of_paper_mlp():
     rows, steps = [], length(10_000)
     for activation in ["sigmoid", "relu"]:
         problem = l2l.MLP(activation=activation)
-        losses = l2l.evaluate(problem, {"it": l2l.load("paper_mlp")}, 8, steps, pretrained.TEST_SEED)["it"]
+        losses = l2l.evaluate(problem, {"it": l2l.load("paper_mlp")}, draws=8, steps=steps, seed=pretrained.TEST_SEED)[
+            "it"
+        ]
         ends = np.log(np.maximum(losses[:, -pretrained.LAST :].astype(np.float64).mean(axis=1), pretrained.SMALLEST))
         rows.append({"activation": activation, "ends": sorted(map(float, ends))})
         print(rows[-1], flush=True)

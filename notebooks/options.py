@@ -56,7 +56,7 @@ def trained(name):
             l2l.Trainer,
             problem,
             meta_loss="sum" if isinstance(problem, l2l.Imitation) else "sum_log",
-            steps=20,
+            unroll_length=20,
             horizon=horizon,
             second_derivatives=False,
             learning_rate=RATE,
@@ -75,7 +75,7 @@ def measured(optimizers):
     """A row for each optimizer and place: the natural log of the mean loss of the last 20 base iterations."""
     rows = []
     for place, (problem, steps) in PLACES.items():
-        losses = l2l.evaluate(problem, optimizers, num=4, steps=max(20, length(steps)), seed=digits.TEST_SEED)
+        losses = l2l.evaluate(problem, optimizers, draws=4, steps=max(20, length(steps)), seed=digits.TEST_SEED)
         for name, values in losses.items():
             last = values[:, -digits.LAST :].astype(np.float64).mean(axis=1)
             figure = float(np.mean(np.log(np.maximum(last, digits.SMALLEST))))

@@ -76,7 +76,7 @@ def tuned(problem, steps, measure, num, seed=0):
         random = np.random.RandomState(seed)
         choices = [{key: draw(random) for key, draw in ranges.items()} for _ in range(length(CANDIDATES))]
         optimizers = {"%s, %d" % (name, i): make(**choice) for i, choice in enumerate(choices)}
-        losses = l2l.evaluate(problem, optimizers, num, steps, TUNING_SEED, engine="graph")
+        losses = l2l.evaluate(problem, optimizers, draws=num, steps=steps, seed=TUNING_SEED, engine="graph")
         figures = [_figure(measure, values) for values in losses.values()]
         best = int(np.argmin(figures))
         return make(**choices[best]), {"rule": name, **choices[best], "tuning figure": figures[best]}
@@ -188,9 +188,11 @@ def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
             mean = np.where(np.isfinite(mean), np.maximum(mean, FLOOR), np.inf)  # what diverged is not drawn
             groups.setdefault(first if first in learned else name, []).append(_smooth(mean, window))
         for i, (name, curves) in enumerate(groups.items()):
-            color = l2l.plots.COLORS[i % len(l2l.plots.COLORS)]
+            color = l2l.figures.plots.COLORS[i % len(l2l.figures.plots.COLORS)]
             steps = np.arange(len(curves[0])) + (window - 1) / 2
-            axis.semilogy(steps, np.median(curves, axis=0), l2l.plots.LINE_STYLES[i % 4], color=color, label=name)
+            axis.semilogy(
+                steps, np.median(curves, axis=0), l2l.figures.plots.LINE_STYLES[i % 4], color=color, label=name
+            )
             if len(curves) > 1:
                 axis.fill_between(steps, np.min(curves, axis=0), np.max(curves, axis=0), color=color, alpha=0.2, lw=0)
         axis.set_title(title, fontsize=10)

@@ -36,7 +36,7 @@ Place = namedtuple("Place", ["problem", "steps"])  # a function that makes the p
 
 
 def _keras(**settings):
-    return l2l.MLP(size=32, deviation="glorot", **settings)
+    return l2l.MLP(batch_size=32, stddev="glorot", **settings)
 
 
 # Where every one of them is measured, at home and elsewhere.
@@ -61,7 +61,7 @@ PLACES = OrderedDict(
         ),
         (
             "digits, two convolutions, N(0, 0.01^2)",
-            Place(lambda: l2l.ConvNet(channels=(8, 8), dense=(16,), size=32), [100]),
+            Place(lambda: l2l.ConvNet(channels=(8, 8), dense=(16,), batch_size=32), [100]),
         ),
     ]
 )
@@ -172,7 +172,7 @@ def measured(place, optimizers, seed, num=DRAWS):
     """`{steps: {name: (median, worst)}}` of optimizers in a place, both as `figure` has them."""
     problem = place.problem()
     steps, last = [max(LAST, length(n)) for n in place.steps], LAST if isinstance(problem, l2l.Classification) else 1
-    losses = l2l.evaluate(problem, optimizers, num, max(steps), seed, engine=paper.ENGINE)
+    losses = l2l.evaluate(problem, optimizers, draws=num, steps=max(steps), seed=seed, engine=paper.ENGINE)
     return {
         n: {name: [figure(values, at, last, of) for of in [np.median, np.max]] for name, values in losses.items()}
         for n, at in zip(place.steps, steps)

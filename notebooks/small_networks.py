@@ -32,12 +32,13 @@ class SomeNetwork(l2l.MLP):
 
     def sample(self, num, seed=None):
         def chance(stream):
-            return l2l.uniform([num], 0.0, 1.0, seed, stream=1000 + stream)
+            return l2l.uniform([num], 0.0, 1.0, seed=seed, stream=1000 + stream)
 
         drawn = super().sample(num, seed)
         small = chance(0) < SMALL
         others = [
-            l2l.normal([num, *shape.as_list()], 0.01, seed, i) for i, shape in enumerate(tf.nest.flatten(self.shapes()))
+            l2l.normal([num, *shape.as_list()], 0.01, seed=seed, stream=i)
+            for i, shape in enumerate(tf.nest.flatten(self.shapes()))
         ]
         weights = [tf.where(small, *pair) for pair in zip(others, tf.nest.flatten(drawn["weights"]))]
         bounds = np.cumsum(SHARES)[:-1].astype(np.float32)

@@ -34,7 +34,7 @@ def training(engine, segments, **checkpoints):
         l2l.Quadratic(2),
         lambda: l2l.CoordinatewiseLSTM(network, "log"),
         "end_log",
-        steps=steps,
+        unroll_length=steps,
         horizon=segments * steps,
         engine=engine,
         weights_seed=1,

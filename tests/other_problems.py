@@ -10,7 +10,7 @@ class Rosenbrock(l2l.Problem):
     """As the README has it: the loss is a scalar of one draw only."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2], -1.0, 1.0, seed)
+        return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -26,7 +26,7 @@ class Nested(l2l.Problem):
         self.dtype = tf.as_dtype(dtype)
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num], 1.0, 2.0, seed, dtype=self.dtype)
+        return l2l.uniform([num], 1.0, 2.0, seed=seed, dtype=self.dtype)
 
     def initial_position(self, draw):
         return {"matrix": tf.ones([2, 2], self.dtype) * draw, "scalar": draw}
@@ -47,14 +47,14 @@ class Regression(l2l.Problem):
         self.dtype = tf.as_dtype(dtype)
 
     def sample(self, num, seed=None):
-        start = l2l.uniform([num, self.features], -1.0, 1.0, seed, dtype=self.dtype)
+        start = l2l.uniform([num, self.features], -1.0, 1.0, seed=seed, dtype=self.dtype)
         return {"key": l2l.keys(num, seed), "start": start}
 
     def initial_position(self, draw):
         return draw["start"]
 
     def observe(self, draw, t, data):
-        chosen = l2l.minibatch(draw["key"], t, self.size, self.examples)
+        chosen = l2l.minibatch(draw["key"], t, batch_size=self.size, examples=self.examples)
         return [tf.gather(array, chosen) for array in data]
 
     def loss(self, x, observed):

@@ -407,4 +407,4 @@ def test_a_trained_optimizer_of_other_weights_is_refused_where_it_is_used(tmp_pa
     config = {"format": 2, "weights": 1, "record": {"optimizer": DESCRIPTION}}
     archives.write(tmp_path / "x", config, {"weights/0": np.zeros(2)})
     with pytest.raises(ValueError, match=r"must have the weights that it builds"):
-        l2l.evaluate(l2l.Quadratic(2), {"x": l2l.load(tmp_path / "x")}, num=1, steps=1)
+        l2l.evaluate(l2l.Quadratic(2), {"x": l2l.load(tmp_path / "x")}, draws=1, steps=1)

@@ -134,7 +134,7 @@ def test_compared_has_a_row_for_each_measure_and_seed():
         ("vSGD", "last loss", 1),
     ]
     assert len(rows) == 1 + 2 * 3 and all(row["low"] <= row["figure"] <= row["high"] for row in rows)
-    losses = l2l.evaluate(l2l.Quadratic(2), {"vSGD": l2l.vsgd()}, num=30, steps=5, seed=1, engine="graph")["vSGD"]
+    losses = l2l.evaluate(l2l.Quadratic(2), {"vSGD": l2l.vsgd()}, draws=30, steps=5, seed=1, engine="graph")["vSGD"]
     (summed,) = {row["figure"] for row in rows if row["measure"] == "summed loss"}
     assert summed == pytest.approx(losses.sum(axis=1).mean() / losses[:, 0].mean(), rel=1e-5)
 

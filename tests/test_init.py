@@ -130,7 +130,7 @@ def test_it_can_be_imported_anew_and_tensorflows_newer_shapes_loops_and_variable
 def test_tensorflows_newer_shapes_change_nothing(request):
     def losses():
         with l2l.Trainer(
-            l2l.Rosenbrock(), lambda: l2l.CoordinatewiseLSTM((2,)), steps=2, batch=2, engine="graph"
+            l2l.Rosenbrock(), lambda: l2l.CoordinatewiseLSTM((2,)), unroll_length=2, batch=2, engine="graph"
         ) as one:
             return one.run(2).meta_loss.tolist()
 

@@ -23,11 +23,11 @@ def test_the_setting_that_is_best_on_tuning_draws_is_taken(monkeypatch):
     random = np.random.RandomState(3)
     rates = [10 ** random.uniform(-4, 1) for _ in range(3)]
     optimizers = {str(rate): l2l.sgd(rate) for rate in rates}
-    losses = l2l.evaluate(problem, optimizers, 20, 6, paper.TUNING_SEED, engine="graph")
+    losses = l2l.evaluate(problem, optimizers, draws=20, steps=6, seed=paper.TUNING_SEED, engine="graph")
     figures = [values[:, -1].astype(np.float64).mean() for values in losses.values()]
     assert rows[0]["learning_rate"] == rates[int(np.argmin(figures))]
     assert rows[0]["tuning figure"] == min(figures)
-    again = l2l.evaluate(problem, {"it": rules["SGD"]}, 20, 6, paper.TUNING_SEED, engine="graph")["it"]
+    again = l2l.evaluate(problem, {"it": rules["SGD"]}, draws=20, steps=6, seed=paper.TUNING_SEED, engine="graph")["it"]
     assert paper.mean_last(again.astype(np.float64)) == min(figures)
 
 
@@ -85,7 +85,7 @@ def test_a_training_of_several_stages_goes_on_with_its_weights():
     trainer = l2l.Trainer(
         problem,
         first[1],
-        steps=3,
+        unroll_length=3,
         engine="graph",
         second_derivatives=False,
         learning_rate=1e-4,
@@ -162,7 +162,7 @@ def test_what_is_missing_is_measured_where_it_is_most():
 
 def test_the_committed_optimizer_reaches_the_goals_on_fresh_draws():
     """Up to 500 base iterations here; results/digits.json has all lengths, of test draws of the run that trained it."""
-    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load("paper_mlp")}, num=3, steps=500, seed=11)["it"]
+    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load("paper_mlp")}, draws=3, steps=500, seed=11)["it"]
     assert all(figure < goal for figure, goal in zip(digits.curve(losses), digits.GOALS))
 
 

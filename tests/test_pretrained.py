@@ -21,12 +21,14 @@ def test_a_figure_is_the_log_of_a_mean_of_the_last_losses_its_median_over_draws(
     assert pretrained.figure(np.array([[1.0, np.nan], [1.0, np.inf], [1.0, 2.0]]), 2, 1) == np.inf
 
 
-@pytest.mark.parametrize("problem, last", [(l2l.Quadratic(2), 1), (l2l.MLP(hidden=(), size=2), 20)])
+@pytest.mark.parametrize("problem, last", [(l2l.Quadratic(2), 1), (l2l.MLP(hidden=(), batch_size=2), 20)])
 def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypatch):
     monkeypatch.setattr(pretrained.paper, "ENGINE", "graph")
     place = pretrained.Place(lambda: problem, [20, 24])
     found = pretrained.measured(place, {"SGD": l2l.sgd(0.01)}, seed=5, num=2)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, 2, 24, 5, engine="graph")["SGD"].astype(np.float64)
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, draws=2, steps=24, seed=5, engine="graph")["SGD"].astype(
+        np.float64
+    )
     for steps in [20, 24]:
         ends = np.log(losses[:, steps - last : steps].mean(axis=1))
         assert found[steps]["SGD"] == pytest.approx([np.median(ends), np.max(ends)])
@@ -104,7 +106,7 @@ def test_a_drawn_network_is_a_perceptron_of_its_layers_and_activation(run, activ
     draw["scale"] = tf.constant(2.0)
     x, data = problem.initial_position(draw), l2l.Examples(*map(tf.constant, problem.data))
     minibatch, _ = observed = problem.observe(draw, 0, data)
-    plain = l2l.MLP(hidden=(20,) * layers, activation=small_networks.ACTIVATIONS[activation], size=64)
+    plain = l2l.MLP(hidden=(20,) * layers, activation=small_networks.ACTIVATIONS[activation], batch_size=64)
     expected = plain.loss(
         {"hidden": x["hidden"][:layers], "output": x["output"]}, minibatch._replace(inputs=2 * minibatch.inputs)
     )

@@ -45,7 +45,7 @@ def trainers():
 
 
 def evaluate(*names):
-    return l2l.evaluate(l2l.Quadratic(2), {name: l2l.sgd() for name in names}, num=3, steps=4, engine="graph")
+    return l2l.evaluate(l2l.Quadratic(2), {name: l2l.sgd() for name in names}, draws=3, steps=4, engine="graph")
 
 
 def everything(trainers):

@@ -81,7 +81,7 @@ def test_nothing_of_the_packages_own_is_logged_in_a_users_graph(logged):
     with tf.variable_scope("another"):
         adapting = l2l.CoordinatewiseLSTM((2,), "secant")
     l2l.learn(problem, draws, adapting, steps=2, batch=2)
-    l2l.meta_gradient(problem, draw, network, network.variables, steps=2)
+    l2l.meta_gradient(problem, draw, network, network.variables, unroll_length=2)
     l2l.learn(l2l.Ackley(2), l2l.Ackley(2).draw(), l2l.sgd(), steps=2)
     images = l2l.Examples(np.ones([4, 8, 8], np.float32), np.arange(4))
     for one in [l2l.ConvNet(images), l2l.LogisticRegression()]:

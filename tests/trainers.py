@@ -104,7 +104,7 @@ def losses_on_draws(problem, sample, weights, build, steps, loop="python"):
         optimizer, draws = build(), sample()
         number = tf.nest.flatten(draws)[0].shape[0].value
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], draws) for i in range(number)]
-        losses = [l2l.learn(problem, one, optimizer, steps, loop) for one in singles]
+        losses = [l2l.learn(problem, one, optimizer, steps=steps, loop=loop) for one in singles]
         for variable, value in zip(tf.trainable_variables(), weights):
             variable.load(value, session)
         return session.run(losses)

@@ -90,7 +90,7 @@ class MetaIterations:
             self._optimizer,
             self._variables,
             settings.meta_loss,
-            settings.steps,
+            settings.unroll_length,
             x=x,
             state=state,
             first=place.age,
@@ -138,9 +138,11 @@ class MetaIterations:
         """A whole meta-iteration, a `MetaIteration`; the arguments are those of `meta_gradient`."""
         meta, carried = self.meta_gradient(draw, place, loop, **how)
         with tf.control_dependencies(carried):  # which an optimizer computes with the weights before the update
-            norm, applied = update(meta, self._variables, self._adam, self._settings.clip_norm, self._adapted)
+            norm, applied = update(
+                meta, self._variables, self._adam, clip_norm=self._settings.clip_norm, adapted=self._adapted
+            )
         with tf.name_scope("carry_on"):
-            age = tf.math.floormod(place.age + self._settings.steps, self._settings.horizon)
+            age = tf.math.floormod(place.age + self._settings.unroll_length, self._settings.horizon)
             is_over = applied & tf.equal(age, 0)
             age = tf.where(applied, age, place.age)
             carried = _picked(applied, carried, place.carried)

@@ -38,8 +38,9 @@ def meta_gradient(
     draw,
     optimizer,
     variables,
+    *,
     meta_loss="sum",
-    steps=20,
+    unroll_length=20,
     x=None,
     state=None,
     first=0,
@@ -55,7 +56,7 @@ def meta_gradient(
       optimizer: the learned optimizer, `(gradients, state) -> (update, state)`.
       variables: list of the variables to train.
       meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
-      steps: `T`, a positive integer: the losses of the segment. They have seen its first `T - 1` updates.
+      unroll_length: `T`, a positive integer: the losses of the segment. They have seen its first `T - 1` updates.
       x, state, first: where it starts, as for `unroll`. No gradient flows into `x` and a `state` that is given.
       carry_on: whether to make update number `T` too, for a next segment.
       second_derivatives, batch: as for `unroll`.
@@ -71,7 +72,7 @@ def meta_gradient(
         asked for.
     """
     checks.problem("problem", problem)
-    steps = checks.positive_integer("steps", steps)
+    unroll_length = checks.positive_integer("unroll_length", unroll_length)
     checks.one_of("loop", loop, ["python", "while"])
     checks.boolean("second_derivatives", second_derivatives)
     batch = None if batch is None else checks.positive_integer("batch", batch)
@@ -80,7 +81,7 @@ def meta_gradient(
         check_optimizer("optimizer", optimizer),
         variables,
         meta_loss,
-        steps,
+        unroll_length,
         x=x,
         state=state,
         first=first,
@@ -145,7 +146,7 @@ def segment_gradient(
         if not any(gradient is not None for gradient in gradients):
             raise ValueError(
                 "meta_loss must depend on the optimizer's variables, it depends on none "
-                "(with steps=%r the losses have seen %d updates)" % (steps, steps - 1)
+                "(with unroll_length=%r the losses have seen %d updates)" % (steps, steps - 1)
             )
         gradients = [_dense(*pair) for pair in zip(gradients, variables)]
     return MetaGradient(losses, value, last_loss(last, problem.batch), gradients, next_x, next_state, adapted)

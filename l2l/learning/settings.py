@@ -7,7 +7,7 @@ from l2l.learning.meta_losses import get_meta_loss
 
 _FIELDS = [
     "meta_loss",
-    "steps",
+    "unroll_length",
     "horizon",
     "learning_rate",
     "half_life",
@@ -25,9 +25,9 @@ class Settings(namedtuple("Settings", _FIELDS)):
 
     Args:
       meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar.
-      steps: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
-      horizon: how many base iterations a draw lives, a multiple of `steps`; by default `steps`, the document's
-        case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state are
+      unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
+      horizon: how many base iterations a draw lives, a multiple of `unroll_length`, which is the default and the
+        document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state are
         carried from one segment to the next without a gradient, and the next draw comes when the horizon is
         reached, or after a meta-iteration that is skipped for a NaN.
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
@@ -48,7 +48,8 @@ class Settings(namedtuple("Settings", _FIELDS)):
     def __new__(
         cls,
         meta_loss="sum",
-        steps=20,
+        *,
+        unroll_length=20,
         horizon=None,
         learning_rate=3e-4,
         half_life=None,
@@ -60,17 +61,17 @@ class Settings(namedtuple("Settings", _FIELDS)):
         draws_seed=0,
     ):
         get_meta_loss(meta_loss)
-        steps = checks.positive_integer("steps", steps)
-        horizon = steps if horizon is None else checks.positive_integer("horizon", horizon)
-        if horizon % steps:
-            raise ValueError("horizon must be a multiple of steps, %r, got %r" % (steps, horizon))
+        unroll_length = checks.positive_integer("unroll_length", unroll_length)
+        horizon = unroll_length if horizon is None else checks.positive_integer("horizon", horizon)
+        if horizon % unroll_length:
+            raise ValueError("horizon must be a multiple of unroll_length, %r, got %r" % (unroll_length, horizon))
         batch, threads = checks.positive_integer("batch", batch), checks.positive_integer("threads", threads)
         if batch % threads:
             raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
         return super().__new__(
             cls,
             meta_loss,
-            steps,
+            unroll_length,
             horizon,
             checks.positive_float32("learning_rate", learning_rate),
             None if half_life is None else checks.positive_integer("half_life", half_life),
@@ -85,7 +86,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
     @property
     def carries(self):
         """Whether position and state are carried from one segment to the next."""
-        return self.horizon > self.steps
+        return self.horizon > self.unroll_length
 
     def description(self):
         """The settings as a dict of JSON types; a meta-loss of one's own by its name."""

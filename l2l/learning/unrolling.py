@@ -105,6 +105,7 @@ def unroll(
     problem,
     draw,
     optimizer,
+    *,
     x=None,
     state=None,
     steps=20,
@@ -117,7 +118,7 @@ def unroll(
     """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
 
         start = l2l.unroll(problem, draw, optimizer, steps=20)
-        more = l2l.unroll(problem, draw, optimizer, start.x, start.state, steps=20, first=20)
+        more = l2l.unroll(problem, draw, optimizer, x=start.x, state=start.state, steps=20, first=20)
 
     are the same 40 base iterations as `l2l.unroll(problem, draw, optimizer, steps=40)`.
 
@@ -153,7 +154,7 @@ def unroll(
 
 
 @quietly()
-def learn(problem, draw, optimizer, steps=20, loop="python", second_derivatives=True, batch=None):
+def learn(problem, draw, optimizer, *, steps=20, loop="python", second_derivatives=True, batch=None):
     """The losses of an optimizer on one draw of a problem, from its start.
 
     `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`: the first is the loss

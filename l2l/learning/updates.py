@@ -73,7 +73,7 @@ def clipped(gradients, clip_norm=1.0):
 
 
 @quietly()
-def update(meta, variables, adam, clip_norm=1.0, adapted=()):
+def update(meta, variables, meta_optimizer, *, clip_norm=1.0, adapted=()):
     """Clips a meta-gradient and applies it.
 
     Where the meta-loss, the last loss or the gradient's norm is NaN or infinite nothing is applied: neither the
@@ -82,7 +82,7 @@ def update(meta, variables, adam, clip_norm=1.0, adapted=()):
     Args:
       meta: a `MetaGradient`.
       variables: the list of variables that it was made for.
-      adam: the meta-optimizer, a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`.
+      meta_optimizer: a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`.
       clip_norm: as for `clipped`.
       adapted: the optimizer's `adapted` variables, which get the values of `meta.adapted`.
 
@@ -106,7 +106,7 @@ def update(meta, variables, adam, clip_norm=1.0, adapted=()):
 
         def apply():
             with tf.name_scope(None):  # so that Adam's variables have the same names with every engine
-                changes = [adam.apply_gradients(zip(gradients, variables))]
+                changes = [meta_optimizer.apply_gradients(zip(gradients, variables))]
                 changes += [variable.assign(value).op for variable, value in zip(adapted, meta.adapted)]
             with tf.control_dependencies(changes):
                 return tf.constant(True)

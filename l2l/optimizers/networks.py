@@ -75,6 +75,7 @@ class CoordinatewiseLSTM:
         self,
         hidden=(20, 20),
         casting="none",
+        *,
         dtype=tf.float32,
         input_layer=True,
         output_scale=1.0,

@@ -226,7 +226,7 @@ def log_ratio_cast(min_log_ratio=None):
     return _LogRatio(m)
 
 
-def moments_cast(beta=0.95, smallest=0.0):
+def moments_cast(beta=0.95, *, smallest=0.0):
     """RNNProp's casting: gradients and their running mean relative to their running size, and steps below 0.1.
 
         m_t = beta m_(t-1) + (1 - beta) g_t,     v_t = beta v_(t-1) + (1 - beta) g_t^2,     w_t = 1 - beta^t

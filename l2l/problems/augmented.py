@@ -39,7 +39,7 @@ class RandomlyScaled(Problem):
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         scales = [
-            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed, i, one.dtype))
+            tf.exp(uniform([num, *one.shape.as_list()], -self.width, self.width, seed=seed, stream=i, dtype=one.dtype))
             for i, one in enumerate(tf.nest.flatten(x))
         ]
         return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
@@ -84,7 +84,7 @@ class WithConvexTerm(Problem):
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         dtype = tf.nest.flatten(x)[0].dtype
-        target, start = (uniform([num, self.dims], -1.0, 1.0, seed, i, dtype) for i in range(2))
+        target, start = (uniform([num, self.dims], -1.0, 1.0, seed=seed, stream=i, dtype=dtype) for i in range(2))
         return {"draw": draws, "target": target, "start": start}
 
     def initial_position(self, draw):
@@ -135,7 +135,7 @@ class Mixture(Problem):
     def sample(self, num, seed=None):
         """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
         bounds = np.cumsum(self.chances)[:-1]
-        chance = uniform([num, 1], 0.0, 1.0, seed)
+        chance = uniform([num, 1], 0.0, 1.0, seed=seed)
         which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
         return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
 

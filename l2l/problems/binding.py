@@ -88,6 +88,20 @@ class BoundProblem:
             raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
         return value
 
+    def loss_on_whole_data(self, x):
+        """The loss of one draw's position on all the data, a scalar: its loss where that sees no minibatches.
+
+        Raises:
+          ValueError: the problem does not say what the whole data are.
+        """
+        problem = self.problem
+        if type(problem).observe is Problem.observe:
+            return self.loss(x, tf.constant(0))
+        if type(problem).observe_all is Problem.observe_all:
+            raise ValueError("problem %s must define observe_all for a loss on its whole data" % type(problem).__name__)
+        with tf.name_scope("loss_on_whole_data"):
+            return problem.loss(x, problem.observe_all(self.draw, data_in_graph(problem)))
+
     def active(self):
         """Which tensors of a position are not idle, a nest of booleans, `[B]` for a batch; None for all.
 

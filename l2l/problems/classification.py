@@ -26,8 +26,8 @@ class Classification(Problem):
 
     Args:
       examples: an `Examples`, as from `l2l.datasets.mnist()`; None for `l2l.datasets.digits()`.
-      size: of a minibatch, a positive integer.
-      deviation: all initial weights, biases too, are `N(0, deviation^2)`; a positive number. The authors of arXiv
+      batch_size: of a minibatch, a positive integer.
+      stddev: all initial weights, biases too, are `N(0, stddev^2)`; a positive number. The authors of arXiv
         1606.04474 have 0.01. Or "glorot", as Keras has by default: biases are 0, kernels uniform between `-r` and `r`,
         `r = sqrt(6 / (a + b))` with `a` inputs and `b` outputs of a unit (X. Glorot and Y. Bengio, 2010).
 
@@ -35,14 +35,14 @@ class Classification(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, examples, size, deviation):
+    def __init__(self, examples, *, batch_size, stddev):
         self.data = checked_examples("examples", digits() if examples is None else examples)
         if self.data.labels.dtype not in (np.uint8, np.int32, np.int64):  # `tf.one_hot` takes no others
             self.data = self.data._replace(labels=self.data.labels.astype(np.int64))
-        self.size = checks.positive_integer("size", size)
-        if isinstance(deviation, str) and deviation != "glorot":
-            raise ValueError("deviation must be a positive number or 'glorot', got %r" % deviation)
-        self.deviation = deviation if deviation == "glorot" else checks.positive_number("deviation", deviation)
+        self.batch_size = checks.positive_integer("batch_size", batch_size)
+        if isinstance(stddev, str) and stddev != "glorot":
+            raise ValueError("stddev must be a positive number or 'glorot', got %r" % stddev)
+        self.stddev = stddev if stddev == "glorot" else checks.positive_number("stddev", stddev)
 
     def sample(self, num, seed=None):
         """`num` draws: a key and weights like the position."""
@@ -54,12 +54,12 @@ class Classification(Problem):
         return {"key": keys(num, seed), "weights": tf.nest.pack_sequence_as(self.shapes(), weights)}
 
     def _initial(self, num, shape, seed, stream, dtype):
-        if self.deviation != "glorot":
-            return normal([num, *shape], self.deviation, seed, stream, dtype)
+        if self.stddev != "glorot":
+            return normal([num, *shape], self.stddev, seed=seed, stream=stream, dtype=dtype)
         if len(shape) == 1:
             return tf.zeros([num, *shape], dtype)
         limit = np.sqrt(6 / (np.prod(shape[:-2], dtype=int) * (shape[-2] + shape[-1])))
-        return uniform([num, *shape], -limit, limit, seed, stream, dtype)
+        return uniform([num, *shape], -limit, limit, seed=seed, stream=stream, dtype=dtype)
 
     def initial_position(self, draw):
         """The weights, a nest of tensors."""
@@ -67,8 +67,12 @@ class Classification(Problem):
 
     def observe(self, draw, t, data):
         """The minibatch of base iteration `t`, an `Examples` of tensors."""
-        places = minibatch(draw["key"], t, self.size, len(self.data.labels))
+        places = minibatch(draw["key"], t, batch_size=self.batch_size, examples=len(self.data.labels))
         return type(data)(tf.gather(data.inputs, places), tf.gather(data.labels, places))
+
+    def observe_all(self, draw, data):
+        """All examples, an `Examples` of tensors."""
+        return data
 
     def loss(self, x, observed):
         """The mean cross-entropy, a scalar, by `tf.nn.log_softmax`, which has a second derivative."""
@@ -96,14 +100,14 @@ class MLP(Classification):
       examples: an `Examples`, whose inputs are flattened; None for `l2l.datasets.digits()`.
       hidden: units of each hidden layer, a sequence of positive integers; an empty one is softmax regression.
       activation: "sigmoid", "tanh", "relu" or "elu".
-      size, deviation: as for `Classification`.
+      batch_size, stddev: as for `Classification`.
 
     Raises:
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, examples=None, hidden=(20,), activation="sigmoid", size=128, deviation=0.01):
-        super().__init__(examples, size, deviation)
+    def __init__(self, examples=None, hidden=(20,), activation="sigmoid", *, batch_size=128, stddev=0.01):
+        super().__init__(examples, batch_size=batch_size, stddev=stddev)
         self.hidden = checks.positive_integers("hidden", hidden)
         self.activation = checks.one_of("activation", activation, ACTIVATIONS)
 
@@ -141,14 +145,16 @@ class ConvNet(Classification):
       channels: of each convolution, a sequence of positive integers, at least one.
       dense: units of each dense layer before the output, a sequence of positive integers, which may be empty.
       normalized: whether there is batch normalisation.
-      size, deviation: as for `Classification`.
+      batch_size, stddev: as for `Classification`.
 
     Raises:
       TypeError, ValueError: an argument out of range, or inputs that are no images.
     """
 
-    def __init__(self, examples=None, channels=(16, 16, 16), dense=(32,), normalized=True, size=128, deviation=0.01):
-        super().__init__(examples, size, deviation)
+    def __init__(
+        self, examples=None, channels=(16, 16, 16), *, dense=(32,), normalized=True, batch_size=128, stddev=0.01
+    ):
+        super().__init__(examples, batch_size=batch_size, stddev=stddev)
         if self.data.inputs.ndim not in (3, 4):
             raise ValueError(
                 "examples must have inputs of shape [N, height, width] or [N, height, width, channels], got %s"

@@ -38,7 +38,7 @@ class _Function(Problem):
 
     def sample(self, num, seed=None):
         """`num` draws: `start`, `[num, D]`, and with noise a `key`, `[num]`."""
-        start = uniform([num, self.dims], -self.width, self.width, seed, dtype=self.dtype)
+        start = uniform([num, self.dims], -self.width, self.width, seed=seed, dtype=self.dtype)
         return {"start": start, "key": keys(num, seed)} if self.noise else {"start": start}
 
     def initial_position(self, draw):
@@ -75,7 +75,7 @@ class Rosenbrock(_Function):
 
     least_dims = 2
 
-    def __init__(self, dims=2, width=1.0, noise=0.0, dtype=tf.float32):
+    def __init__(self, dims=2, *, width=1.0, noise=0.0, dtype=tf.float32):
         super().__init__(dims, width, noise, dtype)
 
     def value(self, x):
@@ -91,7 +91,7 @@ class Rastrigin(_Function):
     `U[-5.12, 5.12]^D` unless `width` says otherwise; the other arguments are those of `Rosenbrock`.
     """
 
-    def __init__(self, dims=2, width=5.12, noise=0.0, dtype=tf.float32):
+    def __init__(self, dims=2, *, width=5.12, noise=0.0, dtype=tf.float32):
         super().__init__(dims, width, noise, dtype)
 
     def value(self, x):
@@ -108,7 +108,7 @@ class Ackley(_Function):
     those of `Rosenbrock`.
     """
 
-    def __init__(self, dims=2, width=32.768, noise=0.0, dtype=tf.float32):
+    def __init__(self, dims=2, *, width=32.768, noise=0.0, dtype=tf.float32):
         super().__init__(dims, width, noise, dtype)
 
     @quietly()

@@ -151,8 +151,15 @@ class KerasProblem(Problem):
         """The minibatch of base iteration `t`, and what else the loss needs: weights that are not trained, a key."""
         inputs, targets = data
         if self.batch_size is not None:
-            places = minibatch(draw["key"], t, self.batch_size, targets.shape.as_list()[0])
+            places = minibatch(draw["key"], t, batch_size=self.batch_size, examples=targets.shape.as_list()[0])
             inputs, targets = [tf.gather(one, places) for one in inputs], tf.gather(targets, places)
+        return self._observed(draw, t, inputs, targets)
+
+    def observe_all(self, draw, data):
+        """All examples, and what else the loss needs; dropout and the like as at base iteration 0."""
+        return self._observed(draw, tf.constant(0), *data)
+
+    def _observed(self, draw, t, inputs, targets):
         chance = {"key": draw["key"], "t": t} if self._loss.random else {}
         return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
 

@@ -8,8 +8,8 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 
 
-def minibatch(key, t, size, examples):
-    """Which examples base iteration `t` of a draw sees: `size` indices, uniform, with replacement.
+def minibatch(key, t, *, batch_size, examples):
+    """Which examples base iteration `t` of a draw sees: `batch_size` indices, uniform, with replacement.
 
     They follow from `key` and `t` alone. TensorFlow's stateless random numbers will not do: XLA's differ from
     those of the CPU's kernels. So this is a hash in integers (the finalizer of MurmurHash3, by A. Appleby, over
@@ -18,23 +18,23 @@ def minibatch(key, t, size, examples):
     Args:
       key: a scalar int32 tensor that the draw holds, as from `keys`.
       t: a scalar int32 tensor.
-      size: how many indices, a positive integer.
+      batch_size: how many indices, a positive integer.
       examples: how many there are to choose from, a positive integer.
 
     Returns:
-      An int32 tensor `[size]` of indices from 0 to `examples - 1`.
+      An int32 tensor `[batch_size]` of indices from 0 to `examples - 1`.
 
     Raises:
-      TypeError, ValueError: `size` or `examples` is not a positive integer, or `key` is no integer.
+      TypeError, ValueError: `batch_size` or `examples` is not a positive integer, or `key` is no integer.
     """
-    size = checks.positive_integer("size", size)
+    batch_size = checks.positive_integer("batch_size", batch_size)
     examples = checks.positive_integer("examples", examples)
     with tf.name_scope("minibatch"):
         # The remainder prefers no index by more than examples / 2^31.
-        return tf.math.floormod(_positive_integers(key, t, size), examples)
+        return tf.math.floormod(_positive_integers(key, t, batch_size), examples)
 
 
-def noise(key, t, shape, dtype=tf.float32):
+def noise(key, t, shape, *, dtype=tf.float32):
     """Normal random numbers of mean 0 and deviation 1 for base iteration `t` of a draw.
 
     They follow from `key` and `t` alone, by the same hash as a `minibatch`, and are independent of its indices;
@@ -59,7 +59,7 @@ def noise(key, t, shape, dtype=tf.float32):
         return tf.reshape(tf.sqrt(-2 * tf.math.log(first)) * tf.cos(2 * math.pi * second), shape)
 
 
-def uniform_noise(key, t, shape, dtype=tf.float32):
+def uniform_noise(key, t, shape, *, dtype=tf.float32):
     """Uniform random numbers in [0, 1) for base iteration `t` of a draw, by the same hash as a `minibatch`.
 
     They are multiples of 2^-24. Those of one key are not independent of its minibatch: `fold` gives other keys.

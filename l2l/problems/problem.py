@@ -81,6 +81,19 @@ class Problem:
         """
         return draw
 
+    def observe_all(self, draw, data):
+        """What a loss on the whole data sees of a draw, for a problem whose base iterations see minibatches.
+
+        `Evaluation.losses_on_whole_data` asks for it. Without it there is no such loss.
+
+        Args:
+          draw, data: as for `observe`.
+
+        Returns:
+          A nest of tensors for `loss`, like that of `observe` with all examples.
+        """
+        raise NotImplementedError("%s does not define observe_all" % type(self).__name__)
+
     def active(self, draw):
         """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
 

@@ -34,8 +34,8 @@ class Quadratic(Problem):
         """`num` draws: scale and start, each `[num, D]`."""
         shape = [checks.positive_integer("num", num), self.dims]
         return QuadraticDraw(
-            scale=uniform(shape, 0.5, 1.5, seed, stream=0, dtype=self.dtype),
-            start=uniform(shape, -1.0, 1.0, seed, stream=1, dtype=self.dtype),
+            scale=uniform(shape, 0.5, 1.5, seed=seed, stream=0, dtype=self.dtype),
+            start=uniform(shape, -1.0, 1.0, seed=seed, stream=1, dtype=self.dtype),
         )
 
     def initial_position(self, draw):
@@ -71,7 +71,7 @@ class DenseQuadratic(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, distribution="normal", dtype=tf.float32):
+    def __init__(self, dims=10, distribution="normal", *, dtype=tf.float32):
         self.dims = checks.positive_integer("dims", dims)
         self.distribution = checks.one_of("distribution", distribution, ["normal", "uniform"])
         self.dtype = checks.dtype("dtype", dtype)
@@ -82,13 +82,13 @@ class DenseQuadratic(Problem):
 
         def entries(shape, stream):
             if self.distribution == "normal":
-                return normal(shape, 1.0, seed, stream, self.dtype)
-            return uniform(shape, 0.0, 1.0, seed, stream, self.dtype)
+                return normal(shape, 1.0, seed=seed, stream=stream, dtype=self.dtype)
+            return uniform(shape, 0.0, 1.0, seed=seed, stream=stream, dtype=self.dtype)
 
         return DenseQuadraticDraw(
             matrix=entries([num, self.dims, self.dims], 0),
             target=entries([num, self.dims], 1),
-            start=normal([num, self.dims], 0.01, seed, 2, self.dtype),
+            start=normal([num, self.dims], 0.01, seed=seed, stream=2, dtype=self.dtype),
         )
 
     def initial_position(self, draw):

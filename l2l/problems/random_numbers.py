@@ -79,7 +79,7 @@ def _pair(seed, stream):
     return tf.stack([tf.cast(seed, tf.int64), tf.constant(moved(stream), tf.int64)])
 
 
-def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
+def uniform(shape, low, high, *, seed=None, stream=0, dtype=tf.float32):
     """A tensor of uniform random numbers in [low, high).
 
     Args:
@@ -99,16 +99,16 @@ def uniform(shape, low, high, seed=None, stream=0, dtype=tf.float32):
     return tf.random.stateless_uniform(shape, _pair(seed, stream), low, high, dtype=dtype)
 
 
-def normal(shape, deviation=1.0, seed=None, stream=0, dtype=tf.float32):
+def normal(shape, stddev=1.0, *, seed=None, stream=0, dtype=tf.float32):
     """A tensor of normal random numbers of mean 0.
 
     Args:
       shape, seed, stream, dtype: as for `uniform`. The two do not share their numbers, whatever the stream.
-      deviation: the standard deviation.
+      stddev: the standard deviation.
     """
     if seed is None:
-        return tf.random.normal(shape, 0.0, deviation, dtype=dtype)
-    return tf.random.stateless_normal(shape, _pair(seed, 2**33 + stream), 0.0, deviation, dtype=dtype)
+        return tf.random.normal(shape, 0.0, stddev, dtype=dtype)
+    return tf.random.stateless_normal(shape, _pair(seed, 2**33 + stream), 0.0, stddev, dtype=dtype)
 
 
 def keys(num, seed=None):

@@ -29,8 +29,8 @@ class _Regression(Problem):
     def sample(self, num, seed=None):
         """`num` draws: inputs `[num, M, D]` and targets `[num, M]`."""
         num = checks.positive_integer("num", num)
-        inputs = normal([num, self.examples, self.dims], 1.0, seed, 0, self.dtype)
-        weights = normal([num, self.dims], 1.0, seed, 1, self.dtype)
+        inputs = normal([num, self.examples, self.dims], 1.0, seed=seed, stream=0, dtype=self.dtype)
+        weights = normal([num, self.dims], 1.0, seed=seed, stream=1, dtype=self.dtype)
         return RegressionDraw(inputs, self._targets(tf.linalg.matvec(inputs, weights), seed))
 
     def initial_position(self, draw):
@@ -55,12 +55,12 @@ class LeastSquares(_Regression):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, examples=50, noise=0.1, dtype=tf.float32):
+    def __init__(self, dims=10, examples=50, *, noise=0.1, dtype=tf.float32):
         super().__init__(dims, examples, dtype)
         self.noise = checks.number_from_zero("noise", noise)
 
     def _targets(self, products, seed):
-        return products + self.noise * normal(products.shape.as_list(), 1.0, seed, 2, self.dtype)
+        return products + self.noise * normal(products.shape.as_list(), 1.0, seed=seed, stream=2, dtype=self.dtype)
 
     def loss(self, x, draw):
         """A scalar, for `x` of shape `[D]`."""
@@ -82,13 +82,13 @@ class LogisticRegression(_Regression):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, examples=50, penalty=0.01, dtype=tf.float32):
+    def __init__(self, dims=10, examples=50, *, penalty=0.01, dtype=tf.float32):
         super().__init__(dims, examples, dtype)
         self.penalty = checks.number_from_zero("penalty", penalty)
 
     @quietly()
     def _targets(self, products, seed):
-        chance = uniform(products.shape.as_list(), 0.0, 1.0, seed, 2, self.dtype)
+        chance = uniform(products.shape.as_list(), 0.0, 1.0, seed=seed, stream=2, dtype=self.dtype)
         return tf.where(chance < tf.sigmoid(products), tf.ones_like(products), -tf.ones_like(products))
 
     def loss(self, x, draw):

@@ -20,9 +20,9 @@ import numpy as np
 
 from l2l import archives, checks
 from l2l.describe import digests_in, is_digest, same, without_code
+from l2l.results import measured_with
 from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column
-from l2l.runs.results import measured_with
 
 FORMAT = 3
 KEPT = 3  # checkpoints in a directory: the last ones
@@ -37,7 +37,7 @@ _FREE = {"name", "engine", "xla", "built_by", "version"}
 
 
 def _free(record):
-    return _FREE | ({"threads"} if record["horizon"] == record["steps"] else set())
+    return _FREE | ({"threads"} if record["horizon"] == record["unroll_length"] else set())
 
 
 def latest_checkpoint(directory):
@@ -95,7 +95,7 @@ def read(path, record, snapshot, allow_changed_code):
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
     draw, age = arrays["place"].tolist()
-    if draw < 0 or age not in range(0, record["horizon"], record["steps"]):
+    if draw < 0 or age not in range(0, record["horizon"], record["unroll_length"]):
         raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
     before, now = stored["trainer"].get("xla"), record["xla"]
     if before and now and before != now:

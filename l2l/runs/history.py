@@ -3,72 +3,9 @@
 import numpy as np
 
 from l2l import archives, checks
-
-# Added to losses under a decimal log, as in Episode 1, so that an exact zero counts as 1e-38.
-LOG_FLOOR = 1e-38
+from l2l.averages import any_negative, log_average
 
 _CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
-
-
-def _log10(values):
-    values = np.asarray(values, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log10(values + LOG_FLOOR)
-
-
-def _any_negative(values):
-    with np.errstate(invalid="ignore"):  # NaN is not
-        return bool((values < 0).any())
-
-
-def log_average(values):
-    """The mean of `log10(value + 1e-38)`: -6 says that the values lie around 1e-6.
-
-    NaN counts as infinity, which is where losses come from that became NaN: the average is infinite where one diverged.
-
-    Args:
-      values: array of any shape.
-
-    Returns:
-      A float; NaN where there is no value, or a negative one, which has no logarithm.
-    """
-    values = np.asarray(values, np.float64)
-    if not values.size or _any_negative(values):
-        return float("nan")
-    return float(_log10(np.where(np.isnan(values), np.inf, values)).mean())
-
-
-def rolling_log_average(values, window=500):
-    """The log average of the last `window` values at each place, as a value: `10^mean(log10(value + 1e-38))`.
-
-    At the start the window holds what there is. NaN is left out: a window holds the last
-    `window` numbers that are none, and the result is NaN where the value is.
-
-    Args:
-      values: array `[n]`.
-      window: a positive integer.
-
-    Returns:
-      float64 array `[n]`.
-
-    Raises:
-      TypeError, ValueError: `window` is not a positive integer, or `values` is not one-dimensional.
-    """
-    window = checks.positive_integer("window", window)
-    logs = _log10(values)
-    if logs.ndim != 1:
-        raise ValueError("values must have one dimension, got shape %s" % (logs.shape,))
-    known = ~np.isnan(logs)
-    kept = logs[known]
-    result = np.full(logs.shape, np.nan)
-    if kept.size:
-        # A convolution adds each window afresh. Differences of one running sum would be quicker, but
-        # an infinite value would spoil all that follows it.
-        sums = np.convolve(kept, np.ones(min(window, kept.size)))[: kept.size]
-        counts = np.minimum(np.arange(1, kept.size + 1), window)
-        with np.errstate(over="ignore"):
-            result[known] = 10 ** (sums / counts)
-    return result
 
 
 class History:
@@ -168,7 +105,7 @@ class History:
         """
         name, found = self.config.get("name", "this run"), []
         windows = len(self) // _CHECKED_WINDOW
-        if windows >= 5 and not _any_negative(self.last_loss):
+        if windows >= 5 and not any_negative(self.last_loss):
             ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]
             first, last, lowest = ends[0], ends[-1], np.nanmin(ends) if np.isfinite(ends).any() else np.nan
             if not last < first - 0.1:

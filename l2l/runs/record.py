@@ -8,7 +8,7 @@ import numpy as np
 from l2l import archives
 from l2l.describe import describe, describe_code, description_of
 from l2l.process import xla_in_force
-from l2l.runs.results import measured_with
+from l2l.results import measured_with
 from l2l.version import __version__
 
 

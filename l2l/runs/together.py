@@ -9,7 +9,7 @@ from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.trainer import Trainer
 
 
-def train_together(trainers, meta_iterations, workers=None):
+def train_together(trainers, meta_iterations, *, workers=None):
     """Trains several trainers side by side, each on a core of its own, with one progress display.
 
     Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops

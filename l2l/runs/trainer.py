@@ -10,13 +10,13 @@ from l2l.learning.settings import Settings
 from l2l.optimizers.grouped import Grouped, checked_builders
 from l2l.optimizers.trained import Trained
 from l2l.progress import progress, title
+from l2l.results import measured_with
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.events import Events
 from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.record import checked_record, record_of
-from l2l.runs.results import measured_with
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.turn import Turn
@@ -41,6 +41,8 @@ class Trainer:
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam. Or a dict
         of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
+      unroll_length, horizon, learning_rate, half_life, clip_norm, second_derivatives, batch, threads, weights_seed,
+        draws_seed: see `l2l.Settings`.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
@@ -55,8 +57,6 @@ class Trainer:
       logdir: directory for TensorBoard, made where it is missing; None for none. Each training needs its own. It shows
         the means of meta-loss and norm of the meta-gradient over every 100 meta-iterations, the log average, how many
         meta-iterations were skipped, histograms of the weights every 1,000 meta-iterations, and the graph.
-      settings: by name, all others of `l2l.Settings`, which says what each is: `steps`, `horizon`, `learning_rate`,
-        `half_life`, `clip_norm`, `second_derivatives`, `batch`, `threads`, `weights_seed`, `draws_seed`.
 
     Attributes:
       history: a `History`, all meta-iterations so far; its `config` is the record of the training.
@@ -72,13 +72,23 @@ class Trainer:
         problem,
         build_optimizer,
         meta_loss="sum",
+        *,
+        unroll_length=20,
+        horizon=None,
+        learning_rate=3e-4,
+        half_life=None,
+        clip_norm=1.0,
+        second_derivatives=True,
+        batch=1,
+        threads=1,
+        weights_seed=0,
+        draws_seed=0,
         engine="xla",
         name="training",
         on_nonfinite="skip",
         checkpoint_dir=None,
         checkpoint_every=60.0,
         logdir=None,
-        **settings,
     ):
         checks.problem("problem", problem)
         start = build_optimizer if isinstance(build_optimizer, Trained) else None
@@ -92,11 +102,19 @@ class Trainer:
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
         logdir = None if logdir is None else checks.path("logdir", logdir)
-        unknown = sorted(set(settings) - set(Settings._fields))
-        if unknown:
-            known = ", ".join(Settings._fields)
-            raise TypeError("Trainer has no setting %s; there are %s" % (", ".join(map(repr, unknown)), known))
-        settings = Settings(meta_loss, **settings)
+        settings = Settings(
+            meta_loss,
+            unroll_length=unroll_length,
+            horizon=horizon,
+            learning_rate=learning_rate,
+            half_life=half_life,
+            clip_norm=clip_norm,
+            second_derivatives=second_derivatives,
+            batch=batch,
+            threads=threads,
+            weights_seed=weights_seed,
+            draws_seed=draws_seed,
+        )
         build_graph = functools.partial(TrainingGraph, problem, build_optimizer, start, settings)
         graph = build_graph(engine=engine)
         self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings, graph.draw_by_draw)
@@ -182,7 +200,7 @@ class Trainer:
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
         either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`
-        (with a horizon longer than `steps` these too), `on_nonfinite` and those about checkpoints. It warns, a
+        (with a horizon longer than `unroll_length` these too), `on_nonfinite` and those about checkpoints. It warns, a
         `RuntimeWarning`, where XLA rounds otherwise than it did in the process that wrote the checkpoint.
 
         The code of your own functions and classes must be the same too. Functions that they call do not count.

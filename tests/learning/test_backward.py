@@ -12,7 +12,7 @@ from l2l.learning import backward
 
 
 def lstm(hidden=(3,), casting="none"):
-    return l2l.CoordinatewiseLSTM(hidden, casting, tf.float64)
+    return l2l.CoordinatewiseLSTM(hidden, casting, dtype=tf.float64)
 
 
 def weight(name, shape=(), value=0.1):
@@ -168,9 +168,9 @@ def test_kernels_may_be_used_in_any_order(monkeypatch, most):
 def test_more_rows_than_are_kept_have_the_same_gradients(monkeypatch):
     optimizer, problem = lstm((3,), "log"), l2l.Quadratic(3, tf.float64)
     arguments = problem, problem.draw(3), optimizer, optimizer.variables
-    metas = [meta_gradient(*arguments, steps=4, loop=loop) for loop in ["python", "while"]]
+    metas = [meta_gradient(*arguments, unroll_length=4, loop=loop) for loop in ["python", "while"]]
     monkeypatch.setattr(backward, "MOST_ROWS_KEPT", 1)
-    metas.append(meta_gradient(*arguments, steps=4, loop="while"))
+    metas.append(meta_gradient(*arguments, unroll_length=4, loop="while"))
     plain, kept, added_up = results(metas)
     assert_same(kept, plain)
     assert_same(added_up, plain)
@@ -214,7 +214,9 @@ def test_a_state_that_changes_in_a_loop_is_refused(fixed_draw):
         return -rate * gradients, gradients if state is None else tf.concat([state, gradients], axis=0)
 
     with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
-        meta_gradient(l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), growing, [rate], steps=4, loop="while")
+        meta_gradient(
+            l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), growing, [rate], unroll_length=4, loop="while"
+        )
 
 
 def build_too_early():

@@ -57,7 +57,9 @@ def test_a_rate_becomes_the_teachers_and_goes_on_as_an_optimizer():
     trainer.run(400)
     trained = trainer.trained()._replace(build=learned_momentum)
     np.testing.assert_allclose(trained.weights, [0.1, 0.5], rtol=0.05)
-    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained, "teacher": l2l.momentum(0.1, momentum=0.5)}, num=3, steps=5)
+    losses = l2l.evaluate(
+        l2l.Quadratic(2), {"it": trained, "teacher": l2l.momentum(0.1, momentum=0.5)}, draws=3, steps=5
+    )
     np.testing.assert_allclose(losses["it"], losses["teacher"], rtol=0.1)
     l2l.Trainer(l2l.Quadratic(2), trained, **SETTINGS).run(2)
 
@@ -78,7 +80,7 @@ class Steep(l2l.Problem):
         self.level = level
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num], 1.0, 2.0, seed)
+        return l2l.uniform([num], 1.0, 2.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -94,7 +96,7 @@ def both_engines(run, imitation, draws, build, batch=None):
 
     def meta_gradient(loop, *tensors):
         draw, variables = tf.nest.pack_sequence_as(draws, tensors), tf.trainable_variables()
-        meta = l2l.meta_gradient(imitation, draw, optimizer, variables, steps=3, loop=loop, batch=batch)
+        meta = l2l.meta_gradient(imitation, draw, optimizer, variables, unroll_length=3, loop=loop, batch=batch)
         return [meta.losses, *meta.gradients]
 
     function = tf.function(lambda *tensors: meta_gradient("while", *tensors), autograph=False)
@@ -132,7 +134,7 @@ def test_where_the_teacher_does_not_move_there_is_no_distance(run):
 
     imitation = l2l.Imitation(l2l.Quadratic(2), still)
     optimizer = imitation.build(lambda: one_rate(0.03))()
-    meta = l2l.meta_gradient(imitation, imitation.draw(1), optimizer, tf.trainable_variables(), steps=3)
+    meta = l2l.meta_gradient(imitation, imitation.draw(1), optimizer, tf.trainable_variables(), unroll_length=3)
     losses, gradients = run([meta.losses, meta.gradients])
     np.testing.assert_array_equal(losses, [0, 0, 0])
     np.testing.assert_array_equal(gradients, [0])

@@ -11,7 +11,7 @@ from l2l.learning.meta_iteration import MetaIterations, Place
 
 
 def lstm(casting="log_and_sign"):
-    return l2l.CoordinatewiseLSTM((3,), casting, tf.float64)
+    return l2l.CoordinatewiseLSTM((3,), casting, dtype=tf.float64)
 
 
 def iterations(optimizer, draw, variables=None, adam=None, problem=None, **settings):
@@ -40,7 +40,7 @@ def test_where_a_draw_lives_one_segment_nothing_is_carried(fixed_draw):
     made = iterations(optimizer, draw)
     assert made.start.carried == []
     meta = made.build(draw, Place(tf.constant(0), []), "python")
-    expected = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, 2)
+    expected = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, steps=2)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         losses = session.run(expected)
@@ -56,7 +56,7 @@ def test_a_longer_life_is_one_unroll_in_segments_and_then_begins_anew(fixed_draw
     made = iterations(optimizer, draw, adam=still, horizon=6)
     at = Fed(made.start)
     meta = made.build(draw, at.place, "python")
-    losses = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, 6)
+    losses = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, steps=6)
     ends = [l2l.unroll(l2l.Quadratic(2, tf.float64), draw, optimizer, steps=steps) for steps in [2, 4, 6]]
     age, carried, seen = 0, [array + 7 for array in zeros(made.start)], []  # what is carried into a new life is ignored
     with tf.Session() as session:
@@ -82,7 +82,7 @@ def test_a_first_state_that_nobody_says_is_carried_too(fixed_draw):
     made = iterations(typed, draw, [rate], tf.train.GradientDescentOptimizer(0.0), horizon=4)
     at = Fed(made.start)
     meta = made.build(draw, at.place, "python")
-    losses = l2l.learn(l2l.Quadratic(2, tf.float64), draw, typed, 4)
+    losses = l2l.learn(l2l.Quadratic(2, tf.float64), draw, typed, steps=4)
     age, carried = 0, zeros(made.start)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -200,7 +200,7 @@ def test_draws_change_when_the_horizon_is_reached_and_not_before():
         problem = l2l.Quadratic(2)
         draws = problem.sample(1000, 2 << 32)  # block 0 of `draws_seed=2`
         expected = [
-            l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 6)[1::2]
+            l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=6)[1::2]
             for i in range(3)
         ]
         expected = np.ravel(session.run(expected))

@@ -20,7 +20,9 @@ def float64_lstm(casting="none"):
 
 def segment(optimizer, draw, loop="python", meta_loss="sum", dtype=tf.float64, steps=STEPS, **more):
     problem = l2l.Quadratic(2, dtype)
-    return meta_gradient(problem, draw, optimizer, optimizer.variables, meta_loss, steps, loop=loop, **more)
+    return meta_gradient(
+        problem, draw, optimizer, optimizer.variables, meta_loss=meta_loss, unroll_length=steps, loop=loop, **more
+    )
 
 
 def directional_derivatives(value, variables, directions, step=1e-6):
@@ -86,14 +88,14 @@ def test_without_second_derivatives_it_is_that_of_an_optimizer_fed_with_constant
         recorded.append(gradients)
         return optimizer(gradients, state)
 
-    l2l.learn(l2l.Quadratic(2, tf.float64), draw, recording, STEPS)
+    l2l.learn(l2l.Quadratic(2, tf.float64), draw, recording, steps=STEPS)
     numbers = iter(run(recorded))
 
     # ... and given to the optimizer in place of those it asks for.
     def replaying(gradients, state):
         return optimizer(tf.constant(next(numbers)), state)
 
-    replayed = tf.reduce_sum(l2l.learn(l2l.Quadratic(2, tf.float64), draw, replaying, STEPS))
+    replayed = tf.reduce_sum(l2l.learn(l2l.Quadratic(2, tf.float64), draw, replaying, steps=STEPS))
     directions = random_directions(optimizer.variables)
     expected = directional_derivatives(replayed, optimizer.variables, directions)
     ours = gradients_along(meta.gradients, directions, run)
@@ -105,7 +107,7 @@ def test_without_second_derivatives_it_is_that_of_an_optimizer_fed_with_constant
 
 def test_the_losses_are_those_of_learn(run, fixed_draw):
     optimizer, draw = float64_lstm("log"), fixed_draw(np.float64)
-    learned = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, STEPS)
+    learned = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, steps=STEPS)
     (losses, value, last, *_), learned = results([segment(optimizer, draw, meta_loss="end")], [learned])
     np.testing.assert_allclose(losses, learned, rtol=1e-12)
     assert value == last == losses[-1]
@@ -161,7 +163,7 @@ def test_no_gradient_flows_into_the_given_position_and_state(fixed_draw, loop):
 def test_minibatches_are_those_of_the_base_iterations_life(loop):
     problem, optimizer = Regression(), float64_lstm("log_and_sign")
     draw = problem.draw(1)
-    meta = meta_gradient(problem, draw, optimizer, optimizer.variables, steps=3, first=4, loop=loop)
+    meta = meta_gradient(problem, draw, optimizer, optimizer.variables, unroll_length=3, first=4, loop=loop)
     expected = l2l.unroll(problem, draw, optimizer, steps=3, first=4)
     wrong = l2l.unroll(problem, draw, optimizer, steps=1)
     losses, expected, wrong = results([], [meta.losses, expected.losses, wrong.losses])
@@ -173,8 +175,13 @@ def test_a_batch_averages_meta_losses_and_gradients_of_its_draws():
     problem, optimizer = l2l.Quadratic(2, tf.float64), float64_lstm("log")
     draws = problem.sample(3, 1)
     metas = [
-        meta_gradient(problem, draws, optimizer, optimizer.variables, "sum_log", 4, batch=3),
-        *[meta_gradient(problem, one_of(draws, i), optimizer, optimizer.variables, "sum_log", 4) for i in range(3)],
+        meta_gradient(problem, draws, optimizer, optimizer.variables, meta_loss="sum_log", unroll_length=4, batch=3),
+        *[
+            meta_gradient(
+                problem, one_of(draws, i), optimizer, optimizer.variables, meta_loss="sum_log", unroll_length=4
+            )
+            for i in range(3)
+        ],
     ]
     together, *alone = results(metas)
     np.testing.assert_allclose(together[0], np.transpose([one[0] for one in alone]), rtol=1e-10)
@@ -234,7 +241,7 @@ def test_a_meta_loss_that_depends_on_no_variable_is_refused(fixed_draw, loop, st
         r"seen %d updates\)" % (steps, steps - 1),
     ):
         meta_gradient(
-            l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), l2l.sgd(), [variable], steps=steps, loop=loop
+            l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), l2l.sgd(), [variable], unroll_length=steps, loop=loop
         )
 
 
@@ -286,9 +293,9 @@ def test_arguments_are_checked(fixed_draw, loop):
     with pytest.raises(TypeError, match="optimizer must be an optimizer, a function"):
         meta_gradient(problem, draw, "lstm", variables, loop=loop)
     with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
-        meta_gradient(problem, draw, optimizer, variables, steps=0, loop=loop)
+        meta_gradient(problem, draw, optimizer, variables, unroll_length=0, loop=loop)
     with pytest.raises(ValueError, match="meta_loss must be one of"):
-        meta_gradient(problem, draw, optimizer, variables, "mean", steps=3, loop=loop)
+        meta_gradient(problem, draw, optimizer, variables, meta_loss="mean", unroll_length=3, loop=loop)
 
 
 def test_the_kind_of_loop_is_checked(fixed_draw):
@@ -302,7 +309,7 @@ def test_the_kind_of_loop_is_checked(fixed_draw):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop):
     problem, optimizer = Noting(2, tf.float64), float64_lstm()
-    meta_gradient(problem, fixed_draw(np.float64), optimizer, optimizer.variables, steps=3, first=1, loop=loop)
+    meta_gradient(problem, fixed_draw(np.float64), optimizer, optimizer.variables, unroll_length=3, first=1, loop=loop)
     problem.check()
 
 
@@ -365,5 +372,7 @@ def test_a_meta_loss_sees_how_many_losses_there_are(loop, batch):
     with tf.variable_scope("resource", use_resource=True):
         optimizer = one_rate(0.1)
     draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
-    meta_gradient(problem, draw, optimizer, tf.trainable_variables(), noting, 4, loop=loop, batch=batch)
+    meta_gradient(
+        problem, draw, optimizer, tf.trainable_variables(), meta_loss=noting, unroll_length=4, loop=loop, batch=batch
+    )
     assert shapes and all(shape == [4] for shape in shapes)

@@ -69,14 +69,14 @@ def test_one_that_there_is_not_is_refused():
 
 
 def test_the_horizon_is_that_of_one_segment_unless_it_is_said():
-    assert l2l.Settings(steps=5).horizon == 5 and not l2l.Settings(steps=5).carries
-    assert l2l.Settings(steps=5, horizon=5).carries is False
-    assert l2l.Settings(steps=5, horizon=15).carries is True
+    assert l2l.Settings(unroll_length=5).horizon == 5 and not l2l.Settings(unroll_length=5).carries
+    assert l2l.Settings(unroll_length=5, horizon=5).carries is False
+    assert l2l.Settings(unroll_length=5, horizon=15).carries is True
 
 
 def test_numbers_of_numpy_become_pythons():
     settings = l2l.Settings(
-        steps=np.int64(5), learning_rate=np.float32(0.5), batch=np.int32(4), weights_seed=np.int8(3)
+        unroll_length=np.int64(5), learning_rate=np.float32(0.5), batch=np.int32(4), weights_seed=np.int8(3)
     )
     assert json.loads(json.dumps(settings.description())) == settings.description()
     assert settings.description()["learning_rate"] == 0.5 and settings.description()["horizon"] == 5
@@ -92,7 +92,7 @@ def own(losses):
 
 
 def test_its_description_is_a_record_of_all_settings():
-    settings = l2l.Settings("end_log", steps=4, horizon=8, batch=6, threads=3)
+    settings = l2l.Settings("end_log", unroll_length=4, horizon=8, batch=6, threads=3)
     assert settings.description() == dict(settings._asdict())
     assert l2l.Settings(own).description()["meta_loss"] == "own"
     assert l2l.Settings(Own()).description()["meta_loss"] == "Own"

@@ -15,7 +15,7 @@ LOOPS = ["python", "while"]
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
 def test_losses_are_recorded_before_each_update(run, fixed_draw, loop, steps):
-    losses = l2l.learn(l2l.Quadratic(2), fixed_draw(), lambda g, state: (-0.1 * g, state), steps, loop)
+    losses = l2l.learn(l2l.Quadratic(2), fixed_draw(), lambda g, state: (-0.1 * g, state), steps=steps, loop=loop)
     assert losses.shape == [steps] and losses.dtype == tf.float32
     shrink = (1 - 0.2 * np.array([0.25, 2.25])) ** (2 * np.arange(steps)[:, None])
     np.testing.assert_allclose(run(losses), shrink @ np.array([0.25, 2.25 * 0.25]), rtol=1e-5)
@@ -27,7 +27,7 @@ def test_losses_are_recorded_before_each_update(run, fixed_draw, loop, steps):
     ids=["sgd", "rmsprop", "adam", "vsgd", "no state"],
 )
 def test_both_loops_agree(run, fixed_draw, optimizer):
-    losses = [l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, 8, loop) for loop in LOOPS]
+    losses = [l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, steps=8, loop=loop) for loop in LOOPS]
     np.testing.assert_allclose(*run(losses), rtol=1e-5, atol=1e-20)
 
 
@@ -36,7 +36,7 @@ def test_both_loops_agree_on_a_nest(run, optimizer):
     optimizer = optimizer() if optimizer is l2l.CoordinatewiseLSTM else optimizer
     problem = Nested()
     draw = problem.draw(1)
-    losses = run([l2l.learn(problem, draw, optimizer, 6, loop) for loop in LOOPS])
+    losses = run([l2l.learn(problem, draw, optimizer, steps=6, loop=loop) for loop in LOOPS])
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
@@ -45,7 +45,7 @@ def test_a_state_that_mixes_none_and_numbers_goes_round_the_while_loop(run, fixe
         count = 0 if state is None else state["nested"][1]
         return -0.01 * tf.cast(count, tf.float32) * gradients, {"nested": (None, count + 1)}
 
-    losses = run([l2l.learn(l2l.Quadratic(2), fixed_draw(), counting, 6, loop) for loop in LOOPS])
+    losses = run([l2l.learn(l2l.Quadratic(2), fixed_draw(), counting, steps=6, loop=loop) for loop in LOOPS])
     np.testing.assert_allclose(*losses, rtol=1e-6)
     assert losses[0][0] == losses[0][1] > losses[0][2]
 
@@ -53,7 +53,7 @@ def test_a_state_that_mixes_none_and_numbers_goes_round_the_while_loop(run, fixe
 def number_of_ops(steps, loop):
     with tf.Graph().as_default() as graph:
         problem = l2l.Quadratic(2)
-        l2l.learn(problem, problem.draw(), l2l.rmsprop(), steps, loop)
+        l2l.learn(problem, problem.draw(), l2l.rmsprop(), steps=steps, loop=loop)
         return len(graph.get_operations())
 
 
@@ -70,10 +70,10 @@ def test_the_optimizer_is_called_once_for_each_update_or_twice_for_any_number(fi
         calls.append(state)
         return -gradients, tf.zeros([]) if state is None else state
 
-    l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, 10, "python")
+    l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, steps=10, loop="python")
     assert len(calls) == 9 and calls[0] is None and all(state is not None for state in calls[1:])
     calls.clear()
-    l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, 10, "while")
+    l2l.learn(l2l.Quadratic(2), fixed_draw(), optimizer, steps=10, loop="while")
     assert len(calls) == 2 and calls[0] is None
 
 
@@ -83,7 +83,7 @@ def test_a_loss_of_gathered_coordinates(run, fixed_draw, loop):
         def loss(self, x, draw):
             return tf.reduce_sum(tf.square(tf.gather(x, [1, 0, 1])))
 
-    losses = run(l2l.learn(Gathered(2), fixed_draw(), l2l.sgd(), 3, loop))
+    losses = run(l2l.learn(Gathered(2), fixed_draw(), l2l.sgd(), steps=3, loop=loop))
     np.testing.assert_allclose(losses, 0.8 ** (2 * np.arange(3)) + 0.5 * 0.6 ** (2 * np.arange(3)), rtol=1e-5)
 
 
@@ -99,7 +99,10 @@ def test_second_derivatives_flow_or_do_not(run, chosen, factor):
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_without_second_derivatives_the_losses_are_the_same(run, fixed_draw, loop):
-    losses = [l2l.learn(l2l.Quadratic(2), fixed_draw(), l2l.rmsprop(), 6, loop, second) for second in (True, False)]
+    losses = [
+        l2l.learn(l2l.Quadratic(2), fixed_draw(), l2l.rmsprop(), steps=6, loop=loop, second_derivatives=second)
+        for second in (True, False)
+    ]
     np.testing.assert_array_equal(*run(losses))
 
 
@@ -107,7 +110,7 @@ class Shifted(l2l.Problem):
     """A position that is the draw itself, which the loss sees too."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2], 1.0, 2.0, seed)
+        return l2l.uniform([num, 2], 1.0, 2.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -124,7 +127,7 @@ def test_gradients_are_those_of_the_position_and_not_of_the_draw(run, loop, opti
     optimizer = l2l.sgd(0.1) if optimizer == "sgd" else DescentThatSaysItsState()
     problem = Shifted()
     draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
-    losses, start = run([l2l.learn(problem, draw, optimizer, 3, loop, batch=batch), draw])
+    losses, start = run([l2l.learn(problem, draw, optimizer, steps=3, loop=loop, batch=batch), draw])
     expected = [np.sum((2 * 0.8**t * start) ** 2, axis=-1) for t in range(3)]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
@@ -134,7 +137,7 @@ def test_gradients_of_a_nest_are_those_of_each_tensor_alone(run, loop):
     """One tensor of a position may be computed from another."""
     problem = Nested()
     draw = problem.draw(1)
-    losses, start = run([l2l.learn(problem, draw, l2l.sgd(0.1), 3, loop), draw])
+    losses, start = run([l2l.learn(problem, draw, l2l.sgd(0.1), steps=3, loop=loop), draw])
     np.testing.assert_allclose(losses, [4 * (0.8**t * start) ** 2 for t in range(3)], rtol=1e-5)
 
 
@@ -163,7 +166,7 @@ def test_an_unroll_continued_is_one_unroll(run, fixed_draw, loop, name):
     problem, draw, optimizer = l2l.Quadratic(2), fixed_draw(), BUILDS[name]()
     whole = l2l.unroll(problem, draw, optimizer, steps=10, loop=loop)
     half = l2l.unroll(problem, draw, optimizer, steps=5, loop=loop)
-    rest = l2l.unroll(problem, draw, optimizer, half.x, half.state, steps=5, first=5, loop=loop)
+    rest = l2l.unroll(problem, draw, optimizer, x=half.x, state=half.state, steps=5, first=5, loop=loop)
     tf.nest.assert_same_structure(rest.state, whole.state)
     whole, half, rest = run([(each.losses, each.x, _tensors(each.state)) for each in [whole, half, rest]])
     np.testing.assert_allclose(np.concatenate([half[0], rest[0]]), whole[0], rtol=1e-5)
@@ -184,8 +187,8 @@ def test_it_is_continued_with_the_minibatches_of_its_own_base_iterations(run, lo
     more = {"loop": loop, "batch": batch}
     whole = l2l.unroll(problem, draws, optimizer, steps=3, **more)
     half = l2l.unroll(problem, draws, optimizer, steps=1, **more)
-    rest = l2l.unroll(problem, draws, optimizer, half.x, half.state, steps=2, first=tf.constant(1), **more)
-    wrong = l2l.unroll(problem, draws, optimizer, half.x, half.state, steps=1, **more)
+    rest = l2l.unroll(problem, draws, optimizer, x=half.x, state=half.state, steps=2, first=tf.constant(1), **more)
+    wrong = l2l.unroll(problem, draws, optimizer, x=half.x, state=half.state, steps=1, **more)
     whole, half, rest, wrong = run([each.losses for each in [whole, half, rest, wrong]])
     np.testing.assert_allclose(np.concatenate([half, rest]), whole, rtol=1e-10)
     assert np.all(wrong[0] != rest[0])
@@ -196,7 +199,7 @@ def test_it_is_continued_with_the_minibatches_of_its_own_base_iterations(run, lo
 def test_learn_records_what_an_unroll_does_with_one_update_less(run, fixed_draw, loop, optimizer):
     """`learn` of `T` losses has made `T - 1` updates, an unroll of `T` steps `T`, with the same losses."""
     problem, draw, optimizer = l2l.Quadratic(2), fixed_draw(), BUILDS[optimizer]()
-    losses = l2l.learn(problem, draw, optimizer, 4, loop)
+    losses = l2l.learn(problem, draw, optimizer, steps=4, loop=loop)
     same = l2l.unroll(problem, draw, optimizer, steps=4, loop=loop)
     before = l2l.unroll(problem, draw, optimizer, steps=3, loop=loop)
     losses, same, last = run([losses, same.losses, problem.loss(before.x, draw)])
@@ -214,7 +217,7 @@ def test_an_unroll_of_a_single_step(run, fixed_draw, loop):
 
 def test_an_unroll_starts_where_it_is_told(run, fixed_draw):
     x = np.array([2.0, 3.0], np.float32)
-    done = l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), x, steps=2)
+    done = l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), x=x, steps=2)
     losses, x = run([done.losses, done.x])
     np.testing.assert_allclose(losses[0], (0.5 * 2) ** 2 + (1.5 * 3) ** 2, rtol=1e-6)
     np.testing.assert_allclose(x, [2 * 0.95**2, 3 * 0.55**2], rtol=1e-5)
@@ -242,7 +245,7 @@ def test_an_optimizer_binds_once_an_unroll(fixed_draw):
 def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
     problem = Noting(2)
     l2l.unroll(problem, fixed_draw(), l2l.adam(), steps=3, first=first, loop=loop)
-    l2l.learn(problem, fixed_draw(), l2l.adam(), 3, loop)
+    l2l.learn(problem, fixed_draw(), l2l.adam(), steps=3, loop=loop)
     problem.check()
 
 
@@ -255,7 +258,7 @@ class Contrast(l2l.Problem):
     """Its loss has an op for which TensorFlow knows no gradient."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2, 2, 1], 0.0, 1.0, seed)
+        return l2l.uniform([num, 2, 2, 1], 0.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -268,8 +271,8 @@ class Contrast(l2l.Problem):
     "call",
     [
         lambda problem: l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3),
-        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, num=1, steps=3),
-        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, num=3, steps=3),
+        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, draws=1, steps=3),
+        lambda problem: l2l.evaluate(problem, {"it": l2l.sgd()}, draws=3, steps=3),
         lambda problem: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, engine="graph", batch=2),
         lambda problem: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, engine="graph", second_derivatives=False),
         l2l.testing.check_problem,

@@ -58,7 +58,7 @@ def test_the_norm_to_clip_at_is_checked(clip_norm):
     with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive number of float32"):
         l2l.clipped([tf.zeros([])], clip_norm)
     with pytest.raises((TypeError, ValueError), match="clip_norm must be a positive number of float32"):
-        l2l.update(meta([0.0]), [variable(0.0)], tf.train.AdamOptimizer(), clip_norm)
+        l2l.update(meta([0.0]), [variable(0.0)], tf.train.AdamOptimizer(), clip_norm=clip_norm)
 
 
 def test_a_clipped_gradient_is_applied():
@@ -161,7 +161,9 @@ def test_several_whole_meta_iterations_against_numpy():
     problem, weight = l2l.Quadratic(2), variable([0.1, 0.02])
     draw = l2l.problems.QuadraticDraw(tf.constant([0.5, 1.5]), tf.placeholder(tf.float32, [2]))
     adam = tf.train.AdamOptimizer(3e-4)
-    gradient = l2l.meta_gradient(problem, draw, lambda g, state: (-weight * g, state), [weight], "end", steps=2)
+    gradient = l2l.meta_gradient(
+        problem, draw, lambda g, state: (-weight * g, state), [weight], meta_loss="end", unroll_length=2
+    )
     update = l2l.update(gradient, [weight], adam, clip_norm=0.5)
     random, reference = np.random.RandomState(0), NumpyAdam(3e-4)
     rate, square = np.array([0.1, 0.02]), np.array([0.25, 2.25])

@@ -139,7 +139,7 @@ def test_the_librarys_castings_are_descriptions_and_can_be_described(casting):
             l2l.log_ratio_cast(),
             l2l.log_ratio_cast(-8),
             l2l.moments_cast(0.9),
-            l2l.moments_cast([0.5, 0.9], 1e-8),
+            l2l.moments_cast([0.5, 0.9], smallest=1e-8),
             l2l.secant_cast(),
         ],
     ],
@@ -158,7 +158,7 @@ def test_names_tell_parameters_apart():
         "log_and_sign(7.5)",
     ]
     more = [l2l.widening_log_cast(), l2l.log_ratio_cast(), l2l.log_ratio_cast(-8), l2l.moments_cast(0.5)]
-    more += [l2l.moments_cast((0.5, 0.99)), l2l.moments_cast(0.5, 1e-8)]
+    more += [l2l.moments_cast((0.5, 0.99)), l2l.moments_cast(0.5, smallest=1e-8)]
     names = [
         "widening",
         "log_ratio",
@@ -237,7 +237,7 @@ class NumpyRatio:
 
 
 def test_a_casting_that_remembers_and_adapts_against_numpy():
-    optimizer = l2l.CoordinatewiseLSTM((3, 4), Ratio(), tf.float64)
+    optimizer = l2l.CoordinatewiseLSTM((3, 4), Ratio(), dtype=tf.float64)
     assert len(optimizer.adapted) == 1 and optimizer.adapted[0] not in optimizer.variables
     assert optimizer.variables == tf.trainable_variables()
     gradients = [[0.7, -1e-4, 0.0], [0.1, 2e-5, -3.0], [-0.2, 1e-9, 0.5], [0.3, 0.0, 1.0]]
@@ -263,12 +263,13 @@ def test_a_casting_that_remembers_and_adapts_against_numpy():
 
 
 def test_its_memory_is_that_of_each_draw_in_a_batch_and_goes_round_a_loop(run):
-    optimizer, problem = l2l.CoordinatewiseLSTM((3,), Ratio(), tf.float64), l2l.Quadratic(2, tf.float64)
+    optimizer, problem = l2l.CoordinatewiseLSTM((3,), Ratio(), dtype=tf.float64), l2l.Quadratic(2, tf.float64)
     draws = problem.sample(3, 1)
     alone = [
-        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=4)
+        for i in range(3)
     ]
-    together = [l2l.learn(problem, draws, optimizer, 4, loop, batch=3) for loop in ["python", "while"]]
+    together = [l2l.learn(problem, draws, optimizer, steps=4, loop=loop, batch=3) for loop in ["python", "while"]]
     alone, *together = run([tf.stack(alone, axis=1), *together])
     for losses in together:
         np.testing.assert_allclose(losses, alone, rtol=1e-9)
@@ -332,7 +333,7 @@ def extreme_gradients(steps):
 @pytest.mark.parametrize("engine", ["graph", "xla"])
 def test_finite_gradients_have_finite_inputs_updates_and_memories(engine):
     """Also near the ends of float32, and whatever XLA's fast math makes of the formulas."""
-    every = [castings.get(name) for name in l2l.CASTINGS] + [l2l.moments_cast([0.5, 0.9, 0.99], 3e-7)]
+    every = [castings.get(name) for name in l2l.CASTINGS] + [l2l.moments_cast([0.5, 0.9, 0.99], smallest=3e-7)]
     gradients = extreme_gradients(10)
     memories = [casting.initial_memory(tf.zeros([gradients.shape[1]])) for casting in every]
     places = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors_of(memories)]

@@ -179,7 +179,7 @@ def test_the_notebooks_network_has_the_losses_and_meta_gradients_of_ours(batch):
     results = []
     for build in [notebook_network, same_network]:
         optimizer, variables, _ = created(build)
-        meta = meta_gradient(problem, draw, optimizer, variables, "sum", 5, batch=batch)
+        meta = meta_gradient(problem, draw, optimizer, variables, meta_loss="sum", unroll_length=5, batch=batch)
         results.append((variables, [meta.losses, *meta.gradients]))
     with tf.Session() as session:
         for variables, _ in results:
@@ -218,7 +218,7 @@ def test_every_kind_of_layer_trains_and_comes_back_from_a_file(name, tmp_path):
     l2l.save(tmp_path / "it.npz", trained)
     loaded = l2l.load(tmp_path / "it.npz", build)
     both = {"trained": trained, "loaded": loaded, "untrained": trained._replace(weights=before)}
-    losses = l2l.evaluate(l2l.Quadratic(2), both, num=3, steps=4, engine="graph")
+    losses = l2l.evaluate(l2l.Quadratic(2), both, draws=3, steps=4, engine="graph")
     np.testing.assert_array_equal(losses["loaded"], losses["trained"])
     assert not np.array_equal(losses["untrained"], losses["trained"])
 
@@ -290,7 +290,7 @@ def test_initial_weights_follow_from_the_seed_and_from_no_engine():
 
 class TwoGroups(l2l.Problem):
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 4], -1.0, 1.0, seed)
+        return l2l.uniform([num, 4], -1.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return {"a": draw[:2], "b": draw[2:]}
@@ -314,7 +314,7 @@ def test_each_group_has_variables_of_its_own_in_its_scope(second, monkeypatch, t
     l2l.save(tmp_path / "it.npz", trained)
     loaded = l2l.load(tmp_path / "it.npz", lambda: l2l.Grouped(builders))
     one, other = (
-        l2l.evaluate(TwoGroups(), {"it": it}, num=2, steps=3, engine="graph")["it"] for it in [trained, loaded]
+        l2l.evaluate(TwoGroups(), {"it": it}, draws=2, steps=3, engine="graph")["it"] for it in [trained, loaded]
     )
     np.testing.assert_array_equal(one, other)
 
@@ -335,9 +335,10 @@ def test_learn_creates_it_in_the_users_graph(run):
     """With a batch the first step is mapped over the draws while it creates variables."""
     problem, optimizer = l2l.Quadratic(2), notebook_network()
     draws = problem.sample(3, 1)
-    together = l2l.learn(problem, draws, optimizer, 4, batch=3)
+    together = l2l.learn(problem, draws, optimizer, steps=4, batch=3)
     alone = [
-        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, 4) for i in range(3)
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=4)
+        for i in range(3)
     ]
     assert len(tf.trainable_variables()) == 8
     together, alone = run([together, alone])
@@ -346,8 +347,10 @@ def test_learn_creates_it_in_the_users_graph(run):
 
 def test_it_is_traced_and_answers():
     trained = untrained(of_any_number)
-    assert l2l.traces.trace(l2l.Quadratic(2), {"it": untrained(notebook_network)}, 2, 3)["it"].updates.any()
-    assert l2l.traces.responses({"it": trained}, np.ones([3, 4], np.float32))["it"].shape == (3, 4)
+    assert l2l.evaluation.traces.trace(l2l.Quadratic(2), {"it": untrained(notebook_network)}, draws=2, steps=3)[
+        "it"
+    ].updates.any()
+    assert l2l.evaluation.traces.responses({"it": trained}, np.ones([3, 4], np.float32))["it"].shape == (3, 4)
 
 
 # `LearnedOptimizer`.
@@ -462,13 +465,13 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(build, message):
 @pytest.mark.parametrize("engine", ["graph", "xla"])
 def test_evaluate_does_not_take_initial_weights_for_trained_ones(engine):
     with pytest.raises(TypeError, match=r"optimizers\['it'\] must be a function .* without variables"):
-        l2l.evaluate(l2l.Quadratic(2), {"it": notebook_network()}, num=2, steps=3, engine=engine)
+        l2l.evaluate(l2l.Quadratic(2), {"it": notebook_network()}, draws=2, steps=3, engine=engine)
     with pytest.raises(TypeError, match=r"optimizers\['it'\] must be a function .* without variables"):
-        l2l.evaluate(l2l.Quadratic(2), {"it": global_network()()}, num=2, steps=3, engine=engine)
+        l2l.evaluate(l2l.Quadratic(2), {"it": global_network()()}, draws=2, steps=3, engine=engine)
     with pytest.raises(TypeError, match="without variables"):
-        l2l.evaluate(l2l.Quadratic(2), {"it": LearnedStart()}, num=2, steps=3, engine=engine)
+        l2l.evaluate(l2l.Quadratic(2), {"it": LearnedStart()}, draws=2, steps=3, engine=engine)
     with pytest.raises(TypeError, match="without variables"):
-        l2l.traces.trace(l2l.Quadratic(2), {"it": notebook_network()}, 2, 3)
+        l2l.evaluation.traces.trace(l2l.Quadratic(2), {"it": notebook_network()}, draws=2, steps=3)
 
 
 def test_a_file_without_the_position_is_refused_in_a_sentence(tmp_path):
@@ -548,5 +551,5 @@ def test_gradients_have_the_shapes_that_the_page_states(coordinatewise, batched)
     assert {tuple(shape) for shape in seen} == {(2,)}
     with small(build_optimizer=build, batch=3):
         assert seen[-1] == batched
-    l2l.evaluate(l2l.Quadratic(2), {"it": trained}, num=3, steps=2, engine="graph")
+    l2l.evaluate(l2l.Quadratic(2), {"it": trained}, draws=3, steps=2, engine="graph")
     assert seen[-1] == batched

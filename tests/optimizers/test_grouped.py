@@ -20,7 +20,7 @@ class Pair(l2l.Problem):
         self.weight = weight
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 5], 0.5, 1.0, seed)
+        return l2l.uniform([num, 5], 0.5, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return {"b": (draw[:2], {"c": draw[2]}), "a": tf.reshape(draw[3:], [1, 2])}
@@ -44,8 +44,8 @@ def trainer(build=BUILDERS, problem=None, **changes):
 
 def test_each_group_has_the_rule_that_it_was_given():
     builders = {"a": lambda: l2l.sgd(0.1), "b": lambda: l2l.sgd(0.01)}
-    losses = l2l.evaluate(Pair(), {"both": l2l.Grouped(builders)}, num=4, steps=6, engine="graph")["both"]
-    starts = l2l.evaluate(Pair(0.0), {"one": l2l.sgd(0.1)}, num=4, steps=1, engine="graph")["one"]
+    losses = l2l.evaluate(Pair(), {"both": l2l.Grouped(builders)}, draws=4, steps=6, engine="graph")["both"]
+    starts = l2l.evaluate(Pair(0.0), {"one": l2l.sgd(0.1)}, draws=4, steps=1, engine="graph")["one"]
     ends = losses[:, :1] - starts
     t = np.arange(6)
     np.testing.assert_allclose(losses, starts * 0.8 ** (2 * t) + ends * 0.94 ** (2 * t), rtol=1e-5)
@@ -56,7 +56,7 @@ def test_a_group_sees_its_gradients_alone_and_its_variables_are_trained_by_them_
     grouped = l2l.Grouped({"a": network, "b": network})
     problem = Pair(0.0)
     draw = problem.draw(1)
-    meta = l2l.meta_gradient(problem, draw, grouped, tf.trainable_variables(), steps=3)
+    meta = l2l.meta_gradient(problem, draw, grouped, tf.trainable_variables(), unroll_length=3)
     gradients = dict(zip([variable.op.name for variable in tf.trainable_variables()], run(meta.gradients)))
     assert {name.split("/")[0] for name in gradients} == {"a", "b"}
     for name, gradient in gradients.items():
@@ -112,7 +112,7 @@ def test_groups_are_saved_and_loaded_without_a_word_of_how_they_are_built(tmp_pa
     one.run(3)
     l2l.save(tmp_path / "groups.npz", one.trained())
     loaded = l2l.load(tmp_path / "groups.npz")
-    losses = l2l.evaluate(Pair(), {"before": one.trained(), "loaded": loaded}, num=3, steps=5, engine="graph")
+    losses = l2l.evaluate(Pair(), {"before": one.trained(), "loaded": loaded}, draws=3, steps=5, engine="graph")
     np.testing.assert_array_equal(losses["before"], losses["loaded"])
     assert loaded.record["optimizer"]["class"] == "Grouped"
     assert sorted(loaded.record["optimizer"]["groups"]) == ["a", "b"]
@@ -127,7 +127,7 @@ def test_groups_of_ones_own_optimizers_need_their_builders(tmp_path):
     with pytest.raises(ValueError, match=r"^build must be given for"):
         l2l.load(tmp_path / "own.npz")
     loaded = l2l.load(tmp_path / "own.npz", functools.partial(l2l.Grouped, builders))
-    losses = l2l.evaluate(Pair(), {"loaded": loaded}, num=3, steps=5, engine="graph")["loaded"]
+    losses = l2l.evaluate(Pair(), {"loaded": loaded}, draws=3, steps=5, engine="graph")["loaded"]
     assert losses.shape == (3, 5)
 
 
@@ -139,7 +139,7 @@ def test_the_description_builds_the_same_again():
 
 def test_the_papers_two_groups_train_a_convolutional_network():
     examples = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 4, 4]).astype(np.float32), np.arange(6) % 3)
-    problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), size=4)
+    problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), batch_size=4)
     one = trainer({"conv": network, "dense": network}, problem, engine="graph", steps=2, second_derivatives=False)
     assert np.isfinite(one.run(2).meta_loss).all()
     assert len(one.weights()) == 2 * len(trainer(network, engine="graph").weights())

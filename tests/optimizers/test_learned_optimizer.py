@@ -22,7 +22,7 @@ def trained(casting="log", dtype=tf.float32, seed=0, **settings):
     """A network that nobody trained, with weights that move a position visibly."""
 
     def build():
-        return l2l.CoordinatewiseLSTM((4, 3), casting, dtype, **settings)
+        return l2l.CoordinatewiseLSTM((4, 3), casting, dtype=dtype, **settings)
 
     random = np.random.RandomState(seed)
     with tf.Graph().as_default():
@@ -39,7 +39,7 @@ class Bowls(l2l.Problem):
     shapes = [[], [3], [2, 3], [2, 1, 3], [1, 2, 2, 2]]
 
     def sample(self, num, seed=None):
-        return [l2l.normal([num, *shape], 1.0, i) for i, shape in enumerate(self.shapes)]
+        return [l2l.normal([num, *shape], 1.0, seed=i) for i, shape in enumerate(self.shapes)]
 
     def initial_position(self, draw):
         return draw
@@ -621,7 +621,7 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(trained()._replace(weights=[np.zeros(3, np.float32)] * 6))
     with pytest.raises(ValueError, match="coordinate-wise"):
         l2l.LearnedOptimizer(l2l.Trained(one_rate, [np.float32(0.1)]))
-    groups = l2l.Trainer(l2l.MLP(size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
+    groups = l2l.Trainer(l2l.MLP(batch_size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
     with pytest.raises(ValueError, match="for positions that are one tensor"):
         l2l.LearnedOptimizer(groups.trained())
     optimizer = l2l.LearnedOptimizer(trained())

@@ -152,7 +152,7 @@ def test_an_optimizer_that_does_not_bind_has_no_kernels(run):
 
 @pytest.mark.parametrize("casting", ["none", "log", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
 def test_what_a_description_describes_is_the_same_network(run, casting):
-    optimizer = l2l.CoordinatewiseLSTM((3, 5), casting, tf.float64)
+    optimizer = l2l.CoordinatewiseLSTM((3, 5), casting, dtype=tf.float64)
     description = json.loads(json.dumps(optimizer.description()))
     again = from_description(description)()
     assert again.description() == optimizer.description()
@@ -222,7 +222,9 @@ def test_the_papers_network_has_5141_weights():
 @pytest.mark.parametrize("hidden", [(4,), (3, 5)])
 def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer, output_scale):
     casting = l2l.log_and_sign(7)
-    optimizer = l2l.CoordinatewiseLSTM(hidden, casting, tf.float64, input_layer, output_scale)
+    optimizer = l2l.CoordinatewiseLSTM(
+        hidden, casting, dtype=tf.float64, input_layer=input_layer, output_scale=output_scale
+    )
     gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
     state, updates = None, []
     for gradient in gradients:
@@ -244,7 +246,7 @@ def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer,
 
 @pytest.mark.parametrize("hidden", [(4,), (3, 5)])
 def test_an_activation_behind_the_input_layer_against_numpy(run, hidden):
-    optimizer = l2l.CoordinatewiseLSTM(hidden, "log_and_sign", tf.float64, input_activation="elu")
+    optimizer = l2l.CoordinatewiseLSTM(hidden, "log_and_sign", dtype=tf.float64, input_activation="elu")
     gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
     state, updates = None, []
     for gradient in gradients:

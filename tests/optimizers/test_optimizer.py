@@ -126,7 +126,7 @@ def test_its_state_keeps_shapes_and_dtypes_and_goes_round_a_loop(run, fixed_draw
     for optimizer in [l2l.adam(0.1), normalized, holes, no_state]:
         able = with_initial_state(optimizer)
         losses = [
-            l2l.learn(l2l.Quadratic(2), fixed_draw(), each, 5, loop)
+            l2l.learn(l2l.Quadratic(2), fixed_draw(), each, steps=5, loop=loop)
             for each, loop in [(optimizer, "python"), (able, "python"), (able, "while")]
         ]
         plain, *others = run(losses)
@@ -139,7 +139,7 @@ def test_derivatives_of_the_first_step_are_finite_and_the_same(run, fixed_draw):
     draw, gradients = fixed_draw(), []
     for optimizer in [l2l.rmsprop(), l2l.vsgd(), normalized, holes]:
         for each in [optimizer, with_initial_state(optimizer)]:
-            losses = l2l.learn(l2l.Quadratic(2), draw, each, 3)
+            losses = l2l.learn(l2l.Quadratic(2), draw, each, steps=3)
             gradients.append(tf.gradients(losses, draw.start)[0])
     gradients = run(gradients)
     assert np.isfinite(gradients).all()
@@ -161,7 +161,7 @@ def test_with_an_initial_state_a_batch_is_still_mapped(run):
     problem = l2l.Quadratic(2)
     draws = problem.sample(3, 1)
     orders = [with_initial_state(normalized), with_initial_state(for_batch(normalized, 3)), normalized]
-    *losses, expected = run([l2l.learn(problem, draws, each, 4, batch=3) for each in orders])
+    *losses, expected = run([l2l.learn(problem, draws, each, steps=4, batch=3) for each in orders])
     for each in losses:
         np.testing.assert_allclose(each, expected, rtol=1e-6)
 

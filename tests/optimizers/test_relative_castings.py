@@ -187,7 +187,7 @@ GRADIENTS = [
 @every
 @pytest.mark.parametrize("activation", [None, "elu"])
 def test_the_formulas_in_numpy(kind, activation):
-    optimizer = l2l.CoordinatewiseLSTM((3, 4), BUILDERS[kind](), tf.float64, input_activation=activation)
+    optimizer = l2l.CoordinatewiseLSTM((3, 4), BUILDERS[kind](), dtype=tf.float64, input_activation=activation)
     reference = REFERENCES[kind]()
     assert optimizer.variables == tf.trainable_variables()
     state, updates, adapted = None, [], []
@@ -352,5 +352,5 @@ def test_a_file_of_one_needs_nothing_else(tmp_path, kind):
     l2l.save(tmp_path / "it.npz", trained)
     loaded = l2l.load(tmp_path / "it.npz")
     assert loaded.adapted == trained.adapted
-    losses = l2l.evaluate(l2l.Quadratic(2), {"one": trained, "other": loaded}, num=3, steps=3, engine="graph")
+    losses = l2l.evaluate(l2l.Quadratic(2), {"one": trained, "other": loaded}, draws=3, steps=3, engine="graph")
     np.testing.assert_array_equal(losses["one"], losses["other"])

@@ -263,7 +263,7 @@ def test_secant_against_numpy_on_other_gradients_than_linear_ones(run):
 
 @pytest.mark.parametrize("engine", ["graph", "xla"])
 def test_secant_is_at_the_minimum_of_a_separable_quadratic_after_two_updates(engine):
-    losses = l2l.evaluate(l2l.Quadratic(2), {"secant": l2l.secant()}, num=100, steps=8, engine=engine)["secant"]
+    losses = l2l.evaluate(l2l.Quadratic(2), {"secant": l2l.secant()}, draws=100, steps=8, engine=engine)["secant"]
     assert losses[:, 1].mean() > 0.1 and np.all(losses[:, 2] < 1e-9) and np.all(losses[:, 3] < 1e-20)
     assert np.all(losses[:, -1] == 0)  # rounding leaves 1e-7 of a coordinate each time, down to the end of float32
 
@@ -319,7 +319,7 @@ def test_a_rule_is_the_same_in_another_process(run, optimizer):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_makes_a_rule_is_none_itself(name):
     with pytest.raises(TypeError, match="call it first"):
-        l2l.evaluate(l2l.Quadratic(2), {"it": getattr(l2l, name)}, num=1, steps=1, engine="graph")
+        l2l.evaluate(l2l.Quadratic(2), {"it": getattr(l2l, name)}, draws=1, steps=1, engine="graph")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("sgd", "vsgd", "secant")])
@@ -353,7 +353,7 @@ def scaled(rule):
 CASTINGS = {
     **{name: make() for name, make in l2l.CASTINGS.items()},
     "log_ratio, fixed": l2l.log_ratio_cast(-8),
-    "moments, fading": l2l.moments_cast([0.5, 0.9], 1e-8),
+    "moments, fading": l2l.moments_cast([0.5, 0.9], smallest=1e-8),
 }
 # What three steps see of six coordinates: one moves always, four now and then, one never.
 SEEN = np.array([[1, 1, 1, 0, 0, 0], [0.5, 0, 0, 0.5, 0, 0], [-0.3, 0, 0.2, 0.1, 0.1, 0]], np.float32)
@@ -430,7 +430,7 @@ def test_a_rate_on_top_of_adam_and_rmsprop_is_trained(engine):
 
         return optimizer
 
-    trainer = l2l.Trainer(Resting(2), build, steps=3, horizon=6, engine=engine)
+    trainer = l2l.Trainer(Resting(2), build, unroll_length=3, horizon=6, engine=engine)
     before = trainer.weights()
     history = trainer.run(10)
     assert not history.skipped.any() and np.isfinite(history.gradient_norm).all()

@@ -117,7 +117,7 @@ def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
     same(loaded.weights, trained.weights)
     assert loaded.record == json.loads(json.dumps(trained.record))
     assert loaded.record["meta_iterations"] == 2 and loaded.record["problem"] == "Quadratic"
-    losses = l2l.evaluate(l2l.Quadratic(2), {"one": trained, "other": loaded}, num=3, steps=3, engine="graph")
+    losses = l2l.evaluate(l2l.Quadratic(2), {"one": trained, "other": loaded}, draws=3, steps=3, engine="graph")
     np.testing.assert_array_equal(losses["one"], losses["other"])
 
 
@@ -322,7 +322,7 @@ def test_another_casting_than_the_one_it_was_trained_with_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"was trained with casting .*log\(-15\).*, built with .*log\(-30\)"):
         l2l.load(tmp_path / "it.npz", other)
     with pytest.raises(ValueError, match=r"optimizers\['it'\] was trained with casting"):
-        l2l.evaluate(l2l.Quadratic(2), {"it": trained._replace(build=other)}, num=2, steps=2, engine="graph")
+        l2l.evaluate(l2l.Quadratic(2), {"it": trained._replace(build=other)}, draws=2, steps=2, engine="graph")
 
 
 def two_rates(*names):

@@ -11,7 +11,7 @@ from l2l.describe import describe
 from l2l.problems.binding import BoundProblem
 
 EXAMPLES = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 3]), np.arange(6) % 3)
-NETWORK = l2l.MLP(EXAMPLES, (2,), size=4)
+NETWORK = l2l.MLP(EXAMPLES, (2,), batch_size=4)
 HOME = l2l.Quadratic(3, tf.float64)
 
 
@@ -77,7 +77,7 @@ def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn(run):
     mixture = l2l.Mixture([HOME, NETWORK, Regression()])
     draws = mixture.sample(5, -1)  # those of an evaluation with seed 0
     pairs = zip(mixture.problems, draws["draws"])
-    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), 6, batch=5) for problem, ones in pairs]
+    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), steps=6, batch=5) for problem, ones in pairs]
     which, alone = run([draws["which"], alone])
     assert len(set(which)) > 1
     np.testing.assert_allclose(losses(mixture), [alone[i][:, draw] for draw, i in enumerate(which)], rtol=1e-6)
@@ -111,7 +111,7 @@ def test_idle_members_stay_at_their_starts(run):
         return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
 
     problem = nested_mixture()
-    _, ends = l2l.evaluate(problem, {"it": drifting}, num=8, steps=3, engine="graph", positions=True)
+    _, ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph", positions=True)
     draws = problem.sample(8, -1)
     start, draws = run([BoundProblem(problem, draws, 8).start(), draws])
     pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
@@ -119,7 +119,7 @@ def test_idle_members_stay_at_their_starts(run):
     idle = idle_members(draws)
     assert idle.any(axis=0).all() and not idle.all(axis=0).any()
     np.testing.assert_array_equal(moved, ~idle)
-    (trace,) = l2l.trace(problem, {"it": drifting}, num=8, steps=3).values()
+    (trace,) = l2l.trace(problem, {"it": drifting}, draws=8, steps=3).values()
     sizes = [one[0].size for one, _ in pairs]
     still = (trace.positions[:, -1] == trace.positions[:, 0]).astype(int)
     np.testing.assert_array_equal(still, np.repeat(idle, sizes, axis=1))
@@ -131,7 +131,7 @@ def test_idle_members_take_no_part_in_what_is_adapted(casting, batch, engine):
     trainer = l2l.Trainer(
         l2l.Mixture([l2l.Quadratic(2), l2l.Quadratic(1)]),
         lambda: l2l.CoordinatewiseLSTM((2,), casting),
-        steps=2,
+        unroll_length=2,
         batch=batch,
         engine=engine,
         second_derivatives=False,
@@ -146,7 +146,7 @@ class Cliff(l2l.Problem):
     """Infinite, with a gradient of NaN, wherever it is not near its start."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num], 1.0, 2.0, seed)
+        return l2l.uniform([num], 1.0, 2.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -192,7 +192,10 @@ class Twice(l2l.Problem):
         self.problem = problem
 
     def sample(self, num, seed=None):
-        return {"own": l2l.uniform([num], 0.0, 1.0, seed), "of": [self.problem.sample(num, seed) for _ in range(2)]}
+        return {
+            "own": l2l.uniform([num], 0.0, 1.0, seed=seed),
+            "of": [self.problem.sample(num, seed) for _ in range(2)],
+        }
 
     def initial_position(self, draw):
         return [self.problem.initial_position(one) for one in draw["of"]]
@@ -206,7 +209,11 @@ class Drawing(l2l.Problem):
 
     def sample(self, num, seed=None):
         keys = tf.cast(l2l.keys(num, seed), tf.float32)
-        return {"numbers": tf.stack([l2l.uniform([num], 0.0, 1.0, seed), l2l.normal([num], 1.0, seed), keys], axis=1)}
+        return {
+            "numbers": tf.stack(
+                [l2l.uniform([num], 0.0, 1.0, seed=seed), l2l.normal([num], 1.0, seed=seed), keys], axis=1
+            )
+        }
 
     def initial_position(self, draw):
         return draw["numbers"]
@@ -219,7 +226,7 @@ class Beside:
     """Not a problem, but a class that one may inherit from."""
 
     def sample(self, num, seed=None):
-        return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed)}
+        return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed=seed)}
 
 
 class Mixed(Beside, Drawing):
@@ -227,7 +234,7 @@ class Mixed(Beside, Drawing):
 
 
 def _drawn(num, seed=None):
-    return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed)}
+    return {"numbers": l2l.uniform([num, 1], 0.0, 1.0, seed=seed)}
 
 
 class Static(Drawing):
@@ -289,7 +296,7 @@ def test_what_is_drawn_twice_with_one_seed_and_one_stream_is_said(recwarn):
         """Draws by `super` and, as that does, from stream 0."""
 
         def sample(self, num, seed=None):
-            return {**super().sample(num, seed), "more": l2l.normal([num], 1.0, seed, stream=self.stream)}
+            return {**super().sample(num, seed), "more": l2l.normal([num], 1.0, seed=seed, stream=self.stream)}
 
     problem, seed = Beyond(), tf.constant(3, tf.int64)
     problem.stream = 1
@@ -358,7 +365,7 @@ def test_they_are_trained_on():
     for engine in ["xla", "graph"]:
         problem = l2l.Mixture([l2l.RandomlyScaled(l2l.Quadratic(2), 0.5), l2l.WithConvexTerm(l2l.Rosenbrock())])
         runs.append(
-            l2l.Trainer(problem, learned_momentum, "sum_log", engine=engine, steps=3, learning_rate=0.01).run(4)
+            l2l.Trainer(problem, learned_momentum, "sum_log", engine=engine, unroll_length=3, learning_rate=0.01).run(4)
         )
     assert_close_runs(*runs, 1e-4)
 

@@ -144,7 +144,7 @@ class Through(l2l.Problem):
         self.function = function
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 3], -1.0, 1.0, seed)
+        return l2l.uniform([num, 3], -1.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
@@ -172,12 +172,12 @@ def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(functi
     """The losses of gradient descent in a batch are then those of each draw alone, and one warning names the op."""
     problem = Through(function)
     with pytest.warns(RuntimeWarning, match="^Through is computed draw by draw, not vectorized") as caught:
-        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, num=2, steps=3, engine="graph")["SGD"]
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=2, steps=3, engine="graph")["SGD"]
     messages = [str(one.message) for one in caught if one.category is RuntimeWarning]
     assert len(messages) == 1 and words in messages[0]
     with tf.Graph().as_default(), tf.Session() as session:
         draws = problem.sample(2, -1)
-        alone = [l2l.learn(problem, draws[i], l2l.sgd(0.1), 3) for i in range(2)]
+        alone = [l2l.learn(problem, draws[i], l2l.sgd(0.1), steps=3) for i in range(2)]
         np.testing.assert_allclose(losses, session.run(alone), rtol=1e-5)
     assert (losses[:, -1] != losses[:, 0]).any()
 
@@ -189,10 +189,10 @@ def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(functi
 )
 def test_one_draw_is_not_vectorized_and_needs_no_warning(function, recwarn):
     problem = Through(function)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, num=1, steps=3, engine="graph")["SGD"]
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=1, steps=3, engine="graph")["SGD"]
     assert not [one for one in recwarn if one.category is RuntimeWarning]
     with tf.Graph().as_default(), tf.Session() as session:
-        alone = l2l.learn(problem, problem.sample(1, -1)[0], l2l.sgd(0.1), 3)
+        alone = l2l.learn(problem, problem.sample(1, -1)[0], l2l.sgd(0.1), steps=3)
         np.testing.assert_allclose(losses[0], session.run(alone), rtol=1e-5)
 
 

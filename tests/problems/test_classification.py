@@ -95,7 +95,7 @@ def check_gradients(function, x, gradients, step=1e-6):
 @pytest.mark.parametrize("hidden", [(), (4,), (4, 3)])
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_a_perceptron_is_that_of_numpy(run, hidden, activation):
-    problem = l2l.MLP(SIX, hidden, activation)
+    problem = l2l.MLP(SIX, hidden, activation=activation)
     x, loss, gradients = loss_and_gradients(run, problem, SIX)
     assert [layer.kernel.shape for layer in [*x["hidden"], x["output"]]] == list(zip([6, *hidden], [*hidden, 3]))
     np.testing.assert_allclose(loss, mlp_in_numpy(x, SIX, activation))
@@ -105,7 +105,7 @@ def test_a_perceptron_is_that_of_numpy(run, hidden, activation):
 @pytest.mark.parametrize("is_normalized", [True, False])
 @pytest.mark.parametrize("examples, channels, dense", [(IMAGES, (3, 2), (4,)), (SIX, (2,), ())])
 def test_a_convolutional_network_is_that_of_numpy(run, is_normalized, examples, channels, dense):
-    problem = l2l.ConvNet(examples, channels, dense, normalized=is_normalized)
+    problem = l2l.ConvNet(examples, channels=channels, dense=dense, normalized=is_normalized)
     x, loss, gradients = loss_and_gradients(run, problem, examples)
     np.testing.assert_allclose(loss, conv_net_in_numpy(x, examples, is_normalized))
     check_gradients(lambda x: conv_net_in_numpy(x, examples, is_normalized), x, gradients)
@@ -113,7 +113,7 @@ def test_a_convolutional_network_is_that_of_numpy(run, is_normalized, examples, 
 
 def test_batch_normalization_is_by_the_minibatch_alone(run):
     """Inputs that are scaled and moved give the same loss, and an example's loss depends on the others."""
-    problem = l2l.ConvNet(IMAGES, (2,), ())
+    problem = l2l.ConvNet(IMAGES, channels=(2,), dense=())
     kernel = RANDOM.normal(size=[5, 5, 2, 2])
     x = {
         "conv": (l2l.Layer(tf.constant(kernel), tf.zeros([2], tf.float64)),),
@@ -140,7 +140,7 @@ def test_the_defaults_are_the_papers_on_scikit_learns_digits(run):
 
 
 def test_weights_are_normal_and_new_for_each_draw(run):
-    draws = run(l2l.MLP(SIX, (4, 4), deviation=0.5).sample(500, 3))["weights"]
+    draws = run(l2l.MLP(SIX, (4, 4), stddev=0.5).sample(500, 3))["weights"]
     flat = np.concatenate([one.reshape([500, -1]) for one in tf.nest.flatten(draws)], axis=1)
     assert flat.shape == (500, 6 * 4 + 4 + 4 * 4 + 4 + 4 * 3 + 3)
     assert abs(flat.std() / 0.5 - 1) < 5 / np.sqrt(2 * flat.size) and abs(flat.mean()) < 5 * 0.5 / np.sqrt(flat.size)
@@ -150,7 +150,10 @@ def test_weights_are_normal_and_new_for_each_draw(run):
 @pytest.mark.parametrize("seed", [None, 3])
 def test_weights_can_start_as_kerass_do(run, seed):
     """Uniform, of the variance that Keras's initializer has, in dense and convolutional kernels; biases are 0."""
-    for problem in [l2l.MLP(SIX, (5, 4), deviation="glorot"), l2l.ConvNet(IMAGES, (2, 3), (4,), deviation="glorot")]:
+    for problem in [
+        l2l.MLP(SIX, (5, 4), stddev="glorot"),
+        l2l.ConvNet(IMAGES, channels=(2, 3), dense=(4,), stddev="glorot"),
+    ]:
         for shape, drawn in zip(*map(tf.nest.flatten, [problem.shapes(), run(problem.sample(200, seed))["weights"]])):
             if len(shape) == 1:
                 assert drawn.shape == (200, *shape.as_list()) and not drawn.any()
@@ -164,14 +167,14 @@ def test_weights_can_start_as_kerass_do(run, seed):
 
 def test_layers_of_one_shape_start_with_other_weights(run):
     for deviation in [0.01, "glorot"]:
-        layers = run(l2l.MLP(SIX, (4, 4, 4), deviation=deviation).sample(200, 3))["weights"]["hidden"]
+        layers = run(l2l.MLP(SIX, (4, 4, 4), stddev=deviation).sample(200, 3))["weights"]["hidden"]
         one, other = layers[1].kernel.ravel(), layers[2].kernel.ravel()
         assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(one.size)
 
 
 def test_a_minibatch_has_images_and_labels_that_belong_together(run):
     examples = l2l.Examples(np.arange(50.0).reshape([50, 1]), np.arange(50) % 3)
-    problem = l2l.MLP(examples, (), size=30)
+    problem = l2l.MLP(examples, (), batch_size=30)
     data = l2l.Examples(*map(tf.constant, examples))
     draw = problem.draw(1)
     first, again, later = run([problem.observe(draw, t, data) for t in [3, 3, 4]])
@@ -184,7 +187,7 @@ def test_a_minibatch_has_images_and_labels_that_belong_together(run):
 def test_a_problem_has_the_dtype_of_its_inputs(run):
     for dtype in [np.float32, np.float64]:
         problem = l2l.MLP(SIX._replace(inputs=SIX.inputs.astype(dtype)), (2,))
-        losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=2, steps=3, engine="graph")["SGD"]
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, draws=2, steps=3, engine="graph")["SGD"]
         assert losses.dtype == dtype
 
 
@@ -192,8 +195,10 @@ def test_a_problem_has_the_dtype_of_its_inputs(run):
 @pytest.mark.parametrize(
     "problem",
     [
-        pytest.param(l2l.MLP(SIX, (3, 2), "relu", size=4), id="MLP"),
-        pytest.param(l2l.ConvNet(IMAGES, (2,), (3,), size=4), id="ConvNet", marks=pytest.mark.rehearsal),
+        pytest.param(l2l.MLP(SIX, (3, 2), activation="relu", batch_size=4), id="MLP"),
+        pytest.param(
+            l2l.ConvNet(IMAGES, channels=(2,), dense=(3,), batch_size=4), id="ConvNet", marks=pytest.mark.rehearsal
+        ),
     ],
 )
 def test_they_keep_the_contract_of_a_problem(problem):
@@ -211,9 +216,9 @@ def test_they_keep_the_contract_of_a_problem(problem):
             ValueError,
             "activation must be one of elu, relu, sigmoid, tanh, got 'swish'",
         ),
-        (lambda: l2l.MLP(size=0), ValueError, "size must be a positive integer, got 0"),
-        (lambda: l2l.MLP(deviation="he"), ValueError, "deviation must be a positive number or 'glorot', got 'he'"),
-        (lambda: l2l.MLP(deviation=0), ValueError, "deviation must be a positive finite number, got 0"),
+        (lambda: l2l.MLP(batch_size=0), ValueError, "size must be a positive integer, got 0"),
+        (lambda: l2l.MLP(stddev="he"), ValueError, "deviation must be a positive number or 'glorot', got 'he'"),
+        (lambda: l2l.MLP(stddev=0), ValueError, "deviation must be a positive finite number, got 0"),
         (
             lambda: l2l.MLP((1, 2)),
             TypeError,
@@ -227,12 +232,12 @@ def test_they_keep_the_contract_of_a_problem(problem):
             r"examples must have inputs of shape \[N, height, width\] or .*, got \[6, 6\]",
         ),
         (
-            lambda: l2l.Classification(SIX, 2, 0.1).shapes(),
+            lambda: l2l.Classification(SIX, batch_size=2, stddev=0.1).shapes(),
             NotImplementedError,
             "Classification does not define shapes",
         ),
         (
-            lambda: l2l.Classification(SIX, 2, 0.1).logits(None, None),
+            lambda: l2l.Classification(SIX, batch_size=2, stddev=0.1).logits(None, None),
             NotImplementedError,
             "Classification does not define logits",
         ),
@@ -247,7 +252,7 @@ def test_second_derivatives_flow_through_batch_normalisation(run):
     """They are the differences of the first ones; in float64, where those are exact enough."""
     random = np.random.RandomState(0)
     examples = l2l.Examples(random.rand(6, 4, 4), np.arange(6) % 3)
-    problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), size=6, deviation=0.5)
+    problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), batch_size=6, stddev=0.5)
     x = problem.initial_position(problem.draw(1))
     flat = tf.nest.flatten(x)
     values = run(flat)

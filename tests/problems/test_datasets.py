@@ -268,8 +268,8 @@ def test_labels_may_be_any_integers(run, dtype):
     for labels in [np.array([2, 0, 1], np.int32), np.array([2, 0, 1], dtype)]:
         examples = l2l.Examples(np.eye(3, dtype=np.float32), labels)
         assert checked_examples("it", examples) is examples
-        problem = l2l.MLP(examples, (2,), size=3)
-        losses.append(l2l.learn(problem, problem.draw(1), l2l.sgd(), 2))
+        problem = l2l.MLP(examples, (2,), batch_size=3)
+        losses.append(l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=2))
     np.testing.assert_array_equal(*run(losses))
 
 

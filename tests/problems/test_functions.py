@@ -87,8 +87,8 @@ def test_noise_is_in_the_gradient_and_not_in_the_loss(run, kind):
 def test_noise_takes_part_in_a_batch_and_changes_an_optimization():
     """The losses of gradient descent differ from those without noise from the second on, draw by draw."""
     optimizers = {"SGD": l2l.sgd(1e-3)}
-    exact = l2l.evaluate(l2l.Rosenbrock(), optimizers, num=5, steps=4, engine="graph")["SGD"]
-    noisy = l2l.evaluate(l2l.Rosenbrock(noise=5.0), optimizers, num=5, steps=4, engine="graph")["SGD"]
+    exact = l2l.evaluate(l2l.Rosenbrock(), optimizers, draws=5, steps=4, engine="graph")["SGD"]
+    noisy = l2l.evaluate(l2l.Rosenbrock(noise=5.0), optimizers, draws=5, steps=4, engine="graph")["SGD"]
     np.testing.assert_allclose(noisy[:, 0], exact[:, 0], rtol=1e-6)
     assert np.all(noisy[:, 1:] != exact[:, 1:])
 

@@ -173,7 +173,7 @@ def test_minibatches_are_those_of_the_draw_and_the_base_iteration(run):
     problem = l2l.KerasProblem(build_model, loss, l2l.Examples(IMAGES, DIGITS), batch_size=4)
     draw = problem.draw(1)
     done = l2l.unroll(problem, draw, l2l.sgd(RATE), steps=STEPS, second_derivatives=False)
-    places = [l2l.minibatch(draw["key"], t, 4, 12) for t in range(STEPS)]
+    places = [l2l.minibatch(draw["key"], t, batch_size=4, examples=12) for t in range(STEPS)]
     draw, losses, weights, places = run([draw, done.losses, done.x, places])
     assert not np.array_equal(places[0], places[1])
     expected_losses, expected_weights = fitted(build_model, loss, [(IMAGES[p], DIGITS[p]) for p in places], draw)
@@ -315,7 +315,9 @@ def test_it_keeps_the_contract_of_a_problem(mixed):
 def test_it_trains_op_by_op_and_compiled(mixed):
     figures = []
     for engine in ["graph", "xla"]:
-        trainer = l2l.Trainer(mixed, learned_momentum, steps=2, batch=2, weights_seed=1, draws_seed=2, engine=engine)
+        trainer = l2l.Trainer(
+            mixed, learned_momentum, unroll_length=2, batch=2, weights_seed=1, draws_seed=2, engine=engine
+        )
         trainer.run(3)
         figures.append([trainer.history.meta_loss, trainer.history.gradient_norm])
     assert np.all(figures[0][1] > 0)
@@ -323,10 +325,11 @@ def test_it_trains_op_by_op_and_compiled(mixed):
 
 
 def test_evaluated_together_draws_have_the_losses_of_each_alone(run, mixed):
-    losses = l2l.evaluate(mixed, {"Adam": l2l.adam(0.05)}, num=2, steps=2, engine="graph")["Adam"]
+    losses = l2l.evaluate(mixed, {"Adam": l2l.adam(0.05)}, draws=2, steps=2, engine="graph")["Adam"]
     draws = sample(mixed, 2, -1)
     alone = [
-        l2l.learn(mixed, tf.nest.map_structure(lambda many, i=i: many[i], draws), l2l.adam(0.05), 2) for i in range(2)
+        l2l.learn(mixed, tf.nest.map_structure(lambda many, i=i: many[i], draws), l2l.adam(0.05), steps=2)
+        for i in range(2)
     ]
     np.testing.assert_allclose(losses, run(alone), rtol=1e-5)
 
@@ -334,14 +337,14 @@ def test_evaluated_together_draws_have_the_losses_of_each_alone(run, mixed):
 def test_convolutions_are_evaluated_together_too():
     build_model, loss, targets = CASES["batch norm of images"]
     problem = l2l.KerasProblem(build_model, loss, (IMAGES, targets), batch_size=4)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, num=2, steps=2, engine="graph")["SGD"]
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=2, steps=2, engine="graph")["SGD"]
     assert np.isfinite(losses).all() and not np.array_equal(losses[0], losses[1])
 
 
 def test_problems_of_keras_problems(mixed):
     other = l2l.KerasProblem(sequential(dense()), "mae", (VECTORS, NUMBERS))
     problem = l2l.Mixture([l2l.RandomlyScaled(mixed), other])
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, num=2, steps=1, engine="graph")["SGD"]
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, draws=2, steps=1, engine="graph")["SGD"]
     assert np.isfinite(losses).all()
 
 

@@ -55,7 +55,7 @@ def test_the_reference_is_the_published_hash():
 @pytest.mark.parametrize("size, examples", [(8, 1000), (1, 1), (5, 2**31 - 1)])
 def test_against_a_reference_in_numpy(run, size, examples):
     key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
-    chosen = l2l.minibatch(key, t, size, examples)
+    chosen = l2l.minibatch(key, t, batch_size=size, examples=examples)
     assert chosen.shape == [size] and chosen.dtype == tf.int32
     for number in KEYS:
         for when in [0, 1, 19, 2**31 - 1]:
@@ -67,7 +67,7 @@ def test_compiled_it_is_the_same():
     key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
 
     def chosen(key, t):
-        return [l2l.minibatch(key, t, 50, 999)]
+        return [l2l.minibatch(key, t, batch_size=50, examples=999)]
 
     (compiled,), (plain,) = tf.xla.experimental.compile(chosen, [key, t]), chosen(key, t)
     with tf.Session() as session:
@@ -79,13 +79,15 @@ def test_compiled_it_is_the_same():
 
 @pytest.mark.parametrize("examples", [2, 17, 1000])
 def test_it_is_uniform_over_the_examples(run, examples):
-    check_uniform(run(l2l.minibatch(5, 0, 100000, examples)), examples)
+    check_uniform(run(l2l.minibatch(5, 0, batch_size=100000, examples=examples)), examples)
 
 
 def test_it_is_uniform_over_base_iterations_and_over_draws(run):
-    times = OverDraws("it")(lambda t: l2l.minibatch(3, t, 8, 17), tf.range(5000))
-    draws = OverDraws("it")(lambda key: l2l.minibatch(key, 3, 8, 17), l2l.keys(5000, 1))
-    neighbours = OverDraws("it")(lambda key: l2l.minibatch(key, 3, 8, 17), tf.range(5000))  # keys one beside another
+    times = OverDraws("it")(lambda t: l2l.minibatch(3, t, batch_size=8, examples=17), tf.range(5000))
+    draws = OverDraws("it")(lambda key: l2l.minibatch(key, 3, batch_size=8, examples=17), l2l.keys(5000, 1))
+    neighbours = OverDraws("it")(
+        lambda key: l2l.minibatch(key, 3, batch_size=8, examples=17), tf.range(5000)
+    )  # keys one beside another
     assert times.shape == draws.shape == [5000, 8]
     times, draws, neighbours = run([times, draws, neighbours])
     for indices in [times, draws, neighbours]:
@@ -97,7 +99,9 @@ def test_it_is_uniform_over_base_iterations_and_over_draws(run):
 
 
 def test_it_follows_from_key_and_base_iteration_and_differs_with_each(run):
-    one, again, other_key, other_t = run([l2l.minibatch(*pair, 20, 1000) for pair in [(1, 0), (1, 0), (2, 0), (1, 1)]])
+    one, again, other_key, other_t = run(
+        [l2l.minibatch(*pair, 20, batch_size=1000) for pair in [(1, 0), (1, 0), (2, 0), (1, 1)]]
+    )
     np.testing.assert_array_equal(one, again)
     assert np.mean(one == other_key) < 0.2 and np.mean(one == other_t) < 0.2
     # A small key and a base iteration do not stand for one another.
@@ -105,16 +109,19 @@ def test_it_follows_from_key_and_base_iteration_and_differs_with_each(run):
 
 
 def test_other_integers_serve_as_keys_and_base_iterations(run):
-    one, other = l2l.minibatch(7, 3, 5, 100), l2l.minibatch(tf.constant(7, tf.int64), tf.constant(3, tf.int64), 5, 100)
+    one, other = (
+        l2l.minibatch(7, 3, batch_size=5, examples=100),
+        l2l.minibatch(tf.constant(7, tf.int64), tf.constant(3, tf.int64), batch_size=5, examples=100),
+    )
     np.testing.assert_array_equal(*run([one, other]))
 
 
 @pytest.mark.parametrize("size, examples, named", [(0, 5, "size"), (5, 0, "examples"), (-1, 5, "size")])
 def test_sizes_are_checked(size, examples, named):
     with pytest.raises(ValueError, match="^%s must be a positive integer" % named):
-        l2l.minibatch(0, 0, size, examples)
+        l2l.minibatch(0, 0, batch_size=size, examples=examples)
     with pytest.raises(TypeError, match=r"^size must be a positive integer, got 2\.5"):
-        l2l.minibatch(0, 0, 2.5, 3)
+        l2l.minibatch(0, 0, batch_size=2.5, examples=3)
 
 
 def test_without_a_seed_each_run_has_new_keys():
@@ -140,7 +147,7 @@ def test_keys_without_a_seed_fill_the_integers(run):
 def test_the_keys_and_minibatches_of_a_seed_are_pinned(run):
     """What a seed means does not change; these are keys of block 1 of `draws_seed=2`."""
     keys = l2l.keys(1000, (2 << 32) | 1)
-    keys, chosen = run([keys, [l2l.minibatch(keys[0], t, 5, 1000) for t in [0, 1, 19]]])
+    keys, chosen = run([keys, [l2l.minibatch(keys[0], t, batch_size=5, examples=1000) for t in [0, 1, 19]]])
     assert keys[[0, 1, 2, 999]].tolist() == [-285909389, 1204015184, 82721187, 1141244306]
     assert np.array(chosen).tolist() == [
         [549, 461, 928, 214, 880],
@@ -160,7 +167,7 @@ def test_noise_against_a_reference_in_numpy(run):
     key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
     noise = l2l.noise(key, t, [2, 3])
     assert noise.shape == [2, 3] and noise.dtype == tf.float32
-    assert l2l.noise(key, t, [2], tf.float64).dtype == tf.float64
+    assert l2l.noise(key, t, [2], dtype=tf.float64).dtype == tf.float64
     for number in KEYS:
         for when in [0, 1, 2**31 - 1]:
             expected = numpy_noise(number, when, 6).reshape([2, 3])
@@ -179,7 +186,7 @@ def test_noise_is_normal_and_independent_from_base_iteration_to_base_iteration(r
 def test_noise_has_other_numbers_than_a_minibatch(run):
     """The uniform number behind the first one is no index of the same key and base iteration."""
     noise = OverDraws("it")(lambda key: l2l.noise(key, 0, [8]), l2l.keys(5000, 1))
-    indices = OverDraws("it")(lambda key: l2l.minibatch(key, 0, 8, 1000), l2l.keys(5000, 1))
+    indices = OverDraws("it")(lambda key: l2l.minibatch(key, 0, batch_size=8, examples=1000), l2l.keys(5000, 1))
     noise, indices = run([noise, indices])
     assert np.abs(np.corrcoef(noise.T**2, indices.T)[:8, 8:]).max() < 5 / np.sqrt(5000)
 
@@ -192,7 +199,7 @@ def test_noise_needs_an_integer_as_key():
 def test_uniform_noise_against_a_reference_in_numpy(run):
     key, t = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
     numbers = uniform_noise(key, t, [2, 500])
-    assert numbers.shape == [2, 500] and uniform_noise(key, t, [], tf.float64).dtype == tf.float64
+    assert numbers.shape == [2, 500] and uniform_noise(key, t, [], dtype=tf.float64).dtype == tf.float64
     for number in KEYS:
         for when in [0, 1, 2**31 - 1]:
             hashed = mixed(mixed(mixed(unsigned(number)) + unsigned(when)) + np.arange(1000, dtype=np.uint32))

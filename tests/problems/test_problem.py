@@ -67,8 +67,8 @@ def test_a_graph_holds_the_data_of_a_problem_once(graph, run):
     problem, other = Regression(), Regression(seed=1)
     first, again, others = data_in_graph(problem), data_in_graph(problem), data_in_graph(other)
     assert first[0] is again[0] and first[0] is not others[0]
-    l2l.learn(problem, problem.draw(1), l2l.sgd(), 5)
-    l2l.learn(problem, problem.draw(1), l2l.sgd(), 5, loop="while")
+    l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=5)
+    l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=5, loop="while")
     assert number_of_constants(graph, problem.data[0]) == 1
     np.testing.assert_array_equal(run(first)[0], problem.data[0])
     with tf.Graph().as_default() as another:
@@ -80,9 +80,11 @@ def test_the_graph_around_a_function_holds_the_data_once(graph, run):
     problem = Regression()
 
     def twice():
-        return sum(l2l.learn(problem, problem.draw(1), l2l.sgd(), 3, loop=loop)[-1] for loop in ["python", "while"])
+        return sum(
+            l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3, loop=loop)[-1] for loop in ["python", "while"]
+        )
 
-    outside = l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)[-1]
+    outside = l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3)[-1]
     inside = tf.function(twice, autograph=False)()
     inside, outside = run([inside, outside])
     np.testing.assert_allclose(inside, 2 * outside, rtol=1e-12)
@@ -93,7 +95,7 @@ def test_a_function_that_asks_for_the_data_first_leaves_one_copy_too(graph, run)
     problem = Regression()
 
     def twice():
-        return sum(l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)[-1] for _ in range(2))
+        return sum(l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3)[-1] for _ in range(2))
 
     run(tf.function(twice, autograph=False)())
     assert number_of_constants(graph, problem.data[0]) == 1
@@ -102,7 +104,7 @@ def test_a_function_that_asks_for_the_data_first_leaves_one_copy_too(graph, run)
 def test_data_as_variables_are_no_constants_and_hold_the_same(graph):
     problem = Regression()
     set_data = data_as_variables(problem)
-    loss = l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)
+    loss = l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3)
     assert number_of_constants(graph, problem.data[0]) == 0
     assert not tf.global_variables() and not tf.trainable_variables()
     with tf.Session() as session:
@@ -111,7 +113,9 @@ def test_data_as_variables_are_no_constants_and_hold_the_same(graph):
             np.testing.assert_array_equal(values, expected)
         losses = session.run(loss)
     with tf.Graph().as_default(), tf.Session() as session:
-        np.testing.assert_allclose(losses, session.run(l2l.learn(problem, problem.draw(1), l2l.sgd(), 3)), rtol=1e-12)
+        np.testing.assert_allclose(
+            losses, session.run(l2l.learn(problem, problem.draw(1), l2l.sgd(), steps=3)), rtol=1e-12
+        )
 
 
 def test_a_problem_without_data_has_nothing_to_set(graph):
@@ -152,7 +156,7 @@ class Creates(l2l.Problem):
         return self._create(x) if where == self._where else x
 
     def sample(self, num, seed=None):
-        draws = l2l.uniform([num], 1.0, 2.0, seed)
+        draws = l2l.uniform([num], 1.0, 2.0, seed=seed)
         return draws * self._with_variable("sample", draws[0])
 
     def initial_position(self, draw):
@@ -186,9 +190,9 @@ def test_whatever_uses_a_problem_refuses_variables_alike(where):
     named = {"observe": "observe and loss", "loss": "observe and loss"}.get(where, where)
     for use in [
         lambda: l2l.Trainer(problem, l2l.CoordinatewiseLSTM, batch=2),
-        lambda: l2l.evaluate(problem, sgd, num=2, steps=2),
-        lambda: l2l.trace(problem, sgd, num=2, steps=2),
-        lambda: l2l.learn(problem, problem.draw(), l2l.sgd(), 2),
+        lambda: l2l.evaluate(problem, sgd, draws=2, steps=2),
+        lambda: l2l.trace(problem, sgd, draws=2, steps=2),
+        lambda: l2l.learn(problem, problem.draw(), l2l.sgd(), steps=2),
         lambda: l2l.testing.check_problem(problem),
     ]:
         with pytest.raises(ValueError, match="%s of Creates must not create variables, it creates 'dense/k" % named):

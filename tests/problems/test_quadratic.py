@@ -24,7 +24,7 @@ def test_quadratic_loss_is_that_of_numpy(run, fixed_draw):
 
 def test_batch_loss_is_loss_of_each_draw(run):
     problem = l2l.Quadratic(3)
-    draws, x = problem.sample(4, 1), l2l.uniform([4, 3], -1.0, 1.0, 2)
+    draws, x = problem.sample(4, 1), l2l.uniform([4, 3], -1.0, 1.0, seed=2)
     losses = problem.batch_loss(x, draws)
     assert losses.shape == [4]
     one_by_one = [problem.loss(x[i], tf.nest.map_structure(lambda many, i=i: many[i], draws)) for i in range(4)]
@@ -95,7 +95,7 @@ def test_the_draws_of_a_seed_are_pinned(run, dtype, scales, starts):
 def test_the_papers_quadratic_is_that_of_numpy_and_so_are_its_gradients(run):
     problem = l2l.DenseQuadratic(3, dtype=tf.float64)
     draws = problem.sample(4, 1)
-    x = l2l.normal([4, 3], 1.0, 2, dtype=tf.float64)
+    x = l2l.normal([4, 3], 1.0, seed=2, dtype=tf.float64)
     losses = problem.batch_loss(x, draws)
     one = problem.loss(x[1], tf.nest.map_structure(lambda many: many[1], draws))
     values, (matrix, target, _), losses, one, gradients = run([x, draws, losses, one, tf.gradients(losses, x)[0]])

@@ -10,44 +10,46 @@ from l2l.problems.random_numbers import keys, moved, sampling
 
 def test_uniform_fills_its_range_and_depends_on_seed_and_stream_alone(run):
     tensors = [
-        l2l.uniform([1000], 2.0, 4.0, 3),
-        l2l.uniform([1000], 2.0, 4.0, tf.constant(3, tf.int64)),
-        l2l.uniform([1000], 2.0, 4.0, 3, stream=1),
-        l2l.uniform([1000], 2.0, 4.0, 4),
+        l2l.uniform([1000], 2.0, 4.0, seed=3),
+        l2l.uniform([1000], 2.0, 4.0, seed=tf.constant(3, tf.int64)),
+        l2l.uniform([1000], 2.0, 4.0, seed=3, stream=1),
+        l2l.uniform([1000], 2.0, 4.0, seed=4),
         l2l.uniform([1000], 2.0, 4.0),
     ]
     one, again, *others = run(tensors)
     assert 2 <= one.min() < 2.02 and 3.98 < one.max() < 4
     np.testing.assert_array_equal(one, again)
     assert all(not np.any(one == other) for other in others)
-    assert l2l.uniform([1], 0.0, 1.0, 3, dtype=tf.float64).dtype == tf.float64
+    assert l2l.uniform([1], 0.0, 1.0, seed=3, dtype=tf.float64).dtype == tf.float64
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_normal_numbers_have_mean_and_deviation_and_the_tails_of_a_normal(run, seed):
-    numbers = run(l2l.normal([40_000], 2.0, seed)) / 2
+    numbers = run(l2l.normal([40_000], 2.0, seed=seed)) / 2
     assert abs(numbers.mean()) < 5 / 200 and abs(numbers.std() - 1) < 5 / np.sqrt(80_000)
     assert abs(np.mean(np.abs(numbers) > 2) - 0.0455) < 5 * np.sqrt(0.0455 / 40_000)
 
 
 def test_normal_depends_on_seed_and_stream_alone_and_shares_no_numbers_with_uniform(run):
     tensors = [
-        l2l.normal([1000], 1.0, 3),
-        l2l.normal([1000], 1.0, tf.constant(3, tf.int64)),
-        l2l.normal([1000], 1.0, 3, stream=1),
-        l2l.normal([1000], 1.0, 4),
+        l2l.normal([1000], 1.0, seed=3),
+        l2l.normal([1000], 1.0, seed=tf.constant(3, tf.int64)),
+        l2l.normal([1000], 1.0, seed=3, stream=1),
+        l2l.normal([1000], 1.0, seed=4),
         l2l.normal([1000]),
-        l2l.uniform([1000], -1.0, 1.0, 3),
-        l2l.uniform([1000], -1.0, 1.0, 3, stream=1),
+        l2l.uniform([1000], -1.0, 1.0, seed=3),
+        l2l.uniform([1000], -1.0, 1.0, seed=3, stream=1),
     ]
     one, again, *others = run(tensors)
     np.testing.assert_array_equal(one, again)
     assert all(abs(np.corrcoef(one, other)[0, 1]) < 0.16 for other in others)
-    assert l2l.normal([1], 1.0, 3, dtype=tf.float64).dtype == tf.float64
+    assert l2l.normal([1], 1.0, seed=3, dtype=tf.float64).dtype == tf.float64
 
 
 def test_the_normal_numbers_of_a_seed_are_pinned(run):
-    np.testing.assert_allclose(run(l2l.normal([3], 2.0, 2 << 32, 1)), [-0.566696, 2.005337, -0.233739], rtol=1e-5)
+    np.testing.assert_allclose(
+        run(l2l.normal([3], 2.0, seed=2 << 32, stream=1)), [-0.566696, 2.005337, -0.233739], rtol=1e-5
+    )
 
 
 def test_without_a_seed_every_run_draws_anew():
@@ -59,7 +61,7 @@ def test_without_a_seed_every_run_draws_anew():
 
 
 def test_the_deviation_is_1_unless_it_is_given(run):
-    np.testing.assert_array_equal(*run([l2l.normal([9], seed=3), l2l.normal([9], 1.0, 3)]))
+    np.testing.assert_array_equal(*run([l2l.normal([9], seed=3), l2l.normal([9], 1.0, seed=3)]))
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -129,7 +131,7 @@ def test_the_same_numbers_twice_in_one_problem_are_said(first, second, warns, re
 
     def draw(seed, stream):
         seed = seeds[seed] if isinstance(seed, str) else int("%d000" % seed)  # another object each time
-        l2l.uniform([1], 0.0, 1.0, seed, stream)
+        l2l.uniform([1], 0.0, 1.0, seed=seed, stream=stream)
 
     with sampling("outer"):
         draw(*first)

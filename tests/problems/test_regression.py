@@ -41,7 +41,7 @@ def test_logistic_regression(run):
 def test_targets_of_least_squares_are_linear_but_for_the_noise(run):
     """Its minimum is 0 without noise, and half of the noise's variance with many examples."""
     for noise in [0.0, 0.5]:
-        inputs, targets = run(l2l.LeastSquares(3, 400, noise, tf.float64).sample(5, 2))
+        inputs, targets = run(l2l.LeastSquares(3, 400, noise=noise, dtype=tf.float64).sample(5, 2))
         for one, other in zip(inputs, targets):
             (residual,) = np.linalg.lstsq(one, other, rcond=None)[1]
             np.testing.assert_allclose(residual / 400, noise**2, rtol=0.3, atol=1e-12)

@@ -17,7 +17,7 @@ class Plain(l2l.Problem):
         self._sample, self._start, self._noise, self._observe = sample, start, noise, observe
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2], -1.0, 1.0, seed) if self._sample is None else self._sample(num)
+        return l2l.uniform([num, 2], -1.0, 1.0, seed=seed) if self._sample is None else self._sample(num)
 
     def initial_position(self, draw):
         return draw if self._start is None else draw + self._start()
@@ -52,7 +52,7 @@ def start(problem):
 
 
 def evaluate(problem):
-    l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=3, steps=2, engine="graph")
+    l2l.evaluate(problem, {"SGD": l2l.sgd()}, draws=3, steps=2, engine="graph")
 
 
 STARTS = pytest.mark.parametrize("begin", [start, evaluate])

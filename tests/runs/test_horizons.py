@@ -87,14 +87,14 @@ class TwoLayers(l2l.Problem):
 
     def sample(self, num, seed=None):
         shapes = [[6, 4], [4], [4, 3], [3]]
-        start = [l2l.uniform([num, *shape], -0.5, 0.5, seed, stream=i) for i, shape in enumerate(shapes)]
+        start = [l2l.uniform([num, *shape], -0.5, 0.5, seed=seed, stream=i) for i, shape in enumerate(shapes)]
         return {"key": l2l.keys(num, seed), "start": tuple(start)}
 
     def initial_position(self, draw):
         return draw["start"]
 
     def observe(self, draw, t, data):
-        places = l2l.minibatch(draw["key"], t, 16, 150)
+        places = l2l.minibatch(draw["key"], t, batch_size=16, examples=150)
         return tf.gather(data["features"], places), tf.gather(data["labels"], places)
 
     def loss(self, x, observed):

@@ -243,21 +243,21 @@ def test_a_sweep_mixes_no_cells_of_other_code(tmp_path, monkeypatch):
         return lambda checkpoint_dir, **settings: build(checkpoint_dir, problem=problem, **settings)
 
     with no_cluster(monkeypatch):
-        l2l.sweep(of(1.0), {"weights_seed": [1]}, 3, tmp_path)
+        l2l.sweep(of(1.0), {"weights_seed": [1]}, 3, directory=tmp_path)
         with pytest.raises(
             ValueError, match=r"weights_seed=1-.* is from another trainer: code of problem differs; allow"
         ):
-            l2l.sweep(of(2.0), {"weights_seed": [1]}, 3, tmp_path)
-        l2l.sweep(of(2.0), {"weights_seed": [2]}, 3, tmp_path)
+            l2l.sweep(of(2.0), {"weights_seed": [1]}, 3, directory=tmp_path)
+        l2l.sweep(of(2.0), {"weights_seed": [2]}, 3, directory=tmp_path)
         for seeds in [[1, 2], [2, 1]]:  # whichever comes first
             with pytest.raises(ValueError, match=r"weights_seed=1-.* is from another trainer: code of problem differs"):
-                l2l.sweep(of(2.0), {"weights_seed": seeds}, 3, tmp_path)
+                l2l.sweep(of(2.0), {"weights_seed": seeds}, 3, directory=tmp_path)
         with pytest.raises(RuntimeError, match="code of problem differs"):  # nor does it train the old one on
-            l2l.sweep(of(2.0), {"weights_seed": [1]}, 5, tmp_path)
-        sweep = l2l.sweep(of(2.0), {"weights_seed": [1, 2]}, 5, tmp_path, allow_changed_code=True)
+            l2l.sweep(of(2.0), {"weights_seed": [1]}, 5, directory=tmp_path)
+        sweep = l2l.sweep(of(2.0), {"weights_seed": [1, 2]}, 5, directory=tmp_path, allow_changed_code=True)
     assert [row["meta_iterations"] for row in sweep.rows] == [5, 5]
     with pytest.raises(TypeError, match=r"^allow_changed_code must be True or False"):
-        l2l.sweep(of(2.0), {"weights_seed": [1, 2]}, 5, tmp_path, allow_changed_code="yes")
+        l2l.sweep(of(2.0), {"weights_seed": [1, 2]}, 5, directory=tmp_path, allow_changed_code="yes")
 
 
 def test_cells_of_one_code_are_compared_once(tmp_path, monkeypatch):
@@ -266,25 +266,25 @@ def test_cells_of_one_code_are_compared_once(tmp_path, monkeypatch):
 
     built = []
     with no_cluster(monkeypatch):
-        l2l.sweep(rates, {"rate": [0.1, 0.2, 0.3]}, 2, tmp_path)
+        l2l.sweep(rates, {"rate": [0.1, 0.2, 0.3]}, 2, directory=tmp_path)
         l2l.sweep(
             lambda checkpoint_dir, rate: built.append(rate) or rates(checkpoint_dir, rate),
             {"rate": [0.1, 0.2, 0.3]},
             2,
-            tmp_path,
+            directory=tmp_path,
         )
     assert built == [0.1]
 
 
 def test_a_sweep_says_which_version_computed_a_cell(tmp_path, monkeypatch):
     with no_cluster(monkeypatch):
-        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 2, tmp_path)
+        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 2, directory=tmp_path)
         assert "version" not in str(sweep)
         path = sweep.cells[1].directory + "/result.npz"
         config, arrays = archives.read(path)
         assert config["trainer"]["version"] == l2l.__version__
         config["trainer"]["version"] = "0.9"
         archives.write(path, config, arrays)
-        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 2, tmp_path)
+        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 2, directory=tmp_path)
     assert [row["version"] for row in sweep.rows] == [l2l.__version__, "0.9"]
     assert str(sweep).splitlines()[0].endswith("version") and str(sweep).splitlines()[2].endswith("0.9")

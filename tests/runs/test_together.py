@@ -14,7 +14,7 @@ import l2l
 def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
     numbers = [30, 10, 20] if engine == "graph" else [30, 20]
     together = [small(weights_seed=seed, engine=engine, name="a name") for seed in range(len(numbers))]
-    histories = l2l.train_together(together, numbers, workers)
+    histories = l2l.train_together(together, numbers, workers=workers)
     alone = [small(weights_seed=seed, engine=engine) for seed in range(len(numbers))]
     for trainer, history, other, number in zip(together, histories, alone, numbers):
         assert history is trainer.history

@@ -21,7 +21,7 @@ from l2l.runs import nonfinite, training, training_graph
 
 
 def test_training_lowers_the_meta_loss():
-    history = l2l.Trainer(l2l.Quadratic(2), l2l.CoordinatewiseLSTM, steps=5).run(400)
+    history = l2l.Trainer(l2l.Quadratic(2), l2l.CoordinatewiseLSTM, unroll_length=5).run(400)
     assert history.meta_loss[-50:].mean() < 0.5 * history.meta_loss[:50].mean()
     assert history.seconds.min() > 0 and np.isfinite(history.gradient_norm).all()
 
@@ -77,7 +77,7 @@ def test_both_engines_agree_closely_in_float64():
         trainer = l2l.Trainer(
             l2l.Quadratic(2, tf.float64),
             lambda: l2l.CoordinatewiseLSTM((5,), "log", dtype=tf.float64),
-            steps=6,
+            unroll_length=6,
             engine=engine,
         )
         return trainer.run(20), trainer.weights()
@@ -93,7 +93,10 @@ def test_both_engines_agree_closely_in_float64():
 def test_nested_position_nested_state_and_a_meta_loss_of_ones_own(engine):
     class Nested(l2l.Problem):
         def sample(self, num, seed=None):
-            return {"a": l2l.uniform([num, 3], -1.0, 1.0, seed), "b": l2l.uniform([num], -1.0, 1.0, seed, stream=1)}
+            return {
+                "a": l2l.uniform([num, 3], -1.0, 1.0, seed=seed),
+                "b": l2l.uniform([num], -1.0, 1.0, seed=seed, stream=1),
+            }
 
         def initial_position(self, draw):
             return {"a": draw["a"], "b": (draw["b"],)}
@@ -112,7 +115,12 @@ def test_nested_position_nested_state_and_a_meta_loss_of_ones_own(engine):
         return optimizer
 
     trainer = l2l.Trainer(
-        Nested(), build, meta_loss=lambda losses: tf.reduce_max(losses[1:]), steps=4, learning_rate=0.01, engine=engine
+        Nested(),
+        build,
+        meta_loss=lambda losses: tf.reduce_max(losses[1:]),
+        unroll_length=4,
+        learning_rate=0.01,
+        engine=engine,
     )
     history = trainer.run(100)
     assert history.meta_loss[-20:].mean() < history.meta_loss[:20].mean()
@@ -278,7 +286,7 @@ class Falling(l2l.Problem):
     """`f(x) = x` from 0: where the update is one weight, its meta-gradient is 1, and Adam moves by its rate."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num], 0.0, 1.0, seed)
+        return l2l.uniform([num], 0.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return tf.zeros([1])
@@ -528,7 +536,7 @@ def test_a_training_may_begin_with_the_weights_of_another():
     # Adam begins anew: its first step is as long as its rate in every weight that has a gradient.
     steps = np.concatenate([np.abs(a - b).ravel() for a, b in zip(longer.weights(), trained.weights)])
     assert np.median(steps) == pytest.approx(3e-4, rel=1e-2)
-    losses = l2l.evaluate(l2l.Quadratic(2), {"trained": longer.trained()}, num=3, engine="graph")["trained"]
+    losses = l2l.evaluate(l2l.Quadratic(2), {"trained": longer.trained()}, draws=3, engine="graph")["trained"]
     assert np.isfinite(losses).all()
 
 

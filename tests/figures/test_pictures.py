@@ -92,7 +92,7 @@ def test_a_secant_is_its_own_reference():
 
 def test_plot_learning_rates_shows_the_rate_of_sgd():
     figure = l2l.plot_learning_rates(
-        l2l.Quadratic(4), {"SGD": l2l.sgd(0.25), "up": l2l.Trained(one_rate, [np.float32(-2)])}, 5, 4
+        l2l.Quadratic(4), {"SGD": l2l.sgd(0.25), "up": l2l.Trained(one_rate, [np.float32(-2)])}, draws=5, steps=4
     )
     first, second, third, strip, *_ = axes = drawn(figure)
     assert len(axes) == 6  # the first three coordinates, unless some are named
@@ -139,7 +139,7 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     along = np.arange(5.0)[:, np.newaxis, np.newaxis] * [1, 2, 0] + np.zeros([4, 5, 3, 3])
     other = np.random.RandomState(0).normal(size=[4, 5, 3, 2])
     other[2, 3, 1] = np.nan
-    figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), num=4, steps=5)
+    figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
     a, b, bar = drawn(figure)
     assert a.get_xlabel() == "component 1, 100% of variance" and a.get_ylabel() == "component 2, 0% of variance"
     assert bar.get_ylabel() == "base iteration" and all(tick == round(tick) for tick in bar.get_yticks())
@@ -148,7 +148,7 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     assert len(paths) == len(b.get_lines()) == 6
     for path in paths:
         np.testing.assert_allclose(path[:, 0], np.sqrt(5) * np.arange(-2, 3), atol=1e-12)
-    points, shares = l2l.summaries.principal_components(np.moveaxis(other[[0, 1, 3]], 2, 1).reshape(-1, 2))
+    points, shares = l2l.figures.summaries.principal_components(np.moveaxis(other[[0, 1, 3]], 2, 1).reshape(-1, 2))
     np.testing.assert_allclose(b.collections[0].get_offsets(), points)
     np.testing.assert_allclose(b.get_lines()[1].get_xydata(), points[5:10])
     assert b.get_xlabel() == "component 1, %.0f%% of variance" % (100 * shares[0])
@@ -164,7 +164,7 @@ def test_plot_states_shows_components_along_the_run(with_traces):
 )
 def test_states_without_two_components_are_refused(with_traces, states, message):
     with pytest.raises(ValueError, match=r"^optimizers\['it'\] " + message):
-        l2l.plot_states(*with_traces(it={"states": states}), num=2, steps=3)
+        l2l.plot_states(*with_traces(it={"states": states}), draws=2, steps=3)
 
 
 def test_plot_trajectories_shows_positions_over_the_losses():
@@ -217,7 +217,7 @@ def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):
         (lambda: l2l.plot_updates({"a": l2l.sgd()}, smallest=0), ValueError, "smallest must be a positive number"),
         (lambda: l2l.plot_updates({"a": l2l.sgd()}, largest=1e39), ValueError, "largest must be a positive number"),
         (
-            lambda: l2l.plot_updates({"a": l2l.sgd()}, 1.0, 1.0),
+            lambda: l2l.plot_updates({"a": l2l.sgd()}, smallest=1.0, largest=1.0),
             ValueError,
             "largest must be more than smallest, 1.0, got",
         ),

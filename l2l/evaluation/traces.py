@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.evaluate import check_optimizers, drawn, seeds_of, without_variables
+from l2l.evaluation.graph import drawn, seeds_of
+from l2l.evaluation.optimizers import check_optimizers, without_variables
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
@@ -21,32 +22,32 @@ from l2l.process import own_graph, session_with_threads
 Trace = namedtuple(
     "Trace",
     [
-        "losses",  # [num, T], before update t
-        "positions",  # [num, T, D], before update t
-        "gradients",  # [num, T, D], there
-        "updates",  # [num, T, D]
-        "states",  # [num, T, D, S], after update t: what the optimizer remembers of each coordinate; or None
+        "losses",  # [draws, T], before update t
+        "positions",  # [draws, T, D], before update t
+        "gradients",  # [draws, T, D], there
+        "updates",  # [draws, T, D]
+        "states",  # [draws, T, D, S], after update t: what the optimizer remembers of each coordinate; or None
     ],
 )
 
 
-def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
-    """All that happens along the runs of each optimizer on `num` draws, the same for all: those of `evaluate`.
+def trace(problem, optimizers, *, draws=100, steps=20, seed=0, states=False):
+    """All that happens along the runs of each optimizer on some draws, the same for all: those of `evaluate`.
 
     It runs op by op and keeps everything: it is meant for pictures, `evaluate` for long runs and many draws.
 
     Args:
       problem: a `Problem`, whose positions have one dtype.
       optimizers: dict from name to optimizer, as for `evaluate`.
-      num: how many problems are drawn, a positive integer.
+      draws: how many independent problems are drawn, a positive integer.
       steps: `T`, a positive integer.
       seed: integer that fixes the draws.
       states: whether to keep the optimizer's states too, of a network many times as much as all the rest.
 
     Returns:
-      An ordered dict from name to a `Trace` of arrays, of `num` draws and `T` base iterations: `losses` `[num, T]`,
-      `positions` and `gradients` `[num, T, D]` before update `t`, the `updates` `[num, T, D]`, and `states`
-      `[num, T, D, S]` after update `t`, or None. The `D` coordinates of a position that is a nest are those of its
+      An ordered dict from name to a `Trace` of arrays, of all draws and `T` base iterations: `losses` `[draws, T]`,
+      `positions` and `gradients` `[draws, T, D]` before update `t`, the `updates` `[draws, T, D]`, and `states`
+      `[draws, T, D, S]` after update `t`, or None. The `D` coordinates of a position that is a nest are those of its
       tensors in turn. A state has `S` numbers for each coordinate, all its parts side by side in the order of
       `tf.nest.flatten`. Parts that are no floating-point numbers or not of one coordinate each, such as Adam's
       powers, are left out, so `S` may be 0.
@@ -55,14 +56,14 @@ def trace(problem, optimizers, num=100, steps=20, seed=0, states=False):
       TypeError, ValueError: as `evaluate`, or positions of several dtypes.
     """
     checks.problem("problem", problem)
-    num = checks.positive_integer("num", num)
+    draws = checks.positive_integer("draws", draws)
     steps = checks.positive_integer("steps", steps)
     seed = checks.seed("seed", seed)
     checks.boolean("states", states)
     check_optimizers(optimizers)
-    draws = examined(problem, num, seeds_of(seed), steps, lambda coordinates: num)
+    some = examined(problem, draws, seeds_of(seed), steps, lambda coordinates: draws)
     return OrderedDict(
-        (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), draws, steps, states))
+        (name, _traced(problem, optimizer, "optimizers[%r]" % (name,), some, steps, states))
         for name, optimizer in optimizers.items()
     )
 

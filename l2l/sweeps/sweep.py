@@ -7,10 +7,10 @@ import warnings
 
 from l2l import checks
 from l2l.progress import progress, shortened
-from l2l.runs import cells, workers
-from l2l.runs.cells import Job
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.results import format_table
+from l2l.sweeps import cells, workers
+from l2l.sweeps.cells import Job
+from l2l.tables import format_table
 from l2l.version import __version__
 
 _SHOWN = 3  # complaints, or failed cells, that a message has in full
@@ -54,7 +54,7 @@ def _format(values):
     return "g" if kinds and kinds <= {int, float} else ""
 
 
-def sweep(build_trainer, grid, meta_iterations, directory, client=None, measure=None, *, allow_changed_code=False):
+def sweep(build_trainer, grid, meta_iterations, *, directory, client=None, measure=None, allow_changed_code=False):
     """Trains a trainer for each cell of a grid of settings, several at a time, and gathers what they measured.
 
     Called again with the same arguments it goes on where it stopped, however that came: a cell that is done is read,

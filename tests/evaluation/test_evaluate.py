@@ -7,11 +7,11 @@ import tensorflow as tf
 from trainers import ENGINES, one_rate, small
 
 import l2l
-from l2l.evaluate import Evaluation, drawn
+from l2l.evaluation.evaluate import Evaluation, drawn
 
 
 def test_all_optimizers_see_the_same_draws():
-    losses = l2l.evaluate(l2l.Quadratic(2), {"slow": l2l.sgd(0.01), "fast": l2l.sgd(0.1)}, num=50, steps=3)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"slow": l2l.sgd(0.01), "fast": l2l.sgd(0.1)}, draws=50, steps=3)
     assert list(losses) == ["slow", "fast"]
     assert losses["slow"].shape == (50, 3)
     np.testing.assert_array_equal(losses["slow"][:, 0], losses["fast"][:, 0])
@@ -21,7 +21,9 @@ def test_all_optimizers_see_the_same_draws():
 
 def test_the_same_seed_gives_the_same_draws_and_another_gives_others():
     def first_losses(seed):
-        return l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, 10, 2, seed, engine="graph")["SGD"][:, 0]
+        return l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=10, steps=2, seed=seed, engine="graph")["SGD"][
+            :, 0
+        ]
 
     np.testing.assert_array_equal(first_losses(4), first_losses(4))
     assert not np.any(first_losses(4) == first_losses(5))
@@ -32,12 +34,12 @@ def test_xla_is_prepared_before_it_is_used_and_only_then(engine, needs, monkeypa
     """Else a first evaluation compiles with flags that nobody measured, and one op by op warns of flags in vain."""
     prepared = []
     monkeypatch.setattr(sys.modules["l2l.evaluate"], "prepare_xla", lambda: prepared.append(True))
-    l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, 2, 2, engine=engine)
+    l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=2, steps=2, engine=engine)
     assert prepared == needs
 
 
 def test_sgd_on_many_draws_is_sgd_in_numpy():
-    losses = l2l.evaluate(l2l.Quadratic(1), {"SGD": l2l.sgd()}, num=20, steps=4)["SGD"].astype(np.float64)
+    losses = l2l.evaluate(l2l.Quadratic(1), {"SGD": l2l.sgd()}, draws=20, steps=4)["SGD"].astype(np.float64)
     # In one dimension each step multiplies the loss by (1 - 0.2 scale^2)^2, and scale^2 is in [0.25, 2.25].
     ratios = losses[:, 1:] / losses[:, :-1]
     np.testing.assert_allclose(ratios, ratios[:, :1] * np.ones([1, 3]), rtol=1e-3)
@@ -49,7 +51,7 @@ def test_trained_optimizers_come_with_their_weights():
     untrained = trainer.trained()
     trainer.run(300)
     optimizers = {"before": untrained, "after": trainer.trained()}
-    losses = l2l.evaluate(l2l.Quadratic(2), optimizers, num=100, steps=4)
+    losses = l2l.evaluate(l2l.Quadratic(2), optimizers, draws=100, steps=4)
     assert losses["after"][:, -1].mean() < 0.5 * losses["before"][:, -1].mean()
 
 
@@ -57,7 +59,7 @@ def test_an_evaluated_loss_is_the_trainers(graph):
     """The weights arrive in the right places: the evaluated optimizer does what the trainer's does."""
     problem = l2l.Quadratic(2)
     trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((5, 3)))
-    losses = l2l.evaluate(problem, {"RNN": trainer.trained()}, num=5, steps=4, seed=3)["RNN"]
+    losses = l2l.evaluate(problem, {"RNN": trainer.trained()}, draws=5, steps=4, seed=3)["RNN"]
     optimizer = l2l.CoordinatewiseLSTM((5, 3))
     draws = problem.sample(5, -1 - 3)
     with tf.Session() as session:
@@ -65,34 +67,34 @@ def test_an_evaluated_loss_is_the_trainers(graph):
             variable.load(value, session)
         for i in range(5):
             draw = l2l.problems.QuadraticDraw(draws.scale[i], draws.start[i])
-            np.testing.assert_allclose(losses[i], session.run(l2l.learn(problem, draw, optimizer, 4)), rtol=1e-5)
+            np.testing.assert_allclose(losses[i], session.run(l2l.learn(problem, draw, optimizer, steps=4)), rtol=1e-5)
 
 
 def test_held_out_draws_are_not_those_of_a_training_with_the_same_seed():
-    first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, num=30, steps=2, seed=2)["SGD"][:, 0]
+    first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=30, steps=2, seed=2)["SGD"][:, 0]
     trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], steps=2)
     assert not set(first) & set(trainer.run(30).meta_loss.astype(np.float32))
 
 
 def test_optimizers_whose_variables_have_the_same_names():
     one, other = l2l.Trained(one_rate, [np.float32(0.1)]), l2l.Trained(one_rate, [np.float32(0.2)])
-    losses = l2l.evaluate(l2l.Quadratic(2), {"0.1": one, "0.2": other, "SGD": l2l.sgd(0.2)}, num=4, steps=3)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"0.1": one, "0.2": other, "SGD": l2l.sgd(0.2)}, draws=4, steps=3)
     np.testing.assert_allclose(losses["0.2"], losses["SGD"], rtol=1e-5)
     assert np.all(losses["0.1"][:, 1:] > 1.01 * losses["0.2"][:, 1:])
 
 
 @pytest.mark.parametrize("steps", [1, 40])
 def test_steps_may_differ_from_those_of_the_training(steps):
-    losses = l2l.evaluate(l2l.Quadratic(7), {"RNN": small().trained()}, num=2, steps=steps)
+    losses = l2l.evaluate(l2l.Quadratic(7), {"RNN": small().trained()}, draws=2, steps=steps)
     assert losses["RNN"].shape == (2, steps)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_record_selects_base_iterations(engine):
     problem, optimizers = l2l.Quadratic(2), {"RMSProp": l2l.rmsprop()}
-    whole = l2l.evaluate(problem, optimizers, num=5, steps=12, engine=engine)["RMSProp"]
+    whole = l2l.evaluate(problem, optimizers, draws=5, steps=12, engine=engine)["RMSProp"]
     for record in [range(0, 12, 5), [11], [7, 0, 7], np.arange(12)]:
-        some = l2l.evaluate(problem, optimizers, num=5, steps=12, record=record, engine=engine)["RMSProp"]
+        some = l2l.evaluate(problem, optimizers, draws=5, steps=12, at=record, engine=engine)["RMSProp"]
         np.testing.assert_array_equal(some, whole[:, list(record)])
 
 
@@ -117,7 +119,7 @@ def test_both_engines_evaluate_a_trained_network_alike():
     problem = l2l.Quadratic(3, tf.float64)
     trainer = small(
         problem=problem,
-        build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log_and_sign", tf.float64),
+        build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), "log_and_sign", dtype=tf.float64),
         learning_rate=0.01,
     )
     trainer.run(100)
@@ -126,7 +128,7 @@ def test_both_engines_evaluate_a_trained_network_alike():
 
 
 def evaluated_by_both(problem, optimizer):
-    return [l2l.evaluate(problem, {"it": optimizer}, num=8, steps=20, engine=engine)["it"] for engine in ENGINES]
+    return [l2l.evaluate(problem, {"it": optimizer}, draws=8, steps=20, engine=engine)["it"] for engine in ENGINES]
 
 
 class Counted(l2l.Quadratic):
@@ -153,15 +155,15 @@ def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
     monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
     parts = l2l.evaluate(**arguments)["it"]
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
-    some = l2l.evaluate(record=[19, 2, 3, 10], **arguments)["it"]
+    some = l2l.evaluate(at=[19, 2, 3, 10], **arguments)["it"]
     np.testing.assert_array_equal(some, parts[:, [19, 2, 3, 10]])
 
 
 def test_a_draw_larger_than_a_part_is_evaluated_alone(monkeypatch):
-    whole = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, num=3, steps=4, engine="graph")["SGD"]
+    whole = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
     monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 2)
     monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 1)
-    parts = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, num=3, steps=4, engine="graph")["SGD"]
+    parts = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
     np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
 
@@ -175,7 +177,7 @@ class Wrong(l2l.Quadratic):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_batch_loss_that_is_not_the_loss_is_refused(engine):
     with pytest.raises(ValueError, match="batch_loss of Wrong must be loss of each draw; for 4 draws it has losses"):
-        l2l.evaluate(Wrong(2), {"SGD": l2l.sgd()}, num=4, steps=2, engine=engine)
+        l2l.evaluate(Wrong(2), {"SGD": l2l.sgd()}, draws=4, steps=2, engine=engine)
 
 
 class InPython(l2l.Quadratic):
@@ -192,9 +194,9 @@ class InPython(l2l.Quadratic):
 def test_what_xla_cannot_compile_says_so_and_runs_without():
     optimizers = {"SGD": l2l.sgd()}
     with pytest.raises(ValueError, match=r"engine='xla' cannot compile this problem or optimizer; engine='graph' can"):
-        l2l.evaluate(InPython(2), optimizers, num=2, steps=2)
+        l2l.evaluate(InPython(2), optimizers, draws=2, steps=2)
     ours, plain = (
-        l2l.evaluate(problem, optimizers, num=2, steps=2, engine="graph")["SGD"]
+        l2l.evaluate(problem, optimizers, draws=2, steps=2, engine="graph")["SGD"]
         for problem in [InPython(2), l2l.Quadratic(2)]
     )
     np.testing.assert_allclose(ours, plain, rtol=1e-6)
@@ -206,7 +208,7 @@ def test_data_is_seen_by_every_draw(engine):
         data = {"factor": np.array([2.0, 3.0], np.float32)}
 
         def sample(self, num, seed=None):
-            return l2l.uniform([num, 2], -1.0, 1.0, seed)
+            return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
 
         def initial_position(self, draw):
             return draw
@@ -217,7 +219,7 @@ def test_data_is_seen_by_every_draw(engine):
         def loss(self, x, factor):
             return tf.reduce_sum(factor * tf.square(x))
 
-    losses = l2l.evaluate(Shared(), {"SGD": l2l.sgd(0.1)}, num=3, steps=2, engine=engine)["SGD"]
+    losses = l2l.evaluate(Shared(), {"SGD": l2l.sgd(0.1)}, draws=3, steps=2, engine=engine)["SGD"]
     with tf.Session() as session:
         x = session.run(Shared().sample(3, -1))
     np.testing.assert_allclose(losses[:, 0], (x**2 * [2, 3]).sum(axis=1), rtol=1e-5)
@@ -227,7 +229,7 @@ def test_data_is_seen_by_every_draw(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_draw_and_one_step(engine):
     problem = l2l.Quadratic(3)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, num=1, steps=1, seed=4, engine=engine)["SGD"]
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd()}, draws=1, steps=1, seed=4, engine=engine)["SGD"]
     with tf.Session() as session:
         draw = session.run(problem.sample(1, -1 - 4))
     np.testing.assert_allclose(losses, np.sum((draw.scale * draw.start) ** 2, axis=1)[:, np.newaxis], rtol=1e-6)
@@ -316,7 +318,7 @@ def test_positions_keep_the_structure_of_the_problems():
 
         batch_loss = l2l.Problem.batch_loss
 
-    losses, positions = l2l.evaluate(Nested(2), {"SGD": l2l.sgd()}, num=3, steps=1, positions=True, engine="graph")
+    losses, positions = l2l.evaluate(Nested(2), {"SGD": l2l.sgd()}, draws=3, steps=1, positions=True, engine="graph")
     assert positions["SGD"]["a"].shape == (3, 1) and positions["SGD"]["b"].shape == (3,)
     # One step of 0.1 leaves 0.8 of each coordinate.
     left = positions["SGD"]["a"][:, 0] ** 2 + positions["SGD"]["b"] ** 2
@@ -342,7 +344,9 @@ def test_trained_optimizers_of_one_kind_share_what_is_built():
         built.append(1)
         return l2l.CoordinatewiseLSTM((3,), l2l.widening_log_cast())
 
-    trainers = [l2l.Trainer(l2l.Quadratic(2), build, steps=3, engine="graph", weights_seed=seed) for seed in [1, 2]]
+    trainers = [
+        l2l.Trainer(l2l.Quadratic(2), build, unroll_length=3, engine="graph", weights_seed=seed) for seed in [1, 2]
+    ]
     for trainer in trainers:
         trainer.run(2)
     one, other = (trainer.trained() for trainer in trainers)
@@ -370,7 +374,7 @@ def test_an_optimizer_that_cannot_be_vectorized_sees_few_draws_at_once():
         return -0.025 * gradients, None
 
     with pytest.warns(RuntimeWarning, match="optimizer is computed draw by draw"):
-        losses = l2l.evaluate(l2l.Quadratic(2), {"loop": in_a_loop, "plain": plain}, num=40, steps=3, engine="graph")
+        losses = l2l.evaluate(l2l.Quadratic(2), {"loop": in_a_loop, "plain": plain}, draws=40, steps=3, engine="graph")
     np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
     draws = drawn(l2l.Quadratic(2), 40, 0, 3)
     with pytest.warns(RuntimeWarning):

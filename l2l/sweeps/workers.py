@@ -25,8 +25,8 @@ import traceback
 import uuid
 
 from l2l.process import prepare_xla
-from l2l.runs import cells
 from l2l.runs.interrupt import Stop
+from l2l.sweeps import cells
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at how many threads the workers have
 

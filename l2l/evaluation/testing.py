@@ -64,7 +64,7 @@ def _compiled(function, inputs):
     return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
 
 
-def check_problem(problem, steps=4):
+def check_problem(problem, *, steps=4):
     """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
 
     Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
@@ -177,7 +177,7 @@ def _descent(bound, steps, loop="python"):
     return unroll_bound(bound, sgd(1e-3), bound.start(), None, steps, loop=loop, second_derivatives=False).losses
 
 
-def check_optimizer(build, steps=4):
+def check_optimizer(build, *, steps=4):
     """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
 
     Looked at: what a step returns; that the state keeps its structure, and an unroll can be continued; that what it
@@ -245,7 +245,9 @@ def _look_at(found, graph, created, steps):
         whole = unroll(problem, singles[0], optimizer, steps=steps)
         looped = unroll(problem, singles[0], optimizer, steps=steps, loop="while")
         half = unroll(problem, singles[0], optimizer, steps=steps // 2)
-        rest = unroll(problem, singles[0], optimizer, half.x, half.state, steps=steps - steps // 2, first=steps // 2)
+        rest = unroll(
+            problem, singles[0], optimizer, x=half.x, state=half.state, steps=steps - steps // 2, first=steps // 2
+        )
         alone = [whole.losses] + [unroll(problem, one, optimizer, steps=steps).losses for one in singles[1:]]
         try:
             together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
@@ -270,7 +272,11 @@ def _look_at(found, graph, created, steps):
                 "it must take a nest of gradients where the position is one, and return an update like it; "
                 "tf.nest.map_structure applies a rule to each tensor (%s)" % first_line(error)
             )
-        plain = meta_gradient(problem, singles[0], optimizer, variables, "sum", steps) if variables else None
+        plain = (
+            meta_gradient(problem, singles[0], optimizer, variables, meta_loss="sum", unroll_length=steps)
+            if variables
+            else None
+        )
         if variables:
             reached = tf.gradients(whole.losses, variables)
             for variable, gradient in zip(variables, reached):
@@ -280,7 +286,7 @@ def _look_at(found, graph, created, steps):
             one = tf.nest.pack_sequence_as(batch, [tensor[0] for tensor in tensors])
             if not variables:
                 return [unroll(problem, one, optimizer, steps=steps, loop="while").losses]
-            meta = meta_gradient(problem, one, optimizer, variables, "sum", steps, loop="while")
+            meta = meta_gradient(problem, one, optimizer, variables, meta_loss="sum", unroll_length=steps, loop="while")
             return [meta.losses, *meta.gradients]
 
         try:
@@ -327,7 +333,7 @@ class _Nested(Problem):
     """A quadratic whose position is a nest of tensors of different rank."""
 
     def sample(self, num, seed=None):
-        return uniform([num, 2, 3], -1.0, 1.0, seed)
+        return uniform([num, 2, 3], -1.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return {"matrix": draw, "scalar": draw[0, 0]}

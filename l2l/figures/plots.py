@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from l2l import checks
-from l2l.runs.history import LOG_FLOOR, History, rolling_log_average
+from l2l.averages import LOG_FLOOR, rolling_log_average
+from l2l.runs.history import History
 
 # Okabe and Ito's palette, made to be told apart by colour-blind readers; yellow, too pale
 # for a line on white, is left out.
@@ -19,7 +20,7 @@ MOST_LINES = len(COLORS) * len(LINE_STYLES)
 FAR_ABOVE = 1e3  # times what is usual: what rises higher must not flatten the rest
 
 
-def plot_losses(losses, draws=3):
+def plot_losses(losses, *, draws=3):
     """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
 
     The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
@@ -74,7 +75,7 @@ def plot_losses(losses, draws=3):
     return figure
 
 
-def plot_convergence(runs, targets=None, window=500):
+def plot_convergence(runs, *, targets=None, window=500):
     """The last loss of each meta-iteration, smoothed by the rolling log average.
 
     One run shows its raw values, transparent, behind its average. Several runs under one name,

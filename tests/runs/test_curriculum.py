@@ -15,7 +15,9 @@ SETTINGS = {"steps": 4, "learning_rate": 0.03, "weights_seed": 1, "draws_seed": 
 def curriculum(horizons=(4,), meta_iterations=12, **changes):
     arguments = {"every": 3, "patience": 2, "num": 5, **SETTINGS, **changes}
     problem = arguments.pop("problem", l2l.Quadratic(2))
-    return l2l.Curriculum(problem, arguments.pop("build", learned_momentum), horizons, meta_iterations, **arguments)
+    return l2l.Curriculum(
+        problem, arguments.pop("build", learned_momentum), horizons, meta_iterations=meta_iterations, **arguments
+    )
 
 
 def by_hand(horizon, numbers, start=learned_momentum, **changes):
@@ -24,7 +26,9 @@ def by_hand(horizon, numbers, start=learned_momentum, **changes):
     found = []
     for number in np.diff([0, *numbers]):
         trainer.run(int(number))
-        losses = l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, 5, horizon, seed=1, engine="graph")["it"]
+        losses = l2l.evaluate(
+            l2l.Quadratic(2), {"it": trainer.trained()}, draws=5, steps=horizon, seed=1, engine="graph"
+        )["it"]
         found.append((l2l.log_average(losses), trainer.trained()))
     return found
 

@@ -24,9 +24,9 @@ import numpy as np
 from l2l import archives
 from l2l.describe import digests_in
 from l2l.optimizers.trained import Trained, builder
+from l2l.results import measured_with
 from l2l.runs import checkpoints
 from l2l.runs.history import History, checked_column
-from l2l.runs.results import measured_with
 from l2l.runs.trainer import Trainer
 from l2l.runs.training import PROGRESS_WINDOW
 

@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import platform
-from html import escape
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -67,59 +66,3 @@ def _finite(value):
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-class Table:
-    """Lines of cells: as text an aligned line each, in a notebook an HTML table."""
-
-    def __init__(self, lines, aligned):
-        """
-        Args:
-          lines: list of lists of strings of one length, the column names first.
-          aligned: "<" (left) or ">" (right) for each column.
-        """
-        self._lines, self._aligned = lines, aligned
-
-    def __str__(self):
-        widths = [max(map(len, column)) for column in zip(*self._lines)]
-        pads = [a + str(width) for a, width in zip(self._aligned, widths)]
-        return "\n".join("  ".join(map(format, line, pads)).rstrip() for line in self._lines)
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        sides = ["left" if a == "<" else "right" for a in self._aligned]
-
-        def html(line, tag):
-            cell = '<{0} style="text-align: {1}">{2}</{0}>'
-            return "<tr>%s</tr>" % "".join(cell.format(tag, side, escape(text)) for text, side in zip(line, sides))
-
-        names, *rows = self._lines
-        body = "\n".join(html(row, "td") for row in rows)
-        return "<table>\n<thead>%s</thead>\n<tbody>\n%s\n</tbody>\n</table>" % (html(names, "th"), body)
-
-
-def format_table(rows, columns):
-    """The rows as a table, a line each under a line of column names; missing values are empty.
-
-    Args:
-      rows: list of dicts.
-      columns: dict from key to a `format` specification such as ",d" or ".2f"; "" for text.
-
-    Returns:
-      A `Table`: `str` or `print` give text, a notebook shows an HTML table.
-
-    Raises:
-      ValueError: a column that no row has.
-    """
-    unknown = [key for key in columns if rows and not any(key in row for row in rows)]
-    if unknown:
-        known = ", ".join(sorted({key for row in rows for key in row}))
-        raise ValueError("columns must be keys of the rows (%s), got %s" % (known, ", ".join(map(repr, unknown))))
-
-    def cell(row, key):
-        value = row.get(key)
-        return "" if value is None else format(value, columns[key])
-
-    lines = [list(columns)] + [[cell(row, key) for key in columns] for row in rows]
-    return Table(lines, ["<" if specification == "" else ">" for specification in columns.values()])

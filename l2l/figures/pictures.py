@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib import ticker
 
 from l2l import checks
-from l2l.plots import MARKERS, add_legend, line_styles
-from l2l.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
-from l2l.traces import losses_at, responses, trace
+from l2l.evaluation.traces import losses_at, responses, trace
+from l2l.figures.plots import MARKERS, add_legend, line_styles
+from l2l.figures.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
 
 GRID = 60  # points of each half of an axis of `plot_updates`
 MOST_PANELS = 3  # of `plot_learning_rates`, unless coordinates are named
@@ -16,7 +16,7 @@ CONTOURS = 80  # points of each axis of `plot_trajectories`
 FAR = 10.0  # times the first loss: positions with more do not stretch `plot_trajectories`
 
 
-def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
+def plot_updates(optimizers, *, smallest=1e-8, largest=1e2, repeats=1):
     """What the optimizers make of two gradients: the effective learning rate of the update, over both of them.
 
         rate = -update / gradient
@@ -94,7 +94,7 @@ def plot_updates(optimizers, smallest=1e-8, largest=1e2, repeats=1):
     return figure
 
 
-def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordinates=None):
+def plot_learning_rates(problem, optimizers, *, draws=100, steps=20, seed=0, coordinates=None):
     """The effective learning rate of each coordinate along a run, `-update / gradient`, over many draws.
 
     A panel a coordinate: the median of the rate's size over the draws, and a band from the 10th to the 90th of a
@@ -105,7 +105,7 @@ def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordina
     Args:
       problem: a `Problem`.
       optimizers: dict from name to optimizer, as for `evaluate`; at most 28.
-      num, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
+      draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
       coordinates: which of the `D` coordinates, a sequence of integers; by default the first three at most.
 
     Returns:
@@ -114,7 +114,7 @@ def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordina
     Raises:
       TypeError, ValueError: as `trace`, or coordinates that there are not.
     """
-    traces = trace(problem, optimizers, num, steps, seed)
+    traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed)
     styles = line_styles("optimizers", traces)
     dims = next(iter(traces.values())).gradients.shape[2]
     coordinates = range(min(dims, MOST_PANELS)) if coordinates is None else coordinates
@@ -144,7 +144,7 @@ def plot_learning_rates(problem, optimizers, num=100, steps=20, seed=0, coordina
     return figure
 
 
-def plot_states(problem, optimizers, num=20, steps=20, seed=0):
+def plot_states(problem, optimizers, *, draws=20, steps=20, seed=0):
     """The memory of each optimizer along its runs, as its first two principal components.
 
     The state of one coordinate after each update is a point; components are those of all coordinates, draws and base
@@ -154,7 +154,7 @@ def plot_states(problem, optimizers, num=20, steps=20, seed=0):
     Args:
       problem: a `Problem`.
       optimizers: dict from name to optimizer, as for `evaluate`, that remember two numbers a coordinate or more.
-      num, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
+      draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -163,7 +163,7 @@ def plot_states(problem, optimizers, num=20, steps=20, seed=0):
       TypeError, ValueError: as `trace`, a state of fewer numbers, or one that is not finite in any draw. Draws in
         which it is not are left out elsewhere, and counted in the panel's title.
     """
-    traces = trace(problem, optimizers, num, steps, seed, states=True)
+    traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed, states=True)
     found = [_components_of(name, one.states) for name, one in traces.items()]
     figure, panels = _figure(1, len(traces), 3.6 * len(traces) + 0.8, 3.8)
     for axes, (title, points, shares) in zip(panels[0], found):
@@ -180,7 +180,7 @@ def plot_states(problem, optimizers, num=20, steps=20, seed=0):
     return figure
 
 
-def plot_trajectories(problem, optimizers, steps=20, seed=0):
+def plot_trajectories(problem, optimizers, *, steps=20, seed=0):
     """The ways of several optimizers on one draw of a problem with two coordinates, over the contours of its loss.
 
     Each line has a marker for every position, `T + 1` of them; all begin at the black circle, and end at a star. The
@@ -199,7 +199,7 @@ def plot_trajectories(problem, optimizers, steps=20, seed=0):
     Raises:
       TypeError, ValueError: as `trace`, or a problem with another number of coordinates than two.
     """
-    traces = trace(problem, optimizers, 1, checks.positive_integer("steps", steps) + 1, seed)
+    traces = trace(problem, optimizers, draws=1, steps=checks.positive_integer("steps", steps) + 1, seed=seed)
     styles = line_styles("optimizers", traces)
     paths, near = {}, []
     for name, one in traces.items():

@@ -3,9 +3,9 @@
 import numpy as np
 
 from l2l import checks
-from l2l.evaluate import Evaluation, drawn
+from l2l.averages import log_average
+from l2l.evaluation.graph import EvaluationGraph, drawn
 from l2l.progress import progress, title
-from l2l.runs.history import log_average
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.trainer import Trainer
 
@@ -24,12 +24,12 @@ class Curriculum:
 
     Args:
       problem, build_optimizer: as for `Trainer`.
-      horizons: base iterations that a draw lives in each stage, a sequence of multiples of `steps`.
+      horizons: base iterations that a draw lives in each stage, a sequence of multiples of `unroll_length`.
       meta_iterations: the most for a stage, a positive integer, or one for each.
       every: meta-iterations from one validation to the next, a positive integer.
       patience: a positive integer.
-      num: held-out draws, a positive integer.
-      measure: function of losses `[num, horizon]` to a number, the lower the better; None for the mean of log10.
+      draws: held-out draws, a positive integer.
+      measure: function of losses `[draws, horizon]` to a number, the lower the better; None for the mean of log10.
       validation_seed: fixes the held-out draws; `evaluate` with the same seed would see them again.
       settings: those of `Trainer`, by name, but for `horizon`. Stage `i` has `draws_seed + i`.
 
@@ -47,10 +47,11 @@ class Curriculum:
         problem,
         build_optimizer,
         horizons,
+        *,
         meta_iterations,
         every=500,
         patience=3,
-        num=8,
+        draws=8,
         measure=None,
         validation_seed=1,
         **settings,
@@ -68,7 +69,7 @@ class Curriculum:
                 raise ValueError("%s must not be given, since %s, got %r" % (name, why, settings[name]))
         self._every = checks.positive_integer("every", every)
         self._patience = checks.positive_integer("patience", patience)
-        self._num = checks.positive_integer("num", num)
+        self._draws = checks.positive_integer("draws", draws)
         self._measure = log_average if measure is None else checks.function("measure", measure)
         self._seed = checks.seed("validation_seed", validation_seed)
         self._problem, self._build, self._settings = problem, build_optimizer, settings
@@ -109,9 +110,9 @@ class Curriculum:
         settings["draws_seed"] = checks.seed("draws_seed", settings.get("draws_seed", 0)) + self._stage
         self._trainer = Trainer(self._problem, start, **settings)
         engine = "graph" if self._trainer.history.config["engine"] == "graph" else "xla"
-        draws = drawn(self._problem, self._num, self._seed, horizon)
+        draws = drawn(self._problem, self._draws, self._seed, horizon)
         trained = self._trainer.trained()
-        self._evaluation = Evaluation(self._problem, trained, "build_optimizer", draws, horizon, engine)
+        self._evaluation = EvaluationGraph(self._problem, trained, "build_optimizer", draws, horizon, engine)
         self._of_stage, self._since_best = np.inf, 0
 
     def _end(self):

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2l.testing import check_optimizer, check_problem
 from trainers import learned_momentum
 
 import l2l
-from l2l import testing
-from l2l.testing import check_optimizer, check_problem
+from l2l.evaluation import testing
 
 
 class Valley(l2l.Problem):
     """A problem that keeps its contract, to be broken by subclasses."""
 
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2], 0.1, 1.0, seed)
+        return l2l.uniform([num, 2], 0.1, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return draw

@@ -16,10 +16,10 @@ from sweeping import Client, Future, assert_undisturbed, build, meta_iterations,
 
 import l2l
 from l2l.archives import read
-from l2l.runs import cells, workers
-from l2l.runs.cells import Job
 from l2l.runs.checkpoints import latest_checkpoint
 from l2l.runs.interrupt import Stop
+from l2l.sweeps import cells, workers
+from l2l.sweeps.cells import Job
 
 
 @pytest.mark.rehearsal
@@ -42,7 +42,7 @@ def test_of_two_processes_one_is_killed_and_only_its_cell_goes_on_elsewhere(tmp_
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, silence_logs=50, **options)
     lengths = [500, 500, 10, 20]
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
-        sweep = l2l.sweep(killed_once, {"weights_seed": range(4)}, lengths, tmp_path / "sweep", client)
+        sweep = l2l.sweep(killed_once, {"weights_seed": range(4)}, lengths, directory=tmp_path / "sweep", client=client)
     assert [started(cell) for cell in sweep.cells] == [1, 2, 1, 1]
     with open(sweep.cells[1].directory + "/started.txt") as lines:
         assert len({line.split()[-1] for line in lines}) == 2, "another process"
@@ -188,7 +188,7 @@ def test_functions_that_cannot_be_sent_are_refused(tmp_path):
 def test_workers_that_cannot_start_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_WORKERS", "raise SystemExit('no workers today')")
     with pytest.raises(RuntimeError, match="the workers on this machine have ended"):
-        l2l.sweep(build, {"weights_seed": [1]}, 1, tmp_path)
+        l2l.sweep(build, {"weights_seed": [1]}, 1, directory=tmp_path)
     assert "no workers today" in (tmp_path / "workers.log").read_text()
 
 

@@ -9,7 +9,7 @@ from trainers import Listed, one_rate, small
 
 import l2l
 from l2l.runs import sweeps
-from l2l.runs.cells import Cell
+from l2l.sweeps.cells import Cell
 
 
 def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
@@ -19,7 +19,7 @@ def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
         return {"norm": np.float32(2.5), "weights": np.array(trainer.weights()), "notes": ["a", None]}
 
     with no_cluster(monkeypatch):
-        sweep = l2l.sweep(build, grid, 6, str(tmp_path / "new" / "sweep"), measure=measure)
+        sweep = l2l.sweep(build, grid, 6, directory=str(tmp_path / "new" / "sweep"), measure=measure)
     settings = [(cell.settings["learning_rate"], cell.settings["weights_seed"]) for cell in sweep.cells]
     assert settings == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
     cell, row = sweep.cells[2], sweep.rows[2]
@@ -32,7 +32,7 @@ def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
     trained = cell.trained()
     np.testing.assert_array_equal(cell.figures["weights"], trained.weights)
     assert trained.record["meta_iterations"] == 6 and trained.record["versions"] and trained.build is one_rate
-    l2l.evaluate(l2l.Quadratic(2), {"own": trained}, num=1, steps=1, engine="graph")
+    l2l.evaluate(l2l.Quadratic(2), {"own": trained}, draws=1, steps=1, engine="graph")
     lines = str(sweep).splitlines()
     assert lines[0].split()[:4] == ["learning_rate", "weights_seed", "meta_iterations", "log_average"]
     assert lines[3].split()[:4] == ["0.01", "0", "6", "%.2f" % sweep.rows[2]["log_average"]]
@@ -46,42 +46,42 @@ def test_a_grid_may_be_a_list_with_a_length_for_each(tmp_path, monkeypatch):
         return build(checkpoint_dir, build_optimizer=lambda: l2l.CoordinatewiseLSTM(hidden), horizon=horizon)
 
     with no_cluster(monkeypatch):
-        sweep = l2l.sweep(network, [{"hidden": (2,)}, {"hidden": (3,), "horizon": 4}], [3, 4], tmp_path)
+        sweep = l2l.sweep(network, [{"hidden": (2,)}, {"hidden": (3,), "horizon": 4}], [3, 4], directory=tmp_path)
     assert [len(cell.history()) for cell in sweep.cells] == [3, 4]
     assert [cell.history().config["horizon"] for cell in sweep.cells] == [2, 4]
     assert [row.get("horizon") for row in sweep.rows] == [None, 4]
     monkeypatch.setattr(Cell, "_rebuilt", None)  # the library's own networks need no trainer
-    evaluated = l2l.evaluate(l2l.Quadratic(2), {"own": sweep.cells[1].trained()}, num=1, steps=1, engine="graph")
+    evaluated = l2l.evaluate(l2l.Quadratic(2), {"own": sweep.cells[1].trained()}, draws=1, steps=1, engine="graph")
     assert evaluated["own"].shape == (1, 1)
 
 
 def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypatch, capsys):
     grid = {"weights_seed": [1, 2]}
     with no_cluster(monkeypatch) as client:
-        first = l2l.sweep(build, grid, 4, tmp_path)
+        first = l2l.sweep(build, grid, 4, directory=tmp_path)
         assert len(client.submitted) == 2
-        again = l2l.sweep(build, grid, 4, tmp_path)
+        again = l2l.sweep(build, grid, 4, directory=tmp_path)
         assert len(client.submitted) == 2 and again.rows == first.rows
         capsys.readouterr()
-        longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], tmp_path)
+        longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], directory=tmp_path)
         assert len(client.submitted) == 3
         assert " 2/2 " in capsys.readouterr().err  # one of them was done before
     assert [started(cell) for cell in longer.cells] == [1, 2]
     assert_undisturbed(longer.cells[1])
     with pytest.raises(ValueError, match=r"has 9 meta-iterations already, more than the 4"):
-        l2l.sweep(build, grid, 4, tmp_path)
+        l2l.sweep(build, grid, 4, directory=tmp_path)
 
 
 def test_a_result_of_another_trainer_is_refused(tmp_path, monkeypatch):
     grid = {"weights_seed": [1]}
     with no_cluster(monkeypatch):
-        l2l.sweep(build, grid, 2, tmp_path)
+        l2l.sweep(build, grid, 2, directory=tmp_path)
 
     def other(checkpoint_dir, weights_seed):
         return build(checkpoint_dir, weights_seed=weights_seed, steps=3)
 
     with pytest.raises(ValueError, match="is from another trainer: horizon=2 there, 3 here; steps=2 there, 3 here"):
-        l2l.sweep(other, grid, 2, tmp_path)
+        l2l.sweep(other, grid, 2, directory=tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
@@ -93,9 +93,9 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
 
     with no_cluster(monkeypatch) as client:
         with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
-            l2l.sweep(build, grid, 3, tmp_path, measure=interrupted)
+            l2l.sweep(build, grid, 3, directory=tmp_path, measure=interrupted)
         assert len(client.submitted) == 1
-        sweep = l2l.sweep(build, grid, 3, tmp_path)
+        sweep = l2l.sweep(build, grid, 3, directory=tmp_path)
     assert [started(cell) for cell in sweep.cells] == [1, 1]
 
 
@@ -107,11 +107,11 @@ def test_where_cells_fail_the_others_are_computed(tmp_path, monkeypatch):
 
     with no_cluster(monkeypatch):
         with pytest.raises(RuntimeError, match="4 of 5 cells failed, the others are done and kept") as error:
-            l2l.sweep(failing, {"weights_seed": [1, 2, 3, 5, 7]}, 2, tmp_path / "sweep")
+            l2l.sweep(failing, {"weights_seed": [1, 2, 3, 5, 7]}, 2, directory=tmp_path / "sweep")
         assert "{'weights_seed': 3}: Traceback" in str(error.value) and "OSError: no data for 3" in str(error.value)
         assert str(error.value).endswith("... and 1 more")
         (tmp_path / "mended").write_text("")
-        sweep = l2l.sweep(failing, {"weights_seed": [1, 2]}, 2, tmp_path / "sweep")
+        sweep = l2l.sweep(failing, {"weights_seed": [1, 2]}, 2, directory=tmp_path / "sweep")
     assert [started(cell) for cell in sweep.cells] == [2, 1]
 
 
@@ -124,7 +124,7 @@ def test_where_cells_fail_the_others_are_computed(tmp_path, monkeypatch):
 )
 def test_what_build_trainer_returns_is_checked(wrong, message, tmp_path, monkeypatch):
     with no_cluster(monkeypatch), pytest.raises(RuntimeError, match=message):
-        l2l.sweep(wrong, {"weights_seed": [1]}, 2, tmp_path)
+        l2l.sweep(wrong, {"weights_seed": [1]}, 2, directory=tmp_path)
 
 
 def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):
@@ -134,7 +134,7 @@ def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweeps, "_SHOWN", 1)
     with no_cluster(monkeypatch), pytest.warns(RuntimeWarning) as heard:
-        sweep = l2l.sweep(bad, {"weights_seed": [-1, 0, 1]}, 3, tmp_path)
+        sweep = l2l.sweep(bad, {"weights_seed": [-1, 0, 1]}, 3, directory=tmp_path)
     assert [row["skipped"] for row in sweep.rows] == [0, 3, 3]
     (text,) = [str(one.message) for one in heard if "and 1 more, see the columns" in str(one.message)]
     assert "{'weights_seed': 0}: training: 3 of 3 meta-iterations had a NaN" in text
@@ -178,13 +178,13 @@ def test_bad_input(error, message, arguments, tmp_path):
 def test_without_dask_it_says_what_to_install(client, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"sweep needs Dask .*: pip install l2l\[sweep\]"):
-        l2l.sweep(build, GRID, 1, tmp_path, client=client)
+        l2l.sweep(build, GRID, 1, directory=tmp_path, client=client)
 
 
 def test_a_cell_that_kills_its_workers_is_named_and_the_others_are_computed(tmp_path, monkeypatch):
     with no_cluster(monkeypatch, Client(dies=lambda number: number == 0)) as client:
         with pytest.raises(RuntimeError, match=r"1 of 2 cells failed.*\n{'weights_seed': 1}: each of several workers"):
-            l2l.sweep(build, {"weights_seed": [1, 2]}, 1, tmp_path)
+            l2l.sweep(build, {"weights_seed": [1, 2]}, 1, directory=tmp_path)
         assert len(client.submitted) == 2
-        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 1, tmp_path)
+        sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 1, directory=tmp_path)
     assert len(client.submitted) == 3 and [started(cell) for cell in sweep.cells] == [1, 1]

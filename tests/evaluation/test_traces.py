@@ -48,7 +48,7 @@ def test_a_trained_network_comes_with_its_weights_and_all_its_memory():
     weights = [np.random.RandomState(i).normal(size=shape).astype(np.float32) for i, shape in enumerate(shapes)]
     trained = l2l.Trained(lambda: l2l.CoordinatewiseLSTM((5, 3), "secant"), weights)
     one = traced(trained, states=True)
-    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained}, num=3, steps=4, engine="graph")["it"]
+    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained}, draws=3, steps=4, engine="graph")["it"]
     np.testing.assert_allclose(one.losses, losses, rtol=1e-5)
     assert one.states.shape == (3, 4, 2, 2 * 5 + 2 * 3 + 2)
     # What this casting remembers comes last: the gradient and the update.
@@ -104,7 +104,7 @@ def test_an_optimizer_that_is_mapped_over_draws_shows_what_it_remembers_of_coord
         return -0.1 * velocity, (velocity, tf.constant(1.0), tf.constant(1))
 
     optimizers = {"mapped": plain, "ours": l2l.momentum()}
-    mapped, ours = l2l.trace(l2l.Quadratic(2), optimizers, num=3, steps=3, states=True).values()
+    mapped, ours = l2l.trace(l2l.Quadratic(2), optimizers, draws=3, steps=3, states=True).values()
     assert mapped.states.shape == (3, 3, 2, 1)
     for one, other in zip(mapped, ours):
         np.testing.assert_allclose(one, other, rtol=1e-6)
@@ -115,7 +115,7 @@ def test_data_are_seen():
         data = np.array([2.0, 3.0], np.float32)
 
         def sample(self, num, seed=None):
-            return l2l.uniform([num, 2], -1.0, 1.0, seed)
+            return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
 
         def initial_position(self, draw):
             assert isinstance(draw, tf.Tensor)  # of its values too

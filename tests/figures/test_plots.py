@@ -56,7 +56,7 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     values[700:720] = np.nan
     history = l2l.History()
     history.append(np.stack([values[:900]] * 4, axis=1))
-    figure = l2l.plot_convergence({"long": values, "short": history}, {"RMSProp": -18.4}, window=100)
+    figure = l2l.plot_convergence({"long": values, "short": history}, targets={"RMSProp": -18.4}, window=100)
     figure.canvas.draw()
     (axes,) = figure.axes
     raw, smooth, raw_short, smooth_short, target = axes.get_lines()
@@ -120,7 +120,9 @@ def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
     noise = 10 ** np.random.RandomState(0).normal(size=4000)
     falling, collapsed = noise * np.logspace(4, -18, 4000), noise * 1e-20
     collapsed[3000:] = 1.0
-    figure = l2l.plot_convergence({"falling": falling, "collapsed": collapsed, "zeros": np.zeros(4000)}, {"far": 9.0})
+    figure = l2l.plot_convergence(
+        {"falling": falling, "collapsed": collapsed, "zeros": np.zeros(4000)}, targets={"far": 9.0}
+    )
     assert legend(figure) == ["falling", "collapsed", "zeros", "far"]
     bottom, top = figure.axes[0].get_ylim()
     assert bottom < 0.9e-38
@@ -148,7 +150,9 @@ def test_as_many_lines_as_are_allowed_are_told_apart_and_more_are_refused():
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
     marks = {(line.get_color(), line.get_marker()) for line in axes.get_lines()}
     assert len(looks) == len(marks) == 28
-    figure = l2l.plot_convergence({name: [one[0], one[0]] for name, one in many.items()}, {"target": -1.0}, window=2)
+    figure = l2l.plot_convergence(
+        {name: [one[0], one[0]] for name, one in many.items()}, targets={"target": -1.0}, window=2
+    )
     curves = {(to_rgb(line.get_color()), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     assert len(curves) == 29 and len(legend(figure)) == 29
     panel, box = figure.axes[0].get_window_extent(), figure.axes[0].get_legend().get_window_extent()
@@ -219,7 +223,7 @@ def test_a_line_has_some_forty_markers_at_most(steps, every):
 
 
 def test_targets_are_told_apart_by_their_lines():
-    figure = l2l.plot_convergence({"RNN": np.full(50, 0.1)}, {"a": -2, "b": -3, "c": -4}, window=5)
+    figure = l2l.plot_convergence({"RNN": np.full(50, 0.1)}, targets={"a": -2, "b": -3, "c": -4}, window=5)
     styles = [line.get_linestyle() for line in figure.axes[0].get_lines()]
     assert len(set(styles[-3:])) == 3 and "-" not in styles[-3:]
 

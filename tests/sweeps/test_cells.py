@@ -6,8 +6,8 @@ from sweeping import build, meta_iterations
 
 import l2l
 from l2l import archives
-from l2l.runs.cells import FORMAT, Job, compute, finished, name_of, write
 from l2l.runs.checkpoints import latest_checkpoint
+from l2l.sweeps.cells import FORMAT, Job, compute, finished, name_of, write
 
 
 def test_a_name_shows_the_settings_and_follows_from_all_of_them():

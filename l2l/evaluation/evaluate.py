@@ -1,0 +1,82 @@
+"""Evaluating: several optimizers, hand-designed and trained, on the same draws of a problem."""
+
+import functools
+from collections import OrderedDict
+
+import numpy as np
+
+from l2l import checks
+from l2l.evaluation.evaluation import Evaluation
+from l2l.evaluation.graph import EvaluationGraph, drawn
+from l2l.evaluation.optimizers import check_optimizers
+from l2l.optimizers.trained import Trained
+from l2l.process import prepare_xla
+from l2l.progress import progress, shortened, title
+
+
+def evaluate(problem, optimizers, *, draws=1000, steps=20, seed=0, at=None, engine="xla"):
+    """The losses of each optimizer on held-out draws, the same for all: an `Evaluation`.
+
+    `plot_losses` makes a figure of it, its `ranking` a table.
+
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(), "RNN": trainer.trained()})
+        losses["SGD"]  # an array [draws, steps]
+
+    Args:
+      problem: a `Problem`.
+      optimizers: dict from name to optimizer: a function `(gradients, state) -> (update, state)`
+        without variables, or a `Trained`, as from `trainer.trained()` or `l2l.load`.
+      draws: how many independent problems are drawn, a positive integer.
+      steps: `T`, base iterations, a positive integer; it may differ from the training's.
+      seed: integer that fixes the draws. No training sees them, whatever its seed.
+      at: the base iterations whose losses are kept, a sequence of integers from 0 to `T - 1`, such as
+        `range(0, 10_000, 100)`; by default all.
+      engine: "xla" compiles the base iterations, a few seconds for each optimizer; "graph" runs them op by op.
+
+    Returns:
+      An `Evaluation`.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range; something is no optimizer, or its weights do not fit what is
+        built; the problem cannot be repeated, or its `batch_loss` is not its `loss`, or XLA cannot compile it; and all
+        that `unroll` raises.
+    """
+    checks.problem("problem", problem)
+    draws = checks.positive_integer("draws", draws)
+    steps = checks.positive_integer("steps", steps)
+    seed = checks.seed("seed", seed)
+    engine = checks.one_of("engine", engine, ["graph", "xla"])
+    at = np.asarray(range(steps) if at is None else _checked_places(at, steps))
+    check_optimizers(optimizers)
+    if engine == "xla":
+        prepare_xla()
+    examined = drawn(problem, draws, seed, steps)
+    losses, positions, graph = OrderedDict(), OrderedDict(), None
+    # Short evaluations need no progress line.
+    description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
+    with progress(draws * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
+        try:
+            for name, optimizer in optimizers.items():
+                path = "optimizers[%r]" % (name,)
+                if graph and isinstance(optimizer, Trained) and optimizer.build is graph.build:
+                    graph.load(optimizer, path)  # as of another seed: what is compiled serves again
+                else:
+                    if graph:
+                        graph.close()
+                    graph = EvaluationGraph(problem, optimizer, path, examined, steps, engine)
+                report = functools.partial(show, text=shortened(str(name), 24))
+                losses[name], positions[name] = graph.losses_and_positions(at, report)
+        finally:
+            if graph:
+                graph.close()
+    return Evaluation(losses, positions, at, problem, examined.arrays)
+
+
+def _checked_places(at, steps):
+    try:
+        places = [checks.index("at", place, steps) for place in at]
+    except TypeError:
+        raise TypeError("at must be a sequence of integers from 0 to %d, got %r" % (steps - 1, at)) from None
+    if not places:
+        raise ValueError("at must name at least one base iteration, got %r" % (at,))
+    return places

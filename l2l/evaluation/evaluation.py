@@ -1,0 +1,141 @@
+"""What an evaluation found: losses of optimizers on the same draws, where each draw ended, and who is ahead."""
+
+import collections.abc
+import warnings
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2l import checks
+from l2l.averages import log10, log_average
+from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import Problem, data_as_variables, sample
+from l2l.process import own_graph, session_with_threads
+from l2l.tables import format_table
+
+MINIBATCH_WINDOW = 20  # losses that a ranking averages where each is of another minibatch
+
+
+class Evaluation(collections.abc.Mapping):
+    """Losses of several optimizers on the same draws: a mapping from name to an array `[draws, steps]`.
+
+    At place `t` is the loss before update `t`. With `evaluate(..., at=...)` an array is `[draws, len(at)]`.
+
+    Attributes:
+      at: the base iterations whose losses are kept, an integer array.
+      positions: dict from name to the positions after all `steps` updates, a nest like the problem's of arrays
+        `[draws, ...]`.
+    """
+
+    def __init__(self, losses, positions, at, problem, draws):
+        self._losses, self.positions, self.at, self._problem, self._draws = losses, positions, at, problem, draws
+
+    def __getitem__(self, name):
+        return self._losses[name]
+
+    def __iter__(self):
+        return iter(self._losses)
+
+    def __len__(self):
+        return len(self._losses)
+
+    def ranking(self, *, window=None):
+        """The optimizers, the best first: a `Table` of dicts under `rows`.
+
+        The figure of a draw is log10 of its mean loss over the last `window` places. A loss that is NaN or infinite
+        has diverged and counts as infinite. So one such draw makes an optimizer's average infinite.
+
+        Args:
+          window: how many of the last losses count, a positive integer. By default 20 where each base iteration sees
+            another minibatch, else 1.
+
+        Returns:
+          A `Table` with the columns `optimizer`; `log_average`, the mean figure over all draws; `behind`, the mean
+          over the draws by which it is above the best one, and `uncertainty`, the standard error of that difference.
+          All optimizers see the same draws, so differences are taken draw by draw, of those where neither diverged.
+          `diverged` is the share of draws that did; `others` is the mean over those that did not; `median` is over all.
+
+        Raises:
+          TypeError, ValueError: `window` is not a positive integer, or larger than the number of places.
+        """
+        places = len(self.at)
+        if window is None:
+            window = min(places, 1 if type(self._problem).observe is Problem.observe else MINIBATCH_WINDOW)
+        if checks.positive_integer("window", window) > places:
+            raise ValueError("window must be at most the %d places of the losses, got %r" % (places, window))
+        means = {name: self._means(name, window) for name in self}
+        rows = sorted((_row(name, values) for name, values in means.items()), key=_order)
+        best = means[rows[0]["optimizer"]]
+        for row in rows[1:]:
+            row["behind"], row["uncertainty"] = _difference(means[row["optimizer"]], best)
+        return format_table([{**_NONE, **row} for row in rows], _COLUMNS)
+
+    def _means(self, name, window):
+        values = np.asarray(self[name], np.float64)[:, -window:]
+        if (values < 0).any():
+            words = "losses[%r] has negative losses, whose logarithms are NaN" % (name,)
+            warnings.warn(words, RuntimeWarning, stacklevel=3)
+        return values.mean(axis=1)
+
+    def losses_on_whole_data(self):
+        """The loss of each final position on all the data: a dict from name to an array `[draws]`.
+
+        Raises:
+          ValueError: the problem does not say what the whole data are; see `Problem.observe_all`.
+        """
+        problem = self._problem
+        with own_graph() as graph:
+            set_data = data_as_variables(problem)
+            like = sample(problem, 1, 0)
+            draw = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape[1:]), like)
+            bound = BoundProblem(problem, draw)
+            x = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape), bound.start())
+            loss = bound.loss_on_whole_data(x)
+        found = {}
+        with session_with_threads(graph) as session:
+            set_data(session)
+            call = session.make_callable(loss, feed_list=[*tf.nest.flatten(draw), *tf.nest.flatten(x)])
+            for name, ends in self.positions.items():
+                found[name] = np.stack([call(*arrays) for arrays in zip(*self._draws, *tf.nest.flatten(ends))])
+        return found
+
+    def __repr__(self):
+        shape = "[%d, %d]" % next(iter(self._losses.values())).shape
+        return "<Evaluation, losses %s of %s>" % (shape, ", ".join(map(str, self)))
+
+    def _repr_html_(self):
+        return self.ranking()._repr_html_()
+
+
+_NONE = {"behind": None, "uncertainty": None}
+_COLUMNS = {
+    "optimizer": "",
+    **dict.fromkeys(["log_average", "behind", "uncertainty", "median"], ".2f"),
+    "diverged": ".0%",
+}
+
+
+def _row(name, means):
+    finite = np.isfinite(means)
+    return {
+        "optimizer": str(name),
+        "log_average": log_average(means),
+        "diverged": float(1 - finite.mean()),
+        "others": log_average(means[finite]),
+        "median": log_average([np.median(np.where(finite, means, np.inf))]),
+    }
+
+
+def _order(row):
+    key = [row["log_average"], row["diverged"], row["others"]]
+    return [np.inf if np.isnan(value) else value for value in key]
+
+
+def _difference(means, best):
+    """The mean of the paired differences of log10, and its standard error; of draws that are finite in both."""
+    both = np.isfinite(means) & np.isfinite(best)
+    differences = log10(means[both]) - log10(best[both])
+    if not differences.size:
+        return float("nan"), float("nan")
+    error = differences.std(ddof=1) / np.sqrt(differences.size) if differences.size > 1 else float("nan")
+    return float(differences.mean()), float(error)

@@ -1,0 +1,148 @@
+"""One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call."""
+
+import functools
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.python.eager.function import defun
+
+from l2l.evaluation.optimizers import without_variables
+from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
+from l2l.learning.unrolling import unroll_bound
+from l2l.mapping import MOST_DRAW_BY_DRAW
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers.optimizer import for_batch, initial_state, is_vectorized, with_initial_state
+from l2l.optimizers.trained import Trained
+from l2l.problems.binding import BoundProblem, position_specs
+from l2l.problems.examining import examined
+from l2l.problems.problem import data_as_variables
+from l2l.process import own_graph, session_with_threads
+
+# Draws are evaluated together up to so many coordinates, and base iterations up to so many losses to a call: memory
+# does not grow with their number, and a call is short.
+MOST_COORDINATES = 8192
+MOST_LOSSES = 200_000
+
+
+def drawn(problem, number, seed, steps):
+    """So many draws of an evaluation, `Examined`."""
+
+    def batch(coordinates):
+        return int(min(number, max(1, MOST_COORDINATES // max(1, coordinates))))
+
+    return examined(problem, number, seeds_of(seed), steps, batch)
+
+
+def seeds_of(seed):
+    """The seed of an evaluation's draws, and another one. Trainings have seeds from 0 on, so this one is negative."""
+    return -1 - seed, 0
+
+
+class EvaluationGraph:
+    """One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call.
+
+    Args:
+      problem, optimizer, steps, engine: as for `evaluate`.
+      path: the optimizer's name in error messages.
+      draws: as from `drawn`.
+
+    Attributes:
+      build: the function that built the optimizer, of a `Trained`; None of another.
+    """
+
+    def __init__(self, problem, optimizer, path, draws, steps, engine):
+        self._steps = steps
+        with own_graph() as graph:
+            set_data = data_as_variables(problem)
+            load, self.build, given = None, None, optimizer
+            if isinstance(optimizer, Trained):
+                self.build = optimizer.build
+                optimizer, load = optimizer.create(path, functools.partial(position_specs, problem))
+                self._learned = optimizer, tf.trainable_variables()
+            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
+            with without_variables(path, given):
+                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(
+                    optimizer, BoundProblem(problem, one).start()
+                )
+            if is_slow:
+                draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
+            self._draws, batch = draws, draws.batch
+            self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
+            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws)
+            bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
+            optimizer = with_initial_state(for_batch(optimizer, batch))
+            x = bind_draw(draw).start()
+            with without_variables(path, given):
+                start = x, initial_state(optimizer, x)
+            self._x = x
+            carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
+
+            def turns(first, most, *tensors):
+                number = len(tf.nest.flatten(draw))
+                part = tf.nest.pack_sequence_as(draw, tensors[:number])
+                x, state = with_tensors(start, tensors[number:])
+                done = unroll_bound(bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most)
+                return [done.losses, *tensors_of((done.x, done.state))]
+
+            feeds = [first, most, *tf.nest.flatten(draw), *carried]
+            with without_variables(path, given):
+                if engine == "xla":
+                    function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
+                    fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
+                else:
+                    fetches = turns(*feeds)
+            initialize = tf.global_variables_initializer()
+        graph.finalize()
+        self._session = session_with_threads(graph)
+        try:
+            self._session.run(initialize)
+            set_data(self._session)
+            if load is not None:
+                load(self._session)
+            self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
+            self._call = self._session.make_callable(fetches, feed_list=feeds)
+            if engine == "xla":
+                with refusals_named("this problem or optimizer"):
+                    self._call(*zeros_for(feeds))
+        except BaseException:
+            self._session.close()
+            raise
+
+    def load(self, trained, path):
+        """Goes on with the weights of another `Trained` of the same kind.
+
+        Raises:
+          ValueError: it is of another kind.
+        """
+        trained.loader(*self._learned, path)(self._session)
+
+    def close(self):
+        """Frees the session."""
+        self._session.close()
+
+    def losses_and_positions(self, at, report):
+        """The losses `[draws, len(at)]` and the positions at the end, a nest of arrays `[draws, ...]`.
+
+        `report` is called with the number of base iterations done, now and then.
+        """
+        losses, positions = None, []
+        number = self._draws.num
+        for start, draws in zip(range(0, number, self._draws.batch), self._draws.parts()):
+            draws_here = min(self._draws.batch, number - start)
+            carried = self._start(*draws)
+            for first in range(0, self._steps, self._turns):
+                most = min(self._turns, self._steps - first)
+                some, *carried = self._call(first, most, *draws, *carried)
+                if losses is None:
+                    losses = np.empty([number, len(at)], some.dtype)
+                here = (at >= first) & (at < first + most)
+                losses[start : start + draws_here, here] = some[at[here] - first, :draws_here].T
+                report(most * draws_here)
+            positions.append([array[:draws_here] for array in carried[: len(tensors_of(self._x))]])
+        return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
+
+
+def _even_part(whole, most):
+    """The length of the parts when the whole is cut into as few as possible of at most so much, all nearly alike."""
+    number = -(-whole // most)
+    return -(-whole // number)

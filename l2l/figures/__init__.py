@@ -1,0 +1,13 @@
+"""Figures: convergence and losses, and pictures of what was learned."""
+
+from l2l.figures.pictures import plot_learning_rates, plot_states, plot_trajectories, plot_updates
+from l2l.figures.plots import plot_convergence, plot_losses
+
+__all__ = [
+    "plot_convergence",
+    "plot_learning_rates",
+    "plot_losses",
+    "plot_states",
+    "plot_trajectories",
+    "plot_updates",
+]
