@@ -26,9 +26,9 @@ class Settings(namedtuple("Settings", _FIELDS)):
     Args:
       meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar.
       unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
-      horizon: how many base iterations a draw lives, a multiple of `unroll_length`, which is the default and the
-        document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state are
-        carried from one segment to the next without a gradient, and the next draw comes when the horizon is
+      horizon: how many base iterations a draw lives, a multiple of `unroll_length`, the default and the
+        document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state
+        are carried from one segment to the next without a gradient, and the next draw comes when the horizon is
         reached, or after a meta-iteration that is skipped for a NaN.
       learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
       half_life: number of updates after which the learning rate is half of what it was, a positive integer: the
