@@ -151,12 +151,15 @@ def problem(name, value):
     return value
 
 
-def signatures(value, functions):
-    """Raises `TypeError` where a method of `value` cannot take its arguments; `functions` has their names by method."""
+def signatures(value, functions, more=()):
+    """Raises `TypeError` where a method of `value` cannot take its arguments; `functions` has their names by method.
+
+    A method with a parameter of a name in `more` gets that too, by name.
+    """
     for part, arguments in functions.items():
         found = inspect.signature(getattr(value, part))
         try:
-            found.bind(*arguments)
+            found.bind(*arguments, **{name: None for name in more if name in found.parameters})
         except TypeError:
             raise TypeError(
                 "%s of %s must take the arguments (self, %s), got (self, %s"

@@ -11,8 +11,9 @@ from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import for_batch, initial_state, is_vectorized, with_initial_state
-from l2l.optimizers.trained import Trained
+from l2l.optimizers.first_state import with_initial_state
+from l2l.optimizers.over_draws import for_batch, is_vectorized
+from l2l.optimizers.trained import Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables
@@ -54,11 +55,9 @@ class EvaluationGraph:
         self._steps = steps
         with own_graph() as graph:
             set_data = data_as_variables(problem)
-            load, self.build, given = None, None, optimizer
-            if isinstance(optimizer, Trained):
-                self.build = optimizer.build
-                optimizer, load = optimizer.create(path, functools.partial(position_specs, problem))
-                self._learned = optimizer, tf.trainable_variables()
+            self.build = optimizer.build if isinstance(optimizer, Trained) else None
+            given, (optimizer, load) = optimizer, entered(path, optimizer, functools.partial(position_specs, problem))
+            self._learned = optimizer
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
             with without_variables(path, given):
                 is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(
@@ -73,7 +72,7 @@ class EvaluationGraph:
             optimizer = with_initial_state(for_batch(optimizer, batch))
             x = bind_draw(draw).start()
             with without_variables(path, given):
-                start = x, initial_state(optimizer, x)
+                start = x, optimizer.initial_state(x)
             self._x = x
             carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
 
@@ -81,7 +80,9 @@ class EvaluationGraph:
                 number = len(tf.nest.flatten(draw))
                 part = tf.nest.pack_sequence_as(draw, tensors[:number])
                 x, state = with_tensors(start, tensors[number:])
-                done = unroll_bound(bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most)
+                done = unroll_bound(
+                    bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most, horizon=steps
+                )
                 return [done.losses, *tensors_of((done.x, done.state))]
 
             feeds = [first, most, *tf.nest.flatten(draw), *carried]
@@ -97,8 +98,7 @@ class EvaluationGraph:
         try:
             self._session.run(initialize)
             set_data(self._session)
-            if load is not None:
-                load(self._session)
+            load(self._session)
             self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
             self._call = self._session.make_callable(fetches, feed_list=feeds)
             if engine == "xla":
@@ -114,7 +114,7 @@ class EvaluationGraph:
         Raises:
           ValueError: it is of another kind.
         """
-        trained.loader(*self._learned, path)(self._session)
+        trained.loader(self._learned, path)(self._session)
 
     def close(self):
         """Frees the session."""

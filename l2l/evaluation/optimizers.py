@@ -6,7 +6,7 @@ import warnings
 import tensorflow.compat.v1 as tf
 
 from l2l.optimizers.first_call import is_of_another_graph
-from l2l.optimizers.optimizer import check_optimizer
+from l2l.optimizers.optimizer import opened
 from l2l.optimizers.trained import Trained
 
 
@@ -21,8 +21,7 @@ def check_optimizers(optimizers):
                 words = "%s was never trained: its weights are the initial ones" % path
                 warnings.warn(words, RuntimeWarning, stacklevel=3)
             continue
-        check_optimizer(path, optimizer)
-        if hasattr(optimizer, "variables"):
+        if opened(path, optimizer).variables:
             raise _has_variables(path, optimizer)
 
 

@@ -15,8 +15,8 @@ from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
 from l2l.nests import tensors_of
-from l2l.optimizers.first_call import create, step, the_number_for
-from l2l.optimizers.optimizer import bind, initial_state
+from l2l.optimizers.first_call import create, stepped, the_number_for
+from l2l.optimizers.optimizer import opened
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch
 from l2l.problems.binding import BoundProblem
@@ -174,7 +174,9 @@ def _check_compiled_losses(found, many, run, feed, steps, losses):
 
 def _descent(bound, steps, loop="python"):
     """The losses of gradient descent, which is slow enough to stay near the start."""
-    return unroll_bound(bound, sgd(1e-3), bound.start(), None, steps, loop=loop, second_derivatives=False).losses
+    return unroll_bound(
+        bound, opened("sgd", sgd(1e-3)), bound.start(), None, steps, loop=loop, second_derivatives=False
+    ).losses
 
 
 def check_optimizer(build, *, steps=4):
@@ -224,7 +226,9 @@ def _in_words(build, error):
 
     def serves(number):
         optimizer, gradients = _created(build, number).optimizer, tf.zeros([number])
-        step(optimizer, gradients, step(optimizer, gradients, initial_state(optimizer, gradients)))
+        bound = optimizer.bind()
+        state = None if bound.initial_state is None else bound.initial_state(gradients)
+        stepped(bound, gradients, stepped(bound, gradients, state))
 
     number = the_number_for(serves, _COORDINATES, error)
     if number is None:
@@ -237,7 +241,8 @@ def _in_words(build, error):
 
 def _look_at(found, graph, created, steps):
     """Adds what is wrong with an optimizer in its graph."""
-    optimizer, variables, problem = created.optimizer, created.variables, Quadratic(_COORDINATES)
+    optimizer, problem = created.optimizer, Quadratic(_COORDINATES)
+    variables = optimizer.variables
     with graph.as_default():
         flat = [tf.constant(array) for array in _some_draws(problem)]
         batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS, 1), flat)
@@ -252,19 +257,21 @@ def _look_at(found, graph, created, steps):
         try:
             together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
         except Exception as error:
-            shape = (_DRAWS, _COORDINATES) if getattr(optimizer, "coordinatewise", False) else (_COORDINATES,)
+            shape = (_DRAWS, _COORDINATES) if optimizer.coordinatewise else (_COORDINATES,)
             words = "in a batch of %d draws it fails with gradients of shape %s: %s"
             raise ValueError(words % (_DRAWS, shape, first_line(error))) from error
         gradients = tf.constant([0.5, -0.25, 1.0])
-        first_update, first_state = optimizer(gradients, None)
-        first, said = [first_update], initial_state(optimizer, gradients)
-        if said is not None:
+        bound = optimizer.bind()
+        first_update, first_state = bound.plain_step(gradients, None, gradients)
+        first = [first_update]
+        if bound.initial_state is not None:
+            said = bound.initial_state(gradients)
             try:
                 tf.nest.assert_same_structure(said, first_state)
             except (TypeError, ValueError):
                 found.append("initial_state must have the structure of the states that steps return")
-            first.append(optimizer(gradients, said)[0])
-        _check_kernels(found, optimizer, gradients)
+            first.append(bound.plain_step(gradients, said, gradients)[0])
+        _check_kernels(found, bound, gradients)
         try:
             unroll(_Nested(), _Nested().draw(1), optimizer, steps=2)
         except Exception as error:
@@ -350,15 +357,16 @@ def _some_draws(problem):
             return session.run(draws)
 
 
-def _check_kernels(found, optimizer, gradients):
+def _check_kernels(found, bound, gradients):
     """A step must multiply by each kernel of its `bind` once."""
-    bound, used = bind(optimizer), []
+    used = []
 
     def product(i, inputs):
         used.append(i)
         return tf.matmul(inputs, bound.kernels[i])
 
-    bound.step(gradients, initial_state(optimizer, gradients), product)
+    state = None if bound.initial_state is None else bound.initial_state(gradients)
+    bound.step(gradients, state, gradients, product)
     found.check(
         sorted(used) == list(range(len(bound.kernels))),
         "a step must multiply by each of its %d kernels once, it used %s",

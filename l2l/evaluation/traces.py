@@ -12,8 +12,9 @@ from l2l.evaluation.optimizers import check_optimizers, without_variables
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import initial_state, with_initial_state
-from l2l.optimizers.trained import Trained
+from l2l.optimizers.first_state import with_initial_state
+from l2l.optimizers.optimizer import Bound
+from l2l.optimizers.trained import Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import data_as_variables
@@ -73,10 +74,10 @@ def _traced(problem, optimizer, path, draws, steps, states):
     with own_graph() as graph:
         set_data = data_as_variables(problem)
         places = [tf.placeholder(array.dtype, [num, *array.shape[1:]]) for array in draws.arrays]
-        bound = BoundProblem(
+        many = BoundProblem(
             problem, tf.nest.pack_sequence_as(draws.draws, places), num, draw_by_draw=draws.draw_by_draw
         )
-        x = bound.start()
+        x = many.start()
         dtypes = {tensor.dtype.name for tensor in tf.nest.flatten(x)}
         if len(dtypes) > 1:
             raise ValueError(
@@ -84,17 +85,18 @@ def _traced(problem, optimizer, path, draws, steps, states):
             )
         given, (optimizer, load) = optimizer, _created(optimizer, path, num, functools.partial(position_specs, problem))
         with without_variables(path, given):
-            start = x, initial_state(optimizer, x)
+            bound = optimizer.bind(horizon=steps)
+            start = x, bound.initial_state(x)
         carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
         step = []
 
-        def watched(gradients, state):
-            update, state = optimizer(gradients, state)
+        def watched(gradients, state, x):
+            update, state = bound.plain_step(gradients, state, x)
             step[:] = gradients, update
             return update, state
 
         before = with_tensors(start, carried)
-        loss, *after = base_iteration(bound.loss, watched, *before, t, active=bound.active())
+        loss, *after = base_iteration(many.loss, watched, *before, t, active=many.active())
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))
@@ -150,10 +152,12 @@ def _responded(optimizer, path, gradients):
         place = tf.placeholder(gradients.dtype, [number, 1])
         given, (optimizer, load) = optimizer, _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
         with without_variables(path, given):
-            start = initial_state(optimizer, tf.zeros_like(place))
+            bound = optimizer.bind(horizon=len(gradients))
+            start = tf.zeros_like(place), bound.initial_state(tf.zeros_like(place))
         carried = placeholders_like(tensors_of(start))
-        update, state = optimizer(place, with_tensors(start, carried))
-        fetches, start = [update, *tensors_of(state)], tensors_of(start)
+        x, state = with_tensors(start, carried)
+        update, state = bound.plain_step(place, state, x)
+        fetches, start = [update, *tensors_of((x + update, state))], tensors_of(start)
         initialize = tf.global_variables_initializer()
     with session_with_threads(graph) as session:
         session.run(initialize)
@@ -184,47 +188,56 @@ def losses_at(problem, positions, seed):
 
 
 def _created(optimizer, path, num, position):
-    """An optimizer of so many draws, built in the current graph, and a function of a session that loads its weights.
+    """An optimizer of so many draws, an `Optimizer` in the current graph, and a function of a session that loads it.
 
     One that is coordinate-wise sees all coordinates of all draws as one tensor, so that all that it remembers of them
     has a leading axis of that length, however a position is made up of tensors.
     """
-    is_trained = isinstance(optimizer, Trained)
-    optimizer, load = optimizer.create(path, position) if is_trained else (optimizer, lambda session: None)
-    if not getattr(optimizer, "coordinatewise", False):
+    optimizer, load = entered(path, optimizer, position)
+    if not optimizer.coordinatewise:
         return with_initial_state(_one_by_one(optimizer, num)), load
     inner = with_initial_state(optimizer)
 
-    def of_rows(gradients, state):
-        update, state = inner(tf.reshape(_rows(gradients, num), [-1]), state)
-        return _like(gradients, tf.reshape(update, [num, -1])), state
+    def bind(horizon):
+        bound = inner.bind(horizon=horizon)
 
-    of_rows.initial_state = lambda x: inner.initial_state(tf.reshape(_rows(x, num), [-1]))
-    return of_rows, load
+        def step(gradients, state, x, product):
+            flat = [tf.reshape(_rows(nest, num), [-1]) for nest in (gradients, x)]
+            update, state = bound.plain_step(flat[0], state, flat[1])
+            return _like(gradients, tf.reshape(update, [num, -1])), state
+
+        return Bound(step, initial_state=lambda x: bound.initial_state(tf.reshape(_rows(x, num), [-1])))
+
+    return inner._replace(bind=bind), load
 
 
 def _one_by_one(optimizer, num):
-    """Applies it to so many draws in a loop.
+    """The `Optimizer`, applied to so many draws in a loop.
 
     Vectorized it is written out once for each draw where TensorFlow cannot do that for one of its ops: `plot_updates`
     has 14,400.
     """
 
-    def over_draws(gradients, state):
-        nests = gradients, state
-        many = tensors_of(nests)
+    def bind(weights=None, horizon=None):
+        bound = optimizer.bind(weights, horizon)
 
-        def of_one(tensors):
-            return optimizer(*with_tensors(nests, tensors))
+        def step(gradients, state, x, product):
+            nests = gradients, state, x
+            many = tensors_of(nests)
 
-        first = of_one([tensor[0] for tensor in many])
-        dtypes = [tensor.dtype for tensor in tensors_of(first)]
-        results = tf.map_fn(lambda tensors: tensors_of(of_one(tensors)), many, dtypes)
-        for result, one in zip(results, tensors_of(first)):
-            result.set_shape([num, *one.shape])
-        return with_tensors(first, results)
+            def of_one(tensors):
+                return bound.plain_step(*with_tensors(nests, tensors))
 
-    return over_draws
+            first = of_one([tensor[0] for tensor in many])
+            dtypes = [tensor.dtype for tensor in tensors_of(first)]
+            results = tf.map_fn(lambda tensors: tensors_of(of_one(tensors)), many, dtypes)
+            for result, one in zip(results, tensors_of(first)):
+                result.set_shape([num, *one.shape])
+            return with_tensors(first, results)
+
+        return Bound(step)
+
+    return optimizer._replace(bind=bind, initial_state=None)
 
 
 def _rows(nest, num):

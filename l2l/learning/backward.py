@@ -17,7 +17,7 @@ from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
-from l2l.optimizers.optimizer import check_same_state
+from l2l.optimizers.first_state import check_same_state
 
 # Up to so many rows, what the products multiply is kept, and their gradients are added up at the end; with more rows
 # each turn adds its own: keeping is faster for few rows, and costs memory and time for many.
@@ -125,7 +125,7 @@ class TurnsInReverse:
             raise ValueError(
                 "build_optimizer must not compute with its variables before the optimizer is called: %r is "
                 "computed once and would not follow the training; compute it in the function that "
-                "build_optimizer returns, or in its bind()" % tensor.op.name
+                "build_optimizer returns, or in its bind" % tensor.op.name
             )
         return depends
 

@@ -5,19 +5,10 @@ import functools
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.describe import description_of
 from l2l.learning.unrolling import gradients_of
 from l2l.nests import tensors_of
-from l2l.optimizers.optimizer import (
-    Bound,
-    adapt,
-    bind,
-    check_optimizer,
-    check_pair,
-    initial_state,
-    plain_product,
-    with_initial_state,
-)
+from l2l.optimizers.first_state import with_initial_state
+from l2l.optimizers.optimizer import Bound, check_optimizer, check_pair, described, opened
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem
 
@@ -83,10 +74,8 @@ class Imitation(Problem):
         """Function that builds the optimizer to train on this problem, with the variables of `build_optimizer`'s."""
 
         def build():
-            learner = with_initial_state(check_optimizer("build_optimizer's result", build_optimizer()))
-            teacher = with_initial_state(self.teacher)
-
-            return Imitating(learner, teacher)
+            learner = with_initial_state(opened("build_optimizer's result", build_optimizer()))
+            return Imitating(learner, with_initial_state(opened("teacher", self.teacher)))
 
         return build
 
@@ -96,33 +85,32 @@ class Imitating:
 
     def __init__(self, learner, teacher):
         self._learner, self._teacher = learner, teacher
-        if getattr(learner, "adapted", []):
-            self.adapted = learner.adapted
-            self.adapt = lambda gradients, state, active=None: adapt(
-                learner, gradients["x"], state[0], None if active is None else active["x"]
-            )
+        self.adapted = learner.adapted
 
-    def __call__(self, gradients, state):
-        bound = self.bind()
-        return bound.step(gradients, state, plain_product(bound))
+    def __call__(self, gradients, state, x=None):
+        return self.bind().plain_step(gradients, state, x)
+
+    def adapt(self, gradients, state, active=None):
+        return self._learner.adapt(gradients["x"], state[0], None if active is None else active["x"])
 
     def initial_state(self, x):
-        return (*[initial_state(one, x["x"]) for one in [self._learner, self._teacher]], tf.zeros_like(x["error"]))
+        return (*[one.initial_state(x["x"]) for one in [self._learner, self._teacher]], tf.zeros_like(x["error"]))
 
     def description(self):
         """What learner and teacher are, in JSON types."""
         return {
             "class": type(self).__name__,
-            "learner": description_of(self._learner),
-            "teacher": description_of(self._teacher),
+            "learner": described(self._learner),
+            "teacher": described(self._teacher),
         }
 
-    def bind(self):
-        bound = bind(self._learner)
+    def bind(self, horizon=None):
+        bound, teacher = (one.bind(horizon=horizon) for one in [self._learner, self._teacher])
 
-        def step(gradients, state, product):
+        def step(gradients, state, x, product):
             own, theirs, error = self.initial_state(gradients) if state is None else state
-            pairs = bound.step(gradients["x"], own, product), self._teacher(gradients["x"], theirs)
+            within = gradients["x"], x["x"]
+            pairs = bound.step(within[0], own, within[1], product), teacher.plain_step(within[0], theirs, within[1])
             for pair in pairs:
                 check_pair(pair)
             (update, own), (right, theirs) = pairs

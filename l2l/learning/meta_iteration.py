@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 from l2l.learning.segments import MetaGradient, last_loss, segment_gradient
 from l2l.learning.updates import update
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import check_same_state, for_batch, initial_state, with_initial_state
+from l2l.optimizers.first_state import check_same_state, with_initial_state
+from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
 
 Place = namedtuple(
@@ -35,7 +36,7 @@ class MetaIterations:
 
     Args:
       problem: a `Problem`.
-      optimizer: the learned optimizer.
+      optimizer: the learned optimizer, an `Optimizer`.
       variables: those to train.
       adam: the meta-optimizer.
       settings: a `Settings`.
@@ -48,7 +49,7 @@ class MetaIterations:
 
     def __init__(self, problem, optimizer, variables, adam, settings, draw, *, draw_by_draw=False):
         self._variables, self._adam, self._settings = variables, adam, settings
-        self._adapted = list(getattr(optimizer, "adapted", []))
+        self._adapted = optimizer.adapted
         if self._adapted and settings.threads > 1:
             raise ValueError("threads must be 1 for an optimizer that adapts variables, got %r" % settings.threads)
         self._batch = settings.batch // settings.threads if settings.batch > 1 else None
@@ -60,7 +61,7 @@ class MetaIterations:
             with tf.name_scope("structure"):
                 (part, *_), _ = self._shards(draw, [])
                 x = self._bound(part).start()
-                structure = x, initial_state(self._optimizer, x)
+                structure = x, self._optimizer.initial_state(x)
                 like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(structure)]
                 carried = [tf.zeros(*one) for one in like * settings.threads]
         self.start = Place(tf.constant(0), carried)
@@ -82,7 +83,7 @@ class MetaIterations:
         settings, bound, x, state = self._settings, self._bound(draw), None, None
         if settings.carries:
             x = bound.start()
-            fresh = x, initial_state(self._optimizer, x)
+            fresh = x, self._optimizer.initial_state(x)
             with tf.name_scope("start"):
                 x, state = with_tensors(fresh, _picked(tf.equal(place.age, 0), tensors_of(fresh), place.carried))
         meta = segment_gradient(
@@ -97,6 +98,7 @@ class MetaIterations:
             carry_on=settings.carries,
             second_derivatives=settings.second_derivatives,
             loop=loop,
+            horizon=settings.horizon,
         )
         if settings.carries:
             check_same_state(fresh[1], meta.state)

@@ -14,7 +14,8 @@ from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.mapping import first_line
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import adapt, bind, check_optimizer, for_batch, initial_state, plain_product
+from l2l.optimizers.optimizer import opened
+from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
 from l2l.quiet import quietly
 
@@ -48,6 +49,7 @@ def meta_gradient(
     second_derivatives=True,
     loop="python",
     batch=None,
+    horizon=None,
 ):
     """Builds the meta-gradient of one segment: a pure function of variables, draw, position and state.
 
@@ -59,7 +61,7 @@ def meta_gradient(
       unroll_length: `T`, a positive integer: the losses of the segment. They have seen its first `T - 1` updates.
       x, state, first: where it starts, as for `unroll`. No gradient flows into `x` and a `state` that is given.
       carry_on: whether to make update number `T` too, for a next segment.
-      second_derivatives, batch: as for `unroll`.
+      second_derivatives, batch, horizon: as for `unroll`.
       loop: "python": every step is in the graph, and `tf.gradients` differentiates all of it. "while": one step is,
         as a loop that `backward` differentiates; to be called inside a function of the graph.
 
@@ -78,7 +80,7 @@ def meta_gradient(
     batch = None if batch is None else checks.positive_integer("batch", batch)
     return segment_gradient(
         BoundProblem(problem, draw, batch),
-        check_optimizer("optimizer", optimizer),
+        for_batch(opened("optimizer", optimizer), batch),
         variables,
         meta_loss,
         unroll_length,
@@ -88,25 +90,30 @@ def meta_gradient(
         carry_on=carry_on,
         second_derivatives=second_derivatives,
         loop=loop,
+        horizon=None if horizon is None else checks.positive_integer("horizon", horizon),
     )
 
 
 def segment_gradient(
-    problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop
+    problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop, horizon
 ):
-    """The same of a `BoundProblem`; the other arguments are those of `meta_gradient`, checked."""
-    optimizer = for_batch(optimizer, problem.batch)
+    """The same of a `BoundProblem` and an `Optimizer` for its batch; the others are those of `meta_gradient`, checked."""
     x = problem.start() if x is None else _without_gradient(x)
-    state = initial_state(optimizer, x) if state is None else _without_gradient(state)
-    active, bound, first = problem.active(), bind(optimizer), tf.convert_to_tensor(first)
+    active, bound, first = problem.active(), optimizer.bind(horizon=horizon), tf.convert_to_tensor(first)
+    if state is not None:
+        state = _without_gradient(state)
+    elif bound.initial_state is not None:
+        state = bound.initial_state(x)
 
     def turn(x, state, t, product):
-        def step(gradients, state):
-            return bound.step(gradients, state, product)
+        def step(gradients, state, x):
+            return bound.step(gradients, state, x, product)
 
         return base_iteration(problem.loss, step, x, state, t, second_derivatives, active=active)
 
-    plain = plain_product(bound)
+    def plain(i, inputs):
+        return tf.matmul(inputs, bound.kernels[i])
+
     early, by_loop, forward = [], None, None
     turns = steps - 1  # the last loss follows outside
     with tf.name_scope("segment"):
@@ -121,7 +128,7 @@ def segment_gradient(
             losses, x, state = [*losses, forward.losses], forward.x, forward.state
         last = problem.loss(x, first + steps - 1)
         end_gradients = gradients_of(last, x)
-        adapted = adapt(optimizer, end_gradients, state, active) if getattr(optimizer, "adapted", None) else []
+        adapted = optimizer.adapt(end_gradients, state, active) if optimizer.adapted else []
         next_x, next_state = None, None
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)

@@ -11,15 +11,9 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.optimizer import (
-    bind,
-    check_optimizer,
-    check_pair,
-    check_same_state,
-    for_batch,
-    initial_state,
-    plain_product,
-)
+from l2l.optimizers.first_state import check_same_state
+from l2l.optimizers.optimizer import check_pair, opened
+from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem, not_differentiable, paths
 from l2l.quiet import quietly
 
@@ -38,7 +32,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=N
 
     Args:
       loss: function `(x, t)` to a scalar, or to `[B]` for a batch, as of a `BoundProblem`.
-      step: the optimizer, `(gradients, state) -> (update, state)`.
+      step: the optimizer, `(gradients, state, x) -> (update, state)`.
       x: the position, a tensor or a nest of tensors.
       state: what the optimizer returned at the step before; None at the first.
       t: which base iteration it is, a scalar int32 tensor.
@@ -59,7 +53,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=N
         if not second_derivatives:
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
         with tf.name_scope("optimizer"):
-            pair = step(gradients, state)
+            pair = step(gradients, state, x)
         check_pair(pair)
         update, state = pair
         _check_update(x, update)
@@ -114,6 +108,7 @@ def unroll(
     second_derivatives=True,
     batch=None,
     most=None,
+    horizon=None,
 ):
     """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
 
@@ -126,7 +121,8 @@ def unroll(
       problem: a `Problem`.
       draw: one draw of it, as from `problem.draw()`.
       optimizer: a function `(gradients, state) -> (update, state)`; `state` is None at the
-        first step and afterwards what the function returned, a nest of tensors (or of None).
+        first step and afterwards what the function returned, a nest of tensors (or of None). A function with a
+        parameter named `x` gets the position too.
       x: the position to start from; None for the problem's `initial_position`.
       state: the optimizer's state there; None for a first step.
       steps: `T`, a positive integer.
@@ -138,6 +134,7 @@ def unroll(
         tensors of `draw` and `x`. An optimizer that is not coordinate-wise is mapped over them.
       most: a scalar int32 tensor; only so many base iterations are made, and the losses after them are 0. None for
         all. With loop="while", and a state or an optimizer that knows its `initial_state`.
+      horizon: how many base iterations are planned in total, for an optimizer that asks; None where nobody knows.
 
     Returns:
       An `Unroll`.
@@ -148,9 +145,10 @@ def unroll(
         shapes or dtypes from the second step on is refused too.
     """
     steps = checks.positive_integer("steps", steps)
-    bound = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
+    bound, optimizer = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
+    horizon = None if horizon is None else checks.positive_integer("horizon", horizon)
     x = bound.start() if x is None else tf.nest.map_structure(tf.identity, x)
-    return unroll_bound(bound, optimizer, x, state, steps, first, loop, second_derivatives, most)
+    return unroll_bound(bound, optimizer, x, state, steps, first, loop, second_derivatives, most, horizon)
 
 
 @quietly()
@@ -170,43 +168,40 @@ def learn(problem, draw, optimizer, *, steps=20, loop="python", second_derivativ
       TypeError, ValueError: as `unroll`.
     """
     steps = checks.positive_integer("steps", steps)
-    bound = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
+    bound, optimizer = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
     x = bound.start()
     if steps == 1:
         only = bound.loss(x, tf.constant(0))
         gradients_of(only, x)  # for its checks
         return only[tf.newaxis]
-    done = unroll_bound(bound, optimizer, x, None, steps - 1, 0, loop, second_derivatives)
+    done = unroll_bound(bound, optimizer, x, None, steps - 1, 0, loop, second_derivatives, horizon=steps)
     return tf.concat([done.losses, bound.loss(done.x, tf.constant(steps - 1))[tf.newaxis]], axis=0)
 
 
 def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
-    """Checks the arguments of an unroll, and binds the problem to the draw."""
+    """Checks the arguments of an unroll; the problem bound to the draw, and the `Optimizer` for the batch."""
     checks.problem("problem", problem)
-    check_optimizer("optimizer", optimizer)
+    optimizer = opened("optimizer", optimizer)
     checks.one_of("loop", loop, _LOOPS)
     checks.boolean("second_derivatives", second_derivatives)
     if batch is not None:
         batch = checks.positive_integer("batch", batch)
-    return BoundProblem(problem, draw, batch)
+    return BoundProblem(problem, draw, batch), for_batch(optimizer, batch)
 
 
-def unroll_bound(problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None):
-    """The same of a `BoundProblem`, from a position; the other arguments are those of `unroll`, checked."""
-    optimizer, first = for_batch(optimizer, problem.batch), tf.convert_to_tensor(first)
-    active = problem.active()
+def unroll_bound(
+    problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None, horizon=None
+):
+    """The same of a `BoundProblem` and an `Optimizer` for its batch, from a position; the others are those of `unroll`."""
+    active, first = problem.active(), tf.convert_to_tensor(first)
     with tf.name_scope("unroll"):
-        bound = bind(optimizer)
-        product = plain_product(bound)
+        bound = optimizer.bind(horizon=horizon)
 
         def one(x, state, t):
-            def step(gradients, state):
-                return bound.step(gradients, state, product)
+            return base_iteration(problem.loss, bound.plain_step, x, state, t, second_derivatives, active=active)
 
-            return base_iteration(problem.loss, step, x, state, t, second_derivatives, active=active)
-
-        if state is None:
-            state = initial_state(optimizer, x)
+        if state is None and bound.initial_state is not None:
+            state = bound.initial_state(x)
         return _LOOPS[loop](one, x, state, steps, first, most)
 
 

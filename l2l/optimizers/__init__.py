@@ -10,6 +10,7 @@ from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
 from l2l.optimizers.optimizer import Bound
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
 from l2l.optimizers.rules import adam, momentum, nesterov, rmsprop, secant, sgd, vsgd
+from l2l.optimizers.tensor_castings import relative_step_cast
 from l2l.optimizers.trained import Trained, load, save
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "no_casting",
     "pretrained",
     "ratio_cast",
+    "relative_step_cast",
     "rmsprop",
     "save",
     "secant",

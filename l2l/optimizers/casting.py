@@ -11,16 +11,24 @@ class Casting:
     A casting is a description without variables or state of its own, so one can serve many networks. What it
     remembers of each coordinate and what it adapts are handed to it. All functions are pure.
 
+    `encode`, `decode` and `remember` may have a parameter named `x`, the positions `[N]`, and one named `facts`, what
+    the casting's `facts` found of each row's tensor.
+
     Attributes:
       name: for the record of a run; parameters included, so that it tells two castings apart.
       features: `F`, inputs the network gets for each coordinate.
       adapted: the first values of the variables that `adapt` changes, a tuple of numbers; empty for none.
       kind: the key in `CASTINGS`, for those of the library; None for others.
+      facts: None, or a method `facts(gradients, memory, x, shape)`: what is the same for all coordinates of a tensor,
+        such as a norm. It returns a nest of tensors `[B]` from `gradients` and `x` `[B, n]` and a memory `[B, n, ...]`
+        of the `n` coordinates of one tensor of `B` draws, and from the `shape` of that tensor, a list in which the
+        first size is None for the rows of a sparse gradient. Norms must have a finite gradient at zero.
       parameters: dict of the arguments it was made with, JSON types. Of a casting of one's own all public attributes
         count too: weights that were trained with others are refused.
     """
 
     features = 1
+    facts = None
     adapted = ()
     kind = None
     parameters = {}

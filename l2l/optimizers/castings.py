@@ -1,7 +1,7 @@
 """The castings of the library by name, and as descriptions in files.
 
 `casting.py` has their contract, `log_castings.py` those that see each gradient alone, `relative_castings.py` those
-that see it relative to what they remember.
+that see it relative to what they remember, `tensor_castings.py` those that look at its tensor as a whole.
 """
 
 import inspect
@@ -11,6 +11,7 @@ from l2l.describe import describe
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
+from l2l.optimizers.tensor_castings import relative_step_cast
 
 CASTINGS = {
     "none": no_casting,
@@ -21,6 +22,7 @@ CASTINGS = {
     "log_ratio": log_ratio_cast,
     "moments": moments_cast,
     "secant": secant_cast,
+    "relative_step": relative_step_cast,
 }
 
 
@@ -33,6 +35,9 @@ _FUNCTIONS = {
     "adapt": ("gradients", "memory", "adapted"),
 }
 
+# What else some of them may ask for, by name.
+_MORE = ("x", "facts")
+
 
 def get(casting):
     """The casting itself, or the one of that name with its default parameters.
@@ -42,7 +47,9 @@ def get(casting):
       TypeError: neither a name nor a `Casting`, or one whose functions take other arguments.
     """
     if isinstance(casting, Casting):
-        checks.signatures(casting, _FUNCTIONS)
+        checks.signatures(casting, _FUNCTIONS, _MORE)
+        if casting.facts is not None:
+            checks.signatures(casting, {"facts": ("gradients", "memory", "x", "shape")})
         return casting
     if not isinstance(casting, str):
         raise TypeError("casting must be a Casting or one of %s, got %r" % (", ".join(sorted(CASTINGS)), casting))

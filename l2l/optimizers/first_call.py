@@ -15,13 +15,12 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.mapping import first_line
 from l2l.optimizers.networks import CoordinatewiseLSTM
-from l2l.optimizers.optimizer import bind, check_pair, initial_state, plain_product
+from l2l.optimizers.optimizer import check_pair, opened
 
 Created = namedtuple(
     "Created",
     [
-        "optimizer",
-        "variables",  # those that it created and that are trained, in the order of creation
+        "optimizer",  # an `Optimizer`, which knows its variables
         "position",  # like which it was called first, a nest of `tf.TensorSpec`; None where it needed no first call
     ],
 )
@@ -69,24 +68,30 @@ def _variables_in(graph):
 def _created(build, position, name, scope):
     asked, first = [], len(tf.trainable_variables())
     with _noted(asked), scope as inside:
-        optimizer = checks.function("%s's result" % name, build())
-    if isinstance(optimizer, type):
-        raise TypeError("%s must create an optimizer, it returned the class %r" % (name, optimizer))
-    at_once = Created(optimizer, _trained(asked)[first:], None)
+        value = checks.function("%s's result" % name, build())
+    if isinstance(value, type):
+        raise TypeError("%s must create an optimizer, it returned the class %r" % (name, value))
+
+    def found(like=None):
+        variables = _trained(asked)[first:]
+        rebuilt = functools.partial(_with, build, like, getattr(value, "adapted", []))
+        optimizer = opened("%s's result" % name, value, variables=variables, rebuilt=rebuilt)
+        return Created(optimizer if like is None else _within(inside, optimizer), like)
+
     if position is None and not asked:
         raise ValueError(
             "%s created no variables when it was built, and the record of the training, which must say of what shape "
             "the gradients of a first call are, says nothing" % name
         )
-    if position is None or type(optimizer) is CoordinatewiseLSTM:  # which creates all at once
-        return at_once
+    if position is None or type(value) is CoordinatewiseLSTM:  # which creates all at once
+        return found()
     like = position()
     if asked and not _creates_when_called(build, like):
-        return at_once
-    asked = []
+        return found()
+    at_once, asked = found(), []
     try:
         with _noted(asked):
-            number = _call_first(optimizer, like, inside, asked)
+            number = _call_first(at_once.optimizer, like, inside, asked)
     except Exception as error:
         raise _failed(name, like, error) from error
     if not asked:
@@ -96,7 +101,30 @@ def _created(build, position, name, scope):
             "%s must create an optimizer that creates its variables once, this one creates %r at every call; layers "
             "and tf.get_variable create theirs once" % (name, asked[-1])
         )
-    return Created(_within(inside, optimizer), _trained(asked)[first:], like)
+    return found(like)
+
+
+def _with(build, like, adapted, weights):
+    return rebuilt(build, None if like is None else lambda: like, weights, adapted)
+
+
+def rebuilt(build, position, weights, adapted):
+    """The optimizer once more in the current graph, an `Optimizer`, with tensors in place of its variables.
+
+    Args:
+      build, position: as for `create`.
+      weights: tensors or arrays, in the order in which its trained variables are created.
+      adapted: the same in place of those that no gradient trains.
+    """
+    graph, weights, adapted = tf.get_default_graph(), iter(weights), iter(adapted)
+
+    def tensor(next_creator, **settings):
+        with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
+            return tf.convert_to_tensor(next(adapted if settings.get("trainable") is False else weights))
+
+    scope = tf.variable_scope(None, default_name="rebuilt", use_resource=True)
+    with tf.variable_creator_scope(tensor):
+        return create(build, position, "build_optimizer", scope).optimizer
 
 
 def _trained(asked):
@@ -128,10 +156,10 @@ def _creates_when_called(build, like):
     asked = []
     with tf.Graph().as_default() as graph:
         with tf.variable_scope("aside", use_resource=True) as scope:
-            optimizer = build()
+            value = build()
         before = _variables_in(graph)
         with contextlib.suppress(Exception), _noted(asked):
-            _call_first(optimizer, like, scope, asked)
+            _call_first(opened("build_optimizer's result", value), like, scope, asked)
     return bool(asked) or _variables_in(graph) != before  # within a `tf.function` nobody is asked
 
 
@@ -144,27 +172,29 @@ def _call_first(optimizer, like, scope, asked):
         for reuse in [None, tf.AUTO_REUSE, tf.AUTO_REUSE]:
             number = len(asked)
             with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False):
-                state = step(optimizer, x, initial_state(optimizer, x) if reuse is None else state)
+                bound = optimizer.bind()
+                if reuse is None and bound.initial_state is not None:
+                    state = bound.initial_state(x)
+                state = stepped(bound, x, state)
     return number
 
 
-def step(optimizer, gradients, state):
-    """The state after one step."""
-    bound = bind(optimizer)
-    pair = bound.step(gradients, state, plain_product(bound))
+def stepped(bound, x, state):
+    """The state after a step with gradients like the position `x`."""
+    pair = bound.plain_step(x, state, x)
     check_pair(pair)
     return pair[1]
 
 
 def _within(scope, optimizer):
-    """The optimizer with all that it says of itself; its calls see the variable scope."""
+    """The `Optimizer` whose functions see the variable scope."""
 
     def inside(function):
         @functools.wraps(function, updated=())
-        def called(*arguments):
+        def called(*arguments, **named):
             with tf.variable_scope(scope, reuse=True, auxiliary_name_scope=False):
                 try:
-                    return function(*arguments)
+                    return function(*arguments, **named)
                 except (TypeError, ValueError) as error:
                     if not arguments or type(error) not in (TypeError, ValueError):
                         raise
@@ -173,21 +203,21 @@ def _within(scope, optimizer):
 
         return called
 
-    within = inside(optimizer)
-    for name in ["initial_state", "adapt", "description"]:
-        if hasattr(optimizer, name):
-            setattr(within, name, inside(getattr(optimizer, name)))
-    for name in ["adapted", "coordinatewise", "casting"]:
-        if hasattr(optimizer, name):
-            setattr(within, name, getattr(optimizer, name))
-    if hasattr(optimizer, "bind"):
+    def bind(weights=None, horizon=None, batch=None):
+        bound = optimizer.bind(weights, horizon, batch)
+        if weights is not None:  # built anew, in a scope of its own
+            return bound
+        own_state = bound.initial_state
+        return bound._replace(
+            step=inside(bound.step), initial_state=own_state if own_state is None else inside(own_state)
+        )
 
-        def bound():
-            result = inside(optimizer.bind)()
-            return result._replace(step=inside(result.step))
-
-        within.bind = bound
-    return within
+    own_state = optimizer.initial_state
+    return optimizer._replace(
+        bind=bind,
+        initial_state=own_state if own_state is None else inside(own_state),
+        adapt=inside(optimizer.adapt),
+    )
 
 
 def _failed(name, like, error):

@@ -3,10 +3,9 @@
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.describe import description_of
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
-from l2l.optimizers.optimizer import Bound, adapt, bind, check_optimizer, check_pair, initial_state
+from l2l.optimizers.optimizer import Bound, check_pair, described, opened
 
 MOST_GROUPS = 100  # in a file
 
@@ -24,7 +23,7 @@ class Grouped:
       builders: dict from the name of a group to a function without arguments that creates its optimizer.
 
     Attributes:
-      optimizers: dict from the name of a group to its optimizer.
+      optimizers: dict from the name of a group to its `Optimizer`.
       coordinatewise: whether all of them are.
       adapted: the adapted variables of all, a list.
 
@@ -37,28 +36,27 @@ class Grouped:
         self.optimizers, self._scopes = {}, {}
         for name, build in checked_builders(builders).items():
             with tf.variable_scope(name, use_resource=True) as self._scopes[name]:
-                self.optimizers[name] = check_optimizer("builders[%r]'s result" % name, build())
+                self.optimizers[name] = opened("builders[%r]'s result" % name, build())
         members = self.optimizers.values()
-        self.coordinatewise = all(getattr(one, "coordinatewise", False) for one in members)
-        self.adapted = [variable for one in members for variable in getattr(one, "adapted", [])]
-        if all(hasattr(one, "initial_state") for one in members):
+        self.coordinatewise = all(one.coordinatewise for one in members)
+        self.adapted = [variable for one in members for variable in one.adapted]
+        if all(one.initial_state is not None for one in members):
             self.initial_state = self._initial_state
 
-    def __call__(self, gradients, state):
+    def __call__(self, gradients, state, x=None):
         """The update, with the structure of `gradients`, and the next state, a dict by group."""
-        bound = self.bind()
-        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+        return self.bind().plain_step(gradients, state, x)
 
-    def bind(self):
+    def bind(self, horizon=None, batch=None):
         """All of them for one unroll, a `Bound`: its kernels are theirs, one group after the other."""
         bounds, offsets, kernels = {}, {}, []
         for name, optimizer in self.optimizers.items():
             with tf.name_scope(name), self._scope(name):
-                bounds[name] = bind(optimizer)
+                bounds[name] = optimizer.bind(horizon=horizon, batch=batch)
             offsets[name] = len(kernels)
             kernels += bounds[name].kernels
 
-        def step(gradients, state, product):
+        def step(gradients, state, x, product):
             self._check_groups(gradients)
             updates, states = {}, {}
             for name, bound in bounds.items():
@@ -67,6 +65,7 @@ class Grouped:
                     pair = bound.step(
                         gradients[name],
                         None if state is None else state[name],
+                        None if x is None else x[name],
                         lambda i, inputs, first=first: product(first + i, inputs),
                     )
                 check_pair(pair)
@@ -81,17 +80,17 @@ class Grouped:
         states = {}
         for name, optimizer in self.optimizers.items():
             with self._scope(name):
-                states[name] = initial_state(optimizer, x[name])
+                states[name] = optimizer.initial_state(x[name])
         return states
 
     def adapt(self, gradients, state, active=None):
         """The next values of `adapted`, a list."""
         values = []
         for name, optimizer in self.optimizers.items():
-            if getattr(optimizer, "adapted", []):
+            if optimizer.adapted:
                 with self._scope(name):
                     of_group = None if active is None else active[name]
-                    values += adapt(optimizer, gradients[name], state[name], of_group)
+                    values += optimizer.adapt(gradients[name], state[name], of_group)
         return values
 
     def _scope(self, name):
@@ -103,7 +102,7 @@ class Grouped:
         """What they are, in JSON types; `from_description` builds them again, where all are the library's own."""
         return {
             "class": type(self).__name__,
-            "groups": {name: description_of(optimizer) for name, optimizer in self.optimizers.items()},
+            "groups": {name: described(optimizer) for name, optimizer in self.optimizers.items()},
         }
 
     def _check_groups(self, x):

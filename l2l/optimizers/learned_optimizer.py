@@ -4,17 +4,12 @@ import contextlib
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import _EagerDefinedFunction
 from tensorflow.python.framework import ops
-from tensorflow.python.framework.func_graph import func_graph_from_py_func
-from tensorflow.python.ops import control_flow_util, functional_ops, resource_variable_ops, variable_scope
+from tensorflow.python.ops import control_flow_util, resource_variable_ops, variable_scope
 
-from l2l.mapping import first_line
-from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers.first_call import FirstCallError, create, the_number_for
-from l2l.optimizers.optimizer import bind, plain_product, with_initial_state
+from l2l import checks
+from l2l.optimizers.row_functions import RowFunctions
 from l2l.optimizers.trained import Trained, load
-from l2l.process import own_graph
 from l2l.quiet import quietly
 
 CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
@@ -47,35 +42,34 @@ class LearnedOptimizer(tf.train.Optimizer):
     Args:
       trained: a `Trained`, as from `trainer.trained()` or `l2l.load`. Its optimizer must be coordinate-wise, as
         `CoordinatewiseLSTM` is; of several for groups of tensors, give each its own `LearnedOptimizer` and `var_list`.
+      horizon: how many steps are planned in total, for an optimizer that asks; None where nobody knows.
       name: of the ops and slots.
 
     Raises:
-      TypeError: `trained` is no `Trained`.
-      ValueError: its optimizer is not coordinate-wise, or not for any number of coordinates, or its weights do not fit.
-        When it is applied: a variable of another dtype than the weights, of unknown shape, or given twice; a gradient
+      TypeError: `trained` is no `Trained`, or `horizon` no integer.
+      ValueError: `horizon` is not positive. The optimizer is not coordinate-wise, or not for any number of coordinates, or
+        its weights do not fit. When it is applied: a variable of another dtype than the weights, of unknown shape, or given twice; a gradient
         of another shape or dtype than its variable.
     """
 
-    def __init__(self, trained, name="LearnedOptimizer"):
+    def __init__(self, trained, *, horizon=None, name="LearnedOptimizer"):
         if not isinstance(trained, Trained):
             raise TypeError("trained must be what trainer.trained() or l2l.load returns, got %r" % (trained,))
         super().__init__(use_locking=False, name=name)
-        self._trained = trained
-        with own_graph():
-            self._dtype, self._state = _checked(trained)
-        self._functions = None  # `_traced`, once it is needed
+        horizon = None if horizon is None else checks.positive_integer("horizon", horizon)
+        self._of_rows = RowFunctions(trained, horizon)
         self._pairs = []  # of gradients and variables, while `apply_gradients` runs
         self._moved = {}  # what `_prepare` computed of them
 
     @classmethod
-    def load(cls, path, build=None, name="LearnedOptimizer"):
+    def load(cls, path, build=None, *, horizon=None, name="LearnedOptimizer"):
         """The optimizer in a file that `l2l.save` wrote, or one that comes with the package, by its name.
 
         Args:
           path, build: as for `l2l.load`.
-          name: of the ops and slots.
+          horizon, name: as for the class.
         """
-        return cls(load(path, build), name)
+        return cls(load(path, build), horizon=horizon, name=name)
 
     @quietly()
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
@@ -95,9 +89,11 @@ class LearnedOptimizer(tf.train.Optimizer):
                 raise ValueError(
                     "grads_and_vars must have one gradient for %r, got several; add them up" % variable.name
                 )
-        shapes = [[[v.shape.num_elements(), *spec.shape.as_list()[1:]] for spec in self._state] for v in var_list]
+        shapes = [
+            [[v.shape.num_elements(), *spec.shape.as_list()[1:]] for spec in self._of_rows.state] for v in var_list
+        ]
         with tf.device(None):
-            row = self._call("first", []) if self._state else []
+            row = self._of_rows.first() if self._of_rows.state else []
             # Of a size that the graph knows, TensorFlow would compute all rows before it runs and keep them for good,
             # which is the memory of one slot.
             sizes = {
@@ -119,30 +115,12 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     def _check_variable(self, variable):
         what = "LearnedOptimizer cannot move %r: " % variable.name
-        if variable.dtype.base_dtype != self._dtype:
-            raise ValueError(what + "it is %s, the weights are %s" % (variable.dtype.base_dtype.name, self._dtype.name))
+        if variable.dtype.base_dtype != self._of_rows.dtype:
+            raise ValueError(
+                what + "it is %s, the weights are %s" % (variable.dtype.base_dtype.name, self._of_rows.dtype.name)
+            )
         if not variable.shape.is_fully_defined():
             raise ValueError(what + "its shape must be known, got %s" % variable.shape)
-
-    def _call(self, name, inputs):
-        """The outputs of one of the functions of `_traced`, a list."""
-        if self._functions is None:
-            self._functions = _traced(self._trained, self._dtype, self._state)
-        return functional_ops.partitioned_call(inputs, self._functions[name])
-
-    def _step(self, gradients, states):
-        """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own.
-
-        What writes a state must wait for `states` too, not for the outputs alone. TensorFlow optimizes that away, and a
-        next state may follow from the gradients alone, as the memory of `ratio_cast` does.
-        """
-        outputs = self._call("step", [gradients, *states])
-        # TensorFlow puts the function's ops in place of the call, and what waits for the call waits for none of them.
-        updates, *states = [tf.identity(output) for output in outputs]
-        updates.set_shape(gradients.shape)
-        for state, spec in zip(states, self._state):
-            state.set_shape(gradients.shape.concatenate(spec.shape[1:]))
-        return updates, states
 
     def _prepare(self):
         """Computes the updates of small variables, as many at once as fit into a chunk."""
@@ -161,11 +139,15 @@ class LearnedOptimizer(tf.train.Optimizer):
     def _together(self, pairs):
         """For each gradient and variable the pieces of one step, `(all of the step, update, states)`."""
         sizes = [var.shape.num_elements() for _, var in pairs]
-        gradients = tf.concat([tf.reshape(self._checked_gradient(grad, var), [-1]) for grad, var in pairs], axis=0)
-        slots = zip(*[self._slots_of(var) for _, var in pairs])
-        before = [tf.concat(list(many), axis=0) for many in slots]
-        updates, states = self._step(gradients, before)
-        everything = [*before, updates, *states]
+        gradients = [self._checked_gradient(grad, var) for grad, var in pairs]
+        slots = [self._slots_of(var) for _, var in pairs]
+        x = [tf.convert_to_tensor(var) for _, var in pairs] if self._of_rows.takes_x else []
+        facts = [self._of_rows.facts(*parts) for parts in zip(gradients, slots, x)]
+        before, facts = ([tf.concat(list(many), axis=0) for many in zip(*parts)] for parts in (slots, facts))
+        gradients, x = ([tf.reshape(one, [-1]) for one in many] for many in (gradients, x))
+        x = [tf.concat(x, axis=0)] if x else []
+        updates, states = self._of_rows.step(tf.concat(gradients, axis=0), before, *(x or [None]), facts)
+        everything = [*before, *x, updates, *states]
         return [
             (everything, update, states)
             for update, *states in zip(*[tf.split(tensor, sizes, axis=0) for tensor in [updates, *states]])
@@ -173,7 +155,7 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     def _apply_dense(self, grad, var):
         if var.shape.num_elements() > CHUNK:
-            return self._in_chunks(var, tf.reshape(self._checked_gradient(grad, var), [-1]))
+            return self._in_chunks(var, self._checked_gradient(grad, var))
         # Larger variables move alone, and those whose gradient a subclass changed on the way.
         moved = self._moved.get((id(grad), id(var))) or self._together([(grad, var)])[0]
         everything, update, states = moved
@@ -199,22 +181,22 @@ class LearnedOptimizer(tf.train.Optimizer):
         gradients = self._checked_gradient(gradients, variable, variable.shape[1:])
         per_row = variable.shape[1:].num_elements()
         places = tf.cast(indices, tf.int64)[:, tf.newaxis] * per_row + tf.range(per_row, dtype=tf.int64)
-        return self._in_chunks(variable, tf.reshape(gradients, [-1]), tf.reshape(places, [-1]))
+        return self._in_chunks(variable, gradients, tf.reshape(places, [-1]))
 
     def _checked_gradient(self, gradient, variable, shape=None):
         expected = variable.shape if shape is None else tf.TensorShape([None]).concatenate(shape)
-        if gradient.dtype != self._dtype or not gradient.shape.is_compatible_with(expected):
+        if gradient.dtype != self._of_rows.dtype or not gradient.shape.is_compatible_with(expected):
             raise ValueError(
                 "The gradient of %r must be %s of shape %s, got %s of shape %s"
-                % (variable.name, self._dtype.name, expected, gradient.dtype.name, gradient.shape)
+                % (variable.name, self._of_rows.dtype.name, expected, gradient.dtype.name, gradient.shape)
             )
         return gradient
 
     def _slots_of(self, variable):
-        return [self.get_slot(variable, "state_%d" % i) for i in range(len(self._state))]
+        return [self.get_slot(variable, "state_%d" % i) for i in range(len(self._of_rows.state))]
 
     def _in_chunks(self, variable, gradients, places=None):
-        """The op that moves coordinates of the flat variable, all or those at `places`, by gradients `[N]`.
+        """The op that moves coordinates of the variable, all or those at `places` of it flat, by their gradients.
 
         Each chunk's updates go into the variable at once. Kept until the end, they would lie between what the chunks
         need for a moment, and malloc could not give that the same memory again.
@@ -228,7 +210,14 @@ class LearnedOptimizer(tf.train.Optimizer):
                 "LearnedOptimizer cannot move %r: it is moved in chunks, which under tf.enable_control_flow_v2 can "
                 "write to resource variables alone; create it with use_resource=True" % variable.name
             )
-        slots, number = self._slots_of(variable), gradients.shape.as_list()[0]
+        slots, x, facts = self._slots_of(variable), None, []
+        if self._of_rows.takes_x:
+            x = tf.reshape(variable, [-1])
+            states = slots if places is None else [tf.gather(slot, places) for slot in slots]
+            own = x if places is None else tf.gather(x, places)
+            facts = self._of_rows.facts(gradients, states, tf.reshape(own, tf.shape(gradients)))
+        gradients = tf.reshape(gradients, [-1])
+        number = gradients.shape.as_list()[0]
         if number is None:
             number = tf.size(gradients, out_type=tf.int64)
             size = -(-number // tf.maximum(-(-number // CHUNK), 1))
@@ -238,12 +227,12 @@ class LearnedOptimizer(tf.train.Optimizer):
 
         def body(start):
             rows = tf.minimum(start + offsets, number - 1)
-            chunk = tf.gather(gradients, rows)
+            chunk, whole = tf.gather(gradients, rows), [tf.gather(fact, rows) for fact in facts]
             is_new = start + offsets < number
             rows = rows if places is None else tf.gather(places, rows)
-            before = [tf.gather(slot, rows) for slot in slots]
-            updates, states = self._step(chunk, before)
-            with tf.control_dependencies([*before, updates, *states]):
+            before, position = [tf.gather(slot, rows) for slot in slots], None if x is None else tf.gather(x, rows)
+            updates, states = self._of_rows.step(chunk, before, position, whole)
+            with tf.control_dependencies([*before, *([] if position is None else [position]), updates, *states]):
                 writes = [tf.scatter_update(slot, rows, state).op for slot, state in zip(slots, states)]
                 updates = tf.where(is_new, updates, tf.zeros_like(updates))
                 writes.append(tf.scatter_nd_add(variable, _coordinates(rows, variable.shape), updates).op)
@@ -255,38 +244,6 @@ class LearnedOptimizer(tf.train.Optimizer):
             lambda start: start < number, body, [start], parallel_iterations=1, back_prop=False, name="chunks"
         )
         return done.op
-
-
-def _traced(trained, dtype, state):
-    """`step`, a function of gradients `[N]` and states that returns updates and states, and `first`, a row of states.
-
-    They are TensorFlow functions with the weights as constants, made in a graph of their own.
-    """
-
-    def step(gradients, *states):
-        optimizer = _with_constants(trained)
-        bound = bind(optimizer)
-        like = optimizer.initial_state(tf.zeros([1], dtype))
-        updates, state = bound.step(gradients, with_tensors(like, states), plain_product(bound))
-        return [updates, *tensors_of(state)]
-
-    def first():
-        return tensors_of(_with_constants(trained).initial_state(tf.zeros([1], dtype)))
-
-    with own_graph():
-        return {
-            "step": _tensorflow_function(step, [tf.TensorSpec([None], dtype), *state]),
-            "first": _tensorflow_function(first, []),
-        }
-
-
-def _tensorflow_function(function, specs):
-    """A function of tensors that returns a list of tensors, as a function of TensorFlow's.
-
-    `tf.function` makes them too, but registers each for differentiation, which keeps it as long as the process lives.
-    """
-    graph = func_graph_from_py_func(function.__name__, function, specs, {})
-    return _EagerDefinedFunction("l2l_%s_%d" % (graph.name, ops.uid()), graph, graph.inputs, graph.outputs, {})
 
 
 @contextlib.contextmanager
@@ -362,83 +319,3 @@ def _without_unique(gradients, indices, variable):
     sums = tf.math.unsorted_segment_sum(gradients, first, tf.size(indices))
     behind = tf.fill(tf.shape(indices), tf.constant(number, indices.dtype))
     return sums, variable, tf.where(tf.equal(first, places), indices, behind)
-
-
-def _with_constants(trained):
-    """The optimizer in the current graph, with constants in place of its variables."""
-    graph, weights, adapted = tf.get_default_graph(), iter(trained.weights), iter(trained.adapted)
-
-    def constant(next_creator, **settings):
-        with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
-            return tf.constant(next(adapted if settings.get("trainable") is False else weights))
-
-    scope = tf.variable_scope(None, default_name="trained", use_resource=True)
-    with tf.variable_creator_scope(constant):
-        created = create(trained.build, _one_coordinate(trained), "trained", scope)
-    return with_initial_state(created.optimizer, rows=True)
-
-
-def _one_coordinate(trained):
-    """What the position of one coordinate is like, for a first call; the number of coordinates must not matter."""
-    return lambda: tf.TensorSpec([1], tf.as_dtype(np.asarray(trained.weights[0]).dtype))
-
-
-def _checked(trained):
-    """The dtype of a trained optimizer's weights, and its state's tensors, as specs `[None, ...]`."""
-    dtypes = {np.asarray(array).dtype for array in trained.weights}
-    if len(dtypes) != 1:
-        raise ValueError("trained must have weights of one dtype, got %s" % sorted(map(str, dtypes)))
-    dtype = tf.as_dtype(dtypes.pop())
-    try:
-        optimizer, _ = trained.create("trained", _one_coordinate(trained))
-    except FirstCallError as error:
-        raise _serves_no(1, trained, dtype, error) from error
-    if not getattr(optimizer, "coordinatewise", False):
-        raise ValueError(
-            "trained must hold an optimizer that is coordinate-wise, and says so with coordinatewise = True, got %r"
-            % optimizer
-        )
-    optimizer = with_initial_state(optimizer, rows=True)
-    # The number of coordinates is not known where gradients are sparse, and of large variables.
-    for number in [3, 2, None]:
-        try:
-            leaves = _stepped(optimizer, number, dtype)
-        except (TypeError, ValueError) as error:
-            raise _serves_no(number, trained, dtype, error) from error
-    return dtype, [tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype) for leaf in leaves]
-
-
-def _stepped(optimizer, number, dtype):
-    """The tensors of the state of so many coordinates, or None for any number; makes a step, for its checks."""
-    state = optimizer.initial_state(tf.zeros([number or 1], dtype))
-    leaves = tensors_of(state)
-    if any(
-        leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape.as_list()[0] != (number or 1) for leaf in leaves
-    ):
-        raise ValueError("its state must have a row for each coordinate, got %r" % (state,))
-    before = with_tensors(state, [tf.placeholder(leaf.dtype, [number, *leaf.shape[1:]]) for leaf in leaves])
-    bound = bind(optimizer)
-    updates, after = bound.step(tf.placeholder(dtype, [number]), before, plain_product(bound))
-    tf.nest.assert_same_structure(before, after)
-    if not tf.convert_to_tensor(updates).shape.is_compatible_with([number]):
-        raise ValueError("its update must have the shape of the gradients, got %s" % updates.shape)
-    return leaves
-
-
-def _serves_no(number, trained, dtype, error):
-    """The error that says that an optimizer does not serve so many coordinates, and which, if there are some."""
-
-    def serves(other):
-        optimizer, _ = trained.create("trained", lambda: tf.TensorSpec([other or 1], dtype))
-        _stepped(with_initial_state(optimizer, rows=True), other, dtype)
-
-    only = the_number_for(serves, number, error)
-    if only is not None:
-        return ValueError(
-            "trained must hold an optimizer for any number of coordinates, its state has a fixed size, for %d of them; "
-            "tf.shape(gradients)[0] is the number of those it gets" % only
-        )
-    return ValueError(
-        "trained must hold an optimizer for positions that are one tensor, of any number of coordinates%s: %s"
-        % (", also where the graph does not know it" * (number is None), first_line(error))
-    )

@@ -5,6 +5,7 @@ weights, and each has a state of its own. So a network trained on 2 coordinates 
 any number of them.
 """
 
+import inspect
 from collections import namedtuple
 
 import numpy as np
@@ -61,6 +62,7 @@ class CoordinatewiseLSTM:
         LSTM layer and of the output layer.
       adapted: the casting's variables, which no gradient trains; a list, empty for most castings.
       casting: the `Casting`.
+      takes_x: whether the casting looks at positions.
 
     Raises:
       TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting, dtype or
@@ -98,6 +100,11 @@ class CoordinatewiseLSTM:
         if input_activation is not None and not self._input_layer:
             raise ValueError("input_activation must be None without an input layer, got %r" % input_activation)
         self._input_activation = input_activation
+        self._asked = {
+            name: {"x", "facts"} & {*inspect.signature(getattr(self.casting, name)).parameters}
+            for name in ["encode", "decode", "remember"]
+        }
+        self.takes_x = self.casting.facts is not None or any("x" in asked for asked in self._asked.values())
         self.variables = []
         with tf.variable_scope(None, default_name="coordinatewise_lstm", use_resource=True, dtype=self.dtype):
             inputs = self.casting.features
@@ -118,14 +125,14 @@ class CoordinatewiseLSTM:
             bias = tf.get_variable("bias", [columns], initializer=tf.zeros_initializer())
         self.variables += [kernel, bias]
 
-    def __call__(self, gradients, state):
+    def __call__(self, gradients, state, x=None):
         """The update, with the structure of `gradients`, and the next state.
 
         Raises:
           TypeError: gradients of another dtype than the weights.
+          ValueError: the casting looks at positions, and there is no `x`.
         """
-        bound = self.bind()
-        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+        return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x):
         """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
@@ -171,8 +178,8 @@ class CoordinatewiseLSTM:
             **activation,
         }
 
-    def bind(self):
-        """The network for one unroll, a `Bound`.
+    def bind(self, weights=None, batch=None):
+        """The network for one unroll, a `Bound`, with its weights or with these tensors in their place.
 
         Where no activation lies between the input layer and the first LSTM, the two are one linear map:
         `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
@@ -182,7 +189,7 @@ class CoordinatewiseLSTM:
         one `sigmoid` over all gates is left to a step.
         """
         with tf.name_scope("bind"):
-            tensors = [tf.convert_to_tensor(variable) for variable in self.variables]
+            tensors = [tf.convert_to_tensor(one) for one in (self.variables if weights is None else weights)]
             pairs, first = list(zip(tensors[::2], tensors[1::2])), []
             if self._input_activation is not None:
                 first, pairs = pairs[:1], pairs[1:]
@@ -199,10 +206,33 @@ class CoordinatewiseLSTM:
             kernels, biases = zip(*first, *gates, (kernel_out, bias_out))
             adapted = tuple(tf.convert_to_tensor(variable) for variable in self.adapted)
 
-        def step(gradients, state, product):
-            return self._step(gradients, state, lambda i, inputs: product(i, inputs) + biases[i], adapted)
+        def step(gradients, state, x, product, facts=None):
+            state = self.initial_state(gradients) if state is None else state
+            if self.takes_x and x is None:
+                raise ValueError("casting %r looks at positions, call the network with an x" % self.casting)
+            if self.casting.facts is not None and facts is None:
+                facts = self._facts(gradients, state, x, batch)
+            more = {"x": _rows(x) if self.takes_x else None, "facts": facts}
+            return self._step(gradients, state, lambda i, inputs: product(i, inputs) + biases[i], adapted, more)
 
-        return Bound(step, list(kernels))
+        def facts(gradients, state, x):
+            return self._facts(gradients, state, x, batch)
+
+        return Bound(step, kernels, None if self.casting.facts is None else facts)
+
+    def _facts(self, gradients, state, x, batch):
+        """The casting's facts of each tensor, for all of its rows: a nest of tensors `[N]`."""
+        flat, draws = tf.nest.flatten(gradients), batch or 1
+        sizes = [tensor.shape.num_elements() or tf.size(tensor) for tensor in flat]
+        memory, parts = tensors_of(state.memory), []
+        memories = zip(*[tf.split(one, sizes) for one in memory]) if memory else [[]] * len(flat)
+        for gradient, position, size, own in zip(flat, tf.nest.flatten(x), sizes, memories):
+            of_draws, per_draw = [tf.reshape(one, [draws, -1]) for one in (gradient, position)], size // draws
+            own = [tf.reshape(one, [draws, per_draw, *one.shape[1:]]) for one in own]
+            shape = gradient.shape.as_list()[0 if batch is None else 1 :]
+            facts = self.casting.facts(of_draws[0], with_tensors(state.memory, own), of_draws[1], shape)
+            parts.append(tf.nest.map_structure(lambda fact, size=per_draw: _repeated(fact, draws, size), facts))
+        return tf.nest.map_structure(lambda *rows: tf.concat(rows, axis=0), *parts)
 
     def _check_cast(self, function, result, shape):
         result = checks.tensor("%s of %r" % (function, self.casting), result)
@@ -220,16 +250,19 @@ class CoordinatewiseLSTM:
         return kernel * factors, (bias + forget) * factors
 
     @quietly()
-    def _step(self, gradients, state, product, adapted):
+    def _step(self, gradients, state, product, adapted, more):
         for gradient in tf.nest.flatten(gradients):
             if gradient.dtype != self.dtype:
                 raise TypeError(
                     "gradients must have the dtype of the weights, %s, got %s" % (self.dtype.name, gradient.dtype.name)
                 )
-        state = self.initial_state(gradients) if state is None else state
+
+        def asked(name):
+            return {key: more[key] for key in self._asked[name]}
+
         rows = _rows(gradients)
         with tf.name_scope("encode"):
-            outputs = self.casting.encode(rows, state.memory, adapted)
+            outputs = self.casting.encode(rows, state.memory, adapted, **asked("encode"))
             self._check_cast("encode", outputs, [*rows.shape.as_list(), self.casting.features])
         layers, first = [], 0
         if self._input_activation is not None:
@@ -242,9 +275,9 @@ class CoordinatewiseLSTM:
         with tf.name_scope("output"):
             outputs = tf.squeeze(product(first + len(layers), outputs), axis=1)
         with tf.name_scope("decode"):
-            updates = self.casting.decode(outputs, rows, state.memory, adapted)
+            updates = self.casting.decode(outputs, rows, state.memory, adapted, **asked("decode"))
             self._check_cast("decode", updates, rows.shape)
-            memory = self.casting.remember(rows, state.memory, updates)
+            memory = self.casting.remember(rows, state.memory, updates, **asked("remember"))
         return _like(gradients, updates), NetworkState(tuple(layers), memory)
 
 
@@ -274,6 +307,11 @@ def _lstm(gates, cell):
     i, j, f, o = tf.split(tf.sigmoid(gates), 4, axis=1)
     cell = cell * f + i * (2 * j - 1)
     return cell, o * tf.tanh(cell)
+
+
+def _repeated(fact, draws, size):
+    """A fact of each draw's tensor, `[B]`, for all of its coordinates: `[B n]`."""
+    return tf.reshape(tf.broadcast_to(fact[:, tf.newaxis], [draws, size]), [-1])
 
 
 def _rows(nest):

@@ -106,7 +106,7 @@ class _LogRatio(_Ratio):
         return adapted[0] if self._m is None else self._m
 
 
-class _Moments(Casting):
+class MomentsCasting(Casting):
     """See `moments_cast`."""
 
     kind = "moments"
@@ -256,10 +256,10 @@ def moments_cast(beta=0.95, *, smallest=0.0):
     """
     smallest = checks.number_from_zero("smallest", smallest)
     if not isinstance(beta, (list, tuple)):
-        return _Moments((checks.fraction("beta", beta),), smallest)
+        return MomentsCasting((checks.fraction("beta", beta),), smallest)
     if not beta:
         raise ValueError("beta must be a number or a sequence of at least one, got %r" % (beta,))
-    return _Moments(tuple(checks.fraction("beta[%d]" % i, one) for i, one in enumerate(beta)), smallest)
+    return MomentsCasting(tuple(checks.fraction("beta[%d]" % i, one) for i, one in enumerate(beta)), smallest)
 
 
 def secant_cast():

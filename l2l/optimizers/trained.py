@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
-from l2l.describe import description_of, same, without_code
+from l2l.describe import same, without_code
 from l2l.optimizers import cards
 from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
+from l2l.optimizers.optimizer import described, opened
 from l2l.process import load_variables, own_graph
 from l2l.quiet import quietly
 
@@ -47,7 +48,7 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             record says. Only an optimizer that creates variables at its first call needs either.
 
         Returns:
-          `(optimizer, load)`; `load(session)` gives its variables their values.
+          `(optimizer, load)`: an `Optimizer`, and a function of a session that gives its variables their values.
 
         Raises:
           TypeError, ValueError: as `loader`, and as `first_call.create`.
@@ -55,32 +56,31 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         if position is None and "position" in self.record:
             position = functools.partial(from_json, self.record["position"])
         scope = tf.variable_scope(None, default_name="trained", use_resource=True)  # two may name variables alike
-        optimizer, variables, _ = create(self.build, position, name, scope)
-        return optimizer, self.loader(optimizer, variables, name)
+        optimizer, _ = create(self.build, position, name, scope)
+        return optimizer, self.loader(optimizer, name)
 
-    def loader(self, optimizer, weights, name):
+    def loader(self, optimizer, name):
         """The function `load(session)` that gives an optimizer these weights, and what it adapts these values.
 
         Args:
-          optimizer: what `build` created.
-          weights: list of the variables that it created and that are trained.
+          optimizer: what `build` created, an `Optimizer`.
           name: for error messages.
 
         Raises:
           ValueError: what was built has other shapes, dtypes or names than the weights, or says of itself something
             else than what was trained, as a network with another casting does.
         """
-        trained, here = self.record.get("variables"), names_of(weights)
+        trained, here = self.record.get("variables"), names_of(optimizer.variables)
         if trained is not None and trained != here:
             raise ValueError("%s was trained with variables %.200r, built are %.200r" % (name, trained, here))
-        variables = weights + list(getattr(optimizer, "adapted", []))
+        variables = optimizer.variables + optimizer.adapted
         values = [np.asarray(value) for value in [*self.weights, *self.adapted]]
         built = [(variable.dtype.base_dtype.name, tuple(variable.shape.as_list())) for variable in variables]
         given = [(value.dtype.name, value.shape) for value in values]
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
         # Code may have been typed again since; what is compared is what it says of itself.
-        trained, here = (without_code(one) for one in (self.record.get("optimizer"), description_of(optimizer)))
+        trained, here = (without_code(one) for one in (self.record.get("optimizer"), described(optimizer)))
         if not isinstance(trained, (dict, type(None))):
             raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
         if isinstance(trained, dict) and isinstance(trained.get("learner"), dict):  # one that imitated, built as itself
@@ -99,6 +99,25 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
             load_variables(session, variables, values)
 
         return load
+
+
+def entered(name, value, position):
+    """What a user compares, in the current graph: a function without variables, or a `Trained`.
+
+    Args:
+      name: for error messages.
+      value: one of the two.
+      position: as for `Trained.create`.
+
+    Returns:
+      `(optimizer, load)` as `Trained.create`; a function has nothing to load.
+
+    Raises:
+      TypeError, ValueError: it is no optimizer, and as `Trained.create`.
+    """
+    if isinstance(value, Trained):
+        return value.create(name, position)
+    return opened(name, value), lambda session: None
 
 
 def _as_before(described):

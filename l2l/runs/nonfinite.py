@@ -92,11 +92,13 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
     with own_graph() as graph:
         scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
         position = functools.partial(position_specs, problem)
-        optimizer, weights, _ = create(build_optimizer, position, "build_optimizer", scope)
+        optimizer = create(build_optimizer, position, "build_optimizer", scope).optimizer
         variables = tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
-        meta_iterations = MetaIterations(problem, optimizer, weights, None, settings, draw, draw_by_draw=draw_by_draw)
+        meta_iterations = MetaIterations(
+            problem, optimizer, optimizer.variables, None, settings, draw, draw_by_draw=draw_by_draw
+        )
         age = tf.placeholder(tf.int64, [])
         carried = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in meta_iterations.start.carried]
         meta, _ = meta_iterations.meta_gradient(draw, Place(tf.cast(age, tf.int32), carried), "python")

@@ -6,7 +6,8 @@ import json
 import numpy as np
 
 from l2l import archives
-from l2l.describe import describe, describe_code, description_of
+from l2l.describe import describe, describe_code
+from l2l.optimizers.optimizer import described as said_by
 from l2l.process import xla_in_force
 from l2l.results import measured_with
 from l2l.version import __version__
@@ -26,7 +27,7 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
     optimizer, described = graph.optimizer, describe("problem", problem)
     code = {
         "problem": _code_of(described),
-        "optimizer": describe_code(optimizer),
+        "optimizer": describe_code(optimizer.given),
         "build_optimizer": describe("build_optimizer", build_optimizer),
         "meta_loss": None if isinstance(settings.meta_loss, str) else describe("meta_loss", settings.meta_loss),
     }
@@ -39,8 +40,8 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
         "problem": type(problem).__name__,
         "problem_parameters": _parameters_of(described),
         "draws": graph.draws,
-        "optimizer": description_of(optimizer),
-        "casting": getattr(getattr(optimizer, "casting", None), "name", None),
+        "optimizer": said_by(optimizer),
+        "casting": optimizer.casting,
         "variables": graph.variables,
         **position,
         "start": None if start is None else _described_start(start),

@@ -32,7 +32,7 @@ class TrainingGraph:
 
     Attributes:
       graph: the `tf.Graph`.
-      optimizer: the learned optimizer.
+      optimizer: the learned optimizer, an `Optimizer`.
       variables: names of the variables that are trained, without scopes.
       position: like which the optimizer was called first, in JSON types; None where it created its variables at once.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
@@ -48,7 +48,7 @@ class TrainingGraph:
             tf.set_random_seed(settings.weights_seed)
             scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)  # XLA knows no other variables
             created = create(build_optimizer, functools.partial(position_specs, problem), "build_optimizer", scope)
-            self.optimizer, self._weights = created.optimizer, created.variables
+            self.optimizer, self._weights = created.optimizer, created.optimizer.variables
             if not self._weights:
                 raise ValueError(
                     "build_optimizer must create trainable variables when called, or an optimizer that does so when it "
@@ -62,7 +62,7 @@ class TrainingGraph:
                 )
             self.position = None if created.position is None else in_json(created.position)
             self.variables = names_of(self._weights)
-            load = start.loader(self.optimizer, self._weights, "build_optimizer") if start else None
+            load = start.loader(self.optimizer, "build_optimizer") if start else None
             at_once = batch // settings.threads
             seeds = self._seed_of(0), self._seed_of(1)
             self.draw_by_draw = examined(
@@ -158,7 +158,7 @@ class TrainingGraph:
 
     def adapted(self):
         """What the optimizer adapts, as it is now, a list of arrays."""
-        return self._session.run(list(getattr(self.optimizer, "adapted", [])))
+        return self._session.run(self.optimizer.adapted)
 
     def snapshot(self):
         """All that the training needs to go on from here, a dict from name to array.

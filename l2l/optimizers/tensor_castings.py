@@ -1,0 +1,54 @@
+"""Castings that look at the tensor of a coordinate as a whole."""
+
+import tensorflow.compat.v1 as tf
+
+from l2l import checks
+from l2l.optimizers.relative_castings import LARGEST_RATIO, MomentsCasting
+
+
+class _RelativeStep(MomentsCasting):
+    """See `relative_step_cast`."""
+
+    kind = "relative_step"
+
+    def __init__(self, beta, floor):
+        super().__init__((beta,), 0.0)
+        self._floor = floor
+        self.parameters = {"beta": beta, "floor": floor}
+
+    name = property(lambda self: "relative_step(%g, floor=%g)" % (self._betas[0], self._floor))
+
+    def facts(self, gradients, memory, x, shape):
+        """The size of a tensor: `max(RMS(x), floor)`, `[B]`."""
+        sizes = tf.clip_by_value(tf.abs(x), 0.0, LARGEST_RATIO)  # whose squares are floats
+        square = tf.reduce_mean(tf.square(sizes), axis=1)
+        is_small = square < self._floor**2  # where the root's derivative may be infinite, and is not needed
+        floor = tf.fill(tf.shape(square), tf.constant(self._floor, square.dtype))
+        return tf.where(is_small, floor, tf.sqrt(tf.where(is_small, tf.ones_like(square), square)))
+
+    def decode(self, outputs, gradients=None, memory=None, adapted=(), facts=None):
+        return facts * super().decode(outputs, gradients, memory, adapted)
+
+
+def relative_step_cast(beta=0.95, *, floor=1e-3):
+    """RNNProp's casting with steps that are relative to the size of their tensor:
+
+        encode(g) as `moments_cast(beta)`
+        decode(o) = 0.1 tanh(o) max(RMS(x), floor)
+
+    `RMS(x)` is the root of the mean square of the tensor's coordinates before the step. So a tensor of large weights
+    takes larger steps than one of small ones, and no coordinate moves by more than a tenth of its tensor's size.
+    Of a sparse gradient the tensor is the rows that it names. Source: Adafactor's relative step size, N. Shazeer and
+    M. Stern, 2018, arXiv 1804.04235, section 8, with its `epsilon_2` as `floor`.
+
+    Args:
+      beta: as for `moments_cast`, a number.
+      floor: the size of a tensor of zeros, a positive number of float32 from 1e-15 on.
+
+    Raises:
+      TypeError, ValueError: an argument is no such number.
+    """
+    floor = checks.positive_float32("floor", floor)
+    if floor < 1e-15:  # its square would be no normal float32
+        raise ValueError("floor must be at least 1e-15, got %r" % floor)
+    return _RelativeStep(checks.fraction("beta", beta), floor)
