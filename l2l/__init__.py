@@ -123,7 +123,6 @@ from l2l.problems import (
     normal,
     uniform,
 )
-from l2l.process import prepare_xla
 from l2l.results import measured_with, save_results
 from l2l.runs import (
     Curriculum,
@@ -137,6 +136,7 @@ from l2l.runs import (
 from l2l.sweeps import Sweep, sweep
 from l2l.tables import format_table
 from l2l.version import __version__
+from l2l.xla import prepare_xla
 
 __all__ = [
     "Ackley",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import l2l
-from l2l.process import session_with_threads
+from l2l.graphs import session_with_threads
 
 import tensorflow as tf  # isort: skip
 

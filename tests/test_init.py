@@ -110,7 +110,7 @@ def used():
             l2l.LearnedOptimizer(trained).minimize(tf.reduce_sum(whole))
         except ValueError as error:
             assert "create it with use_resource=True" in str(error)
-    from l2l.process import xla_in_force
+    from l2l.xla import xla_in_force
     return l2l, [np.asarray(row).tolist() for row in rows], xla_in_force()
 
 first = used()

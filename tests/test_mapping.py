@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from l2l.mapping import OverDraws, control_flow_kept
-from l2l.process import prepare_xla
+from l2l.xla import prepare_xla
 
 pytestmark = pytest.mark.filterwarnings("ignore:a function is computed draw by draw:RuntimeWarning")
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from l2l import process as of_process
-from l2l.process import own_graph, session_with_threads, xla_in_force
+from l2l.graphs import own_graph, session_with_threads
+from l2l.xla import xla_in_force
 
 PARTS = {
     "start": "import os, json, warnings; warnings.simplefilter('always'); import l2l",

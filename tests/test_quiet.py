@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.util import deprecation
 
 import l2l
-from l2l.process import own_graph, session_with_threads
+from l2l.graphs import own_graph, session_with_threads
 from l2l.quiet import quietly, without_logs_of
 
 

@@ -10,8 +10,8 @@ from l2l.evaluation.evaluation import Evaluation
 from l2l.evaluation.graph import EvaluationGraph, drawn
 from l2l.evaluation.optimizers import check_optimizers
 from l2l.optimizers.trained import Trained
-from l2l.process import prepare_xla
 from l2l.progress import progress, shortened, title
+from l2l.xla import prepare_xla
 
 
 def evaluate(problem, optimizers, *, draws=1000, steps=20, seed=0, at=None, engine="xla"):

@@ -8,9 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.averages import log10, log_average
+from l2l.graphs import data_as_variables, own_graph, session_with_threads
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem, data_as_variables, sample
-from l2l.process import own_graph, session_with_threads
+from l2l.problems.problem import Problem, sample
 from l2l.tables import format_table
 
 MINIBATCH_WINDOW = 20  # losses that a ranking averages where each is of another minibatch

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l.evaluation.optimizers import without_variables
+from l2l.graphs import data_as_variables, own_graph, session_with_threads
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
@@ -16,8 +17,6 @@ from l2l.optimizers.over_draws import for_batch, is_vectorized
 from l2l.optimizers.trained import Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
-from l2l.problems.problem import data_as_variables
-from l2l.process import own_graph, session_with_threads
 
 # Draws are evaluated together up to so many coordinates, and base iterations up to so many losses to a call: memory
 # does not grow with their number, and a call is short.

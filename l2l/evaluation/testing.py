@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l import checks
+from l2l.graphs import data_as_variables, own_graph, session_with_threads
 from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
@@ -20,10 +21,10 @@ from l2l.optimizers.optimizer import opened
 from l2l.optimizers.rules import sgd
 from l2l.problems.batches import check_batch
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem, data_as_variables, sample
+from l2l.problems.problem import Problem, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
-from l2l.process import own_graph, prepare_xla, session_with_threads
+from l2l.xla import prepare_xla
 
 _DRAWS = 3
 _COORDINATES = 3

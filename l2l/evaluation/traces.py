@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.evaluation.graph import drawn, seeds_of
 from l2l.evaluation.optimizers import check_optimizers, without_variables
+from l2l.graphs import data_as_variables, own_graph, session_with_threads
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
@@ -17,8 +18,6 @@ from l2l.optimizers.optimizer import Bound
 from l2l.optimizers.trained import Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
-from l2l.problems.problem import data_as_variables
-from l2l.process import own_graph, session_with_threads
 
 Trace = namedtuple(
     "Trace",

@@ -25,7 +25,8 @@ from tensorflow.python.eager.function import defun
 from l2l.learning.meta_iteration import Place
 from l2l.mapping import first_line
 from l2l.nests import is_finite
-from l2l.process import prepare_allocator, prepare_xla
+from l2l.process import prepare_allocator
+from l2l.xla import prepare_xla
 
 # The compiled engine runs up to so many meta-iterations in a call.
 MOST_PER_CALL = 1000

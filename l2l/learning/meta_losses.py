@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.graphs import own_graph, session_with_threads
 from l2l.mapping import OverDraws
-from l2l.process import own_graph, session_with_threads
 
 
 def smallest_loss(dtype):

@@ -7,11 +7,11 @@ from tensorflow.python.framework import ops
 from tensorflow.python.framework.func_graph import func_graph_from_py_func
 from tensorflow.python.ops import functional_ops
 
+from l2l.graphs import own_graph
 from l2l.mapping import first_line
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.first_call import FirstCallError, rebuilt, the_number_for
 from l2l.optimizers.first_state import with_initial_state
-from l2l.process import own_graph
 
 
 class RowFunctions:

@@ -10,11 +10,11 @@ import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
 from l2l.describe import same, without_code
+from l2l.graphs import load_variables, own_graph
 from l2l.optimizers import cards
 from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import described, opened
-from l2l.process import load_variables, own_graph
 from l2l.quiet import quietly
 
 FORMAT = 2

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.graphs import data_in_graph, own_graph
 from l2l.mapping import OverDraws, first_line
-from l2l.problems.problem import Problem, data_in_graph, sample
-from l2l.process import own_graph
+from l2l.problems.problem import Problem, sample
 
 
 class BoundProblem:

@@ -5,13 +5,13 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from l2l.graphs import data_as_variables, own_graph, session_with_threads
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of
 from l2l.problems.batches import check_batch
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import data_as_variables, sample
+from l2l.problems.problem import sample
 from l2l.problems.repeatable import check_repeatable
-from l2l.process import own_graph, session_with_threads
 
 
 class Examined(

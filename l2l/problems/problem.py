@@ -19,7 +19,6 @@ A problem of your own takes a few lines::
 
 import functools
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
@@ -27,8 +26,6 @@ from l2l.mapping import OverDraws
 from l2l.problems.random_numbers import sampling
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
-
-_DATA = "l2l_data"  # the collection of a graph that holds, for each problem, its data as tensors
 
 
 class Problem:
@@ -149,38 +146,3 @@ def sample(problem, num, seed=None):
         if not many.shape[1:].is_fully_defined():
             raise ValueError("sample must return tensors of static shape, got shape %s" % (many.shape,))
     return draws
-
-
-def data_in_graph(problem):
-    """The problem's data as tensors of the current graph, which holds them once however often this is called."""
-    if problem.data is None:
-        return None
-    with tf.init_scope():  # a function's graph has a copy of the collection
-        for owner, tensors in tf.get_collection(_DATA):
-            if owner is problem:
-                return tensors
-        with tf.name_scope("data"):
-            tensors = tf.nest.map_structure(tf.constant, problem.data)
-        tf.add_to_collection(_DATA, (problem, tensors))
-    return tensors
-
-
-def data_as_variables(problem):
-    """Lets the current graph hold the problem's data in variables, so that they are no constants of a compiled program.
-
-    Returns:
-      Function of a session that sets them; to be called before anything reads them.
-    """
-    if problem.data is None:
-        return lambda session: None
-    arrays = tf.nest.map_structure(np.asarray, problem.data)
-    with tf.name_scope("data"):
-        places = tf.nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), arrays)
-        variables = tf.nest.map_structure(
-            lambda place: tf.Variable(place, trainable=False, collections=[], use_resource=True), places
-        )
-        tensors = tf.nest.map_structure(tf.convert_to_tensor, variables)
-    tf.add_to_collection(_DATA, (problem, tensors))
-    initializers = [variable.initializer for variable in tf.nest.flatten(variables)]
-    feed = dict(zip(tf.nest.flatten(places), tf.nest.flatten(arrays)))
-    return lambda session: session.run(initializers, feed)

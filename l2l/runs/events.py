@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.summary.writer.writer import SummaryToEventTransformer
 
-from l2l.process import own_graph
+from l2l.graphs import own_graph
 
 WEIGHTS_EVERY = 1000  # meta-iterations between two sets of histograms
 

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import archives
+from l2l.graphs import load_variables, own_graph, session_with_threads
 from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
 from l2l.optimizers.first_call import create
 from l2l.problems.binding import position_specs
 from l2l.problems.problem import sample
-from l2l.process import load_variables, own_graph, session_with_threads
 from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from l2l import archives
 from l2l.describe import describe, describe_code
 from l2l.optimizers.optimizer import described as said_by
-from l2l.process import xla_in_force
 from l2l.results import measured_with
 from l2l.version import __version__
+from l2l.xla import xla_in_force
 
 
 def record_of(name, engine, problem, build_optimizer, start, graph, settings):

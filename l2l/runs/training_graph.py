@@ -6,6 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from l2l.graphs import data_as_variables, load_variables, own_graph, session_with_threads
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.learning.updates import meta_optimizer
@@ -13,8 +14,7 @@ from l2l.optimizers.first_call import create, in_json
 from l2l.optimizers.trained import names_of
 from l2l.problems.binding import position_specs
 from l2l.problems.examining import examined
-from l2l.problems.problem import data_as_variables, sample
-from l2l.process import load_variables, own_graph, session_with_threads
+from l2l.problems.problem import sample
 
 # Problems are drawn this many at a time. Part of what a seed means: draw `i` of a run is
 # number `i % DRAWS_PER_BLOCK` of block `i // DRAWS_PER_BLOCK`.

@@ -24,9 +24,9 @@ import time
 import traceback
 import uuid
 
-from l2l.process import prepare_xla
 from l2l.runs.interrupt import Stop
 from l2l.sweeps import cells
+from l2l.xla import prepare_xla
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at how many threads the workers have
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import l2l
-from l2l.process import session_with_threads
+from l2l.graphs import session_with_threads
 
 
 def meta_gradient(*arguments, loop="python", **more):

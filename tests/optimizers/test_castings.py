@@ -10,9 +10,9 @@ from numpy_networks import network, random_weights, zero_states
 from trainers import small
 
 import l2l
+from l2l.graphs import session_with_threads
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers import castings
-from l2l.process import session_with_threads
 
 LOG_CASTS = [-1.0, -15.0, -30.0]
 

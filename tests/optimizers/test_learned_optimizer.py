@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l.graphs import session_with_threads
 from l2l.optimizers import learned_optimizer
-from l2l.process import session_with_threads
 
 CASTINGS = {
     "log": l2l.log_cast(-20),

@@ -6,8 +6,9 @@ import tensorflow as tf
 from other_problems import Given, Regression
 
 import l2l
+from l2l.graphs import data_as_variables, data_in_graph
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import data_as_variables, data_in_graph, sample
+from l2l.problems.problem import sample
 
 
 @pytest.mark.parametrize(

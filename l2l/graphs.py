@@ -1,0 +1,191 @@
+"""Graphs of their own, with their sessions, and the data that they hold."""
+
+import contextlib
+import re
+import types
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
+from tensorflow.python.framework import ops
+
+from l2l.process import set_xla_flags
+from l2l.quiet import quietly
+
+_DATA = "l2l_data"  # the collection of a graph that holds, for each problem, its data as tensors
+
+
+class OwnGraph:
+    """A graph of its own with its session: data, build, initialize, load, run.
+
+        own = OwnGraph()
+        with own.building(problem):
+            loss = ...  # in a new graph, which holds the problem's data in variables
+        with own as session:  # variables are initialized, data and weights are loaded
+            session.run(loss)
+
+    Attributes:
+      graph: the `tf.Graph`, once it is being built.
+      session: the `tf.Session`, once it has started.
+    """
+
+    def __init__(self):
+        self.graph = self.session = self._initialize = None
+        self._loads = []
+
+    @contextlib.contextmanager
+    def building(self, problem=None):
+        """Within the block the graph is the default one; its variables are those that are created there."""
+        with own_graph() as self.graph:
+            if problem is not None:
+                self.load_with(data_as_variables(problem))
+            yield self.graph
+            self._initialize = tf.global_variables_initializer()
+
+    def load_with(self, load):
+        """Has `load(session)` called when the session starts, after all variables are initialized."""
+        self._loads.append(load)
+
+    def start(self, threads=1):
+        """Starts the session, and returns it. The graph may grow afterwards, but for variables."""
+        self.session = session_with_threads(self.graph, threads)
+        try:
+            self.session.run(self._initialize)
+            for load in self._loads:
+                load(self.session)
+        except BaseException:
+            self.close()
+            raise
+        return self.session
+
+    def close(self):
+        """Frees the session."""
+        self.session.close()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+@contextlib.contextmanager
+def own_graph():
+    """A new graph, the default one within the block; nothing of it is differentiated afterwards.
+
+    TensorFlow keeps a gradient for each function and custom gradient of a graph in a registry of the process, and
+    through it the whole graph, for good: many trainings in one process would fill its memory. At the end of the block
+    those of this graph are dropped. Within it TensorFlow says nothing about deprecated functions, see `quietly`.
+    """
+    with tf.Graph().as_default() as graph, quietly():
+        try:
+            yield graph
+        finally:
+            registry = ops._gradient_registry._registry
+            for name, entry in list(registry.items()):
+                if _OF_ONE_GRAPH.fullmatch(name) and _holds(entry["type"], graph):
+                    registry.pop(name, None)
+
+
+# The names under which TensorFlow registers what belongs to one graph, with a number that is used once.
+_OF_ONE_GRAPH = re.compile(r"(PartitionedCall|CustomGradient)-\d+")
+
+
+def _holds(value, graph):
+    """Whether it is something of this graph, or a function that holds such a thing; empty cells hold nothing."""
+    seen, left = set(), [value]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        kind = type(one)  # nothing is asked of what is neither Python's nor TensorFlow's: it may be anyone's
+        if kind in (list, tuple):
+            left.extend(one)
+        elif kind is types.FunctionType:
+            for cell in one.__closure__ or ():
+                with contextlib.suppress(ValueError):  # the cell is empty
+                    left.append(cell.cell_contents)
+        elif str(kind.__module__).startswith("tensorflow"):
+            inner = getattr(one, "_func_graph", None) or getattr(one, "graph", None)
+            if _is_within(inner, graph):
+                return True
+    return False
+
+
+def _is_within(inner, graph):
+    """Whether a function's graph belongs to this graph, or to a function of it."""
+    while inner is not None and inner is not graph:
+        inner = getattr(inner, "outer_graph", None)
+    return inner is graph
+
+
+def load_variables(session, variables, values):
+    """Gives variables their values, as the deprecated `tf.Variable.load` does."""
+    for variable, value in zip(variables, values):
+        session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+
+
+def session_with_threads(graph, threads=1):
+    """A session with one thread inside an op, and so many ops at a time.
+
+    Small ops gain nothing from more threads. With one op at a time their order is fixed; with more, it is the
+    graph that must fix what depends on it. XLA reads its flags with the first session, whatever that is for.
+
+    TensorFlow's optimizer of graphs is left out: it takes a good part of the time until the first meta-iteration, and
+    what it leaves runs no faster.
+    """
+    set_xla_flags()
+    _fix_order_of_sums(graph)
+    config = tf.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=threads, use_per_session_threads=True
+    )
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.Session(graph=graph, config=config)
+
+
+def _fix_order_of_sums(graph):
+    """Has each AddN of a graph add up its inputs in their order; before a session runs them.
+
+    TensorFlow's writes its sum into the first input that nothing else needs any more, and begins with that one: with
+    three inputs or more the order, and with it the rounding, would depend on which op happened to run before. An
+    attribute forbids that; -2 is TensorFlow's `kNeverForward`.
+    """
+    for operation in graph.get_operations():
+        if operation.type == "AddN" and len(operation.inputs) > 2 and "_forward_input" not in operation.node_def.attr:
+            operation._set_attr("_forward_input", AttrValue(list=AttrValue.ListValue(i=[-2, 0])))
+
+
+def data_in_graph(problem):
+    """The problem's data as tensors of the current graph, which holds them once however often this is called."""
+    if problem.data is None:
+        return None
+    with tf.init_scope():  # a function's graph has a copy of the collection
+        for owner, tensors in tf.get_collection(_DATA):
+            if owner is problem:
+                return tensors
+        with tf.name_scope("data"):
+            tensors = tf.nest.map_structure(tf.constant, problem.data)
+        tf.add_to_collection(_DATA, (problem, tensors))
+    return tensors
+
+
+def data_as_variables(problem):
+    """Lets the current graph hold the problem's data in variables, so that they are no constants of a compiled program.
+
+    Returns:
+      Function of a session that sets them; to be called before anything reads them.
+    """
+    if problem.data is None:
+        return lambda session: None
+    arrays = tf.nest.map_structure(np.asarray, problem.data)
+    with tf.name_scope("data"):
+        places = tf.nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), arrays)
+        variables = tf.nest.map_structure(
+            lambda place: tf.Variable(place, trainable=False, collections=[], use_resource=True), places
+        )
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, variables)
+    tf.add_to_collection(_DATA, (problem, tensors))
+    initializers = [variable.initializer for variable in tf.nest.flatten(variables)]
+    feed = dict(zip(tf.nest.flatten(places), tf.nest.flatten(arrays)))
+    return lambda session: session.run(initializers, feed)

@@ -1,0 +1,73 @@
+"""XLA as it is in this process: its flags are set in time, and what it computes is measured."""
+
+import warnings
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2l.graphs import own_graph, session_with_threads
+from l2l.nests import is_finite
+from l2l.process import in_force, lock, prepare_allocator, set_xla_flags
+
+
+def prepare_xla():
+    """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
+
+    The compiled engine calls this when it is needed. Where a program makes sessions of its own before, it calls this
+    first, once. Otherwise XLA has read its flags already, and what is compiled rounds in another way. Whether it did is
+    measured: a `RuntimeWarning` says so, and the record of a training has it (see `xla_in_force`).
+
+    Sets the environment variable XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
+    the user's come last, and win), and the allocator, as `prepare_allocator` does for the other engine.
+
+    Raises:
+      RuntimeError: compiled programs cannot tell NaN from numbers at all, so that one would spoil a training unseen.
+    """
+    with lock:
+        if "finds_nan" not in in_force:
+            set_xla_flags()
+            prepare_allocator()
+            in_force.update(_measured())
+            if not in_force["honours_nan"] or not (in_force["fast_math"] or in_force["flags"]):
+                warnings.warn(
+                    "XLA computes with other flags than l2l's: it had read them before l2l could set them, since a "
+                    "session was started earlier, or XLA_FLAGS asks for that. Compiled trainings and evaluations round "
+                    "differently from those of other processes%s. Call l2l.prepare_xla() before the first session, or "
+                    "use engine='graph'"
+                    % ("" if in_force["honours_nan"] else ", and a tf.is_nan of your own may not find a NaN"),
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+        if not in_force["finds_nan"]:
+            raise RuntimeError(
+                "engine='xla' cannot be used in this process: what XLA compiles here does not notice a NaN, not even in"
+                " its bits; call l2l.prepare_xla() before the first session and without XLA_FLAGS of your own, or use "
+                "engine='graph'"
+            )
+
+
+def xla_in_force():
+    """What compiled programs of this process do, as measured: a dict of JSON types.
+
+    `honours_nan`: whether `tf.is_nan` finds a NaN. `fast_math`: whether sums are reordered. `finds_nan`: whether a NaN
+    is found in its bits. `flags`: the user's own XLA_FLAGS, or None. With l2l's flags the first three are True.
+    """
+    prepare_xla()
+    return dict(in_force)
+
+
+def _measured():
+    """`honours_nan`, `fast_math` and `finds_nan`, from a small compiled program."""
+
+    def program(x, y):
+        product = x * y
+        # Reordered, this is 1; in order, the 1 is lost.
+        return [tf.is_nan(product), (tf.constant(1e8) * x + 1.0) - tf.constant(1e8) * x, is_finite(product)]
+
+    with own_graph() as graph:
+        x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
+        results = tf.xla.experimental.compile(program, [x, y])
+        with session_with_threads(graph) as session:
+            is_nan, _, finite = session.run(results, {x: np.nan, y: 1.0})
+            _, one, _ = session.run(results, {x: 1.0, y: 1.0})
+    return {"honours_nan": bool(is_nan), "fast_math": bool(one == 1.0), "finds_nan": not finite}
