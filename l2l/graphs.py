@@ -30,17 +30,16 @@ class OwnGraph:
     """
 
     def __init__(self):
-        self.graph = self.session = self._initialize = None
+        self.graph = self.session = None
         self._loads = []
 
     @contextlib.contextmanager
     def building(self, problem=None):
-        """Within the block the graph is the default one; its variables are those that are created there."""
+        """Within the block the graph is the default one."""
         with own_graph() as self.graph:
             if problem is not None:
                 self.load_with(data_as_variables(problem))
             yield self.graph
-            self._initialize = tf.global_variables_initializer()
 
     def load_with(self, load):
         """Has `load(session)` called when the session starts, after all variables are initialized."""
@@ -48,9 +47,11 @@ class OwnGraph:
 
     def start(self, threads=1):
         """Starts the session, and returns it. The graph may grow afterwards, but for variables."""
+        with self.graph.as_default():
+            initialize = tf.global_variables_initializer()
         self.session = session_with_threads(self.graph, threads)
         try:
-            self.session.run(self._initialize)
+            self.session.run(initialize)
             for load in self._loads:
                 load(self.session)
         except BaseException:

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l.graphs import own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.nests import is_finite
 from l2l.process import in_force, lock, prepare_allocator, set_xla_flags
 
@@ -64,10 +64,11 @@ def _measured():
         # Reordered, this is 1; in order, the 1 is lost.
         return [tf.is_nan(product), (tf.constant(1e8) * x + 1.0) - tf.constant(1e8) * x, is_finite(product)]
 
-    with own_graph() as graph:
+    own = OwnGraph()
+    with own.building():
         x, y = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
         results = tf.xla.experimental.compile(program, [x, y])
-        with session_with_threads(graph) as session:
+        with own as session:
             is_nan, _, finite = session.run(results, {x: np.nan, y: 1.0})
             _, one, _ = session.run(results, {x: 1.0, y: 1.0})
     return {"honours_nan": bool(is_nan), "fast_math": bool(one == 1.0), "finds_nan": not finite}

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.averages import log10, log_average
-from l2l.graphs import data_as_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.tables import format_table
@@ -84,16 +84,15 @@ class Evaluation(collections.abc.Mapping):
           ValueError: the problem does not say what the whole data are; see `Problem.observe_all`.
         """
         problem = self._problem
-        with own_graph() as graph:
-            set_data = data_as_variables(problem)
+        own = OwnGraph()
+        with own.building(problem):
             like = sample(problem, 1, 0)
             draw = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape[1:]), like)
             bound = BoundProblem(problem, draw)
             x = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape), bound.start())
             loss = bound.loss_on_whole_data(x)
         found = {}
-        with session_with_threads(graph) as session:
-            set_data(session)
+        with own as session:
             call = session.make_callable(loss, feed_list=[*tf.nest.flatten(draw), *tf.nest.flatten(x)])
             for name, ends in self.positions.items():
                 found[name] = np.stack([call(*arrays) for arrays in zip(*self._draws, *tf.nest.flatten(ends))])

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l.evaluation.optimizers import without_variables
-from l2l.graphs import data_as_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
@@ -52,11 +52,12 @@ class EvaluationGraph:
 
     def __init__(self, problem, optimizer, path, draws, steps, engine):
         self._steps = steps
-        with own_graph() as graph:
-            set_data = data_as_variables(problem)
+        self._own = OwnGraph()
+        with self._own.building(problem) as graph:
             self.build = optimizer.build if isinstance(optimizer, Trained) else None
             given, (optimizer, load) = optimizer, entered(path, optimizer, functools.partial(position_specs, problem))
             self._learned = optimizer
+            self._own.load_with(load)
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
             with without_variables(path, given):
                 is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(
@@ -91,20 +92,16 @@ class EvaluationGraph:
                     fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
                 else:
                     fetches = turns(*feeds)
-            initialize = tf.global_variables_initializer()
+        self._session = self._own.start()
         graph.finalize()
-        self._session = session_with_threads(graph)
         try:
-            self._session.run(initialize)
-            set_data(self._session)
-            load(self._session)
             self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
             self._call = self._session.make_callable(fetches, feed_list=feeds)
             if engine == "xla":
                 with refusals_named("this problem or optimizer"):
                     self._call(*zeros_for(feeds))
         except BaseException:
-            self._session.close()
+            self.close()
             raise
 
     def load(self, trained, path):
@@ -117,7 +114,7 @@ class EvaluationGraph:
 
     def close(self):
         """Frees the session."""
-        self._session.close()
+        self._own.close()
 
     def losses_and_positions(self, at, report):
         """The losses `[draws, len(at)]` and the positions at the end, a nest of arrays `[draws, ...]`.

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 
 from l2l import checks
-from l2l.graphs import data_as_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
@@ -83,25 +83,16 @@ def check_problem(problem, *, steps=4):
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
     found = _Found()
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
-
-        def run(fetches, feed):
-            with session_with_threads(graph) as session:
-                set_data(session)
-                return session.run(fetches, feed)
-
+    own = OwnGraph()
+    with own.building(problem), own as session:
+        run = session.run
         nest, arrays = found.result("sample", _checked_draws, found, problem, run) or (None, None)
         if arrays:
             places = [tf.placeholder(array.dtype, array.shape) for array in arrays]
             batch, feed = tf.nest.pack_sequence_as(nest, places), dict(zip(places, arrays))
             losses = found.result("a draw alone", _checked_losses, found, problem, run, batch, feed, steps)
             if losses is not None:
-                with session_with_threads(graph) as session:
-                    set_data(session)
-                    by_draw = found.result(
-                        "a batch of draws", lambda: check_batch(problem, batch, _DRAWS)(session, feed)
-                    )
+                by_draw = found.result("a batch of draws", lambda: check_batch(problem, batch, _DRAWS)(session, feed))
                 many = BoundProblem(problem, batch, _DRAWS, draw_by_draw=bool(by_draw))
                 found.result("a batch of draws", _check_many, found, many, run, feed, steps, losses)
                 found.result("XLA", _check_compiled_losses, found, many, run, feed, steps, losses)
@@ -200,7 +191,8 @@ def check_optimizer(build, *, steps=4):
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
     found = _Found()
-    with own_graph() as graph:
+    own = OwnGraph()
+    with own.building():
         tf.set_random_seed(1)
         try:
             created = _created(build, _COORDINATES)
@@ -210,7 +202,7 @@ def check_optimizer(build, *, steps=4):
             found.append(_in_words(build, error))
     if not found:
         try:
-            _look_at(found, graph, created, steps)
+            _look_at(found, own, created, steps)
         except Exception as error:  # whatever it was, it is what was found
             found.append(_in_words(build, error))
     found.raise_if_any(getattr(build, "__name__", "the optimizer"))
@@ -218,8 +210,7 @@ def check_optimizer(build, *, steps=4):
 
 def _created(build, number):
     """The optimizer in the current graph, a `Created`, for a first call on so many coordinates."""
-    scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
-    return create(build, lambda: tf.TensorSpec([number], tf.float32), "build", scope)
+    return create(build, lambda: tf.TensorSpec([number], tf.float32), "build")
 
 
 def _in_words(build, error):
@@ -240,11 +231,11 @@ def _in_words(build, error):
     )
 
 
-def _look_at(found, graph, created, steps):
+def _look_at(found, own, created, steps):
     """Adds what is wrong with an optimizer in its graph."""
     optimizer, problem = created.optimizer, Quadratic(_COORDINATES)
     variables = optimizer.variables
-    with graph.as_default():
+    with own.graph.as_default():
         flat = [tf.constant(array) for array in _some_draws(problem)]
         batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS, 1), flat)
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], batch) for i in range(_DRAWS)]
@@ -303,9 +294,7 @@ def _look_at(found, graph, created, steps):
             compiled = []
             found.append(first_line(error))
         expected = [whole.losses] if plain is None else [plain.losses, *plain.gradients]
-        initialize = tf.global_variables_initializer()
-        with session_with_threads(graph) as session:
-            session.run(initialize)
+        with own as session:
             results = session.run([whole.losses, looped.losses, tf.concat([half.losses, rest.losses], axis=0)])
             found.check(
                 np.array_equal(session.run(whole.losses), results[0]) or np.isnan(results[0]).any(),
@@ -352,9 +341,10 @@ class _Nested(Problem):
 
 def _some_draws(problem):
     """Draws of a quadratic as arrays, so that all engines see the same."""
-    with own_graph() as graph:
+    own = OwnGraph()
+    with own.building():
         draws = tf.nest.flatten(problem.sample(_DRAWS, 1))
-        with session_with_threads(graph) as session:
+        with own as session:
             return session.run(draws)
 
 

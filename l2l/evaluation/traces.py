@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.evaluation.graph import drawn, seeds_of
 from l2l.evaluation.optimizers import check_optimizers, without_variables
-from l2l.graphs import data_as_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.learning.engines import placeholders_like
 from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
@@ -70,8 +70,8 @@ def trace(problem, optimizers, *, draws=100, steps=20, seed=0, states=False):
 
 def _traced(problem, optimizer, path, draws, steps, states):
     num = draws.batch
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
+    own = OwnGraph()
+    with own.building(problem) as graph:
         places = [tf.placeholder(array.dtype, [num, *array.shape[1:]]) for array in draws.arrays]
         many = BoundProblem(
             problem, tf.nest.pack_sequence_as(draws.draws, places), num, draw_by_draw=draws.draw_by_draw
@@ -99,12 +99,9 @@ def _traced(problem, optimizer, path, draws, steps, states):
         seen = [loss, *[_rows(nest, num) for nest in [before[0], *step]]]
         if states:
             seen.append(_state_rows(after[1], num, x))
-        initialize = tf.global_variables_initializer()
-    graph.finalize()
-    with session_with_threads(graph) as session:
-        session.run(initialize)
-        set_data(session)
-        load(session)
+        own.load_with(load)
+    with own as session:
+        graph.finalize()
         begin = session.make_callable(tensors_of(start), feed_list=places)
         call = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *places, *carried])
         parts = []
@@ -147,7 +144,8 @@ def _responded(optimizer, path, gradients):
     number = gradients.shape[1]
     if isinstance(optimizer, Trained):  # whose network refuses any other dtype
         gradients = gradients.astype(np.asarray(optimizer.weights[0]).dtype)
-    with own_graph() as graph:
+    own = OwnGraph()
+    with own.building():
         place = tf.placeholder(gradients.dtype, [number, 1])
         given, (optimizer, load) = optimizer, _created(optimizer, path, number, lambda: tf.TensorSpec([1], place.dtype))
         with without_variables(path, given):
@@ -157,10 +155,8 @@ def _responded(optimizer, path, gradients):
         x, state = with_tensors(start, carried)
         update, state = bound.plain_step(place, state, x)
         fetches, start = [update, *tensors_of((x + update, state))], tensors_of(start)
-        initialize = tf.global_variables_initializer()
-    with session_with_threads(graph) as session:
-        session.run(initialize)
-        load(session)
+        own.load_with(load)
+    with own as session:
         values, updates = session.run(start), []
         call = session.make_callable(fetches, feed_list=[place, *carried])
         for row in gradients:
@@ -173,16 +169,15 @@ def losses_at(problem, positions, seed):
     """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
     draws = drawn(problem, 1, seed, 1)
     draw = tf.nest.pack_sequence_as(draws.draws, [array[0] for array in draws.arrays])
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
+    own = OwnGraph()
+    with own.building(problem):
         draw = tf.nest.map_structure(tf.constant, draw)
         bound = BoundProblem(problem, draw)
         x = bound.start()
         place = tf.placeholder(tf.nest.flatten(x)[0].dtype, positions.shape)
         # Op by op in a loop: quick enough for a grid, and right for every op.
         losses = tf.map_fn(lambda row: bound.loss(_like(x, row[tf.newaxis]), tf.constant(0)), place)
-    with session_with_threads(graph) as session:
-        set_data(session)
+    with own as session:
         return session.run(losses, {place: positions})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.graphs import own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.mapping import OverDraws
 
 
@@ -92,18 +92,19 @@ def check_depends_on_losses(meta_loss, value, losses, steps):
     """
     if isinstance(meta_loss, str):
         return
-    with own_graph() as graph:
+    own = OwnGraph()
+    with own.building():
         one_draw = tf.placeholder(losses.dtype, [steps])
         try:
             (gradient,) = tf.gradients(meta_loss_of(meta_loss, one_draw), one_draw)
             gradient = gradient if gradient is None else tf.convert_to_tensor(gradient)
         except Exception:  # whatever it was: in the caller's graph it has worked, so it uses something of that graph
-            graph = None
-    if graph is None:
+            own = None
+    if own is None:
         (gradient,) = tf.gradients(value, losses)
         depends = gradient is not None
     else:
-        depends = gradient is not None and _is_ever_nonzero(graph, gradient, one_draw, steps)
+        depends = gradient is not None and _is_ever_nonzero(own, gradient, one_draw, steps)
     if not depends:
         raise ValueError(
             "meta_loss must depend on the losses after the first, which alone have seen an update; the gradient of %r "
@@ -111,10 +112,10 @@ def check_depends_on_losses(meta_loss, value, losses, steps):
         )
 
 
-def _is_ever_nonzero(graph, gradient, losses, steps):
+def _is_ever_nonzero(own, gradient, losses, steps):
     """Whether the gradient behind the first of the losses is anything but 0 for some losses, small to large."""
     random = np.random.RandomState(0)
-    with session_with_threads(graph) as session:
+    with own as session:
         for values in _probes(random, steps):
             try:
                 found = session.run(gradient, {losses: values})

@@ -97,7 +97,7 @@ def meta_gradient(
 def segment_gradient(
     problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop, horizon
 ):
-    """The same of a `BoundProblem` and an `Optimizer` for its batch; the others are those of `meta_gradient`, checked."""
+    """The same of a `BoundProblem` and an `Optimizer` for its batch; the rest as for `meta_gradient`, checked."""
     x = problem.start() if x is None else _without_gradient(x)
     active, bound, first = problem.active(), optimizer.bind(horizon=horizon), tf.convert_to_tensor(first)
     if state is not None:

@@ -192,7 +192,7 @@ def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
 def unroll_bound(
     problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None, horizon=None
 ):
-    """The same of a `BoundProblem` and an `Optimizer` for its batch, from a position; the others are those of `unroll`."""
+    """The same of a `BoundProblem` and an `Optimizer` for its batch, from a position; the rest as for `unroll`."""
     active, first = problem.active(), tf.convert_to_tensor(first)
     with tf.name_scope("unroll"):
         bound = optimizer.bind(horizon=horizon)

@@ -30,7 +30,7 @@ class FirstCallError(ValueError):
     """An optimizer that creates its variables at its first call fails there."""
 
 
-def create(build, position, name, scope):
+def create(build, position, name, scope=None):
     """The optimizer that `build` creates in the current graph, a `Created`.
 
     An optimizer that created all its variables at once is what `build` returned, and nothing is added to the graph.
@@ -40,7 +40,8 @@ def create(build, position, name, scope):
       position: function without arguments to what a position is like, a nest of `tf.TensorSpec`; None where nobody
         knows.
       name: of `build`, for error messages.
-      scope: a `tf.variable_scope` that was not entered yet; all variables are created in it.
+      scope: a `tf.variable_scope` that was not entered yet, in which all variables are created; None for the current
+        one, with resource variables, since XLA knows no others.
 
     Raises:
       TypeError: `build` returns no optimizer.
@@ -49,6 +50,7 @@ def create(build, position, name, scope):
         collection, so that nothing would train, initialize or save them.
     """
     before = _variables_in(tf.get_default_graph())
+    scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True) if scope is None else scope
     created = _created(build, position, name, scope)
     known = {variable.op.name for variable in tf.global_variables()}
     unknown = sorted(_variables_in(tf.get_default_graph()) - before - known)

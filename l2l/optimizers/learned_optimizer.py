@@ -47,9 +47,9 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     Raises:
       TypeError: `trained` is no `Trained`, or `horizon` no integer.
-      ValueError: `horizon` is not positive. The optimizer is not coordinate-wise, or not for any number of coordinates, or
-        its weights do not fit. When it is applied: a variable of another dtype than the weights, of unknown shape, or given twice; a gradient
-        of another shape or dtype than its variable.
+      ValueError: `horizon` is not positive. The optimizer is not coordinate-wise, or not for any number of coordinates,
+        or its weights do not fit. When it is applied: a variable of another dtype than the weights, of unknown shape,
+        or given twice; a gradient of another shape or dtype than its variable.
     """
 
     def __init__(self, trained, *, horizon=None, name="LearnedOptimizer"):

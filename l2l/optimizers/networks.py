@@ -220,6 +220,7 @@ class CoordinatewiseLSTM:
 
         return Bound(step, kernels, None if self.casting.facts is None else facts)
 
+    @quietly()
     def _facts(self, gradients, state, x, batch):
         """The casting's facts of each tensor, for all of its rows: a nest of tensors `[N]`."""
         flat, draws = tf.nest.flatten(gradients), batch or 1

@@ -146,7 +146,7 @@ def _checked(trained):
 
 
 def _stepped(optimizer, number, dtype):
-    """The state's tensors of so many coordinates, or None for any number, and the facts; makes a step, for its checks."""
+    """The state's tensors of so many coordinates, or None for any number, and the facts; makes a step, for checks."""
     bound = optimizer.bind()
     state = bound.initial_state(tf.zeros([number or 1], dtype))
     leaves = tensors_of(state)

@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l.graphs import data_as_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of
 from l2l.problems.batches import check_batch
@@ -53,8 +53,8 @@ def examined(problem, num, seeds, steps, batch, *, second_derivatives=False):
     Raises:
       ValueError: as `check_repeatable` and `check_batch`.
     """
-    with own_graph() as graph:
-        set_data = data_as_variables(problem)
+    own = OwnGraph()
+    with own.building(problem):
         seed = tf.placeholder(tf.int64, [])
         draws = sample(problem, num, seed)
         flat = tf.nest.flatten(draws)
@@ -67,8 +67,7 @@ def examined(problem, num, seeds, steps, batch, *, second_derivatives=False):
         if compared > 1:
             some = tf.nest.pack_sequence_as(draws, places)
             agreement = check_batch(problem, some, compared, second_derivatives=second_derivatives)
-        with session_with_threads(graph) as session:
-            set_data(session)
+        with own as session:
             repeatable(session, *seeds)
             arrays = session.run(flat, {seed: seeds[0]})
             feed = {place: array[:compared] for place, array in zip(places, arrays)}

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import archives
-from l2l.graphs import load_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph, load_variables
 from l2l.learning.meta_iteration import MetaIterations, Place
 from l2l.learning.updates import clipped
 from l2l.optimizers.first_call import create
@@ -89,10 +89,10 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
         raise ValueError("%r is no saved meta-iteration" % path)
     check_same_trainer(path, stored["trainer"], record)
     batch = [settings.batch] * (settings.batch > 1)
-    with own_graph() as graph:
-        scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)
+    own = OwnGraph()
+    with own.building(problem):
         position = functools.partial(position_specs, problem)
-        optimizer = create(build_optimizer, position, "build_optimizer", scope).optimizer
+        optimizer = create(build_optimizer, position, "build_optimizer").optimizer
         variables = tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)
@@ -111,7 +111,7 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
         check_same_arrays(path, {name: arrays[name] for name in expected if name in arrays}, expected)
         if arrays["age"] not in range(0, settings.horizon, settings.unroll_length):
             raise ValueError("%r is no saved meta-iteration: its age is %d" % (path, arrays["age"]))
-        with session_with_threads(graph) as session:
+        with own as session:
             load_variables(session, variables, [arrays["variables/" + variable.op.name] for variable in variables])
             figures = [meta.losses, meta.meta_loss, list(meta.gradients), norm]
             return Replay(*session.run(figures, {place: arrays[name] for name, place in places.items()}))

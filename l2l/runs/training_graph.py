@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l.graphs import data_as_variables, load_variables, own_graph, session_with_threads
+from l2l.graphs import OwnGraph, data_as_variables, load_variables
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
 from l2l.learning.updates import meta_optimizer
@@ -42,12 +42,12 @@ class TrainingGraph:
     def __init__(self, problem, build_optimizer, start, settings, engine):
         self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
         batch = settings.batch
-        with own_graph() as graph:
+        self._own = OwnGraph()
+        with self._own.building() as graph:
             # First of all in the graph: initial weights then depend on the seed alone, since
             # TensorFlow derives an op's seed from its place in the graph.
             tf.set_random_seed(settings.weights_seed)
-            scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True)  # XLA knows no other variables
-            created = create(build_optimizer, functools.partial(position_specs, problem), "build_optimizer", scope)
+            created = create(build_optimizer, functools.partial(position_specs, problem), "build_optimizer")
             self.optimizer, self._weights = created.optimizer, created.optimizer.variables
             if not self._weights:
                 raise ValueError(
@@ -62,7 +62,8 @@ class TrainingGraph:
                 )
             self.position = None if created.position is None else in_json(created.position)
             self.variables = names_of(self._weights)
-            load = start.loader(self.optimizer, "build_optimizer") if start else None
+            if start:
+                self._own.load_with(start.loader(self.optimizer, "build_optimizer"))
             at_once = batch // settings.threads
             seeds = self._seed_of(0), self._seed_of(1)
             self.draw_by_draw = examined(
@@ -73,7 +74,7 @@ class TrainingGraph:
                 lambda coordinates: at_once,
                 second_derivatives=settings.second_derivatives,
             ).draw_by_draw
-            set_data = data_as_variables(problem)
+            self._own.load_with(data_as_variables(problem))
             self._block_seed = tf.placeholder(tf.int64, [], name="block_seed")
             self._block = sample(problem, DRAWS_PER_BLOCK * batch, self._block_seed)
             if batch > 1:
@@ -89,18 +90,8 @@ class TrainingGraph:
             )
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
-            initialize = tf.global_variables_initializer()
+        self.graph, self._session = graph, self._own.start(settings.threads)
         graph.finalize()
-        self.graph = graph
-        self._session = session_with_threads(graph, settings.threads)
-        self._session.run(initialize)
-        if load:
-            load(self._session)
-        try:
-            set_data(self._session)
-        except BaseException:
-            self._session.close()
-            raise
         self._number, self._failed = 0, None  # of the draw
         carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
         self._at = At(0, 0, carried)
@@ -180,4 +171,4 @@ class TrainingGraph:
         self._at = At(0, int(age), [snapshot["carried/%d" % i] for i in range(len(self._at.carried))])
 
     def close(self):
-        self._session.close()
+        self._own.close()
