@@ -31,7 +31,7 @@ def learn(optimizer=None, start=(1.0, 1.0), loss=tf.reduce_sum, **more):
 
 
 def trainer(**changes):
-    arguments = {"problem": l2l.Quadratic(2), "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)), "steps": 3}
+    arguments = {"problem": l2l.Quadratic(2), "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)), "unroll_length": 3}
     arguments["engine"] = "graph"
     arguments.update(changes)
     return l2l.Trainer(**arguments)
@@ -326,8 +326,8 @@ BAD_CALLS = [
     (lambda: trainer(problem=OfLists(2)), TypeError, "data of OfLists must be a nest of NumPy arrays of numbers"),
     (lambda: trainer(problem=OfTensors()), TypeError, "data of OfTensors must be a nest of NumPy arrays of numbers"),
     (lambda: learn(start=None), TypeError, "initial_position must be a tensor, got None"),
-    (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
-    (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),
+    (lambda: trainer(unroll_length=0), ValueError, "unroll_length must be a positive integer, got 0"),
+    (lambda: trainer(unroll_length=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: trainer(learning_rate=-1), ValueError, "learning_rate must be a positive number of float32"),
     (
         lambda: trainer(learning_rate=float("nan")),
@@ -384,9 +384,9 @@ BAD_CALLS = [
     (lambda: trainer(second_derivatives=0), TypeError, "second_derivatives must be True or False, got 0"),
     (lambda: trainer(second_derivatives=None), TypeError, "second_derivatives must be True or False, got None"),
     (
-        lambda: trainer(steps=1, engine="xla", build_optimizer=one_rate),
+        lambda: trainer(unroll_length=1, engine="xla", build_optimizer=one_rate),
         ValueError,
-        "meta_loss must depend on the optimizer's variables, it depends on none (with steps=1 the losses have seen 0",
+        "meta_loss must depend on the optimizer's variables, it depends on none (with unroll_length=1 the losses have seen 0",
     ),
     (lambda: trainer(stepz=3), TypeError, "Trainer has no setting 'stepz'; there are meta_loss, steps, horizon, learn"),
     (
@@ -413,7 +413,7 @@ BAD_CALLS = [
     (lambda: unroll(batch=True), TypeError, "batch must be a positive integer, got True"),
     (lambda: unroll(second_derivatives="no"), TypeError, "second_derivatives must be True or False, got 'no'"),
     (lambda: unroll(optimizer=None), TypeError, "optimizer must be an optimizer, a function"),
-    (lambda: meta_gradient(unroll_length=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: meta_gradient(unroll_length=0), ValueError, "unroll_length must be a positive integer, got 0"),
     (lambda: meta_gradient(unroll_length=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: meta_gradient(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
     (lambda: meta_gradient(batch=0), ValueError, "batch must be a positive integer, got 0"),
@@ -425,7 +425,7 @@ BAD_CALLS = [
         ValueError,
         "variables and adapted must be as many as the gradients and adapted values, 6 and 0, got 0 and 0",
     ),
-    (lambda: l2l.minibatch(0, 0, batch_size=0, examples=10), ValueError, "size must be a positive integer, got 0"),
+    (lambda: l2l.minibatch(0, 0, batch_size=0, examples=10), ValueError, "batch_size must be a positive integer, got 0"),
     (
         lambda: l2l.minibatch(0, 0, batch_size=5, examples=10.0),
         TypeError,
@@ -488,7 +488,7 @@ BAD_CALLS = [
         TypeError,
         "targets['b'] must be a number, the log average, got [1.0]",
     ),
-    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, draws=0), ValueError, "num must be a positive integer"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, draws=0), ValueError, "draws must be a positive integer"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, seed=-1), ValueError, "seed must be an integer from 0"),
     (lambda: evaluate(steps=2.0), TypeError, "steps must be a positive integer, got 2.0"),
     (lambda: evaluate(engine="xla_or_graph"), ValueError, "engine must be one of graph, xla, got 'xla_or_graph'"),
@@ -526,7 +526,7 @@ BAD_CALLS = [
         "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 10: ",
     ),
     (
-        lambda: trainer(problem=PastTheEnd(2), steps=4, horizon=12),
+        lambda: trainer(problem=PastTheEnd(2), unroll_length=4, horizon=12),
         ValueError,
         "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 11: ",
     ),

@@ -168,7 +168,7 @@ class KerasProblem(Problem):
         tensors = [*observed["inputs"], observed["targets"], *x, *observed["fixed"]]
 
         def hashed(place, one):
-            return _HASHED[one.op](fold(observed["key"], place), observed["t"], one.shape, one.dtype)
+            return _HASHED[one.op](fold(observed["key"], place), observed["t"], one.shape, dtype=one.dtype)
 
         return run(self._loss, dict(zip([*self._places, *self._weights], tensors)), hashed)[0]
 

@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_draws_and_another_gives_others():
 def test_xla_is_prepared_before_it_is_used_and_only_then(engine, needs, monkeypatch):
     """Else a first evaluation compiles with flags that nobody measured, and one op by op warns of flags in vain."""
     prepared = []
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "prepare_xla", lambda: prepared.append(True))
+    monkeypatch.setattr(sys.modules["l2l.evaluation.evaluate"], "prepare_xla", lambda: prepared.append(True))
     l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=2, steps=2, engine=engine)
     assert prepared == needs
 
@@ -72,7 +72,7 @@ def test_an_evaluated_loss_is_the_trainers(graph):
 
 def test_held_out_draws_are_not_those_of_a_training_with_the_same_seed():
     first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=30, steps=2, seed=2)["SGD"][:, 0]
-    trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], steps=2)
+    trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], unroll_length=2)
     assert not set(first) & set(trainer.run(30).meta_loss.astype(np.float32))
 
 
@@ -149,10 +149,10 @@ class Counted(l2l.Quadratic):
 def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
     """Three draws to a part, of seven; three base iterations to a call, of twenty: none of them comes out even."""
     optimizer = l2l.momentum(0.01) if optimizer == "momentum" else small().trained()
-    arguments = {"problem": Counted(2), "optimizers": {"it": optimizer}, "num": 7, "steps": 20, "engine": engine}
+    arguments = {"problem": Counted(2), "optimizers": {"it": optimizer}, "draws": 7, "steps": 20, "engine": engine}
     whole = l2l.evaluate(**arguments)["it"]
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 10)
     parts = l2l.evaluate(**arguments)["it"]
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     some = l2l.evaluate(at=[19, 2, 3, 10], **arguments)["it"]
@@ -161,8 +161,8 @@ def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
 
 def test_a_draw_larger_than_a_part_is_evaluated_alone(monkeypatch):
     whole = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 2)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 1)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 2)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 1)
     parts = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
     np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
@@ -289,9 +289,9 @@ def test_what_is_ranked_is_checked(losses, at, error, message):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_positions_are_those_after_all_updates_and_no_more(engine, monkeypatch):
     """The last call of a part would have time for more base iterations than are left."""
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
-    arguments = {"problem": l2l.Quadratic(2), "optimizers": {"it": l2l.momentum(0.01)}, "num": 7, "engine": engine}
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 10)
+    arguments = {"problem": l2l.Quadratic(2), "optimizers": {"it": l2l.momentum(0.01)}, "draws": 7, "engine": engine}
     losses, positions = l2l.evaluate(steps=20, positions=True, **arguments)
     assert positions["it"].shape == (7, 2)
     np.testing.assert_array_equal(l2l.evaluate(steps=20, **arguments)["it"], losses["it"])
@@ -327,7 +327,7 @@ def test_positions_keep_the_structure_of_the_problems():
 
 def test_weights_that_were_never_trained_are_worth_a_warning(recwarn):
     trainer = small()
-    arguments = {"num": 2, "steps": 2, "engine": "graph"}
+    arguments = {"draws": 2, "steps": 2, "engine": "graph"}
     with pytest.warns(RuntimeWarning, match=r"optimizers\['it'\] was never trained: its weights are the initial ones"):
         l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, **arguments)
     recwarn.clear()
@@ -351,7 +351,7 @@ def test_trained_optimizers_of_one_kind_share_what_is_built():
         trainer.run(2)
     one, other = (trainer.trained() for trainer in trainers)
     other = other._replace(adapted=[np.float32(-9.0)])
-    arguments = {"num": 3, "steps": 4, "engine": "graph"}
+    arguments = {"draws": 3, "steps": 4, "engine": "graph"}
     alone = [l2l.evaluate(l2l.Quadratic(2), {"it": each}, **arguments)["it"] for each in [one, other]]
     built.clear()
     together = l2l.evaluate(l2l.Quadratic(2), {"one": one, "other": other, "SGD": l2l.sgd(), "again": one}, **arguments)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from l2l.testing import check_optimizer, check_problem
+from l2l.evaluation.testing import check_optimizer, check_problem
 from trainers import learned_momentum
 
 import l2l
