@@ -21,7 +21,9 @@ FLOOR = 1e-38  # under a log
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
 # What a rehearsal does is not worth compiling, and a graph of long segments takes long to write.
 ENGINE, SEGMENTS = (
-    ("xla", {"unroll_length": 20, "horizon": 100}) if length(1000) == 1000 else ("graph", {"unroll_length": 5, "horizon": 10})
+    ("xla", {"unroll_length": 20, "horizon": 100})
+    if length(1000) == 1000
+    else ("graph", {"unroll_length": 5, "horizon": 10})
 )
 
 

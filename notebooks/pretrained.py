@@ -104,7 +104,9 @@ def _of(casting):
 def _trained(problem, build, stages, seeds, meta_loss):
     """As in the episodes: whole lives of 20 base iterations, second derivatives, weights and draws of one seed."""
     name = build().casting.name
-    return paper.train(name, problem, build, stages, meta_loss, seeds, horizon=20, unroll_length=20, second_derivatives=True)[0]
+    return paper.train(
+        name, problem, build, stages, meta_loss, seeds, horizon=20, unroll_length=20, second_derivatives=True
+    )[0]
 
 
 RECIPES = OrderedDict(

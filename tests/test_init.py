@@ -94,7 +94,8 @@ def used():
         trained = trainer.trained()
     with l2l.Trainer(problem, build, unroll_length=2, batch=2, engine="xla") as trainer:
         rows.append(trainer.run(2).meta_loss)
-    rows += l2l.evaluate(problem, {"learned": trained, "secant": l2l.secant()}, draws=2, steps=2, engine="graph").values()
+    optimizers = {"learned": trained, "secant": l2l.secant()}
+    rows += l2l.evaluate(problem, optimizers, draws=2, steps=2, engine="graph").values()
     rows.append(l2l.trace(problem, {"learned": trained}, draws=2, steps=2, states=True)["learned"].losses)
     l2l.testing.check_problem(l2l.Quadratic(2))
     with tf.Graph().as_default():

@@ -21,7 +21,14 @@ def float64_lstm(casting="none"):
 def segment(optimizer, draw, loop="python", meta_loss="sum", dtype=tf.float64, unroll_length=STEPS, **more):
     problem = l2l.Quadratic(2, dtype)
     return meta_gradient(
-        problem, draw, optimizer, optimizer.variables, meta_loss=meta_loss, unroll_length=unroll_length, loop=loop, **more
+        problem,
+        draw,
+        optimizer,
+        optimizer.variables,
+        meta_loss=meta_loss,
+        unroll_length=unroll_length,
+        loop=loop,
+        **more,
     )
 
 
@@ -237,8 +244,8 @@ def test_a_meta_loss_that_depends_on_no_variable_is_refused(fixed_draw, loop, st
     variable = tf.get_variable("alone", [], tf.float64, use_resource=True)
     with pytest.raises(
         ValueError,
-        match=r"meta_loss must depend on the optimizer's variables, it depends on none \(with unroll_length=%d the losses have "
-        r"seen %d updates\)" % (steps, steps - 1),
+        match=r"meta_loss must depend on the optimizer's variables, it depends on none "
+        r"\(with unroll_length=%d the losses have seen %d updates\)" % (steps, steps - 1),
     ):
         meta_gradient(
             l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), l2l.sgd(), [variable], unroll_length=steps, loop=loop

@@ -111,7 +111,7 @@ def test_idle_members_stay_at_their_starts(run):
         return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
 
     problem = nested_mixture()
-    _, ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph", positions=True)
+    ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph").positions
     draws = problem.sample(8, -1)
     start, draws = run([BoundProblem(problem, draws, 8).start(), draws])
     pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))

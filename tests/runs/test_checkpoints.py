@@ -565,7 +565,11 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         ({**config, "format": int("9" * 4000)}, arrays, "has format 9999999.*, which a newer version"),
         ({**config, "format": "x" * 5000}, arrays, "its config says format 'xxx"),
         ({**config, "trainer": {**config["trainer"], "y" * 5000: 1}}, arrays, "is from another trainer: yyy"),
-        ({**config, "trainer": {**config["trainer"], "unroll_length": ["y" * 5000]}}, arrays, "unroll_length=.'yyy.* there, 4 here"),
+        (
+            {**config, "trainer": {**config["trainer"], "unroll_length": ["y" * 5000]}},
+            arrays,
+            "unroll_length=.'yyy.* there, 4 here",
+        ),
         ({**config, "trainer": {str(i): i for i in range(2000)}}, arrays, "0=0 there, None here; 1=1 there"),
         (
             {**config, "trainer": {**config["trainer"], "problem_parameters": {"d" * 5000: {}}}},
@@ -636,8 +640,16 @@ def test_killed_at_random_moments_fifty_times_nothing_is_lost():
 
 def test_numbers_of_one_value_are_the_same_however_they_are_written():
     """NaN is the same as NaN, and 1 the same as 1.0: files may give back another than was written."""
-    record = {"horizon": 4, "unroll_length": 4, "problem_parameters": {"rate": 1, "floor": float("nan"), "list": [1, 2]}}
-    other = {"horizon": 4.0, "unroll_length": 4, "problem_parameters": {"rate": 1.0, "floor": float("nan"), "list": [1, 2.0]}}
+    record = {
+        "horizon": 4,
+        "unroll_length": 4,
+        "problem_parameters": {"rate": 1, "floor": float("nan"), "list": [1, 2]},
+    }
+    other = {
+        "horizon": 4.0,
+        "unroll_length": 4,
+        "problem_parameters": {"rate": 1.0, "floor": float("nan"), "list": [1, 2.0]},
+    }
     checkpoints.check_same_trainer("file", record, other)
     other["problem_parameters"]["rate"] = 2
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: problem_parameters\.rate=1 there, 2 here$"):

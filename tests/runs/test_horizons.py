@@ -35,7 +35,13 @@ class Counted(Listed):
 def test_the_loss_goes_on_from_segment_to_segment():
     """With a learning rate that changes no weight, the segments of a draw are one unroll that was cut."""
     problem = Counted([[1.0, 0.5], [0.25, -1.0], [-0.75, 0.5]])
-    settings = {"problem": problem, "unroll_length": 3, "horizon": 9, "learning_rate": 1e-12, "build_optimizer": network}
+    settings = {
+        "problem": problem,
+        "unroll_length": 3,
+        "horizon": 9,
+        "learning_rate": 1e-12,
+        "build_optimizer": network,
+    }
     first_loss = small(meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], **settings)
     losses = np.stack(losses_on_draws(problem, lambda: problem.sample(3), first_loss.weights(), network, 9))
     np.testing.assert_allclose(first_loss.run(9).meta_loss, losses[:, ::3].ravel(), rtol=1e-4)

@@ -182,9 +182,9 @@ def test_a_memory_that_changes_its_structure_is_refused_where_it_would_be_carrie
             return remembered(gradients, updates)
 
     with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
-        small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Changing()), engine=engine, unroll_length=2, horizon=4).run(
-            1
-        )
+        small(
+            build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Changing()), engine=engine, unroll_length=2, horizon=4
+        ).run(1)
 
 
 def test_what_xla_cannot_compile_says_so():
@@ -302,7 +302,13 @@ def one_update():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_learning_rate_halves(engine, tmp_path):
-    settings = {"problem": Falling(), "build_optimizer": one_update, "unroll_length": 2, "meta_loss": "end", "engine": engine}
+    settings = {
+        "problem": Falling(),
+        "build_optimizer": one_update,
+        "unroll_length": 2,
+        "meta_loss": "end",
+        "engine": engine,
+    }
     settings.update(learning_rate=0.5, half_life=3)
     trainer = small(**settings, checkpoint_dir=str(tmp_path))
     trainer.run(7)
