@@ -131,6 +131,7 @@ _PROBLEM = {
     "sample": ("num", "seed"),
     "initial_position": ("draw",),
     "observe": ("draw", "t", "data"),
+    "observe_all": ("draw", "data"),
     "loss": ("x", "observed"),
     "batch_loss": ("x", "observed"),
 }

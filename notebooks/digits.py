@@ -79,7 +79,7 @@ class SomeMLP(l2l.MLP):
                 result = tf.where(tf.fill(tf.shape(values), is_it), l2l.problems.ACTIVATIONS[name](values), result)
             return result
 
-        values = activated(tf.matmul(tf.reshape(inputs, [self.size, -1]), first.kernel) + first.bias)
+        values = activated(tf.matmul(tf.reshape(inputs, [inputs.shape[0], -1]), first.kernel) + first.bias)
         deeper = activated(tf.matmul(values, second.kernel) + second.bias)
         values = tf.where(tf.fill(tf.shape(values), tf.gather(tf.constant(depths), kind)), deeper, values)
         logs = tf.nn.log_softmax(tf.matmul(values, x["output"].kernel) + x["output"].bias)

@@ -3,8 +3,7 @@
 import episodes
 from episodes import length, seeds, summary  # noqa: F401, the notebook has them from here
 
-from l2l.results import format_table
-from l2l.runs.history import log_average
+from l2l import format_table, log_average
 
 # Average log results the document prints, by experiment and meta-iterations. RMSProp's is read
 # off a plot.

@@ -4,8 +4,7 @@ import episodes
 import numpy as np
 from episodes import length, seeds  # noqa: F401, the notebook has them from here
 
-from l2l.results import format_table
-from l2l.runs.history import rolling_log_average
+from l2l import format_table, rolling_log_average
 
 # Log averages that the sequel reports, by run and meta-iterations. Each is of a single run.
 DOCUMENT = {

@@ -9,8 +9,7 @@ import os
 
 import numpy as np
 
-from l2l import checks
-from l2l.results import format_table
+from l2l import checks, format_table
 
 
 def length(meta_iterations):

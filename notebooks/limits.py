@@ -48,7 +48,7 @@ def enlarged(factor):
 
 
 def _network(problem=l2l.MLP, **settings):
-    return lambda: problem(**{"hidden": (32,), "activation": "relu", "size": 32, "deviation": "glorot", **settings})
+    return lambda: problem(**{"hidden": (32,), "activation": "relu", "batch_size": 32, "stddev": "glorot", **settings})
 
 
 # One thing at a time is changed about the first.
@@ -56,7 +56,7 @@ CHANGES = {
     "32 ReLU units on the digits": _network(),
     "256 inputs": _network(examples=enlarged(2)),
     "1,024 inputs": _network(examples=enlarged(4)),
-    "minibatches of 4": _network(size=4),
+    "minibatches of 4": _network(batch_size=4),
     "5 layers": _network(hidden=(32,) * 5),
     "loss times 1e-6": _network(problem=Rescaled, factor=1e-6),
     "256 units": _network(hidden=(256,)),

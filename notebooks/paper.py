@@ -21,7 +21,9 @@ FLOOR = 1e-38  # under a log
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
 # What a rehearsal does is not worth compiling, and a graph of long segments takes long to write.
 ENGINE, SEGMENTS = (
-    ("xla", {"steps": 20, "horizon": 100}) if length(1000) == 1000 else ("graph", {"steps": 5, "horizon": 10})
+    ("xla", {"unroll_length": 20, "horizon": 100})
+    if length(1000) == 1000
+    else ("graph", {"unroll_length": 5, "horizon": 10})
 )
 
 
@@ -57,14 +59,14 @@ RULES = OrderedDict(
 )
 
 
-def tuned(problem, steps, measure, num, seed=0):
+def tuned(problem, steps, measure, *, draws, seed=0):
     """The best of `CANDIDATES` settings of each rule, found by random search on tuning draws, a core for each rule.
 
     Args:
       problem: a `Problem`.
       steps: base iterations.
-      measure: function of losses `[num, steps]` to a number, the lower the better.
-      num: tuning draws.
+      measure: function of losses `[draws, steps]` to a number, the lower the better.
+      draws: how many tuning draws.
       seed: of the search.
 
     Returns:
@@ -76,7 +78,7 @@ def tuned(problem, steps, measure, num, seed=0):
         random = np.random.RandomState(seed)
         choices = [{key: draw(random) for key, draw in ranges.items()} for _ in range(length(CANDIDATES))]
         optimizers = {"%s, %d" % (name, i): make(**choice) for i, choice in enumerate(choices)}
-        losses = l2l.evaluate(problem, optimizers, draws=num, steps=steps, seed=TUNING_SEED, engine="graph")
+        losses = l2l.evaluate(problem, optimizers, draws=draws, steps=steps, seed=TUNING_SEED, engine="graph")
         figures = [_figure(measure, values) for values in losses.values()]
         best = int(np.argmin(figures))
         return make(**choices[best]), {"rule": name, **choices[best], "tuning figure": figures[best]}
@@ -144,7 +146,7 @@ def compared(losses, learned, measure):
     """A table of optimizers, the best first: the measure, and for the learned ones the median and range over seeds.
 
     Args:
-      losses: dict from name to losses `[num, T]`; those of a learned optimizer are named "learned, seed N".
+      losses: dict from name to losses `[draws, T]`; those of a learned optimizer are named "learned, seed N".
       learned: list of such first parts of a name, before ", seed".
       measure: function of losses to a number.
 

@@ -104,7 +104,9 @@ def _of(casting):
 def _trained(problem, build, stages, seeds, meta_loss):
     """As in the episodes: whole lives of 20 base iterations, second derivatives, weights and draws of one seed."""
     name = build().casting.name
-    return paper.train(name, problem, build, stages, meta_loss, seeds, horizon=20, steps=20, second_derivatives=True)[0]
+    return paper.train(
+        name, problem, build, stages, meta_loss, seeds, horizon=20, unroll_length=20, second_derivatives=True
+    )[0]
 
 
 RECIPES = OrderedDict(
@@ -168,11 +170,11 @@ def figure(losses, steps, last, over_draws=np.median):
     return float(over_draws(logs))
 
 
-def measured(place, optimizers, seed, num=DRAWS):
+def measured(place, optimizers, seed, draws=DRAWS):
     """`{steps: {name: (median, worst)}}` of optimizers in a place, both as `figure` has them."""
     problem = place.problem()
     steps, last = [max(LAST, length(n)) for n in place.steps], LAST if isinstance(problem, l2l.Classification) else 1
-    losses = l2l.evaluate(problem, optimizers, draws=num, steps=max(steps), seed=seed, engine=paper.ENGINE)
+    losses = l2l.evaluate(problem, optimizers, draws=draws, steps=max(steps), seed=seed, engine=paper.ENGINE)
     return {
         n: {name: [figure(values, at, last, of) for of in [np.median, np.max]] for name, values in losses.items()}
         for n, at in zip(place.steps, steps)

@@ -64,7 +64,7 @@ class SomeNetwork(l2l.MLP):
                 result = tf.where(chosen, l2l.problems.ACTIVATIONS[name](values), result)
             return result
 
-        values = scale * tf.reshape(inputs, [self.size, -1])
+        values = scale * tf.reshape(inputs, [inputs.shape[0], -1])
         for i, layer in enumerate(x["hidden"]):
             after = activated(tf.matmul(values, layer.kernel) + layer.bias)
             values = tf.where(tf.fill(tf.shape(after), layers > i), after, values) if i else after

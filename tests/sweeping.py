@@ -6,7 +6,7 @@ import os
 import numpy as np
 from trainers import FIGURES, one_rate, small
 
-from l2l.runs import workers
+from l2l.sweeps import workers
 
 
 class Future:
@@ -73,7 +73,7 @@ def no_cluster(monkeypatch, client=None):
 
 def build(checkpoint_dir, **settings):
     """The cheapest trainer, for a cell."""
-    return small(**{"build_optimizer": one_rate, "steps": 2, "checkpoint_dir": checkpoint_dir, **settings})
+    return small(**{"build_optimizer": one_rate, "unroll_length": 2, "checkpoint_dir": checkpoint_dir, **settings})
 
 
 def assert_undisturbed(cell, **settings):

@@ -31,7 +31,11 @@ def learn(optimizer=None, start=(1.0, 1.0), loss=tf.reduce_sum, **more):
 
 
 def trainer(**changes):
-    arguments = {"problem": l2l.Quadratic(2), "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)), "steps": 3}
+    arguments = {
+        "problem": l2l.Quadratic(2),
+        "build_optimizer": lambda: l2l.CoordinatewiseLSTM((2,)),
+        "unroll_length": 3,
+    }
     arguments["engine"] = "graph"
     arguments.update(changes)
     return l2l.Trainer(**arguments)
@@ -121,6 +125,10 @@ def meta_gradient(**changes):
 
 def evaluate(**changes):
     return l2l.evaluate(**{"problem": l2l.Quadratic(2), "optimizers": {"a": l2l.sgd()}, **changes})
+
+
+def quickly_evaluated():
+    return evaluate(draws=2, steps=2, engine="graph")
 
 
 class RemembersTwo(Adapting):
@@ -326,8 +334,8 @@ BAD_CALLS = [
     (lambda: trainer(problem=OfLists(2)), TypeError, "data of OfLists must be a nest of NumPy arrays of numbers"),
     (lambda: trainer(problem=OfTensors()), TypeError, "data of OfTensors must be a nest of NumPy arrays of numbers"),
     (lambda: learn(start=None), TypeError, "initial_position must be a tensor, got None"),
-    (lambda: trainer(steps=0), ValueError, "steps must be a positive integer, got 0"),
-    (lambda: trainer(steps=1), ValueError, "meta_loss must depend on the optimizer's variables"),
+    (lambda: trainer(unroll_length=0), ValueError, "unroll_length must be a positive integer, got 0"),
+    (lambda: trainer(unroll_length=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: trainer(learning_rate=-1), ValueError, "learning_rate must be a positive number of float32"),
     (
         lambda: trainer(learning_rate=float("nan")),
@@ -379,16 +387,16 @@ BAD_CALLS = [
     (lambda: trainer(batch=2.0), TypeError, "batch must be a positive integer, got 2.0"),
     (lambda: trainer(horizon=0), ValueError, "horizon must be a positive integer, got 0"),
     (lambda: trainer(horizon=9.0), TypeError, "horizon must be a positive integer, got 9.0"),
-    (lambda: trainer(horizon=10), ValueError, "horizon must be a multiple of steps, 3, got 10"),
-    (lambda: trainer(horizon=2), ValueError, "horizon must be a multiple of steps, 3, got 2"),
+    (lambda: trainer(horizon=10), ValueError, "horizon must be a multiple of unroll_length, 3, got 10"),
+    (lambda: trainer(horizon=2), ValueError, "horizon must be a multiple of unroll_length, 3, got 2"),
     (lambda: trainer(second_derivatives=0), TypeError, "second_derivatives must be True or False, got 0"),
     (lambda: trainer(second_derivatives=None), TypeError, "second_derivatives must be True or False, got None"),
     (
-        lambda: trainer(steps=1, engine="xla", build_optimizer=one_rate),
+        lambda: trainer(unroll_length=1, engine="xla", build_optimizer=one_rate),
         ValueError,
-        "meta_loss must depend on the optimizer's variables, it depends on none (with steps=1 the losses have seen 0",
+        "meta_loss must depend on the optimizer's variables, it depends on none (with unroll_length=1 the",
     ),
-    (lambda: trainer(stepz=3), TypeError, "Trainer has no setting 'stepz'; there are meta_loss, steps, horizon, learn"),
+    (lambda: trainer(stepz=3), TypeError, "unexpected keyword argument 'stepz'"),
     (
         lambda: trainer(problem=OnceDifferentiable(2)),
         ValueError,
@@ -399,7 +407,7 @@ BAD_CALLS = [
         TypeError,
         "key must be an integer, as from l2l.keys, got dty",
     ),
-    (lambda: l2l.Settings(horizon=30), ValueError, "horizon must be a multiple of steps, 20, got 30"),
+    (lambda: l2l.Settings(horizon=30), ValueError, "horizon must be a multiple of unroll_length, 20, got 30"),
     (lambda: l2l.Settings("last"), ValueError, "meta_loss must be one of end, end_log, sum, sum_log, got 'last'"),
     (
         lambda: trainer(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Adapting()), batch=2, threads=2),
@@ -413,7 +421,7 @@ BAD_CALLS = [
     (lambda: unroll(batch=True), TypeError, "batch must be a positive integer, got True"),
     (lambda: unroll(second_derivatives="no"), TypeError, "second_derivatives must be True or False, got 'no'"),
     (lambda: unroll(optimizer=None), TypeError, "optimizer must be an optimizer, a function"),
-    (lambda: meta_gradient(unroll_length=0), ValueError, "steps must be a positive integer, got 0"),
+    (lambda: meta_gradient(unroll_length=0), ValueError, "unroll_length must be a positive integer, got 0"),
     (lambda: meta_gradient(unroll_length=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: meta_gradient(loop="for"), ValueError, "loop must be one of python, while, got 'for'"),
     (lambda: meta_gradient(batch=0), ValueError, "batch must be a positive integer, got 0"),
@@ -425,7 +433,11 @@ BAD_CALLS = [
         ValueError,
         "variables and adapted must be as many as the gradients and adapted values, 6 and 0, got 0 and 0",
     ),
-    (lambda: l2l.minibatch(0, 0, batch_size=0, examples=10), ValueError, "size must be a positive integer, got 0"),
+    (
+        lambda: l2l.minibatch(0, 0, batch_size=0, examples=10),
+        ValueError,
+        "batch_size must be a positive integer, got 0",
+    ),
     (
         lambda: l2l.minibatch(0, 0, batch_size=5, examples=10.0),
         TypeError,
@@ -488,18 +500,18 @@ BAD_CALLS = [
         TypeError,
         "targets['b'] must be a number, the log average, got [1.0]",
     ),
-    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, draws=0), ValueError, "num must be a positive integer"),
+    (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, draws=0), ValueError, "draws must be a positive integer"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, seed=-1), ValueError, "seed must be an integer from 0"),
     (lambda: evaluate(steps=2.0), TypeError, "steps must be a positive integer, got 2.0"),
     (lambda: evaluate(engine="xla_or_graph"), ValueError, "engine must be one of graph, xla, got 'xla_or_graph'"),
-    (lambda: evaluate(at=[20]), ValueError, "record must hold integers from 0 to 19, got 20"),
-    (lambda: evaluate(at=[-1]), ValueError, "record must hold integers from 0 to 19, got -1"),
-    (lambda: evaluate(at=range(0, 30, 10), steps=20), ValueError, "record must hold integers from 0 to 19, got 20"),
-    (lambda: evaluate(at=[]), ValueError, "record must name at least one base iteration, got []"),
-    (lambda: evaluate(at=[1.0]), TypeError, "record must be a sequence of integers from 0 to 19, got [1.0]"),
-    (lambda: evaluate(at=[True]), TypeError, "record must be a sequence of integers from 0 to 19, got [True]"),
-    (lambda: evaluate(at=5), TypeError, "record must be a sequence of integers from 0 to 19, got 5"),
-    (lambda: evaluate(at="12"), TypeError, "record must be a sequence of integers from 0 to 19, got '12'"),
+    (lambda: evaluate(at=[20]), ValueError, "at must hold integers from 0 to 19, got 20"),
+    (lambda: evaluate(at=[-1]), ValueError, "at must hold integers from 0 to 19, got -1"),
+    (lambda: evaluate(at=range(0, 30, 10), steps=20), ValueError, "at must hold integers from 0 to 19, got 20"),
+    (lambda: evaluate(at=[]), ValueError, "at must name at least one base iteration, got []"),
+    (lambda: evaluate(at=[1.0]), TypeError, "at must be a sequence of integers from 0 to 19, got [1.0]"),
+    (lambda: evaluate(at=[True]), TypeError, "at must be a sequence of integers from 0 to 19, got [True]"),
+    (lambda: evaluate(at=5), TypeError, "at must be a sequence of integers from 0 to 19, got 5"),
+    (lambda: evaluate(at="12"), TypeError, "at must be a sequence of integers from 0 to 19, got '12'"),
     (
         lambda: evaluate(problem=Unbatched(2)),
         ValueError,
@@ -526,7 +538,7 @@ BAD_CALLS = [
         "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 10: ",
     ),
     (
-        lambda: trainer(problem=PastTheEnd(2), steps=4, horizon=12),
+        lambda: trainer(problem=PastTheEnd(2), unroll_length=4, horizon=12),
         ValueError,
         "observe and loss of PastTheEnd must be computable from the first base iteration to the last, 11: ",
     ),
@@ -570,16 +582,18 @@ BAD_CALLS = [
         ValueError,
         "columns must be keys of the rows (a, b), got 'B'",
     ),
+    (lambda: quickly_evaluated().ranking(window=0), ValueError, "window must be a positive integer, got 0"),
+    (lambda: quickly_evaluated().ranking(window=1.0), TypeError, "window must be a positive integer, got 1.0"),
     (
-        lambda: l2l.ranking(evaluate(draws=2, steps=2, engine="graph", positions=True)),
+        lambda: quickly_evaluated().ranking(window=3),
         ValueError,
-        "losses must be a non-empty dict from name to array [num, T], got (OrderedDict",
+        "window must be at most the 2 places of the losses",
     ),
     (lambda: l2l.rolling_log_average([1.0], 0), ValueError, "window must be a positive integer, got 0"),
     (lambda: l2l.rolling_log_average([[1.0]], 5), ValueError, "values must have one dimension, got shape (1, 1)"),
     (lambda: l2l.History().log_average(5, at=3), ValueError, "at must not exceed the 0 meta-iterations of the history"),
-    (lambda: l2l.plot_losses([1, 2]), ValueError, "losses must be a non-empty dict from name to array [num, T]"),
-    (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [num, T], got (5,)"),
+    (lambda: l2l.plot_losses([1, 2]), ValueError, "losses must be a non-empty dict from name to array [draws, T]"),
+    (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [draws, T], got (5,)"),
     (lambda: l2l.plot_losses({"a": np.ones([2, 5])}), ValueError, "draws must be at most the 2 draws of losses, got 3"),
     (
         lambda: l2l.plot_convergence({}),

@@ -15,7 +15,7 @@ DEFAULTS = {
         "output_scale": 1.0,
         "input_activation": None,
     },
-    "Curriculum": {"every": 500, "patience": 3, "num": 8, "measure": None, "validation_seed": 1},
+    "Curriculum": {"every": 500, "patience": 3, "draws": 8, "measure": None, "validation_seed": 1},
     "Mixture": {"chances": None},
     "RandomlyScaled": {"width": 3.0},
     "WithConvexTerm": {"dims": 20},
@@ -24,7 +24,8 @@ DEFAULTS = {
     "Trained": {"adapted": (), "record": None},
     "LearnedOptimizer": {"name": "LearnedOptimizer"},
     "Trainer": {
-        "meta_loss": "sum",
+        **l2l.Settings()._asdict(),  # which test_settings.py has
+        "horizon": None,
         "engine": "xla",
         "name": "training",
         "on_nonfinite": "skip",
@@ -36,7 +37,7 @@ DEFAULTS = {
     "check_optimizer": {"steps": 4},
     "check_problem": {"steps": 4},
     "clipped": {"clip_norm": 1.0},
-    "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla", "positions": False},
+    "evaluate": {"draws": 1000, "steps": 20, "seed": 0, "at": None, "engine": "xla"},
     "keys": {"seed": None},
     "learn": {"steps": 20, "loop": "python", "second_derivatives": True, "batch": None},
     "load": {"build": None},
@@ -45,7 +46,7 @@ DEFAULTS = {
     "log_ratio_cast": {"min_log_ratio": None},
     "meta_gradient": {
         "meta_loss": "sum",
-        "steps": 20,
+        "unroll_length": 20,
         "x": None,
         "state": None,
         "first": 0,
@@ -58,20 +59,19 @@ DEFAULTS = {
     "momentum": {"learning_rate": 0.1, "momentum": 0.9},
     "nesterov": {"learning_rate": 0.1, "momentum": 0.9},
     "plot_convergence": {"targets": None, "window": 500},
-    "plot_learning_rates": {"num": 100, "steps": 20, "seed": 0, "coordinates": None},
+    "plot_learning_rates": {"draws": 100, "steps": 20, "seed": 0, "coordinates": None},
     "plot_losses": {"draws": 3},
-    "plot_states": {"num": 20, "steps": 20, "seed": 0},
+    "plot_states": {"draws": 20, "steps": 20, "seed": 0},
     "plot_trajectories": {"steps": 20, "seed": 0},
     "plot_updates": {"smallest": 1e-8, "largest": 1e2, "repeats": 1},
-    "ranking": {"at": -1},
     "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
     "rolling_log_average": {"window": 500},
     "secant": {"learning_rate": 0.1},
     "sgd": {"learning_rate": 0.1},
     "sweep": {"client": None, "measure": None, "allow_changed_code": False},
-    "trace": {"num": 100, "steps": 20, "seed": 0, "states": False},
+    "trace": {"draws": 100, "steps": 20, "seed": 0, "states": False},
     "train_together": {"workers": None},
-    "normal": {"deviation": 1.0, "seed": None, "stream": 0, "dtype": tf.float32},
+    "normal": {"stddev": 1.0, "seed": None, "stream": 0, "dtype": tf.float32},
     "noise": {"dtype": tf.float32},
     "Ackley": {"dims": 2, "width": 32.768, "noise": 0.0, "dtype": tf.float32},
     "Rastrigin": {"dims": 2, "width": 5.12, "noise": 0.0, "dtype": tf.float32},
@@ -80,14 +80,14 @@ DEFAULTS = {
     "KerasProblem": {"batch_size": 32},
     "LeastSquares": {"dims": 10, "examples": 50, "noise": 0.1, "dtype": tf.float32},
     "LogisticRegression": {"dims": 10, "examples": 50, "penalty": 0.01, "dtype": tf.float32},
-    "MLP": {"examples": None, "hidden": (20,), "activation": "sigmoid", "size": 128, "deviation": 0.01},
+    "MLP": {"examples": None, "hidden": (20,), "activation": "sigmoid", "batch_size": 128, "stddev": 0.01},
     "ConvNet": {
         "examples": None,
         "channels": (16, 16, 16),
         "dense": (32,),
         "normalized": True,
-        "size": 128,
-        "deviation": 0.01,
+        "batch_size": 128,
+        "stddev": 0.01,
     },
     "uniform": {"seed": None, "stream": 0, "dtype": tf.float32},
     "unroll": {
@@ -112,6 +112,6 @@ def defaults(function):
 def test_defaults():
     functions = {name: getattr(l2l, name) for name in l2l.__all__ if callable(getattr(l2l, name))}
     functions.update(check_problem=l2l.testing.check_problem, check_optimizer=l2l.testing.check_optimizer)
-    del functions["Settings"]  # whose defaults test_settings.py has
+    del functions["Settings"]
     found = {name: defaults(function) for name, function in functions.items()}
     assert {name: one for name, one in found.items() if one} == DEFAULTS

@@ -46,10 +46,10 @@ before = found()
 import l2l
 assert found() == before
 build = lambda: l2l.CoordinatewiseLSTM((2,))
-with l2l.Trainer(l2l.Quadratic(2), build, steps=2, batch=2, engine="graph") as trainer:
+with l2l.Trainer(l2l.Quadratic(2), build, unroll_length=2, batch=2, engine="graph") as trainer:
     trainer.run(2)
     trained = trainer.trained()
-l2l.evaluate(l2l.Quadratic(2), {"learned": trained, "vSGD": l2l.vsgd()}, num=2, steps=2, engine="graph")
+l2l.evaluate(l2l.Quadratic(2), {"learned": trained, "vSGD": l2l.vsgd()}, draws=2, steps=2, engine="graph")
 with tf.Graph().as_default(), v1.variable_scope("model"):
     place = v1.get_variable("place", [3], use_resource=False)
     step = l2l.LearnedOptimizer(trained).minimize(tf.reduce_sum(3 * place))
@@ -89,13 +89,14 @@ tf.enable_resource_variables()
 def used():
     import l2l
     problem, build = l2l.Mixture([l2l.Quadratic(2), l2l.Rosenbrock()]), lambda: l2l.CoordinatewiseLSTM((2,), "widening")
-    with l2l.Trainer(problem, build, steps=2, batch=2, horizon=4, engine="graph") as trainer:
+    with l2l.Trainer(problem, build, unroll_length=2, batch=2, horizon=4, engine="graph") as trainer:
         rows = [trainer.run(2).meta_loss]
         trained = trainer.trained()
-    with l2l.Trainer(problem, build, steps=2, batch=2, engine="xla") as trainer:
+    with l2l.Trainer(problem, build, unroll_length=2, batch=2, engine="xla") as trainer:
         rows.append(trainer.run(2).meta_loss)
-    rows += l2l.evaluate(problem, {"learned": trained, "secant": l2l.secant()}, num=2, steps=2, engine="graph").values()
-    rows.append(l2l.trace(problem, {"learned": trained}, num=2, steps=2, states=True)["learned"].losses)
+    optimizers = {"learned": trained, "secant": l2l.secant()}
+    rows += l2l.evaluate(problem, optimizers, draws=2, steps=2, engine="graph").values()
+    rows.append(l2l.trace(problem, {"learned": trained}, draws=2, steps=2, states=True)["learned"].losses)
     l2l.testing.check_problem(l2l.Quadratic(2))
     with tf.Graph().as_default():
         many, few = tf.get_variable("many", [5000]), tf.get_variable("few", [2, 3])

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 def test_the_setting_that_is_best_on_tuning_draws_is_taken(monkeypatch):
     monkeypatch.setattr(paper, "CANDIDATES", 3)
     problem = l2l.Quadratic(2)
-    rules, rows = paper.tuned(problem, 6, paper.mean_last, num=20, seed=3)
+    rules, rows = paper.tuned(problem, 6, paper.mean_last, draws=20, seed=3)
     assert list(rules) == [row["rule"] for row in rows] == ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
     random = np.random.RandomState(3)
     rates = [10 ** random.uniform(-4, 1) for _ in range(3)]
@@ -77,7 +77,7 @@ def test_what_diverges_leaves_a_curve_without_a_warning():
 
 def test_a_training_of_several_stages_goes_on_with_its_weights():
     problem = l2l.DenseQuadratic(2)
-    settings = {"engine": "graph", "steps": 3, "horizon": 3, "seeds": [1]}
+    settings = {"engine": "graph", "unroll_length": 3, "horizon": 3, "seeds": [1]}
     both, rows = paper.train("it", problem, paper.paper_network, [(2, 1e-3), (3, 1e-4)], **settings)
     first, _ = paper.train("it", problem, paper.paper_network, [(2, 1e-3)], **settings)
     assert rows[0]["meta_iterations"] == 5 and rows[0]["experiment"] == "it"
@@ -180,7 +180,7 @@ def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
 
 
 def test_a_full_run_is_the_papers():
-    assert paper.SEGMENTS == {"steps": 20, "horizon": 100} and paper.ENGINE == "xla"
+    assert paper.SEGMENTS == {"unroll_length": 20, "horizon": 100} and paper.ENGINE == "xla"
     assert paper.SEEDS == [1, 2, 3] and paper.CANDIDATES == 24
     network = paper.paper_network().description()
     assert network["hidden"] == [20, 20] and not network["input_layer"] and network["output_scale"] == 0.01

@@ -25,7 +25,7 @@ def test_a_figure_is_the_log_of_a_mean_of_the_last_losses_its_median_over_draws(
 def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypatch):
     monkeypatch.setattr(pretrained.paper, "ENGINE", "graph")
     place = pretrained.Place(lambda: problem, [20, 24])
-    found = pretrained.measured(place, {"SGD": l2l.sgd(0.01)}, seed=5, num=2)
+    found = pretrained.measured(place, {"SGD": l2l.sgd(0.01)}, seed=5, draws=2)
     losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, draws=2, steps=24, seed=5, engine="graph")["SGD"].astype(
         np.float64
     )
@@ -37,7 +37,7 @@ def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypat
 def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
     seen = []
 
-    def measured(place, optimizers, seed, num=5):
+    def measured(place, optimizers, seed, draws=5):
         seen.append((sorted(optimizers), seed))
         return {100: {"1e-05": (1.0, 1.0), "0.5": (0.0, 9.0)}, 500: {"1e-05": (-1.0, 9.0), "0.5": (np.inf, np.inf)}}
 
@@ -57,7 +57,7 @@ def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_pa
     recipe = pretrained.Recipe(lambda seeds: found, [1, 2, 3], ("Rosenbrock, 2-D", 500), "this", "here", "there")
     monkeypatch.setattr(pretrained, "RECIPES", {"it": recipe})
     monkeypatch.setattr(
-        pretrained, "measured", lambda place, optimizers, seed, num: seen.append(seed) or {500: figures}
+        pretrained, "measured", lambda place, optimizers, seed, draws: seen.append(seed) or {500: figures}
     )
     monkeypatch.setattr(pretrained, "figures_of", lambda trained: [{"of": float(trained.weights[0][0])}])
     monkeypatch.setattr(pretrained, "OUTPUT", tmp_path)

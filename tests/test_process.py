@@ -20,9 +20,9 @@ from l2l.xla import xla_in_force
 PARTS = {
     "start": "import os, json, warnings; warnings.simplefilter('always'); import l2l",
     "flags": "print(json.dumps({name: os.environ.get(name) for name in ['XLA_FLAGS', 'TF_CPU_ALLOCATOR_USE_BFC']}))",
-    "train": "l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((3,)), steps=3, engine=%r).run(2)",
+    "train": "l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((3,)), unroll_length=3, engine=%r).run(2)",
     "session": "import tensorflow as tf; tf.Session().run(tf.constant(1))",
-    "evaluate": "l2l.evaluate(l2l.Quadratic(2), {'SGD': l2l.sgd()}, num=2, steps=2)",
+    "evaluate": "l2l.evaluate(l2l.Quadratic(2), {'SGD': l2l.sgd()}, draws=2, steps=2)",
     "prepare": "l2l.prepare_xla()",
     "in force": "from l2l.process import xla_in_force; print(json.dumps(xla_in_force()))",
     # A large number, added and taken away, leaves no trace where sums may be rearranged; a NaN should be seen anyway.
@@ -97,7 +97,7 @@ BAD = """
 import numpy as np
 from trainers import Listed
 starts, bad_at = np.random.RandomState(0).uniform(-1, 1, [7, 2]).tolist(), [-1, -1, 2, -1, 0, -1, -1]
-trainer = l2l.Trainer(Listed(starts, bad_at), lambda: l2l.CoordinatewiseLSTM((1,), "log"), steps=4)
+trainer = l2l.Trainer(Listed(starts, bad_at), lambda: l2l.CoordinatewiseLSTM((1,), "log"), unroll_length=4)
 trainer.run(20)
 finite = all(np.isfinite(array).all() for array in trainer.weights())
 print(json.dumps([trainer.history.config["xla"], finite, int(trainer.history.skipped.sum())]))"""

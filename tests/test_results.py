@@ -4,7 +4,6 @@ import io
 import json
 import os
 import platform
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -31,27 +30,6 @@ def test_the_processor_is_the_one_that_the_system_names(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     monkeypatch.setattr(platform, "processor", lambda: "another")
     assert l2l.measured_with()["machine"]["processor"] == "another"
-
-
-def test_table_aligns_and_leaves_missing_values_empty():
-    rows = [{"name": "a", "n": 20000, "figure": -6.051}, {"name": "longer", "n": None}]
-    table = l2l.format_table(rows, {"name": "", "n": ",d", "figure": ".2f"})
-    assert str(table) == repr(table) == "name         n  figure\na       20,000   -6.05\nlonger"
-
-
-def test_a_notebook_shows_the_same_table_as_html():
-    rows = [{"name": "a < b", "n": 20000, "figure": -6.051}, {"name": "longer", "n": None}]
-    html = l2l.format_table(rows, {"name": "", "n": ",d", "figure": ".2f"})._repr_html_()
-    table = ElementTree.fromstring(html)
-    lines = [[cell.text or "" for cell in line] for line in table.iter("tr")]
-    assert lines == [["name", "n", "figure"], ["a < b", "20,000", "-6.05"], ["longer", "", ""]]
-    assert [cell.tag for cell in next(table.iter("tr"))] == ["th"] * 3
-    sides = [cell.get("style") for cell in table.find("tbody")[0]]
-    assert sides == ["text-align: left", "text-align: right", "text-align: right"]
-
-
-def test_a_table_without_rows_is_its_column_names():
-    assert str(l2l.format_table([], {"name": "", "figure": ".2f"})) == "name  figure"
 
 
 @pytest.mark.parametrize(

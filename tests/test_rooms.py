@@ -7,10 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
 BELOW_ALL = {
-    *["archives", "bytecode", "checks", "describe", "mapping", "nests", "process", "progress", "quiet"],
-    *["vectorizing", "version"],
+    *["archives", "averages", "bytecode", "checks", "describe", "mapping", "nests", "process", "progress", "quiet"],
+    *["results", "tables", "vectorizing", "version"],
 }
-ROOMS = ["problems", "optimizers", "learning", "runs"]
+ROOMS = ["problems", "optimizers", "learning", "evaluation", "runs", "sweeps", "figures"]
 
 
 def imported(path):
@@ -22,6 +22,12 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("l2l."):
             found.add(node.module.split(".")[1])
     return found
+
+
+def test_all_lies_in_a_room_or_below_all():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == BELOW_ALL | {"__init__"}
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS)
+    assert {path.parent for path in PACKAGE.rglob("*.py")} == {PACKAGE, *(PACKAGE / room for room in ROOMS)}
 
 
 @pytest.mark.parametrize("room", ROOMS)

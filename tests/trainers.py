@@ -23,7 +23,7 @@ def learned_momentum():
 
 def small(**changes):
     """A trainer that is quick to build: without a word, one of `learned_momentum` that compiles nothing."""
-    arguments = {"problem": l2l.Quadratic(2), "steps": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
+    arguments = {"problem": l2l.Quadratic(2), "unroll_length": 4, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
     arguments.update(changes)
     build = arguments.pop("build_optimizer", learned_momentum)
     return l2l.Trainer(arguments.pop("problem"), build, **arguments)

@@ -8,9 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.averages import log10, log_average
-from l2l.graphs import OwnGraph
+from l2l.graphs import OwnGraph, data_as_variables, data_in_graph, own_graph
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem, sample
+from l2l.problems.problem import sample
 from l2l.tables import format_table
 
 MINIBATCH_WINDOW = 20  # losses that a ranking averages where each is of another minibatch
@@ -60,7 +60,7 @@ class Evaluation(collections.abc.Mapping):
         """
         places = len(self.at)
         if window is None:
-            window = min(places, 1 if type(self._problem).observe is Problem.observe else MINIBATCH_WINDOW)
+            window = min(places, MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
         if checks.positive_integer("window", window) > places:
             raise ValueError("window must be at most the %d places of the losses, got %r" % (places, window))
         means = {name: self._means(name, window) for name in self}
@@ -86,8 +86,7 @@ class Evaluation(collections.abc.Mapping):
         problem = self._problem
         own = OwnGraph()
         with own.building(problem):
-            like = sample(problem, 1, 0)
-            draw = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape[1:]), like)
+            draw = _draw_to_feed(problem)
             bound = BoundProblem(problem, draw)
             x = tf.nest.map_structure(lambda one: tf.placeholder(one.dtype, one.shape), bound.start())
             loss = bound.loss_on_whole_data(x)
@@ -104,6 +103,26 @@ class Evaluation(collections.abc.Mapping):
 
     def _repr_html_(self):
         return self.ranking()._repr_html_()
+
+
+def _draw_to_feed(problem):
+    """Placeholders for one draw."""
+    return tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), sample(problem, 1, 0))
+
+
+def _sees_minibatches(problem):
+    """Whether what a base iteration observes depends on which one it is."""
+    with own_graph():
+        data_as_variables(problem)
+        t = tf.placeholder(tf.int32, [])
+        observed = problem.observe(_draw_to_feed(problem), t, data_in_graph(problem))
+        waiting, seen = [one.op for one in tf.nest.flatten(observed) if isinstance(one, tf.Tensor)], set()
+        while waiting:
+            op = waiting.pop()
+            if op not in seen:
+                seen.add(op)
+                waiting += [*(one.op for one in op.inputs), *op.control_inputs]
+        return t.op in seen
 
 
 _NONE = {"behind": None, "uncertainty": None}

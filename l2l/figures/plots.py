@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,8 +29,8 @@ def plot_losses(losses, *, draws=3):
     for a while, or has gaps for negative losses. An exact zero is drawn at 1e-38.
 
     Args:
-      losses: dict from name to an array `[num, T]`, as `evaluate` returns; at most 28.
-      draws: how many panels, a positive integer, at most `num`.
+      losses: an `Evaluation`, or a dict from name to an array `[draws, T]`; at most 28.
+      draws: how many panels, a positive integer, at most as many as the arrays have draws.
 
     Returns:
       The figure. As the last line of a notebook's cell it is shown, elsewhere in a cell by
@@ -39,12 +40,12 @@ def plot_losses(losses, *, draws=3):
     Raises:
       TypeError, ValueError: `draws` is out of range, or `losses` is no such dict.
     """
-    if not isinstance(losses, dict) or not losses:
-        raise ValueError("losses must be a non-empty dict from name to array [num, T], got %.200r" % (losses,))
+    if not isinstance(losses, Mapping) or not losses:
+        raise ValueError("losses must be a non-empty dict from name to array [draws, T], got %.200r" % (losses,))
     arrays = {name: np.asarray(values, np.float64) for name, values in losses.items()}
     for name, values in arrays.items():
         if values.ndim != 2 or not values.shape[1]:
-            raise ValueError("losses[%r] must have shape [num, T], got %s" % (name, values.shape))
+            raise ValueError("losses[%r] must have shape [draws, T], got %s" % (name, values.shape))
     fewest = min(len(values) for values in arrays.values())
     if checks.positive_integer("draws", draws) > fewest:
         raise ValueError("draws must be at most the %d draws of losses, got %r" % (fewest, draws))
@@ -99,10 +100,10 @@ def plot_convergence(runs, *, targets=None, window=500):
     Raises:
       TypeError, ValueError: `window` is not a positive integer, or `runs` is no such dict.
     """
-    if not isinstance(runs, dict) or not runs:
+    if not isinstance(runs, Mapping) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
     targets = {} if targets is None else targets
-    if not isinstance(targets, dict):
+    if not isinstance(targets, Mapping):
         raise TypeError("targets must be a dict from name to log average, got %r" % (targets,))
     for name, value in targets.items():
         if not np.isscalar(value) or isinstance(value, str):

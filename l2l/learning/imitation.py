@@ -10,7 +10,7 @@ from l2l.nests import tensors_of
 from l2l.optimizers.first_state import with_initial_state
 from l2l.optimizers.optimizer import Bound, check_optimizer, check_pair, described, opened
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem
+from l2l.problems.problem import Problem, all_observed
 
 
 class Imitation(Problem):
@@ -52,6 +52,10 @@ class Imitation(Problem):
     def observe(self, draw, t, data):
         """What the problem observes."""
         return self.problem.observe(draw, t, data)
+
+    def observe_all(self, draw, data):
+        """All that the problem has to observe."""
+        return all_observed(self.problem, draw, data)
 
     def active(self, draw):
         """The error, and what is active of the problem."""

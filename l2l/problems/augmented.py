@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem, sample
+from l2l.problems.problem import Problem, all_observed, sample
 from l2l.problems.random_numbers import uniform
 from l2l.quiet import quietly
 
@@ -51,6 +51,10 @@ class RandomlyScaled(Problem):
     def observe(self, draw, t, data):
         """What the problem observes, and the scales."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "scales": draw["scales"]}
+
+    def observe_all(self, draw, data):
+        """All that the problem has to observe, and the scales."""
+        return {"observed": all_observed(self.problem, draw["draw"], data), "scales": draw["scales"]}
 
     def active(self, draw):
         """What is active of the problem."""
@@ -94,6 +98,10 @@ class WithConvexTerm(Problem):
     def observe(self, draw, t, data):
         """What the problem observes, and the target `v`."""
         return {"observed": self.problem.observe(draw["draw"], t, data), "target": draw["target"]}
+
+    def observe_all(self, draw, data):
+        """All that the problem has to observe, and the target `v`."""
+        return {"observed": all_observed(self.problem, draw["draw"], data), "target": draw["target"]}
 
     def active(self, draw):
         """What is active of the problem, and `z`."""
@@ -145,9 +153,16 @@ class Mixture(Problem):
 
     def observe(self, draw, t, data):
         """What each problem observes, which one was drawn, and where all start."""
+        return self._observed(draw, data, lambda problem, one, part: problem.observe(one, t, part))
+
+    def observe_all(self, draw, data):
+        """All that each problem has to observe, which one was drawn, and where all start."""
+        return self._observed(draw, data, all_observed)
+
+    def _observed(self, draw, data, observe):
         data = data or [None] * len(self.problems)
         observed = [
-            problem.observe(one, t, None if problem.data is None else part)
+            observe(problem, one, None if problem.data is None else part)
             for problem, one, part in zip(self.problems, draw["draws"], data)
         ]
         return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.graphs import data_in_graph, own_graph
 from l2l.mapping import OverDraws, first_line
-from l2l.problems.problem import Problem, sample
+from l2l.problems.problem import Problem, all_observed, sample
 
 
 class BoundProblem:
@@ -89,18 +89,14 @@ class BoundProblem:
         return value
 
     def loss_on_whole_data(self, x):
-        """The loss of one draw's position on all the data, a scalar: its loss where that sees no minibatches.
+        """The loss of one draw's position on all the data, a scalar.
 
         Raises:
           ValueError: the problem does not say what the whole data are.
         """
         problem = self.problem
-        if type(problem).observe is Problem.observe:
-            return self.loss(x, tf.constant(0))
-        if type(problem).observe_all is Problem.observe_all:
-            raise ValueError("problem %s must define observe_all for a loss on its whole data" % type(problem).__name__)
-        with tf.name_scope("loss_on_whole_data"):
-            return problem.loss(x, problem.observe_all(self.draw, data_in_graph(problem)))
+        with tf.name_scope("loss_on_whole_data"), checks.no_variables("observe_all and loss", problem):
+            return problem.loss(x, all_observed(problem, self.draw, data_in_graph(problem)))
 
     def active(self):
         """Which tensors of a position are not idle, a nest of booleans, `[B]` for a batch; None for all.

@@ -20,9 +20,9 @@ _SMALL = 1e-3  # added to a variance before its root is divided by
 class Classification(Problem):
     """The mean cross-entropy of a classifier's softmax on a minibatch of examples.
 
-    Base iteration `t` of a draw sees `size` examples, uniform and with replacement, which follow from the draw and `t`.
-    A draw is a key for them, and the initial weights. A subclass says in `shapes()` which weights there are, and in
-    `logits(x, inputs)` what it computes with them.
+    Base iteration `t` of a draw sees `batch_size` examples, uniform and with replacement. They follow from the draw and
+    `t`. A draw is a key for them, and the initial weights. A subclass says in `shapes()` which weights there are, and
+    in `logits(x, inputs)` what it computes with them.
 
     Args:
       examples: an `Examples`, as from `l2l.datasets.mnist()`; None for `l2l.datasets.digits()`.

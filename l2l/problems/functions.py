@@ -47,7 +47,11 @@ class _Function(Problem):
 
     def observe(self, draw, t, data):
         """The noise of base iteration `t`, `[D]`; without noise, the draw."""
-        return self.noise * noise_numbers(draw["key"], t, [self.dims], self.dtype) if self.noise else draw
+        return self.noise * noise_numbers(draw["key"], t, [self.dims], dtype=self.dtype) if self.noise else draw
+
+    def observe_all(self, draw, data):
+        """No noise, `[D]`."""
+        return tf.zeros([self.dims], self.dtype) if self.noise else draw
 
     def loss(self, x, observed):
         """`value(x)`, a scalar for `x` of shape `[D]`, whose gradient has the noise in it."""

@@ -90,38 +90,35 @@ class KerasProblem(Problem):
             raise ValueError("build_model must build a new model when it is called, it returned one built before")
         self.architecture = _configuration(model)
         inputs = _as_in_fit(inputs, model.inputs)
-        number = len(targets) if self.batch_size is None else self.batch_size
         for layer in _layers_within(model):
             if isinstance(layer, tf.keras.layers.RNN):
                 layer.unroll = True
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 layer.fused = False
-        places = [tf.keras.Input(batch_shape=[number, *one.shape[1:]], dtype=one.dtype.name) for one in inputs]
-        output = model(places if len(places) > 1 else places[0])
-        if not isinstance(output, tf.Tensor):
-            raise TypeError("build_model must build a model with one output, got %r" % (output,))
-        targets = _as_in_fit([targets], [output])[0]
-        target = tf.placeholder(targets.dtype, [number, *targets.shape[1:]])
-        trained = _checked_weights(model)
-        _check_shapes(loss, output.shape, target.shape)
-        # What `fit` minimizes, in Keras's own words.
-        fitted = tf.keras.Model(places, output)
-        fitted.compile("sgd", loss, target_tensors=[target])
+        number = len(targets) if self.batch_size is None else self.batch_size
+        given, total, targets = _fitted(model, inputs, targets, number, loss)
         self.data = (inputs, targets)
+        trained = _checked_weights(model)
         others = [variable for variable in _once(model.weights) if variable not in trained]
         _correct_second_derivatives(session.graph)
-        given = [*places, target, *[variable.op.outputs[0] for variable in [*trained, *others]]]
-        self._loss = cut_out("the loss of build_model's model", [tf.identity(fitted.total_loss)], given)
-        used = [one for one in [*trained, *others] if one.op.outputs[0].name in self._loss.inputs]
-        _check_use(trained, used, self._loss.random)
+        weights = [variable.op.outputs[0] for variable in [*trained, *others]]
+        program = cut_out("the loss of build_model's model", [total], [*given, *weights])
+        used = [one for one in [*trained, *others] if one.op.outputs[0].name in program.inputs]
+        _check_use(trained, used, program.random)
         fixed = [variable for variable in used if variable not in trained]
         starts = [tf.identity(variable.initial_value) for variable in [*trained, *fixed]]
         self._initial = cut_out("an initializer of build_model's model", starts, [])
         self._dtypes = [start.dtype for start in starts]
         self._shapes = [start.shape for start in starts]
-        self._places = [tensor.name for tensor in [*places, target]]
         self._weights = [variable.op.outputs[0].name for variable in [*trained, *fixed]]
         self.names = [variable.op.name for variable in trained]
+        # Of each number of examples a program of its own: Keras writes it into shapes and means.
+        self._losses = {number: (program, [tensor.name for tensor in given])}
+        if number != len(targets):
+            given, total, _ = _fitted(model, inputs, targets, len(targets), loss)
+            _correct_second_derivatives(session.graph)
+            program = cut_out("the loss of build_model's model", [total], [*given, *weights])
+            self._losses[len(targets)] = program, [tensor.name for tensor in given]
 
     def sample(self, num, seed=None):
         """`num` draws: a key, and initial weights."""
@@ -160,17 +157,33 @@ class KerasProblem(Problem):
         return self._observed(draw, tf.constant(0), *data)
 
     def _observed(self, draw, t, inputs, targets):
-        chance = {"key": draw["key"], "t": t} if self._loss.random else {}
+        program, _ = self._losses[targets.shape.as_list()[0]]
+        chance = {"key": draw["key"], "t": t} if program.random else {}
         return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
 
     def loss(self, x, observed):
         """What `fit` minimizes, a scalar."""
+        program, places = self._losses[observed["targets"].shape.as_list()[0]]
         tensors = [*observed["inputs"], observed["targets"], *x, *observed["fixed"]]
 
         def hashed(place, one):
-            return _HASHED[one.op](fold(observed["key"], place), observed["t"], one.shape, one.dtype)
+            return _HASHED[one.op](fold(observed["key"], place), observed["t"], one.shape, dtype=one.dtype)
 
-        return run(self._loss, dict(zip([*self._places, *self._weights], tensors)), hashed)[0]
+        return run(program, dict(zip([*places, *self._weights], tensors)), hashed)[0]
+
+
+def _fitted(model, inputs, targets, number, loss):
+    """Placeholders for so many examples, what `fit` minimizes of them in Keras's own words, and targets as in `fit`."""
+    places = [tf.keras.Input(batch_shape=[number, *one.shape[1:]], dtype=one.dtype.name) for one in inputs]
+    output = model(places if len(places) > 1 else places[0])
+    if not isinstance(output, tf.Tensor):
+        raise TypeError("build_model must build a model with one output, got %r" % (output,))
+    targets = _as_in_fit([targets], [output])[0]
+    target = tf.placeholder(targets.dtype, [number, *targets.shape[1:]])
+    _check_shapes(loss, output.shape, target.shape)
+    fitted = tf.keras.Model(places, output)
+    fitted.compile("sgd", loss, target_tensors=[target])
+    return [*places, target], tf.identity(fitted.total_loss), targets
 
 
 def _reference_variable(create, **arguments):

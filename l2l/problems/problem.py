@@ -79,9 +79,10 @@ class Problem:
         return draw
 
     def observe_all(self, draw, data):
-        """What a loss on the whole data sees of a draw, for a problem whose base iterations see minibatches.
+        """What a loss on the whole data sees of a draw, for `Evaluation.losses_on_whole_data`.
 
-        `Evaluation.losses_on_whole_data` asks for it. Without it there is no such loss.
+        It is the draw where `observe` is not defined. A problem whose base iterations see minibatches has to say it,
+        else there is no such loss.
 
         Args:
           draw, data: as for `observe`.
@@ -89,7 +90,7 @@ class Problem:
         Returns:
           A nest of tensors for `loss`, like that of `observe` with all examples.
         """
-        raise NotImplementedError("%s does not define observe_all" % type(self).__name__)
+        return draw
 
     def active(self, draw):
         """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
@@ -146,3 +147,15 @@ def sample(problem, num, seed=None):
         if not many.shape[1:].is_fully_defined():
             raise ValueError("sample must return tensors of static shape, got shape %s" % (many.shape,))
     return draws
+
+
+def all_observed(problem, draw, data):
+    """`problem.observe_all(draw, data)`, where that belongs to the problem's `observe`.
+
+    Raises:
+      ValueError: a class defines `observe` alone, and so what it inherits need not fit.
+    """
+    both = {"observe", "observe_all"}
+    if "observe_all" not in next(vars(one) for one in type(problem).__mro__ if both & set(vars(one))):
+        raise ValueError("problem %s must define observe_all for a loss on its whole data" % type(problem).__name__)
+    return problem.observe_all(draw, data)

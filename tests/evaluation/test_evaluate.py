@@ -1,5 +1,4 @@
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ import tensorflow as tf
 from trainers import ENGINES, one_rate, small
 
 import l2l
-from l2l.evaluation.evaluate import Evaluation, drawn
+from l2l.evaluation.graph import EvaluationGraph, drawn
 
 
 def test_all_optimizers_see_the_same_draws():
@@ -33,7 +32,7 @@ def test_the_same_seed_gives_the_same_draws_and_another_gives_others():
 def test_xla_is_prepared_before_it_is_used_and_only_then(engine, needs, monkeypatch):
     """Else a first evaluation compiles with flags that nobody measured, and one op by op warns of flags in vain."""
     prepared = []
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "prepare_xla", lambda: prepared.append(True))
+    monkeypatch.setattr(sys.modules["l2l.evaluation.evaluate"], "prepare_xla", lambda: prepared.append(True))
     l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=2, steps=2, engine=engine)
     assert prepared == needs
 
@@ -72,7 +71,7 @@ def test_an_evaluated_loss_is_the_trainers(graph):
 
 def test_held_out_draws_are_not_those_of_a_training_with_the_same_seed():
     first = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=30, steps=2, seed=2)["SGD"][:, 0]
-    trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], steps=2)
+    trainer = small(draws_seed=2, meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], unroll_length=2)
     assert not set(first) & set(trainer.run(30).meta_loss.astype(np.float32))
 
 
@@ -90,12 +89,13 @@ def test_steps_may_differ_from_those_of_the_training(steps):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_record_selects_base_iterations(engine):
+def test_at_selects_base_iterations(engine):
     problem, optimizers = l2l.Quadratic(2), {"RMSProp": l2l.rmsprop()}
     whole = l2l.evaluate(problem, optimizers, draws=5, steps=12, engine=engine)["RMSProp"]
-    for record in [range(0, 12, 5), [11], [7, 0, 7], np.arange(12)]:
-        some = l2l.evaluate(problem, optimizers, draws=5, steps=12, at=record, engine=engine)["RMSProp"]
-        np.testing.assert_array_equal(some, whole[:, list(record)])
+    for at in [range(0, 12, 5), [11], [7, 0, 7], np.arange(12)]:
+        some = l2l.evaluate(problem, optimizers, draws=5, steps=12, at=at, engine=engine)
+        np.testing.assert_array_equal(some["RMSProp"], whole[:, list(at)])
+        assert some.at.tolist() == list(at)
 
 
 def by_norm(gradients, state):
@@ -149,10 +149,10 @@ class Counted(l2l.Quadratic):
 def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
     """Three draws to a part, of seven; three base iterations to a call, of twenty: none of them comes out even."""
     optimizer = l2l.momentum(0.01) if optimizer == "momentum" else small().trained()
-    arguments = {"problem": Counted(2), "optimizers": {"it": optimizer}, "num": 7, "steps": 20, "engine": engine}
+    arguments = {"problem": Counted(2), "optimizers": {"it": optimizer}, "draws": 7, "steps": 20, "engine": engine}
     whole = l2l.evaluate(**arguments)["it"]
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 10)
     parts = l2l.evaluate(**arguments)["it"]
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     some = l2l.evaluate(at=[19, 2, 3, 10], **arguments)["it"]
@@ -161,8 +161,8 @@ def test_in_parts_it_is_what_it_is_in_one(engine, optimizer, monkeypatch):
 
 def test_a_draw_larger_than_a_part_is_evaluated_alone(monkeypatch):
     whole = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 2)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 1)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 2)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 1)
     parts = l2l.evaluate(l2l.Quadratic(5), {"SGD": l2l.sgd()}, draws=3, steps=4, engine="graph")["SGD"]
     np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
@@ -235,66 +235,14 @@ def test_one_draw_and_one_step(engine):
     np.testing.assert_allclose(losses, np.sum((draw.scale * draw.start) ** 2, axis=1)[:, np.newaxis], rtol=1e-6)
 
 
-SOME_LOSSES = {
-    "one diverged": np.array([[1.0, 1e-8], [1.0, 1e-6], [1.0, np.inf]]),
-    "steady": np.array([[1.0, 1e-2], [1.0, 1e-4], [1.0, 1e-3]]),
-    "all diverged": np.array([[1.0, np.nan], [1.0, np.inf], [1.0, np.nan]]),
-    "best": np.array([[1.0, 1e-7], [1.0, 1e-5], [1.0, 1e-3]]),
-}
-
-
-def test_of_zeros_a_ranking_does_not_warn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        (row,) = l2l.ranking({"a": np.zeros([2, 3])})
-    assert row["log_average"] == -38
-
-
-def test_of_negative_losses_a_ranking_warns():
-    with pytest.warns(RuntimeWarning, match=r"losses\['a'\] has negative losses, whose logarithms are NaN"):
-        (row,) = l2l.ranking({"a": -np.ones([3, 2])})
-    assert np.isnan(row["log_average"])
-
-
-def test_a_ranking_goes_by_the_log_average_of_one_place():
-    rows = l2l.ranking(SOME_LOSSES)
-    assert [row["optimizer"] for row in rows] == ["best", "steady", "one diverged", "all diverged"]
-    expected = [(-5, 0, -5, -5), (-3, 0, -3, -3), (np.inf, 1 / 3, -7, -6), (np.inf, 1, np.nan, np.inf)]
-    for row, figures in zip(rows, expected):
-        found = [row["log_average"], row["diverged"], row["others"], row["median"]]
-        np.testing.assert_allclose(found, figures, rtol=1e-12)
-    for at in [0, -2, np.int64(0)]:
-        assert {row["log_average"] for row in l2l.ranking(SOME_LOSSES, at)} == {0.0}
-    assert str(l2l.ranking(SOME_LOSSES, at=1)) == str(rows)  # NaN is not even itself
-
-
-@pytest.mark.parametrize(
-    "losses, at, error, message",
-    [
-        ([], -1, ValueError, r"losses must be a non-empty dict from name to array \[num, T\], got \[\]"),
-        ({}, -1, ValueError, r"losses must be a non-empty dict from name to array \[num, T\], got {}"),
-        ({"a": [1.0, 2.0]}, -1, ValueError, r"losses\['a'\] must have shape \[num, T\], got \(2,\)"),
-        ({"a": np.ones([0, 2])}, -1, ValueError, r"losses\['a'\] must have shape \[num, T\], got \(0, 2\)"),
-        ({"a": np.ones([5, 2])}, 2, ValueError, "at must be an integer from -2 to 1, got 2"),
-        ({"a": np.ones([5, 2])}, -3, ValueError, "at must be an integer from -2 to 1, got -3"),
-        ({"a": np.ones([5, 2])}, True, ValueError, "at must be an integer from -2 to 1, got True"),
-        ({"a": np.ones([5, 2])}, 1.0, ValueError, r"at must be an integer from -2 to 1, got 1\.0"),
-    ],
-)
-def test_what_is_ranked_is_checked(losses, at, error, message):
-    with pytest.raises(error, match="^" + message):
-        l2l.ranking(losses, at)
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_positions_are_those_after_all_updates_and_no_more(engine, monkeypatch):
     """The last call of a part would have time for more base iterations than are left."""
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_COORDINATES", 6)
-    monkeypatch.setattr(sys.modules["l2l.evaluate"], "MOST_LOSSES", 10)
-    arguments = {"problem": l2l.Quadratic(2), "optimizers": {"it": l2l.momentum(0.01)}, "num": 7, "engine": engine}
-    losses, positions = l2l.evaluate(steps=20, positions=True, **arguments)
-    assert positions["it"].shape == (7, 2)
-    np.testing.assert_array_equal(l2l.evaluate(steps=20, **arguments)["it"], losses["it"])
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_COORDINATES", 6)
+    monkeypatch.setattr(sys.modules["l2l.evaluation.graph"], "MOST_LOSSES", 10)
+    arguments = {"problem": l2l.Quadratic(2), "optimizers": {"it": l2l.momentum(0.01)}, "draws": 7, "engine": engine}
+    evaluation = l2l.evaluate(steps=20, **arguments)
+    assert evaluation.positions["it"].shape == (7, 2) and evaluation["it"].shape == (7, 20)
 
     class FirstCoordinate(l2l.Quadratic):
         """Its loss shows where it is: the first coordinate."""
@@ -303,7 +251,7 @@ def test_positions_are_those_after_all_updates_and_no_more(engine, monkeypatch):
             return x[..., 0] + 0 * x[..., 1]
 
     arguments["problem"] = FirstCoordinate(2)
-    _, ends = l2l.evaluate(steps=20, positions=True, **arguments)
+    ends = l2l.evaluate(steps=20, **arguments).positions
     after = l2l.evaluate(steps=21, **arguments)["it"][:, 20]
     np.testing.assert_allclose(ends["it"][:, 0], after, rtol=1e-5, atol=1e-6)
 
@@ -318,16 +266,17 @@ def test_positions_keep_the_structure_of_the_problems():
 
         batch_loss = l2l.Problem.batch_loss
 
-    losses, positions = l2l.evaluate(Nested(2), {"SGD": l2l.sgd()}, draws=3, steps=1, positions=True, engine="graph")
-    assert positions["SGD"]["a"].shape == (3, 1) and positions["SGD"]["b"].shape == (3,)
+    evaluation = l2l.evaluate(Nested(2), {"SGD": l2l.sgd()}, draws=3, steps=1, engine="graph")
+    positions = evaluation.positions["SGD"]
+    assert positions["a"].shape == (3, 1) and positions["b"].shape == (3,)
     # One step of 0.1 leaves 0.8 of each coordinate.
-    left = positions["SGD"]["a"][:, 0] ** 2 + positions["SGD"]["b"] ** 2
-    np.testing.assert_allclose(left, 0.64 * losses["SGD"][:, 0], rtol=1e-5)
+    left = positions["a"][:, 0] ** 2 + positions["b"] ** 2
+    np.testing.assert_allclose(left, 0.64 * evaluation["SGD"][:, 0], rtol=1e-5)
 
 
 def test_weights_that_were_never_trained_are_worth_a_warning(recwarn):
     trainer = small()
-    arguments = {"num": 2, "steps": 2, "engine": "graph"}
+    arguments = {"draws": 2, "steps": 2, "engine": "graph"}
     with pytest.warns(RuntimeWarning, match=r"optimizers\['it'\] was never trained: its weights are the initial ones"):
         l2l.evaluate(l2l.Quadratic(2), {"it": trainer.trained()}, **arguments)
     recwarn.clear()
@@ -351,7 +300,7 @@ def test_trained_optimizers_of_one_kind_share_what_is_built():
         trainer.run(2)
     one, other = (trainer.trained() for trainer in trainers)
     other = other._replace(adapted=[np.float32(-9.0)])
-    arguments = {"num": 3, "steps": 4, "engine": "graph"}
+    arguments = {"draws": 3, "steps": 4, "engine": "graph"}
     alone = [l2l.evaluate(l2l.Quadratic(2), {"it": each}, **arguments)["it"] for each in [one, other]]
     built.clear()
     together = l2l.evaluate(l2l.Quadratic(2), {"one": one, "other": other, "SGD": l2l.sgd(), "again": one}, **arguments)
@@ -378,6 +327,6 @@ def test_an_optimizer_that_cannot_be_vectorized_sees_few_draws_at_once():
     np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
     draws = drawn(l2l.Quadratic(2), 40, 0, 3)
     with pytest.warns(RuntimeWarning):
-        one = Evaluation(l2l.Quadratic(2), in_a_loop, "loop", draws, 3, "graph")
+        one = EvaluationGraph(l2l.Quadratic(2), in_a_loop, "loop", draws, 3, "graph")
     assert one._draws.batch == 16 and draws.batch == 40
     one.close()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from l2l.testing import check_optimizer, check_problem
 from trainers import learned_momentum
 
 import l2l
 from l2l.evaluation import testing
+from l2l.evaluation.testing import check_optimizer, check_problem
 
 
 class Valley(l2l.Problem):

@@ -4,17 +4,17 @@ import tensorflow as tf
 from trainers import Listed, one_rate
 
 import l2l
-from l2l import traces
+from l2l.evaluation import traces
 
 
 def traced(optimizer, problem=None, **how):
-    how = {"num": 3, "steps": 4, **how}
+    how = {"draws": 3, "steps": 4, **how}
     return l2l.trace(problem or l2l.Quadratic(2), {"it": optimizer}, **how)["it"]
 
 
 def test_a_run_of_momentum_by_hand():
     """`f = |x|^2` from (1, -0.5) and (2, 0): gradients 2x, `v = 0.5 v + 2x`, updates -0.1 v."""
-    one = traced(l2l.momentum(0.1, momentum=0.5), Listed([[1.0, -0.5], [2.0, 0.0]]), num=2, steps=3, states=True)
+    one = traced(l2l.momentum(0.1, momentum=0.5), Listed([[1.0, -0.5], [2.0, 0.0]]), draws=2, steps=3, states=True)
     x, v = np.array([[1.0, -0.5], [2.0, 0.0]]), 0
     for t in range(3):
         v = 0.5 * v + 2 * x
@@ -35,7 +35,7 @@ def by_norm(gradients, state):
 
 def test_losses_are_those_of_an_evaluation():
     optimizers = {"secant": l2l.secant(), "norm": by_norm}
-    how = {"problem": l2l.Quadratic(2), "optimizers": optimizers, "num": 3, "steps": 6, "seed": 4}
+    how = {"problem": l2l.Quadratic(2), "optimizers": optimizers, "draws": 3, "steps": 6, "seed": 4}
     losses, found = l2l.evaluate(engine="graph", **how), l2l.trace(states=True, **how)
     assert list(found) == list(optimizers)
     for name, one in found.items():
@@ -135,7 +135,7 @@ def test_data_are_seen():
 
 
 def test_losses_are_those_of_the_draw_whose_run_is_traced():
-    one = traced(l2l.sgd(), Nested(7), num=1, seed=5)
+    one = traced(l2l.sgd(), Nested(7), draws=1, seed=5)
     np.testing.assert_allclose(traces.losses_at(Nested(7), one.positions[0], 5), one.losses[0], rtol=1e-5)
 
 
@@ -194,7 +194,7 @@ class Wrong(l2l.Quadratic):
         ({"problem": Wrong(2)}, ValueError, "batch_loss of Wrong must be loss of each draw"),
         ({"optimizers": {}}, ValueError, "optimizers must be a non-empty dict from name to optimizer, got {}"),
         ({"optimizers": {"a": l2l.sgd}}, TypeError, r"optimizers\['a'\] must be an optimizer, not what makes one"),
-        ({"num": 0}, ValueError, "num must be a positive integer, got 0"),
+        ({"draws": 0}, ValueError, "draws must be a positive integer, got 0"),
         ({"steps": 1.0}, TypeError, "steps must be a positive integer, got 1.0"),
         ({"seed": -1}, ValueError, "seed must be an integer from 0"),
         ({"states": 1}, TypeError, "states must be True or False, got 1"),
@@ -213,4 +213,4 @@ def test_gradients_that_are_answered_are_checked(bad):
 
 def test_weights_that_were_never_trained_are_worth_a_warning():
     with pytest.warns(RuntimeWarning, match=r"optimizers\['it'\] was never trained"):
-        traced(l2l.Trained(one_rate, [np.float32(0.5)], record={"meta_iterations": 0}), num=1, steps=1)
+        traced(l2l.Trained(one_rate, [np.float32(0.5)], record={"meta_iterations": 0}), draws=1, steps=1)

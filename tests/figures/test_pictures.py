@@ -9,7 +9,7 @@ import pytest
 from trainers import Listed, one_rate
 
 import l2l
-from l2l import pictures
+from l2l.figures import pictures
 
 
 @pytest.fixture(autouse=True)

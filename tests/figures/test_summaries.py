@@ -1,6 +1,6 @@
 import numpy as np
 
-from l2l import summaries
+from l2l.figures import summaries
 
 
 def test_learning_rates_are_the_updates_share_of_the_gradient_downhill():

@@ -45,7 +45,7 @@ def compare(optimizer, problem=None, draw=None, rtol=1e-9, **more):
     ],
 )
 def test_the_networks(hidden, casting, steps, second_derivatives):
-    compare(lstm(hidden, casting), steps=steps, second_derivatives=second_derivatives, carry_on=True)
+    compare(lstm(hidden, casting), unroll_length=steps, second_derivatives=second_derivatives, carry_on=True)
 
 
 def typed(gradients, state, rate, decay):
@@ -60,7 +60,7 @@ def test_a_typed_in_optimizer_whose_first_state_is_none(steps, second_derivative
     rate, decay = weight("rate", [2]), weight("decay", (), -0.3)
     compare(
         lambda gradients, state: typed(gradients, state, rate, decay),
-        steps=steps,
+        unroll_length=steps,
         second_derivatives=second_derivatives,
         carry_on=True,
     )
@@ -75,7 +75,7 @@ def test_a_state_of_integers_and_none_beside_what_is_differentiated():
         after = {"count": count + 1, "hole": None, "mean": mean, "flag": tf.constant(True)}
         return -rate * mean / tf.cast(count + 1, tf.float64), after
 
-    compare(counting, steps=5, carry_on=True)
+    compare(counting, unroll_length=5, carry_on=True)
 
 
 class Warm:
@@ -97,7 +97,7 @@ class Warm:
 
 @pytest.mark.parametrize("steps", [2, 7])
 def test_an_initial_state_that_depends_on_a_trained_variable(steps):
-    compare(Warm(), steps=steps, carry_on=True)
+    compare(Warm(), unroll_length=steps, carry_on=True)
 
 
 class Bound:
@@ -126,7 +126,7 @@ class Bound:
 
 @pytest.mark.parametrize("steps, second_derivatives", [(3, True), (7, False)])
 def test_what_is_bound_beside_kernels(steps, second_derivatives):
-    compare(Bound(), steps=steps, second_derivatives=second_derivatives, carry_on=True)
+    compare(Bound(), unroll_length=steps, second_derivatives=second_derivatives, carry_on=True)
 
 
 class TwoKernels:
@@ -162,7 +162,7 @@ class TwoKernels:
 @pytest.mark.parametrize("most", [1, 64])
 def test_kernels_may_be_used_in_any_order(monkeypatch, most):
     monkeypatch.setattr(backward, "MOST_ROWS_KEPT", most)
-    compare(TwoKernels(), steps=4, carry_on=True)
+    compare(TwoKernels(), unroll_length=4, carry_on=True)
 
 
 def test_more_rows_than_are_kept_have_the_same_gradients(monkeypatch):
@@ -182,15 +182,15 @@ def test_many_draws_at_once(optimizer):
     optimizer = optimizer()
     if not isinstance(optimizer, l2l.CoordinatewiseLSTM):
         optimizer.coordinatewise = False
-    compare(optimizer, steps=3, batch=3, carry_on=True, meta_loss="sum_log")
+    compare(optimizer, unroll_length=3, batch=3, carry_on=True, meta_loss="sum_log")
 
 
 def test_nested_positions():
-    compare(lstm((3,), "log_and_sign"), Nested(tf.float64), steps=4, carry_on=True)
+    compare(lstm((3,), "log_and_sign"), Nested(tf.float64), unroll_length=4, carry_on=True)
 
 
 def test_minibatches_of_a_later_part_of_a_life():
-    compare(lstm((3,), "log_and_sign"), Regression(), steps=3, first=5)
+    compare(lstm((3,), "log_and_sign"), Regression(), unroll_length=3, first=5)
 
 
 def test_a_nest_of_a_typed_in_optimizer():
@@ -200,11 +200,11 @@ def test_a_nest_of_a_typed_in_optimizer():
         state = gradients if state is None else tf.nest.map_structure(lambda a, b: 0.5 * a + b, state, gradients)
         return tf.nest.map_structure(lambda tensor: -rate * tensor, state), state
 
-    compare(nested, Nested(tf.float64), steps=4, carry_on=True)
+    compare(nested, Nested(tf.float64), unroll_length=4, carry_on=True)
 
 
 def test_a_meta_loss_of_the_last_loss_alone():
-    compare(lstm(), steps=4, meta_loss="end_log", second_derivatives=False)
+    compare(lstm(), unroll_length=4, meta_loss="end_log", second_derivatives=False)
 
 
 def test_a_state_that_changes_in_a_loop_is_refused(fixed_draw):

@@ -18,7 +18,7 @@ class Engine:
     """
 
     def __init__(self, make, problem=None, build=None, **settings):
-        settings = l2l.Settings("end", **{"steps": 3, **settings})
+        settings = l2l.Settings("end", **{"unroll_length": 3, **settings})
         self.batch, problem = settings.batch, problem or l2l.Quadratic(2)
         rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1), use_resource=True)
 

@@ -10,7 +10,7 @@ from trainers import ENGINES, assert_close_runs, learned_momentum, one_rate
 
 import l2l
 
-SETTINGS = {"steps": 5, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
+SETTINGS = {"unroll_length": 5, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
 
 
 def network():
@@ -34,7 +34,7 @@ def test_the_meta_gradient_is_that_of_the_distance_alone(run):
     imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
     optimizer = imitation.build(lambda: one_rate(0.03))()
     for second_derivatives in [True, False]:
-        settings = {"steps": 4, "second_derivatives": second_derivatives}
+        settings = {"unroll_length": 4, "second_derivatives": second_derivatives}
         meta = l2l.meta_gradient(imitation, imitation.draw(1), optimizer, tf.trainable_variables(), **settings)
         np.testing.assert_allclose(run(meta.gradients[0]), 3 * 2 * (0.03 - 0.1) / 0.01, rtol=1e-4)
 
@@ -46,7 +46,7 @@ def test_the_meta_gradient_is_that_of_the_distance_alone(run):
 def test_both_engines_imitate_alike(problem, batch, build):
     """Teachers with a state, positions of several tensors, minibatches, batches, segments, adapted variables."""
     imitation = l2l.Imitation(problem, l2l.adam(0.01))
-    settings = {**SETTINGS, "steps": 3, "batch": batch, "horizon": 6, "second_derivatives": False}
+    settings = {**SETTINGS, "unroll_length": 3, "batch": batch, "horizon": 6, "second_derivatives": False}
     trainers = [l2l.Trainer(imitation, imitation.build(build), **{**settings, "engine": engine}) for engine in ENGINES]
     assert_close_runs(*[trainer.run(4) for trainer in trainers], 2e-3)
 

@@ -17,7 +17,7 @@ def lstm(casting="log_and_sign"):
 def iterations(optimizer, draw, variables=None, adam=None, problem=None, **settings):
     problem = l2l.Quadratic(2, tf.float64) if problem is None else problem
     variables = optimizer.variables if variables is None else variables
-    settings = l2l.Settings(**{"steps": 2, **settings})
+    settings = l2l.Settings(**{"unroll_length": 2, **settings})
     return MetaIterations(problem, optimizer, variables, adam or tf.train.AdamOptimizer(), settings, draw)
 
 
@@ -187,7 +187,7 @@ def test_what_an_optimizer_adapts_is_adapted_with_every_setting(build, settings)
 
 def test_draws_change_when_the_horizon_is_reached_and_not_before():
     """A trainer whose horizon is three segments sees three meta-iterations of each draw."""
-    trainer, places = small(horizon=6, steps=2, learning_rate=1e-30), []
+    trainer, places = small(horizon=6, unroll_length=2, learning_rate=1e-30), []
     for _ in range(7):
         places.append(trainer.snapshot()["place"].tolist())
         trainer.run(1)

@@ -18,10 +18,17 @@ def float64_lstm(casting="none"):
     return l2l.CoordinatewiseLSTM((4,), casting, dtype=tf.float64)
 
 
-def segment(optimizer, draw, loop="python", meta_loss="sum", dtype=tf.float64, steps=STEPS, **more):
+def segment(optimizer, draw, loop="python", meta_loss="sum", dtype=tf.float64, unroll_length=STEPS, **more):
     problem = l2l.Quadratic(2, dtype)
     return meta_gradient(
-        problem, draw, optimizer, optimizer.variables, meta_loss=meta_loss, unroll_length=steps, loop=loop, **more
+        problem,
+        draw,
+        optimizer,
+        optimizer.variables,
+        meta_loss=meta_loss,
+        unroll_length=unroll_length,
+        loop=loop,
+        **more,
     )
 
 
@@ -122,8 +129,8 @@ def test_both_loops_give_the_same_meta_gradient(fixed_draw):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_position_and_state_that_are_carried_are_those_of_an_unroll(fixed_draw, loop):
     problem, draw, optimizer = l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), float64_lstm("log_and_sign")
-    first = segment(optimizer, draw, loop, steps=2, carry_on=True)
-    second = segment(optimizer, draw, loop, steps=2, x=first.x, state=first.state, first=2, carry_on=True)
+    first = segment(optimizer, draw, loop, unroll_length=2, carry_on=True)
+    second = segment(optimizer, draw, loop, unroll_length=2, x=first.x, state=first.state, first=2, carry_on=True)
     whole = l2l.unroll(problem, draw, optimizer, steps=4)
     half = l2l.unroll(problem, draw, optimizer, steps=2)
     tf.nest.assert_same_structure(first.state, half.state)
@@ -145,12 +152,12 @@ def test_nothing_is_carried_unless_it_is_asked_for(fixed_draw, loop):
 def test_no_gradient_flows_into_the_given_position_and_state(fixed_draw, loop):
     """A second segment has the meta-gradient that it has from the same numbers as constants."""
     draw, optimizer = fixed_draw(np.float64), float64_lstm()
-    first = segment(optimizer, draw, steps=3, carry_on=True)
+    first = segment(optimizer, draw, unroll_length=3, carry_on=True)
     places = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors((first.x, first.state))]
     layers = tuple((cell, hidden) for cell, hidden in zip(places[1::2], places[2::2]))
     given = {"x": places[0], "state": first.state._replace(layers=layers)}
-    joined = segment(optimizer, draw, loop, steps=3, x=first.x, state=first.state, first=3)
-    cut = segment(optimizer, draw, loop, steps=3, first=3, **given)
+    joined = segment(optimizer, draw, loop, unroll_length=3, x=first.x, state=first.state, first=3)
+    cut = segment(optimizer, draw, loop, unroll_length=3, first=3, **given)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         values = session.run(tensors((first.x, first.state)))
@@ -237,8 +244,8 @@ def test_a_meta_loss_that_depends_on_no_variable_is_refused(fixed_draw, loop, st
     variable = tf.get_variable("alone", [], tf.float64, use_resource=True)
     with pytest.raises(
         ValueError,
-        match=r"meta_loss must depend on the optimizer's variables, it depends on none \(with steps=%d the losses have "
-        r"seen %d updates\)" % (steps, steps - 1),
+        match=r"meta_loss must depend on the optimizer's variables, it depends on none "
+        r"\(with unroll_length=%d the losses have seen %d updates\)" % (steps, steps - 1),
     ):
         meta_gradient(
             l2l.Quadratic(2, tf.float64), fixed_draw(np.float64), l2l.sgd(), [variable], unroll_length=steps, loop=loop
@@ -248,9 +255,9 @@ def test_a_meta_loss_that_depends_on_no_variable_is_refused(fixed_draw, loop, st
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_shortest_segment_has_two_losses(fixed_draw, loop):
     optimizer = float64_lstm()
-    with pytest.raises(ValueError, match="with steps=1 the losses have seen 0 updates"):
-        segment(optimizer, fixed_draw(np.float64), loop, steps=1)
-    (figures,) = results([segment(optimizer, fixed_draw(np.float64), loop, "end", steps=2)])
+    with pytest.raises(ValueError, match="with unroll_length=1 the losses have seen 0 updates"):
+        segment(optimizer, fixed_draw(np.float64), loop, unroll_length=1)
+    (figures,) = results([segment(optimizer, fixed_draw(np.float64), loop, "end", unroll_length=2)])
     assert all(np.any(gradient) for gradient in figures[3:])
 
 
@@ -292,7 +299,7 @@ def test_arguments_are_checked(fixed_draw, loop):
         meta_gradient("quadratic", draw, optimizer, variables, loop=loop)
     with pytest.raises(TypeError, match="optimizer must be an optimizer, a function"):
         meta_gradient(problem, draw, "lstm", variables, loop=loop)
-    with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="unroll_length must be a positive integer, got 0"):
         meta_gradient(problem, draw, optimizer, variables, unroll_length=0, loop=loop)
     with pytest.raises(ValueError, match="meta_loss must be one of"):
         meta_gradient(problem, draw, optimizer, variables, meta_loss="mean", unroll_length=3, loop=loop)

@@ -14,7 +14,7 @@ def test_the_defaults_are_episode_1s():
     """Part of the record of every training: a change of one of them is a change of what a training means."""
     assert l2l.Settings()._asdict() == {
         "meta_loss": "sum",
-        "steps": 20,
+        "unroll_length": 20,
         "horizon": 20,
         "learning_rate": 3e-4,
         "half_life": None,
@@ -32,12 +32,12 @@ def test_the_defaults_are_episode_1s():
     [
         ({"meta_loss": "mean"}, ValueError, "meta_loss must be one of end, end_log, sum, sum_log, got 'mean'"),
         ({"meta_loss": None}, TypeError, "meta_loss must be callable or one of end, end_log, sum, sum_log, got None"),
-        ({"steps": 0}, ValueError, "steps must be a positive integer, got 0"),
-        ({"steps": 2.0}, TypeError, "steps must be a positive integer, got 2.0"),
+        ({"unroll_length": 0}, ValueError, "unroll_length must be a positive integer, got 0"),
+        ({"unroll_length": 2.0}, TypeError, "unroll_length must be a positive integer, got 2.0"),
         ({"horizon": 0}, ValueError, "horizon must be a positive integer, got 0"),
         ({"horizon": "20"}, TypeError, "horizon must be a positive integer, got '20'"),
-        ({"horizon": 30}, ValueError, "horizon must be a multiple of steps, 20, got 30"),
-        ({"horizon": 10}, ValueError, "horizon must be a multiple of steps, 20, got 10"),
+        ({"horizon": 30}, ValueError, "horizon must be a multiple of unroll_length, 20, got 30"),
+        ({"horizon": 10}, ValueError, "horizon must be a multiple of unroll_length, 20, got 10"),
         ({"learning_rate": 0}, ValueError, "learning_rate must be %s, got 0" % FLOAT32),
         ({"learning_rate": float("inf")}, ValueError, "learning_rate must be %s, got inf" % FLOAT32),
         ({"half_life": 0}, ValueError, "half_life must be a positive integer, got 0"),

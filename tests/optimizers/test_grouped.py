@@ -38,7 +38,7 @@ BUILDERS = {"a": network, "b": functools.partial(network, (4, 2), l2l.widening_l
 
 
 def trainer(build=BUILDERS, problem=None, **changes):
-    settings = {"steps": 4, "weights_seed": 1, "draws_seed": 2, **changes}
+    settings = {"unroll_length": 4, "weights_seed": 1, "draws_seed": 2, **changes}
     return l2l.Trainer(problem or Pair(), build, **settings)
 
 
@@ -140,7 +140,9 @@ def test_the_description_builds_the_same_again():
 def test_the_papers_two_groups_train_a_convolutional_network():
     examples = l2l.Examples(np.random.RandomState(0).uniform(size=[6, 4, 4]).astype(np.float32), np.arange(6) % 3)
     problem = l2l.ConvNet(examples, channels=(2,), dense=(3,), batch_size=4)
-    one = trainer({"conv": network, "dense": network}, problem, engine="graph", steps=2, second_derivatives=False)
+    one = trainer(
+        {"conv": network, "dense": network}, problem, engine="graph", unroll_length=2, second_derivatives=False
+    )
     assert np.isfinite(one.run(2).meta_loss).all()
     assert len(one.weights()) == 2 * len(trainer(network, engine="graph").weights())
 

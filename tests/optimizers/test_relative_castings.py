@@ -327,7 +327,7 @@ def test_they_are_trained_alike_by_both_engines(kind):
         with small(
             build_optimizer=lambda: l2l.CoordinatewiseLSTM((5,), BUILDERS[kind](), input_activation=activation),
             engine=engine,
-            steps=2,
+            unroll_length=2,
             horizon=6,
             batch=2,
         ) as trainer:
@@ -346,7 +346,7 @@ def test_they_are_trained_alike_by_both_engines(kind):
 
 @pytest.mark.parametrize("kind", ["log_ratio", "log_ratio_fixed"])
 def test_a_file_of_one_needs_nothing_else(tmp_path, kind):
-    with small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), BUILDERS[kind]()), steps=2) as trainer:
+    with small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), BUILDERS[kind]()), unroll_length=2) as trainer:
         trainer.run(2)
         trained = trainer.trained()
     l2l.save(tmp_path / "it.npz", trained)

@@ -107,7 +107,7 @@ def test_a_file_of_a_network_with_an_activation_has_it_and_a_file_without_the_ke
 
 
 def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
-    trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log"), steps=2)
+    trainer = small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((3,), "log"), unroll_length=2)
     trainer.run(2)
     trained = trainer.trained()
     trainer.close()
@@ -122,7 +122,7 @@ def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
 
 
 def test_a_file_of_another_optimizer_needs_its_function_and_names_it(tmp_path):
-    trainer = small(build_optimizer=build_adapting, steps=2)
+    trainer = small(build_optimizer=build_adapting, unroll_length=2)
     trainer.run(1)
     trained = trainer.trained()
     trainer.close()

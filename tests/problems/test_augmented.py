@@ -17,7 +17,7 @@ HOME = l2l.Quadratic(3, tf.float64)
 
 def losses(problem, optimizer=None, **settings):
     """Of five draws and six base iterations."""
-    arguments = {"num": 5, "steps": 6, "engine": "graph", **settings}
+    arguments = {"draws": 5, "steps": 6, "engine": "graph", **settings}
     return l2l.evaluate(problem, {"it": optimizer or l2l.sgd(0.1)}, **arguments)["it"]
 
 
@@ -111,7 +111,7 @@ def test_idle_members_stay_at_their_starts(run):
         return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
 
     problem = nested_mixture()
-    _, ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph", positions=True)
+    ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph").positions
     draws = problem.sample(8, -1)
     start, draws = run([BoundProblem(problem, draws, 8).start(), draws])
     pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
@@ -283,7 +283,7 @@ def test_draws_follow_from_seed_and_place_alone(run):
     """They are the same whatever was drawn before, and what went wrong within leaves no trace."""
     problem = NESTS["scaled"]()
     first = problem.sample(3, 7)
-    with pytest.raises(ValueError, match="num must be"):
+    with pytest.raises(ValueError, match="draws must be"):
         Twice(HOME).sample(0, 7)
     again, alone, before = problem.sample(3, 7), INNER.sample(3, 7), Drawing().sample(3, 7)
     first, again, alone, before = (tf.nest.flatten(one) for one in run([first, again, alone, before]))

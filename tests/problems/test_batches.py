@@ -246,7 +246,7 @@ def test_an_own_form_is_right_beside_a_start_that_has_to_be_computed_draw_by_dra
 
 def test_a_training_in_a_batch_has_the_meta_gradient_of_its_draws():
     """Without the custom gradient nothing would be learned: the gradient of rounding is 0."""
-    settings = {"steps": 3, "batch": 3, "engine": "graph", "second_derivatives": False}
+    settings = {"unroll_length": 3, "batch": 3, "engine": "graph", "second_derivatives": False}
     with pytest.warns(RuntimeWarning, match="Through is computed draw by draw"):
         trainer = l2l.Trainer(Through(rounded), lambda: l2l.CoordinatewiseLSTM((2,)), **settings)
     assert trainer.run(1).gradient_norm[0] > 0

@@ -132,11 +132,11 @@ def test_the_defaults_are_the_papers_on_scikit_learns_digits(run):
     problem = l2l.MLP()
     x = problem.initial_position(problem.draw(1))
     assert sum(tensor.shape.num_elements() for tensor in tf.nest.flatten(x)) == 1510
-    assert (problem.size, problem.deviation, problem.activation) == (128, 0.01, "sigmoid")
+    assert (problem.batch_size, problem.stddev, problem.activation) == (128, 0.01, "sigmoid")
     conv = l2l.ConvNet(l2l.Examples(np.zeros([10, 32, 32, 3], np.float32), np.arange(10)))
     shapes = [shape.as_list() for shape in tf.nest.flatten(conv.shapes())]
     assert shapes[::2] == [[5, 5, 3, 16], [5, 5, 16, 16], [5, 5, 16, 16], [256, 32], [32, 10]]
-    assert (conv.size, conv.deviation, conv.normalized) == (128, 0.01, True)
+    assert (conv.batch_size, conv.stddev, conv.normalized) == (128, 0.01, True)
 
 
 def test_weights_are_normal_and_new_for_each_draw(run):
@@ -216,9 +216,9 @@ def test_they_keep_the_contract_of_a_problem(problem):
             ValueError,
             "activation must be one of elu, relu, sigmoid, tanh, got 'swish'",
         ),
-        (lambda: l2l.MLP(batch_size=0), ValueError, "size must be a positive integer, got 0"),
-        (lambda: l2l.MLP(stddev="he"), ValueError, "deviation must be a positive number or 'glorot', got 'he'"),
-        (lambda: l2l.MLP(stddev=0), ValueError, "deviation must be a positive finite number, got 0"),
+        (lambda: l2l.MLP(batch_size=0), ValueError, "batch_size must be a positive integer, got 0"),
+        (lambda: l2l.MLP(stddev="he"), ValueError, "stddev must be a positive number or 'glorot', got 'he'"),
+        (lambda: l2l.MLP(stddev=0), ValueError, "stddev must be a positive finite number, got 0"),
         (
             lambda: l2l.MLP((1, 2)),
             TypeError,

@@ -100,7 +100,7 @@ def test_it_is_uniform_over_base_iterations_and_over_draws(run):
 
 def test_it_follows_from_key_and_base_iteration_and_differs_with_each(run):
     one, again, other_key, other_t = run(
-        [l2l.minibatch(*pair, 20, batch_size=1000) for pair in [(1, 0), (1, 0), (2, 0), (1, 1)]]
+        [l2l.minibatch(*pair, batch_size=20, examples=1000) for pair in [(1, 0), (1, 0), (2, 0), (1, 1)]]
     )
     np.testing.assert_array_equal(one, again)
     assert np.mean(one == other_key) < 0.2 and np.mean(one == other_t) < 0.2
@@ -116,11 +116,11 @@ def test_other_integers_serve_as_keys_and_base_iterations(run):
     np.testing.assert_array_equal(*run([one, other]))
 
 
-@pytest.mark.parametrize("size, examples, named", [(0, 5, "size"), (5, 0, "examples"), (-1, 5, "size")])
+@pytest.mark.parametrize("size, examples, named", [(0, 5, "batch_size"), (5, 0, "examples"), (-1, 5, "batch_size")])
 def test_sizes_are_checked(size, examples, named):
     with pytest.raises(ValueError, match="^%s must be a positive integer" % named):
         l2l.minibatch(0, 0, batch_size=size, examples=examples)
-    with pytest.raises(TypeError, match=r"^size must be a positive integer, got 2\.5"):
+    with pytest.raises(TypeError, match=r"^batch_size must be a positive integer, got 2\.5"):
         l2l.minibatch(0, 0, batch_size=2.5, examples=3)
 
 

@@ -486,7 +486,7 @@ def written(tmp_path_factory):
             r"casting='log\(-15\)' there, 'log\(-30\)'",
         ),
         ("network", {"build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
-        ("momentum", {"steps": 5, "horizon": 5}, "horizon=4 there, 5 here; steps=4 there, 5 here"),
+        ("momentum", {"unroll_length": 5, "horizon": 5}, "horizon=4 there, 5 here; unroll_length=4 there, 5 here"),
         ("momentum", {"horizon": 12}, "horizon=4 there, 12 here"),
         ("momentum", {"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
         ("momentum", {"meta_loss": "end"}, "meta_loss='sum' there, 'end' here"),
@@ -565,7 +565,11 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         ({**config, "format": int("9" * 4000)}, arrays, "has format 9999999.*, which a newer version"),
         ({**config, "format": "x" * 5000}, arrays, "its config says format 'xxx"),
         ({**config, "trainer": {**config["trainer"], "y" * 5000: 1}}, arrays, "is from another trainer: yyy"),
-        ({**config, "trainer": {**config["trainer"], "steps": ["y" * 5000]}}, arrays, "steps=.'yyy.* there, 4 here"),
+        (
+            {**config, "trainer": {**config["trainer"], "unroll_length": ["y" * 5000]}},
+            arrays,
+            "unroll_length=.'yyy.* there, 4 here",
+        ),
         ({**config, "trainer": {str(i): i for i in range(2000)}}, arrays, "0=0 there, None here; 1=1 there"),
         (
             {**config, "trainer": {**config["trainer"], "problem_parameters": {"d" * 5000: {}}}},
@@ -600,7 +604,7 @@ def test_ctrl_c_in_a_notebook_cell_keeps_the_kernel_and_the_history(tmp_path):
     try:
         build = """
 import l2l
-trainer = l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,)), steps=4, engine="graph",
+trainer = l2l.Trainer(l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,)), unroll_length=4, engine="graph",
                       checkpoint_dir=%r)
 print("ready")""" % str(tmp_path / "run")
         assert (
@@ -636,8 +640,16 @@ def test_killed_at_random_moments_fifty_times_nothing_is_lost():
 
 def test_numbers_of_one_value_are_the_same_however_they_are_written():
     """NaN is the same as NaN, and 1 the same as 1.0: files may give back another than was written."""
-    record = {"horizon": 4, "steps": 4, "problem_parameters": {"rate": 1, "floor": float("nan"), "list": [1, 2]}}
-    other = {"horizon": 4.0, "steps": 4, "problem_parameters": {"rate": 1.0, "floor": float("nan"), "list": [1, 2.0]}}
+    record = {
+        "horizon": 4,
+        "unroll_length": 4,
+        "problem_parameters": {"rate": 1, "floor": float("nan"), "list": [1, 2]},
+    }
+    other = {
+        "horizon": 4.0,
+        "unroll_length": 4,
+        "problem_parameters": {"rate": 1.0, "floor": float("nan"), "list": [1, 2.0]},
+    }
     checkpoints.check_same_trainer("file", record, other)
     other["problem_parameters"]["rate"] = 2
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: problem_parameters\.rate=1 there, 2 here$"):

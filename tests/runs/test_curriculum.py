@@ -9,11 +9,11 @@ from trainers import learned_momentum, same
 
 import l2l
 
-SETTINGS = {"steps": 4, "learning_rate": 0.03, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
+SETTINGS = {"unroll_length": 4, "learning_rate": 0.03, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
 
 
 def curriculum(horizons=(4,), meta_iterations=12, **changes):
-    arguments = {"every": 3, "patience": 2, "num": 5, **SETTINGS, **changes}
+    arguments = {"every": 3, "patience": 2, "draws": 5, **SETTINGS, **changes}
     problem = arguments.pop("problem", l2l.Quadratic(2))
     return l2l.Curriculum(
         problem, arguments.pop("build", learned_momentum), horizons, meta_iterations=meta_iterations, **arguments
@@ -119,17 +119,17 @@ def _run(one):
     [
         ({"horizons": 100}, TypeError, "horizons must be a sequence of positive integers, got 100"),
         ({"horizons": []}, ValueError, r"horizons must have at least one stage, got \[\]"),
-        ({"horizons": [6]}, ValueError, "horizon must be a multiple of steps"),
+        ({"horizons": [6]}, ValueError, "horizon must be a multiple of unroll_length"),
         ({"meta_iterations": 0}, ValueError, r"meta_iterations\[0\] must be a positive integer, got 0"),
         ({"meta_iterations": [1, 2]}, ValueError, r"meta_iterations must be one number or 1 of them, got \[1, 2\]"),
         ({"every": 0}, ValueError, "every must be a positive integer, got 0"),
         ({"patience": 1.5}, TypeError, "patience must be a positive integer, got 1.5"),
-        ({"num": 0}, ValueError, "num must be a positive integer, got 0"),
+        ({"draws": 0}, ValueError, "draws must be a positive integer, got 0"),
         ({"measure": 3}, TypeError, "measure must be callable, got 3"),
         ({"validation_seed": -1}, ValueError, r"validation_seed must be an integer from 0 to 2\*\*31 - 1, got -1"),
         ({"horizon": 8}, ValueError, "horizon must not be given, since horizons say it, got 8"),
         ({"checkpoint_dir": "a"}, ValueError, "checkpoint_dir must not be given, since each stage has a trainer"),
-        ({"step": 3}, TypeError, "Trainer has no setting 'step'"),
+        ({"step": 3}, TypeError, r".*unexpected keyword argument 'step'"),
     ],
 )
 def test_bad_arguments(changes, error, message):

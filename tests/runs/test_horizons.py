@@ -15,7 +15,7 @@ def network():
 
 
 def test_both_engines_train_alike_through_horizons():
-    xla, graph = (small(steps=3, horizon=9, build_optimizer=network, engine=engine) for engine in ENGINES)
+    xla, graph = (small(unroll_length=3, horizon=9, build_optimizer=network, engine=engine) for engine in ENGINES)
     assert_close_runs(xla.run(1), graph.run(1), 1e-5)
     assert_close_runs(xla.run(19), graph.run(19), 1e-4)
     np.testing.assert_array_equal(xla.snapshot()["place"], [6, 6])
@@ -35,7 +35,13 @@ class Counted(Listed):
 def test_the_loss_goes_on_from_segment_to_segment():
     """With a learning rate that changes no weight, the segments of a draw are one unroll that was cut."""
     problem = Counted([[1.0, 0.5], [0.25, -1.0], [-0.75, 0.5]])
-    settings = {"problem": problem, "steps": 3, "horizon": 9, "learning_rate": 1e-12, "build_optimizer": network}
+    settings = {
+        "problem": problem,
+        "unroll_length": 3,
+        "horizon": 9,
+        "learning_rate": 1e-12,
+        "build_optimizer": network,
+    }
     first_loss = small(meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], **settings)
     losses = np.stack(losses_on_draws(problem, lambda: problem.sample(3), first_loss.weights(), network, 9))
     np.testing.assert_allclose(first_loss.run(9).meta_loss, losses[:, ::3].ravel(), rtol=1e-4)
@@ -59,7 +65,7 @@ def test_an_optimizer_without_an_initial_state_is_carried_too():
         return optimizer
 
     problem = Listed([[1.0, 0.5], [0.25, -1.0]])
-    settings = {"problem": problem, "steps": 3, "horizon": 6, "learning_rate": 1e-12, "build_optimizer": build}
+    settings = {"problem": problem, "unroll_length": 3, "horizon": 6, "learning_rate": 1e-12, "build_optimizer": build}
     expected = losses_on_draws(problem, lambda: problem.sample(2), [np.float32(0.05)], build, 6)
     expected = np.stack(expected)[:, 2::3].ravel()
     for engine in ENGINES:
@@ -67,7 +73,7 @@ def test_an_optimizer_without_an_initial_state_is_carried_too():
 
 
 def test_with_a_batch_and_threads_they_train_alike():
-    settings = {"steps": 3, "horizon": 9, "batch": 4, "second_derivatives": False}
+    settings = {"unroll_length": 3, "horizon": 9, "batch": 4, "second_derivatives": False}
     alone, shared = small(**settings), small(engine="xla", threads=2, **settings)
     assert_close_runs(shared.run(10), alone.run(10), 1e-4)
     assert len(shared.snapshot()) > len(alone.snapshot())  # each shard carries its own part
@@ -111,7 +117,7 @@ class TwoLayers(l2l.Problem):
 @pytest.mark.rehearsal
 def test_a_network_on_minibatches_trains_alike_with_both_engines():
     """Two draws at a time: every engine sees the same minibatches in the same order."""
-    settings = {"problem": TwoLayers(), "steps": 2, "horizon": 4, "batch": 2}
+    settings = {"problem": TwoLayers(), "unroll_length": 2, "horizon": 4, "batch": 2}
     xla, graph = (small(engine=engine, learning_rate=0.01, **settings).run(7) for engine in ENGINES)
     assert_close_runs(xla, graph, tolerance=1e-4)
     assert xla.config["problem_parameters"]["data"]["features"].startswith("float32 [150, 6], checksum")
@@ -121,7 +127,7 @@ def test_a_network_on_minibatches_trains_alike_with_both_engines():
 def test_a_network_on_minibatches_lives_through_a_long_horizon():
     """Horizon 100 in segments of 20. With a learning rate that changes no weight, the losses are a plain unroll's."""
     problem = TwoLayers()
-    settings = {"steps": 20, "horizon": 100, "batch": 2, "second_derivatives": False, "learning_rate": 1e-12}
+    settings = {"unroll_length": 20, "horizon": 100, "batch": 2, "second_derivatives": False, "learning_rate": 1e-12}
     trainer = small(problem=problem, engine="xla", **settings)
 
     def first_draws():

@@ -169,7 +169,7 @@ def test_a_negative_loss_under_a_log_is_named():
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_last_loss_that_is_nan_beside_a_meta_loss_that_is_not_changes_no_weight(engine):
     """The meta-loss looks at the first two losses alone."""
-    settings = {"meta_loss": lambda losses: losses[1], "steps": 3, "engine": engine, "learning_rate": 0.01}
+    settings = {"meta_loss": lambda losses: losses[1], "unroll_length": 3, "engine": engine, "learning_rate": 0.01}
     trainer = small(problem=Listed(STARTS, [-1, 2, -1, -1, -1]), **settings)
     trainer.run(1)
     before = variables(trainer)
@@ -243,7 +243,7 @@ STARTS = [[1.0, 0.5], [0.25, -1.0], [-0.75, 0.5], [0.5, 0.125], [-0.25, -0.5]]
 @pytest.mark.parametrize("engine", ENGINES)
 def test_after_a_skipped_meta_iteration_a_new_draw_comes(engine):
     """Beside a trainer whose draws lack the bad one: but for the skipped meta-iteration they are bit for bit alike."""
-    settings = {"steps": 3, "horizon": 6, "engine": engine, "learning_rate": 0.01}
+    settings = {"unroll_length": 3, "horizon": 6, "engine": engine, "learning_rate": 0.01}
     whole = small(problem=Listed(STARTS, [-1, -1, 0, -1, -1]), **settings)
     without = small(problem=Listed(STARTS[:2] + STARTS[3:]), **settings)
     with pytest.warns(RuntimeWarning, match="meta-iteration 4 has"):
@@ -260,7 +260,7 @@ def test_a_nan_in_the_middle_of_a_horizon_is_skipped_and_replayed_where_it_was(e
     """The second draw goes bad at base iteration 4: in its second segment, which begins with base iteration 3."""
     problem, good = Listed(STARTS, [-1, 4, -1, -1, -1]), Listed(STARTS)
     # A learning rate that changes no weight, so that a plain unroll says what all losses must be.
-    settings = {"problem": problem, "steps": 3, "horizon": 9, "engine": engine, "learning_rate": 1e-12}
+    settings = {"problem": problem, "unroll_length": 3, "horizon": 9, "engine": engine, "learning_rate": 1e-12}
     trainer = small(**settings)
     losses = losses_on_draws(good, lambda: good.sample(3), trainer.weights(), learned_momentum, 9)
     with pytest.warns(RuntimeWarning, match="meta-iteration 4 has"):

@@ -182,9 +182,9 @@ def test_a_memory_that_changes_its_structure_is_refused_where_it_would_be_carrie
             return remembered(gradients, updates)
 
     with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
-        small(build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Changing()), engine=engine, steps=2, horizon=4).run(
-            1
-        )
+        small(
+            build_optimizer=lambda: l2l.CoordinatewiseLSTM((2,), Changing()), engine=engine, unroll_length=2, horizon=4
+        ).run(1)
 
 
 def test_what_xla_cannot_compile_says_so():
@@ -241,7 +241,7 @@ def test_the_history_records_what_was_trained():
         "start": None,
         "built_by": mine.__qualname__,
         "meta_loss": "end",
-        "steps": 4,
+        "unroll_length": 4,
         "horizon": 8,
         "learning_rate": 3e-4,
         "half_life": None,
@@ -302,7 +302,13 @@ def one_update():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_learning_rate_halves(engine, tmp_path):
-    settings = {"problem": Falling(), "build_optimizer": one_update, "steps": 2, "meta_loss": "end", "engine": engine}
+    settings = {
+        "problem": Falling(),
+        "build_optimizer": one_update,
+        "unroll_length": 2,
+        "meta_loss": "end",
+        "engine": engine,
+    }
     settings.update(learning_rate=0.5, half_life=3)
     trainer = small(**settings, checkpoint_dir=str(tmp_path))
     trainer.run(7)
@@ -525,10 +531,10 @@ def test_a_training_may_begin_with_the_weights_of_another():
     def build():
         return l2l.CoordinatewiseLSTM((5,), "widening")
 
-    with small(build_optimizer=build, name="short", steps=2) as short:
+    with small(build_optimizer=build, name="short", unroll_length=2) as short:
         short.run(30)
         trained = short.trained()._replace(adapted=[np.float32(-7)])
-    longer = small(build_optimizer=trained, name="longer", steps=4, draws_seed=9)
+    longer = small(build_optimizer=trained, name="longer", unroll_length=4, draws_seed=9)
     start = longer.history.config["start"]
     assert (start["name"], start["meta_iterations"]) == ("short", 30) and len(start["weights"]) == 40
     assert same(longer.weights(), trained.weights) and same(longer.trained().adapted, trained.adapted)

@@ -25,7 +25,7 @@ def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkey
 
 def test_weights_depend_on_their_seed_alone():
     one = small()
-    assert same(one.weights(), small(draws_seed=9, steps=7, meta_loss="end_log").weights())
+    assert same(one.weights(), small(draws_seed=9, unroll_length=7, meta_loss="end_log").weights())
     assert same(one.weights(), small(horizon=8, batch=2).weights())
     assert not same(one.weights(), small(weights_seed=9).weights())
 
@@ -235,7 +235,7 @@ class Overflowing(l2l.Quadratic):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_last_loss_that_is_not_finite_counts_beside_a_finite_meta_loss(engine):
-    trainer = small(problem=Overflowing(2), steps=3, meta_loss=lambda losses: losses[1], engine=engine)
+    trainer = small(problem=Overflowing(2), unroll_length=3, meta_loss=lambda losses: losses[1], engine=engine)
     before = trainer.snapshot()
     with pytest.warns(RuntimeWarning, match="meta-iteration 0 has meta-loss .*, last loss inf"):
         history = trainer.run(8)

@@ -8,7 +8,6 @@ from sweeping import Client, assert_undisturbed, build, no_cluster, started
 from trainers import Listed, one_rate, small
 
 import l2l
-from l2l.runs import sweeps
 from l2l.sweeps.cells import Cell
 
 
@@ -78,9 +77,11 @@ def test_a_result_of_another_trainer_is_refused(tmp_path, monkeypatch):
         l2l.sweep(build, grid, 2, directory=tmp_path)
 
     def other(checkpoint_dir, weights_seed):
-        return build(checkpoint_dir, weights_seed=weights_seed, steps=3)
+        return build(checkpoint_dir, weights_seed=weights_seed, unroll_length=3)
 
-    with pytest.raises(ValueError, match="is from another trainer: horizon=2 there, 3 here; steps=2 there, 3 here"):
+    with pytest.raises(
+        ValueError, match="is from another trainer: horizon=2 there, 3 here; unroll_length=2 there, 3 here"
+    ):
         l2l.sweep(other, grid, 2, directory=tmp_path)
 
 
@@ -130,9 +131,9 @@ def test_what_build_trainer_returns_is_checked(wrong, message, tmp_path, monkeyp
 def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):
     def bad(checkpoint_dir, weights_seed):
         problem = Listed([[1.0, 2.0]], bad_at=[weights_seed])
-        return small(problem=problem, build_optimizer=one_rate, steps=2, checkpoint_dir=checkpoint_dir)
+        return small(problem=problem, build_optimizer=one_rate, unroll_length=2, checkpoint_dir=checkpoint_dir)
 
-    monkeypatch.setattr(sweeps, "_SHOWN", 1)
+    monkeypatch.setattr(sys.modules["l2l.sweeps.sweep"], "_SHOWN", 1)
     with no_cluster(monkeypatch), pytest.warns(RuntimeWarning) as heard:
         sweep = l2l.sweep(bad, {"weights_seed": [-1, 0, 1]}, 3, directory=tmp_path)
     assert [row["skipped"] for row in sweep.rows] == [0, 3, 3]

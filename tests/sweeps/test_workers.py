@@ -78,7 +78,7 @@ def one_rate():
 bowl = Bowl()
 sweep = l2l.sweep(
     lambda checkpoint_dir, weights_seed: l2l.Trainer(
-        bowl, one_rate, steps=2, engine="graph", weights_seed=weights_seed, checkpoint_dir=checkpoint_dir
+        bowl, one_rate, unroll_length=2, engine="graph", weights_seed=weights_seed, checkpoint_dir=checkpoint_dir
     ),
     {"weights_seed": [1]},
     3,
