@@ -113,7 +113,7 @@ class Imitating:
 
         def step(gradients, state, x, product):
             own, theirs, error = self.initial_state(gradients) if state is None else state
-            within = gradients["x"], x["x"]
+            within = gradients["x"], None if x is None else x["x"]
             pairs = bound.step(within[0], own, within[1], product), teacher.plain_step(within[0], theirs, within[1])
             for pair in pairs:
                 check_pair(pair)

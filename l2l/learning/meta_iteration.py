@@ -9,6 +9,7 @@ from l2l.learning.segments import MetaGradient, last_loss, segment_gradient
 from l2l.learning.updates import update
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state, with_initial_state
+from l2l.optimizers.optimizer import opened
 from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
 
@@ -36,7 +37,7 @@ class MetaIterations:
 
     Args:
       problem: a `Problem`.
-      optimizer: the learned optimizer, an `Optimizer`.
+      optimizer: the learned optimizer.
       variables: those to train.
       adam: the meta-optimizer.
       settings: a `Settings`.
@@ -49,6 +50,7 @@ class MetaIterations:
 
     def __init__(self, problem, optimizer, variables, adam, settings, draw, *, draw_by_draw=False):
         self._variables, self._adam, self._settings = variables, adam, settings
+        optimizer = opened("optimizer", optimizer)
         self._adapted = optimizer.adapted
         if self._adapted and settings.threads > 1:
             raise ValueError("threads must be 1 for an optimizer that adapts variables, got %r" % settings.threads)

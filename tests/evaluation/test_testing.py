@@ -155,9 +155,9 @@ class StartsElsewhere(l2l.CoordinatewiseLSTM):
     def bind(self):
         bound = super().bind()
 
-        def step(gradients, state, product):
+        def step(gradients, state, x, product):
             state = super(StartsElsewhere, self).initial_state(gradients) if state is None else state
-            return bound.step(gradients, state, product)
+            return bound.step(gradients, state, x, product)
 
         return bound._replace(step=step)
 

@@ -109,13 +109,12 @@ class Bound:
         self.kernel, self.rate, self.shift = weight("kernel", [2, 1], 0.3), weight("rate"), weight("shift", [2], 0.2)
 
     def __call__(self, gradients, state):
-        bound = self.bind()
-        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+        return self.bind().plain_step(gradients, state, None)
 
     def bind(self):
         kernel, rate, shift = tf.tanh(self.kernel), tf.exp(self.rate), self.shift + 1
 
-        def step(gradients, state, product):
+        def step(gradients, state, x, product):
             state = tf.zeros_like(gradients) if state is None else state
             state = 0.5 * state + gradients
             outputs = product(0, tf.stack([gradients, state], axis=1))
@@ -141,8 +140,7 @@ class TwoKernels:
         ]
 
     def __call__(self, gradients, state):
-        bound = self.bind()
-        return bound.step(gradients, state, lambda i, inputs: tf.matmul(inputs, bound.kernels[i]))
+        return self.bind().plain_step(gradients, state, None)
 
     def initial_state(self, x):
         return tf.zeros_like(x)
@@ -150,7 +148,7 @@ class TwoKernels:
     def bind(self):
         kernels = [tf.tanh(kernel) for kernel in self.kernels]
 
-        def step(gradients, state, product):
+        def step(gradients, state, x, product):
             state = tf.zeros_like(gradients) if state is None else state
             hidden = tf.tanh(product(1, tf.stack([gradients, state], axis=1)))
             outputs = product(0, hidden)

@@ -7,7 +7,7 @@ from numpy_networks import elu, network, random_weights, zero_states
 
 import l2l
 from l2l.optimizers.networks import NetworkState, from_description
-from l2l.optimizers.optimizer import bind, plain_product
+from l2l.optimizers.optimizer import opened
 
 
 def test_episode_1_has_8_arrays_and_6621_weights():
@@ -127,17 +127,17 @@ def test_the_initial_state_for_a_shape_unknown_until_run_time(run):
 def test_bound_it_computes_the_same_and_uses_each_kernel_once(run):
     """The unroll's loop may replace the products, so all that multiplies weights with rows goes through them."""
     optimizer = l2l.CoordinatewiseLSTM((3, 5, 4), "log")
-    bound, gradients = bind(optimizer), tf.constant([0.3, -2.0])
+    bound, gradients = optimizer.bind(), tf.constant([0.3, -2.0])
     used = []
 
     def product(i, inputs):
         used.append((i, inputs.shape.as_list()))
-        return plain_product(bound)(i, inputs)
+        return tf.matmul(inputs, bound.kernels[i])
 
     state, bound_state = None, optimizer.initial_state(gradients)
     for _ in range(2):
         update, state = optimizer(gradients, state)
-        bound_update, bound_state = bound.step(gradients, bound_state, product)
+        bound_update, bound_state = bound.step(gradients, bound_state, None, product)
     shapes = [kernel.shape.as_list() for kernel in bound.kernels]
     assert [columns for _, columns in shapes] == [12, 20, 16, 1]
     assert used == 2 * [(i, [2, rows]) for i, (rows, _) in enumerate(shapes)]
@@ -145,9 +145,9 @@ def test_bound_it_computes_the_same_and_uses_each_kernel_once(run):
 
 
 def test_an_optimizer_that_does_not_bind_has_no_kernels(run):
-    bound, gradients = bind(l2l.sgd(0.5)), tf.constant([1.0, 2.0])
+    bound, gradients = opened("it", l2l.sgd(0.5)).bind(), tf.constant([1.0, 2.0])
     assert bound.kernels == []
-    np.testing.assert_array_equal(run(bound.step(gradients, None, None)[0]), [-0.5, -1.0])
+    np.testing.assert_array_equal(run(bound.step(gradients, None, None, None)[0]), [-0.5, -1.0])
 
 
 @pytest.mark.parametrize("casting", ["none", "log", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
@@ -268,7 +268,7 @@ def test_with_an_activation_the_input_layer_is_a_kernel_of_its_own():
     plain = l2l.CoordinatewiseLSTM((3, 5), "log_and_sign")
     active = l2l.CoordinatewiseLSTM((3, 5), "log_and_sign", input_activation="elu")
     assert [variable.shape for variable in active.variables] == [variable.shape for variable in plain.variables]
-    shapes = [[kernel.shape.as_list() for kernel in bind(each).kernels] for each in [plain, active]]
+    shapes = [[kernel.shape.as_list() for kernel in each.bind().kernels] for each in [plain, active]]
     assert shapes == [[[5, 12], [8, 20], [5, 1]], [[2, 3], [6, 12], [8, 20], [5, 1]]]
 
 

@@ -1,13 +1,18 @@
-"""What the library makes of an optimizer: a batch of draws, and a first state for one that knows none."""
+"""The door: what the library makes of an optimizer, for a batch of draws, and with a first state."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy_networks import random_weights
 from other_problems import Nested
 
 import l2l
 from l2l.nests import tensors_of
-from l2l.optimizers.optimizer import check_optimizer, for_batch, initial_state, with_initial_state
+from l2l.graphs import load_variables
+from l2l.optimizers.first_call import create
+from l2l.optimizers.first_state import with_initial_state
+from l2l.optimizers.optimizer import check_optimizer, opened
+from l2l.optimizers.over_draws import for_batch
 
 
 def normalized(gradients, state):
@@ -28,6 +33,14 @@ class Saying:
 
     def initial_state(self, x):
         return tf.constant(0), [0.3 * tensor for tensor in tf.nest.flatten(x)], None
+
+
+def came_in(value, batch=None):
+    return for_batch(opened("it", value), batch)
+
+
+def one_step(optimizer, gradients, state, x=None):
+    return optimizer.bind().plain_step(gradients, state, gradients if x is None else x)
 
 
 def one_of(draws, i):
@@ -52,30 +65,42 @@ def test_one_that_mixes_coordinates_is_mapped_over_the_draws(run, problem, optim
 def test_unmapped_its_draws_would_see_each_other(run):
     """So that the test above could fail."""
     gradients = tf.constant([[1.0, 2.0], [30.0, 40.0]])
-    mapped, unmapped = run([for_batch(normalized, 2)(gradients, None)[0], normalized(gradients, None)[0]])
+    mapped, unmapped = run([one_step(came_in(normalized, 2), gradients, None)[0], normalized(gradients, None)[0]])
     np.testing.assert_allclose(np.linalg.norm(mapped, axis=1), [0.1, 0.1], rtol=1e-5)
     assert np.linalg.norm(unmapped[0]) < 0.01
 
 
-def test_a_coordinatewise_one_is_left_as_it_is():
-    rule, network = l2l.rmsprop(), l2l.CoordinatewiseLSTM((3,))
-    assert for_batch(rule, 3) is rule and for_batch(network, 3) is network
-    assert for_batch(normalized, None) is normalized
-    mapped = for_batch(normalized, 3)
-    assert mapped is not normalized and for_batch(mapped, 3) is mapped
+def test_one_that_sees_batches_is_told_of_them_and_not_mapped():
+    told = []
+
+    class Asks:
+        def __call__(self, gradients, state):
+            raise AssertionError("an optimizer that binds is not called")
+
+        def bind(self, horizon, batch):
+            told.append((horizon, batch))
+            return l2l.Bound(lambda gradients, state, x, product: (-0.1 * gradients, state))
+
+    assert came_in(Asks(), 3).sees_batches and came_in(l2l.rmsprop(), 3).sees_batches
+    assert not came_in(normalized).sees_batches
+    problem = l2l.Quadratic(2)
+    l2l.learn(problem, problem.sample(3, 1), Asks(), steps=4, batch=3)
+    l2l.unroll(problem, problem.draw(1), Asks(), steps=4, horizon=20)
+    l2l.unroll(problem, problem.draw(1), Asks(), steps=4)
+    assert told == [(4, 3), (20, None), (None, None)]
 
 
 def test_the_initial_states_of_a_batch_are_those_of_its_draws(run):
-    mapped, x = for_batch(Saying(), 3), tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    mapped, x = came_in(Saying(), 3), tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     count, (own,), hole = mapped.initial_state(x)
     assert hole is None and count.shape == [3] and own.shape == [3, 2]
     np.testing.assert_allclose(run(own), 0.3 * np.array([[1, 2], [3, 4], [5, 6]]), rtol=1e-6)
-    assert not hasattr(for_batch(normalized, 3), "initial_state")
+    assert came_in(normalized, 3).initial_state is None
 
 
 def test_an_optimizer_may_say_nothing_of_its_initial_state():
-    assert initial_state(l2l.sgd(), tf.zeros([2])) is None
-    assert initial_state(Saying(), tf.zeros([2]))[2] is None
+    assert came_in(l2l.sgd()).initial_state is None
+    assert came_in(Saying()).initial_state(tf.zeros([2]))[2] is None
 
 
 def holes(gradients, state):
@@ -94,12 +119,12 @@ NAMES = ["sgd", "rmsprop", "adam", "vsgd", "normalized", "holes", "no state"]
 
 @pytest.mark.parametrize("optimizer", RULES, ids=NAMES)
 def test_with_an_initial_state_each_step_is_what_it_was(run, optimizer):
-    able = with_initial_state(optimizer)
+    able = with_initial_state(came_in(optimizer))
     x = tf.constant([0.5, -2.0, 1.0])
     state, able_state = None, able.initial_state(x)
     for gradients in [[1.0, -2.0, 0.0], [0.0, 0.0, 0.0], [0.3, -1e-3, 5.0], [0.1, 2.0, 5.0]]:
         update, state = optimizer(tf.constant(gradients), state)
-        able_update, next_state = able(tf.constant(gradients), able_state)
+        able_update, next_state = one_step(able, tf.constant(gradients), able_state)
         tf.nest.assert_same_structure(able_state, next_state)
         able_state = next_state
         np.testing.assert_array_equal(*run([update, able_update]))
@@ -114,17 +139,17 @@ def test_each_coordinate_has_a_first_step_of_its_own(run):
         number = tf.ones_like(gradients) if state is None else state + 1
         return gradients / number, number
 
-    able = with_initial_state(counting, rows=True)
+    able = with_initial_state(came_in(counting), rows=True)
     flags, counts = able.initial_state(tf.zeros([3]))
     assert able.initial_state(tf.zeros([1]))[0].shape == [1]
-    update, (flags, _) = able(tf.ones([3]), (flags * [1, 0, 0], counts * [7, 1, 4]))
+    update, (flags, _) = one_step(able, tf.ones([3]), (flags * [1, 0, 0], counts * [7, 1, 4]))
     np.testing.assert_allclose(run(update), [1, 1 / 2, 1 / 5])
     np.testing.assert_array_equal(run(flags), np.zeros(3))
 
 
 def test_its_state_keeps_shapes_and_dtypes_and_goes_round_a_loop(run, fixed_draw):
     for optimizer in [l2l.adam(0.1), normalized, holes, no_state]:
-        able = with_initial_state(optimizer)
+        able = with_initial_state(came_in(optimizer))
         losses = [
             l2l.learn(l2l.Quadratic(2), fixed_draw(), each, steps=5, loop=loop)
             for each, loop in [(optimizer, "python"), (able, "python"), (able, "while")]
@@ -138,7 +163,7 @@ def test_derivatives_of_the_first_step_are_finite_and_the_same(run, fixed_draw):
     """Both branches are computed and one is picked; the other must not send a NaN backwards."""
     draw, gradients = fixed_draw(), []
     for optimizer in [l2l.rmsprop(), l2l.vsgd(), normalized, holes]:
-        for each in [optimizer, with_initial_state(optimizer)]:
+        for each in [optimizer, with_initial_state(came_in(optimizer))]:
             losses = l2l.learn(l2l.Quadratic(2), draw, each, steps=3)
             gradients.append(tf.gradients(losses, draw.start)[0])
     gradients = run(gradients)
@@ -147,20 +172,20 @@ def test_derivatives_of_the_first_step_are_finite_and_the_same(run, fixed_draw):
 
 
 def test_one_that_says_so_itself_is_left_as_it_is():
-    network, saying = l2l.CoordinatewiseLSTM((3,)), Saying()
-    assert with_initial_state(network) is network and with_initial_state(saying) is saying
+    for one in [came_in(l2l.CoordinatewiseLSTM((3,))), came_in(Saying())]:
+        assert with_initial_state(one) is one
 
 
 def test_whether_it_is_coordinatewise_is_kept():
-    assert with_initial_state(l2l.sgd()).coordinatewise is True
-    assert with_initial_state(normalized).coordinatewise is False
-    assert with_initial_state(for_batch(normalized, 3)).coordinatewise is True
+    assert with_initial_state(came_in(l2l.sgd())).coordinatewise is True
+    assert with_initial_state(came_in(normalized)).coordinatewise is False
+    assert with_initial_state(came_in(normalized, 3)).sees_batches is True
 
 
 def test_with_an_initial_state_a_batch_is_still_mapped(run):
     problem = l2l.Quadratic(2)
     draws = problem.sample(3, 1)
-    orders = [with_initial_state(normalized), with_initial_state(for_batch(normalized, 3)), normalized]
+    orders = [with_initial_state(came_in(normalized)), normalized]
     *losses, expected = run([l2l.learn(problem, draws, each, steps=4, batch=3) for each in orders])
     for each in losses:
         np.testing.assert_allclose(each, expected, rtol=1e-6)
@@ -176,7 +201,7 @@ def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
     def typed(gradients, state=None, rate=0.1):
         return -rate * gradients, state
 
-    for optimizer in [l2l.sgd(), typed, max]:
+    for optimizer in [l2l.sgd(), typed, max, lambda gradients, state, x: gradients, lambda gradients, state, *, x: gradients]:
         assert check_optimizer("it", optimizer) is optimizer
     for wrong in [lambda gradients: gradients, lambda gradients, state, more: gradients]:
         with pytest.raises(TypeError, match=r"^it must take two arguments, gradients and state"):
@@ -205,6 +230,121 @@ def test_what_an_optimizer_adapts_is_the_mean_over_draws_number_by_number():
     optimizer.adapted = [tf.get_variable("sizes", [2], initializer=tf.zeros_initializer(), trainable=False)]
     optimizer.adapt = lambda gradients, state: [tf.abs(gradients)]
     gradients = tf.constant([[1.0, -2.0], [3.0, 6.0]])
-    (adapted,) = for_batch(optimizer, 2).adapt(gradients, None)
+    (adapted,) = came_in(optimizer, 2).adapt(gradients, None)
     with tf.Session() as session:
         np.testing.assert_allclose(session.run(adapted), [2, 4])
+
+
+# --- looking at the position
+
+
+def decayed(gradients, state, x):
+    """Gradient descent with weight decay, of nests."""
+    return tf.nest.map_structure(lambda g, p: -0.1 * g - 0.02 * p, gradients, x), ()
+
+
+def drawn_together(gradients, state, x):
+    """Not coordinate-wise: the decay is relative to the size of a draw's position."""
+    size = tf.sqrt(sum(tf.reduce_sum(tf.square(one)) for one in tf.nest.flatten(x)) + 1e-6)
+    return tf.nest.map_structure(lambda g, p: -0.1 * g - 0.02 * p / size, gradients, x), ()
+
+
+def in_numpy(optimizer, scale, start, steps):
+    """The losses of the two on `sum((scale x)^2)`."""
+    x, losses = start.copy(), []
+    for _ in range(steps):
+        losses.append(np.sum(np.square(scale * x)))
+        size = np.sqrt(np.sum(np.square(x)) + 1e-6) if optimizer is drawn_together else 1.0
+        x = x - 0.1 * 2 * scale**2 * x - 0.02 * x / size
+    return losses
+
+
+@pytest.mark.parametrize("loop", ["python", "while"])
+@pytest.mark.parametrize("optimizer", [decayed, drawn_together])
+def test_a_parameter_named_x_gets_the_position(run, optimizer, loop):
+    problem = l2l.Quadratic(3)
+    draws = problem.sample(4, 1)
+    losses = [l2l.learn(problem, draws, optimizer, steps=6, loop=loop, batch=4)]
+    losses += [l2l.learn(problem, one_of(draws, i), optimizer, steps=6, loop=loop) for i in range(4)]
+    (together, *alone), draws = run([losses, draws])
+    expected = [in_numpy(optimizer, scale, start, 6) for scale, start in zip(draws.scale, draws.start)]
+    np.testing.assert_allclose(together.T, expected, rtol=1e-5)
+    np.testing.assert_allclose(alone, expected, rtol=1e-5)
+
+
+def test_only_a_parameter_of_that_name_gets_it():
+    def with_defaults(gradients, state, learning_rate=0.1, decay=0.99):
+        return -learning_rate * gradients, state
+
+    assert came_in(decayed).takes_x and came_in(l2l.adam()).takes_x
+    for other in [with_defaults, lambda *arguments: (arguments[0], arguments[1]), max, normalized]:
+        assert not came_in(other).takes_x
+
+
+@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
+def test_it_is_evaluated_and_traced_at_positions(engine):
+    problem = l2l.Quadratic(2)
+    losses = l2l.evaluate(problem, {"it": decayed, "other": drawn_together}, draws=3, steps=5, engine=engine)
+    traces = l2l.trace(problem, {"it": decayed, "other": drawn_together}, draws=3, steps=5)
+    for name, found in traces.items():
+        np.testing.assert_allclose(found.losses, losses[name], rtol=1e-5)
+    np.testing.assert_allclose(
+        traces["it"].updates, -0.1 * traces["it"].gradients - 0.02 * traces["it"].positions, rtol=1e-5
+    )
+
+
+# --- other weights
+
+
+def built():
+    """A rule with two weights, and a number that no gradient trains."""
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1), use_resource=True)
+    decay = tf.get_variable("decay", [2], initializer=tf.constant_initializer(0.01), use_resource=True)
+    fixed = tf.get_variable("fixed", [], initializer=tf.constant_initializer(2.0), trainable=False, use_resource=True)
+
+    def rule(gradients, state, x):
+        return -rate * gradients - fixed * decay * x, state
+
+    rule.adapted = [fixed]
+    rule.adapt = lambda gradients, state: [fixed + 1]
+    return rule
+
+
+def layered():
+    """Variables that are created at the first call."""
+    return tf.make_template("it", lambda g, s: (tf.layers.dense(g[:, tf.newaxis], 1, use_bias=True)[:, 0], s))
+
+
+BUILDERS = {
+    "rule": built,
+    "layers": layered,
+    "network": lambda: l2l.CoordinatewiseLSTM((3,), "widening"),
+    "relative steps": lambda: l2l.CoordinatewiseLSTM((3,), "relative_step"),
+    "groups": lambda: l2l.Grouped({"a": lambda: l2l.CoordinatewiseLSTM((2,)), "b": built}),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_tensors_stand_in_for_the_weights_of_any_builder(name):
+    """As an estimator perturbs them: the same as if the variables had these values, with a gradient to them."""
+    x = {"a": tf.constant([0.5, -1.0]), "b": tf.constant([2.0, 1.0])} if name == "groups" else tf.constant([0.5, -1.0])
+    like = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
+    optimizer = create(BUILDERS[name], lambda: like, "build").optimizer
+    number = len(tf.global_variables())
+    others = [tf.constant(value, tf.float32) for value in random_weights(optimizer.variables)]
+
+    def update(bound):
+        state = None if bound.initial_state is None else bound.initial_state(x)
+        first, state = bound.plain_step(x, state, x)
+        return tf.nest.flatten([first, bound.plain_step(x, state, x)[0]])
+
+    perturbed = update(optimizer.bind(others))
+    assert len(tf.global_variables()) == number
+    gradients = tf.gradients(perturbed, others)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        ours, gradients = session.run([perturbed, gradients])
+        load_variables(session, optimizer.variables, session.run(others))
+        for one, other in zip(ours, session.run(update(optimizer.bind()))):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert all(np.abs(gradient).max() > 0 for gradient in gradients)
