@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
 BELOW_ALL = {
     *["archives", "bytecode", "checks", "describe", "mapping", "nests", "process", "progress", "quiet"],
-    *["vectorizing", "version"],
+    *["schedules", "vectorizing", "version"],
 }
 ROOMS = ["problems", "optimizers", "learning", "runs"]
 

@@ -3,7 +3,8 @@
 `gradients` is a tensor or a nest of tensors, `state` is None at the first step, and the
 update, to be *added* to the position, has the structure of the gradients. Each function
 of this module returns such an optimizer, a `Rule`. Learning rates default to the 0.1 that Episode 1
-uses for SGD and RMSProp, unless the rule's own paper names a default.
+uses for SGD and RMSProp, unless the rule's own paper names a default. In place of each number there may be
+a scalar tensor or a schedule.
 """
 
 from collections import namedtuple
@@ -11,15 +12,27 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from l2l import checks
+from l2l import checks, schedules
 from l2l.quiet import quietly
 
 # The smallest normal number of float32, 1.18e-38. Both engines flush what is smaller to zero.
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
+ScheduledState = namedtuple(
+    "ScheduledState",
+    [
+        "t",  # base iterations before, a scalar int32 tensor
+        "states",  # list with that of each tensor, as a rule without a schedule has it
+    ],
+)
+
+
 class Rule:
     """An optimizer of nests, `(gradients, state) -> (update, state)`, which treats each tensor on its own.
+
+    A hyperparameter is a number; or a scalar tensor or variable, such as one that is trained; or a schedule, a function
+    of the base iteration `t`, a scalar int32 tensor that is 0 at the first step, to a number or a scalar tensor.
 
     A value: rules of one name with the same hyperparameters are equal, and a copy in another process is too.
 
@@ -38,17 +51,29 @@ class Rule:
         self._step, self.name, self.hyperparameters = step, step.__name__.lstrip("_"), hyperparameters
 
     @quietly()
-    def __call__(self, gradients, state):
-        """The update, with the structure of `gradients`, and the next state, a list with that of each tensor."""
-        flat = tf.nest.flatten(gradients)
+    def __call__(self, gradients, state, x=None):
+        """The update, with the structure of `gradients`, and the next state.
+
+        The state is a list with that of each tensor; with a schedule it is a `ScheduledState`, which counts.
+
+        Raises:
+          TypeError, ValueError: a schedule returns no number and no scalar of floats.
+        """
+        flat, t = tf.nest.flatten(gradients), None
+        is_scheduled = any(map(callable, self.hyperparameters.values()))
+        if is_scheduled:
+            t, state = (tf.constant(0), None) if state is None else state
         states = [None] * len(flat) if state is None else state
-        pairs = [self._step(gradient, one, **self.hyperparameters) for gradient, one in zip(flat, states)]
+        now = {name: schedules.at(name, value, t) for name, value in self.hyperparameters.items()}
+        pairs = [self._step(gradient, one, **_for_dtype(now, gradient.dtype)) for gradient, one in zip(flat, states)]
         update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
-        return update, [pair[1] for pair in pairs]
+        states = [pair[1] for pair in pairs]
+        return update, ScheduledState(t + 1, states) if is_scheduled else states
 
     def description(self):
         """What the rule is, in JSON types."""
-        return {"rule": self.name, **self.hyperparameters}
+        values = self.hyperparameters.items()
+        return {"rule": self.name, **{name: schedules.described(name, value) for name, value in values}}
 
     def __repr__(self):
         return "%s(%s)" % (self.name, ", ".join("%s=%r" % item for item in self.hyperparameters.items()))
@@ -60,6 +85,21 @@ class Rule:
 
     def __hash__(self):
         return hash((self.name, *self.hyperparameters.items()))
+
+
+def _for_dtype(hyperparameters, dtype):
+    """Hyperparameters for gradients of a dtype: TensorFlow converts numbers itself, tensors it refuses."""
+    return {
+        name: value if isinstance(value, float) else tf.cast(value, dtype) for name, value in hyperparameters.items()
+    }
+
+
+def _positive(name, value):
+    return schedules.checked(name, value, checks.positive_number)
+
+
+def _fraction(name, value):
+    return schedules.checked(name, value, checks.fraction)
 
 
 def _root(squares):
@@ -75,7 +115,7 @@ def sgd(learning_rate=0.1):
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
     """
-    return Rule(_sgd, learning_rate=checks.positive_number("learning_rate", learning_rate))
+    return Rule(_sgd, learning_rate=_positive("learning_rate", learning_rate))
 
 
 def _sgd(gradient, state, learning_rate):
@@ -90,8 +130,8 @@ def momentum(learning_rate=0.1, *, momentum=0.9):
     Raises:
       TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
-    return Rule(_momentum, learning_rate=rate, momentum=checks.fraction("momentum", momentum))
+    rate = _positive("learning_rate", learning_rate)
+    return Rule(_momentum, learning_rate=rate, momentum=_fraction("momentum", momentum))
 
 
 def _momentum(gradient, velocity, learning_rate, momentum):
@@ -107,8 +147,8 @@ def nesterov(learning_rate=0.1, *, momentum=0.9):
     Raises:
       TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
-    return Rule(_nesterov, learning_rate=rate, momentum=checks.fraction("momentum", momentum))
+    rate = _positive("learning_rate", learning_rate)
+    return Rule(_nesterov, learning_rate=rate, momentum=_fraction("momentum", momentum))
 
 
 def _nesterov(gradient, velocity, learning_rate, momentum):
@@ -125,9 +165,9 @@ def rmsprop(learning_rate=0.1, *, decay=0.99, epsilon=1e-5):
     Raises:
       TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or `decay` not in [0, 1).
     """
-    rate = checks.positive_number("learning_rate", learning_rate)
-    decay = checks.fraction("decay", decay)
-    return Rule(_rmsprop, learning_rate=rate, decay=decay, epsilon=checks.positive_number("epsilon", epsilon))
+    rate = _positive("learning_rate", learning_rate)
+    decay = _fraction("decay", decay)
+    return Rule(_rmsprop, learning_rate=rate, decay=decay, epsilon=_positive("epsilon", epsilon))
 
 
 def _rmsprop(gradient, mean_square, learning_rate, decay, epsilon):
@@ -153,10 +193,10 @@ def adam(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """
     return Rule(
         _adam,
-        learning_rate=checks.positive_number("learning_rate", learning_rate),
-        beta1=checks.fraction("beta1", beta1),
-        beta2=checks.fraction("beta2", beta2),
-        epsilon=checks.positive_number("epsilon", epsilon),
+        learning_rate=_positive("learning_rate", learning_rate),
+        beta1=_fraction("beta1", beta1),
+        beta2=_fraction("beta2", beta2),
+        epsilon=_positive("epsilon", epsilon),
     )
 
 
@@ -252,7 +292,7 @@ def secant(learning_rate=0.1):
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
     """
-    return Rule(_secant, learning_rate=checks.positive_number("learning_rate", learning_rate))
+    return Rule(_secant, learning_rate=_positive("learning_rate", learning_rate))
 
 
 def _secant(gradient, state, learning_rate):

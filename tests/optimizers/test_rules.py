@@ -435,3 +435,198 @@ def test_a_rate_on_top_of_adam_and_rmsprop_is_trained(engine):
     history = trainer.run(10)
     assert not history.skipped.any() and np.isfinite(history.gradient_norm).all()
     assert all(np.isfinite(one) and one != other for one, other in zip(trainer.weights(), before))
+
+
+# Every rule with hyperparameters, and a value for each of them that is not its default.
+HYPERPARAMETERS = {
+    "sgd": {"learning_rate": 0.2},
+    "momentum": {"learning_rate": 0.2, "momentum": 0.8},
+    "nesterov": {"learning_rate": 0.2, "momentum": 0.8},
+    "rmsprop": {"learning_rate": 0.2, "decay": 0.9, "epsilon": 1e-3},
+    "adam": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
+    "secant": {"learning_rate": 0.2},
+}
+GRADIENTS = np.random.RandomState(1).normal(size=[4, 3])
+
+
+def updates_of(optimizer, gradients):
+    """Its updates for these gradients, one after the other, and its last state."""
+    state, updates = None, []
+    for gradient in gradients:
+        update, state = optimizer(tf.constant(gradient), state)
+        updates.append(update)
+    return tf.stack(updates), state
+
+
+def falling(t):
+    return 0.2 / (1.0 + tf.cast(t, tf.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", list(HYPERPARAMETERS))
+def test_hyperparameters_may_be_tensors_and_schedules(run, name, dtype):
+    make, values, gradients = getattr(l2l, name), HYPERPARAMETERS[name], GRADIENTS.astype(dtype)
+    of_numbers, state = updates_of(make(**values), gradients)
+    of_functions, counted = updates_of(make(**{key: lambda t, one=one: one for key, one in values.items()}), gradients)
+    assert isinstance(state, list) and isinstance(counted, rules.ScheduledState)
+    assert isinstance(counted.states, list) and counted.t.dtype == tf.int32 and counted.t.shape == []
+    tensors = {key: tf.constant(one, tf.float64) for key, one in values.items()}
+    variables = {key: tf.Variable(one, use_resource=one > 0.5) for key, one in values.items()}
+    others = [updates_of(make(**tensors), gradients)[0], updates_of(make(**variables), gradients)[0]]
+    expected, same, t, *others = run([of_numbers, of_functions, counted.t, *others])
+    np.testing.assert_array_equal(same, expected)  # bit for bit
+    assert t == len(gradients)
+    for other in others:
+        np.testing.assert_allclose(other, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(HYPERPARAMETERS))
+def test_a_schedule_sees_the_number_of_steps_before(run, name):
+    """With gradients that stay the same each rule's update is proportional to the rate."""
+    gradients = np.repeat(GRADIENTS[:1], 4, axis=0)
+    scheduled, _ = updates_of(getattr(l2l, name)(falling), gradients)
+    constant, _ = updates_of(getattr(l2l, name)(0.2), gradients)
+    scheduled, constant = run([scheduled, constant])
+    np.testing.assert_allclose(scheduled, constant / np.arange(1, 5)[:, np.newaxis], rtol=1e-6)
+
+
+def test_schedules_of_decays_against_numpy(run):
+    decays, mean, square, power = 0.9 - 0.1 * np.arange(4), 0.0, 0.0, 1.0
+    velocity, expected = 0.0, []
+    for decay, gradient in zip(decays, GRADIENTS):
+        velocity = decay * velocity + gradient
+        mean, square = decay * mean + (1 - decay) * gradient, 0.99 * square + 0.01 * gradient**2
+        power *= decay
+        expected.append([-0.1 * velocity, mean, square, power])
+
+    def decay(t):
+        return 0.9 - 0.1 * tf.cast(t, tf.float64)
+
+    ours, _ = updates_of(l2l.momentum(momentum=decay), GRADIENTS)
+    _, adam = updates_of(l2l.adam(beta1=decay, beta2=0.99), GRADIENTS)
+    ours, adam = run([ours, adam.states[0]])
+    np.testing.assert_allclose(ours, [row[0] for row in expected], rtol=1e-12)
+    for one, other in zip(adam, expected[-1][1:]):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_schedule_goes_on_where_an_unroll_is_continued(run, fixed_draw):
+    optimizer, problem = l2l.momentum(falling), l2l.Quadratic(2)
+    for loop in ["python", "while"]:
+        start = l2l.unroll(problem, fixed_draw(), optimizer, steps=3, loop=loop)
+        more = l2l.unroll(problem, fixed_draw(), optimizer, x=start.x, state=start.state, steps=3, first=3, loop=loop)
+        whole = l2l.learn(problem, fixed_draw(), optimizer, steps=6)
+        parts, whole, t = run([tf.concat([start.losses, more.losses], axis=0), whole, more.state.t])
+        np.testing.assert_allclose(parts, whole, rtol=1e-6)
+        assert t == 6
+
+
+def learned_rate():
+    log_rate = tf.get_variable("log_rate", initializer=-2.3)
+    return l2l.momentum(lambda t: tf.exp(log_rate), momentum=0.9)
+
+
+def learned_rate_by_hand():
+    log_rate = tf.get_variable("log_rate", initializer=-2.3)
+
+    def optimizer(gradients, velocity):
+        velocity = gradients if velocity is None else 0.9 * velocity + gradients
+        return -tf.exp(log_rate) * velocity, velocity
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def learned_plain_rate():
+    return l2l.sgd(tf.get_variable("rate", initializer=0.1))
+
+
+def learned_plain_rate_by_hand():
+    rate = tf.get_variable("rate", initializer=0.1)
+
+    def optimizer(gradients, state):
+        return -rate * gradients, state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+LEARNED = [(learned_rate, learned_rate_by_hand), (learned_plain_rate, learned_plain_rate_by_hand)]
+
+
+@pytest.mark.parametrize("pair", LEARNED, ids=["exp(log_rate)", "rate"])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_the_meta_gradient_of_a_learned_rate_is_that_of_an_optimizer_by_hand(run, pair, batch):
+    problem, found = l2l.Quadratic(2), []
+    draw = l2l.problems.QuadraticDraw(*tf.unstack(tf.constant(GRADIENTS.astype(np.float32)[:, :2])[:2]))
+    if batch:
+        draw = problem.sample(batch, seed=0)
+    for name, build in zip("ab", pair):
+        with tf.variable_scope(name):
+            optimizer = build()
+        variables = tf.trainable_variables(name + "/")
+        meta = l2l.meta_gradient(problem, draw, optimizer, variables, unroll_length=5, batch=batch, carry_on=True)
+        found += [meta.gradients[0], meta.losses, meta.x]
+    found = run(found)
+    assert abs(found[0]) > 1e-4
+    for ours, theirs in zip(found[:3], found[3:]):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pair", LEARNED, ids=["exp(log_rate)", "rate"])
+def test_a_learned_rate_is_trained_by_both_engines(pair):
+    settings = {"unroll_length": 4, "horizon": 8, "batch": 2, "learning_rate": 0.01}
+    weights = []
+    for build, engine in [(pair[0], "graph"), (pair[1], "graph"), (pair[0], "xla")]:
+        with l2l.Trainer(l2l.Quadratic(2), build, engine=engine, **settings) as trainer:
+            before = trainer.weights()
+            trainer.run(6)
+            weights += trainer.weights()
+            trained = trainer.trained()
+    assert abs(weights[0] - before[0]) > 0.01
+    assert weights[0] == weights[1]
+    np.testing.assert_allclose(weights[2], weights[0], rtol=1e-5)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained}, draws=3, steps=4, engine="graph")["it"]
+    assert np.all(np.isfinite(losses))
+
+
+def test_a_rule_with_tensors_and_schedules_is_a_value():
+    rate, other = tf.constant(0.1), tf.constant(0.1)
+    variable = tf.get_variable("rate", initializer=0.1)
+    assert l2l.sgd(rate) == l2l.sgd(rate) != l2l.sgd(other) and l2l.sgd(falling) == l2l.sgd(falling) != l2l.sgd(0.2)
+    assert len({l2l.sgd(rate), l2l.sgd(rate), l2l.sgd(falling), l2l.sgd(falling), l2l.sgd(variable)}) == 3
+    assert repr(l2l.sgd(falling)) == "sgd(learning_rate=%r)" % falling
+    described = {"rule": "sgd", "learning_rate": {"tensor": "float32", "shape": []}}
+    assert l2l.sgd(rate).description() == l2l.sgd(variable).description() == described
+
+
+def test_the_description_of_a_rule_tells_schedules_apart():
+    def schedule(factor, rate=None):
+        def of_rate(t):
+            return factor * (0.1 if rate is None else rate)
+
+        return l2l.sgd(of_rate).description()
+
+    assert schedule(0.5) == schedule(0.5) != schedule(0.6)
+    assert set(schedule(0.5)["learning_rate"]) == {"function", "code", "closure"}
+    assert set(schedule(0.5, tf.constant(0.1))["learning_rate"]) == {"function", "code"}
+    assert schedule(0.5, tf.constant(0.1)) != schedule(0.6, tf.constant(0.1))
+
+
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        (lambda: tf.constant([0.1, 0.2]), ValueError, r"learning_rate must be a scalar tensor, got shape \(2,\)"),
+        (lambda: tf.constant(1), TypeError, "learning_rate must be a scalar tensor of floats, got dtype int32"),
+        (lambda: tf.Variable([0.1]), ValueError, r"learning_rate must be a scalar tensor, got shape \(1,\)"),
+        (lambda: lambda: 0.1, TypeError, "learning_rate must be a function of one argument, t, if it is a schedule"),
+        (lambda: lambda t: None, TypeError, "the result of the schedule learning_rate must be a tensor, got None"),
+        (lambda: lambda t: t, TypeError, "the result of the schedule learning_rate must be a scalar tensor of floats"),
+        (lambda: lambda t: True, TypeError, "the result of the schedule learning_rate must be .* got dtype bool"),
+        (lambda: lambda t: [0.1, 0.2], ValueError, r"the result of the schedule learning_rate .* got shape \(2,\)"),
+        (lambda: lambda t: 0.1 / (1 + t), TypeError, r"the schedule learning_rate failed for t, a scalar int32 tensor"),
+    ],
+)
+def test_bad_tensors_and_schedules_are_refused(bad, error, message):
+    with pytest.raises(error, match="^" + message):
+        l2l.sgd(bad())(tf.constant([1.0]), None)
