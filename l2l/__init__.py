@@ -133,6 +133,7 @@ from l2l.runs import (
     latest_checkpoint,
     train_together,
 )
+from l2l.schedules import cosine_decay, exponential_decay, piecewise_constant, warmup
 from l2l.sweeps import Sweep, sweep
 from l2l.tables import format_table
 from l2l.version import __version__
@@ -180,8 +181,10 @@ __all__ = [
     "__version__",
     "adam",
     "clipped",
+    "cosine_decay",
     "datasets",
     "evaluate",
+    "exponential_decay",
     "format_table",
     "keys",
     "latest_checkpoint",
@@ -200,6 +203,7 @@ __all__ = [
     "no_casting",
     "noise",
     "normal",
+    "piecewise_constant",
     "plot_convergence",
     "plot_learning_rates",
     "plot_losses",
@@ -224,5 +228,6 @@ __all__ = [
     "unroll",
     "update",
     "vsgd",
+    "warmup",
     "widening_log_cast",
 ]

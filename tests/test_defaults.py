@@ -36,6 +36,8 @@ DEFAULTS = {
     "check_optimizer": {"steps": 4},
     "check_problem": {"steps": 4},
     "clipped": {"clip_norm": 1.0},
+    "cosine_decay": {"alpha": 0.0},
+    "exponential_decay": {"decay_rate": 0.5},
     "evaluate": {"num": 1000, "steps": 20, "seed": 0, "record": None, "engine": "xla", "positions": False},
     "keys": {"seed": None},
     "learn": {"steps": 20, "loop": "python", "second_derivatives": True, "batch": None},

@@ -28,27 +28,18 @@ ScheduledState = namedtuple(
 )
 
 
-class Rule:
+class Rule(schedules.Named):
     """An optimizer of nests, `(gradients, state) -> (update, state)`, which treats each tensor on its own.
 
     A hyperparameter is a number; or a scalar tensor or variable, such as one that is trained; or a schedule, a function
     of the base iteration `t`, a scalar int32 tensor that is 0 at the first step, to a number or a scalar tensor.
 
-    A value: rules of one name with the same hyperparameters are equal, and a copy in another process is too.
-
     Args:
-      step: function of this module for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`.
+      function: of this module, for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`.
       hyperparameters: by name.
-
-    Attributes:
-      name: that of the function which makes such rules, "adam" for `adam`.
-      hyperparameters: a dict.
     """
 
     coordinatewise = True  # every rule here: many draws can be one batch
-
-    def __init__(self, step, **hyperparameters):
-        self._step, self.name, self.hyperparameters = step, step.__name__.lstrip("_"), hyperparameters
 
     @quietly()
     def __call__(self, gradients, state, x=None):
@@ -57,7 +48,7 @@ class Rule:
         The state is a list with that of each tensor; with a schedule it is a `ScheduledState`, which counts.
 
         Raises:
-          TypeError, ValueError: a schedule returns no number and no scalar of floats.
+          TypeError, ValueError: a schedule returns no number and no scalar tensor of numbers.
         """
         flat, t = tf.nest.flatten(gradients), None
         is_scheduled = any(map(callable, self.hyperparameters.values()))
@@ -65,26 +56,16 @@ class Rule:
             t, state = (tf.constant(0), None) if state is None else state
         states = [None] * len(flat) if state is None else state
         now = {name: schedules.at(name, value, t) for name, value in self.hyperparameters.items()}
-        pairs = [self._step(gradient, one, **_for_dtype(now, gradient.dtype)) for gradient, one in zip(flat, states)]
+        pairs = [
+            self._function(gradient, one, **_for_dtype(now, gradient.dtype)) for gradient, one in zip(flat, states)
+        ]
         update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
         states = [pair[1] for pair in pairs]
         return update, ScheduledState(t + 1, states) if is_scheduled else states
 
     def description(self):
         """What the rule is, in JSON types."""
-        values = self.hyperparameters.items()
-        return {"rule": self.name, **{name: schedules.described(name, value) for name, value in values}}
-
-    def __repr__(self):
-        return "%s(%s)" % (self.name, ", ".join("%s=%r" % item for item in self.hyperparameters.items()))
-
-    def __eq__(self, other):
-        if not isinstance(other, Rule):
-            return NotImplemented
-        return (self.name, self.hyperparameters) == (other.name, other.hyperparameters)
-
-    def __hash__(self):
-        return hash((self.name, *self.hyperparameters.items()))
+        return {"rule": self.name, **self._described()}
 
 
 def _for_dtype(hyperparameters, dtype):
