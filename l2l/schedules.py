@@ -8,7 +8,6 @@ The schedules of this module are TensorFlow's of the same names, computed in flo
 only. A rule, or an update, casts what they return to the dtype that it needs. Their parameters may be scalar tensors.
 """
 
-import inspect
 import math
 import numbers
 
@@ -180,17 +179,7 @@ def checked(name, value, check):
     """
     if isinstance(value, (tf.Tensor, tf.Variable)):
         return _checked_scalar(name, value)
-    if not callable(value):
-        return check(name, value)
-    try:
-        inspect.signature(value).bind(0)
-    except TypeError:
-        raise TypeError(
-            "%s must be a function of one argument, t, if it is a schedule, got %r" % (name, value)
-        ) from None
-    except ValueError:  # some built-in functions have no signature
-        pass
-    return value
+    return checks.function_of_one_argument(name, value, "t") if callable(value) else check(name, value)
 
 
 def at(name, value, t):

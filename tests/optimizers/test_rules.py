@@ -619,7 +619,7 @@ def test_the_description_of_a_rule_tells_schedules_apart():
         (lambda: tf.constant([0.1, 0.2]), ValueError, r"learning_rate must be a scalar tensor, got shape \(2,\)"),
         (lambda: tf.constant(True), TypeError, "learning_rate must be a scalar tensor of numbers, got dtype bool"),
         (lambda: tf.Variable([0.1]), ValueError, r"learning_rate must be a scalar tensor, got shape \(1,\)"),
-        (lambda: lambda: 0.1, TypeError, "learning_rate must be a function of one argument, t, if it is a schedule"),
+        (lambda: lambda: 0.1, TypeError, "learning_rate must be a function of one argument, t, got <function"),
         (lambda: lambda t: None, TypeError, "the result of the schedule learning_rate must be a tensor, got None"),
         (lambda: lambda t: "0.1", TypeError, "the result of the schedule learning_rate must be .* got dtype string"),
         (lambda: lambda t: True, TypeError, "the result of the schedule learning_rate must be .* got dtype bool"),
