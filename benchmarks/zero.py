@@ -31,7 +31,11 @@ RECIPES = {
     "secant, over 10 base iterations, not compiled": (l2l.secant_cast(), {"steps": 10, "engine": "graph"}, []),
     "secant": (l2l.secant_cast(), {}, []),
     "log30": (LOG30, {}, []),
-    "log30, three times the rate, halved every 10,000": (LOG30, {"learning_rate": 9e-4, "half_life": 10_000}, []),
+    "log30, three times the rate, halved every 10,000": (
+        LOG30,
+        {"learning_rate": l2l.exponential_decay(9e-4, 10_000)},
+        [],
+    ),
     "log30, batches of 4": (LOG30, {"batch": 4}, []),
     "log30, over 5, 10 and 20 base iterations": (LOG30, {}, [5, 10]),
     "widening": (l2l.widening_log_cast(), {}, []),

@@ -79,6 +79,8 @@ from l2l.optimizers import (
     LearnedOptimizer,
     Trained,
     adam,
+    adamw,
+    lamb,
     load,
     log_and_sign,
     log_cast,
@@ -133,6 +135,7 @@ from l2l.runs import (
     latest_checkpoint,
     train_together,
 )
+from l2l.schedules import cosine_decay, exponential_decay, piecewise_constant, warmup
 from l2l.sweeps import Sweep, sweep
 from l2l.tables import format_table
 from l2l.version import __version__
@@ -180,11 +183,15 @@ __all__ = [
     "WithConvexTerm",
     "__version__",
     "adam",
+    "adamw",
     "clipped",
+    "cosine_decay",
     "datasets",
     "evaluate",
+    "exponential_decay",
     "format_table",
     "keys",
+    "lamb",
     "latest_checkpoint",
     "learn",
     "load",
@@ -201,6 +208,7 @@ __all__ = [
     "no_casting",
     "noise",
     "normal",
+    "piecewise_constant",
     "plot_convergence",
     "plot_learning_rates",
     "plot_losses",
@@ -226,5 +234,6 @@ __all__ = [
     "unroll",
     "update",
     "vsgd",
+    "warmup",
     "widening_log_cast",
 ]

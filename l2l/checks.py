@@ -110,6 +110,18 @@ def function_without_arguments(name, value):
     return value
 
 
+def function_of_one_argument(name, value, argument):
+    """Returns `value`; `TypeError` unless it can be called with one argument, whose name the message tells."""
+    function(name, value)
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        raise TypeError("%s must be a function of one argument, %s, got %r" % (name, argument, value)) from None
+    except ValueError:  # some built-in functions have no signature
+        pass
+    return value
+
+
 def index(name, value, length):
     """Returns `value` as an int; `ValueError` unless 0 <= value < length."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):

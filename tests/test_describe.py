@@ -80,7 +80,7 @@ class Faster(l2l.optimizers.rules.Rule):
     """Inherits a `description` that knows nothing of `scale`."""
 
     def __init__(self, scale):
-        super().__init__(l2l.sgd()._step, learning_rate=0.1)
+        super().__init__(l2l.sgd()._function, learning_rate=0.1)
         self.scale = scale
 
 

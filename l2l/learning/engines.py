@@ -42,7 +42,7 @@ At = namedtuple(
 
 
 class CannotCompileError(ValueError):
-    """XLA has no code for an op of the problem, the optimizer or the meta-loss."""
+    """XLA has no code for an op of the problem, the optimizer, the meta-loss or the meta-optimizer."""
 
 
 def placeholders_like(tensors):
@@ -67,7 +67,7 @@ def refusals_named(what):
         ) from None
 
 
-_TRAINING = "this problem, optimizer or meta-loss"
+_TRAINING = "this problem, optimizer, meta_loss or meta_optimizer"
 
 
 def _one_to_a_call(meta_iterations, draws, loop, **how):
@@ -131,7 +131,7 @@ def xla_engine(meta_iterations, draws):
     Preparing compiles, which takes a few seconds.
 
     Raises, on building or preparing:
-      CannotCompileError: XLA cannot compile the problem, the optimizer or the meta-loss.
+      CannotCompileError: XLA cannot compile the problem, the optimizer, the meta-loss or the meta-optimizer.
     """
     prepare_xla()
     block = placeholders_like(tf.nest.flatten(draws))

@@ -39,7 +39,7 @@ class MetaIterations:
       problem: a `Problem`.
       optimizer: the learned optimizer.
       variables: those to train.
-      adam: the meta-optimizer.
+      meta_optimizer: a `MetaOptimizer`; None where nothing is updated.
       settings: a `Settings`.
       draw: one draw, or as many as the settings' batch along a leading axis; for its structure and shapes.
       draw_by_draw: whether to write a batch into the graph draw by draw.
@@ -48,8 +48,8 @@ class MetaIterations:
       start: the `Place` of a first meta-iteration, of zeros; for shapes and dtypes of what is carried.
     """
 
-    def __init__(self, problem, optimizer, variables, adam, settings, draw, *, draw_by_draw=False):
-        self._variables, self._adam, self._settings = variables, adam, settings
+    def __init__(self, problem, optimizer, variables, meta_optimizer, settings, draw, *, draw_by_draw=False):
+        self._variables, self._meta_optimizer, self._settings = variables, meta_optimizer, settings
         optimizer = opened("optimizer", optimizer)
         self._adapted = optimizer.adapted
         if self._adapted and settings.threads > 1:
@@ -143,7 +143,7 @@ class MetaIterations:
         meta, carried = self.meta_gradient(draw, place, loop, **how)
         with tf.control_dependencies(carried):  # which an optimizer computes with the weights before the update
             norm, applied = update(
-                meta, self._variables, self._adam, clip_norm=self._settings.clip_norm, adapted=self._adapted
+                meta, self._variables, self._meta_optimizer, clip_norm=self._settings.clip_norm, adapted=self._adapted
             )
         with tf.name_scope("carry_on"):
             age = tf.math.floormod(place.age + self._settings.unroll_length, self._settings.horizon)

@@ -2,7 +2,9 @@
 
 from collections import namedtuple
 
-from l2l import checks
+import tensorflow.compat.v1 as tf
+
+from l2l import checks, schedules
 from l2l.learning.meta_losses import get_meta_loss
 
 _FIELDS = [
@@ -10,7 +12,7 @@ _FIELDS = [
     "unroll_length",
     "horizon",
     "learning_rate",
-    "half_life",
+    "meta_optimizer",
     "clip_norm",
     "second_derivatives",
     "batch",
@@ -30,9 +32,10 @@ class Settings(namedtuple("Settings", _FIELDS)):
         document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state
         are carried from one segment to the next without a gradient, and the next draw comes when the horizon is
         reached, or after a meta-iteration that is skipped for a NaN.
-      learning_rate: of Adam, whose other parameters are TensorFlow's defaults.
-      half_life: number of updates after which the learning rate is half of what it was, a positive integer: the
-        rate is `learning_rate 2^(-n / half_life)` after `n` updates. None for one that stays.
+      learning_rate: a number, or a schedule: a function of the number of updates so far, a scalar int64 tensor, such
+        as `exponential_decay(3e-4, 1000)`. Meta-iterations that are skipped for a NaN do not count.
+      meta_optimizer: None for `tf.train.AdamOptimizer` with its defaults; or a function of the learning rate, a scalar
+        float32 tensor, that creates a `tf.train.Optimizer`: `lambda rate: tf.train.MomentumOptimizer(rate, 0.9)`.
       clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
       batch: the meta-loss is averaged over so many draws in each meta-iteration.
@@ -52,7 +55,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
         unroll_length=20,
         horizon=None,
         learning_rate=3e-4,
-        half_life=None,
+        meta_optimizer=None,
         clip_norm=1.0,
         second_derivatives=True,
         batch=1,
@@ -73,8 +76,8 @@ class Settings(namedtuple("Settings", _FIELDS)):
             meta_loss,
             unroll_length,
             horizon,
-            checks.positive_float32("learning_rate", learning_rate),
-            None if half_life is None else checks.positive_integer("half_life", half_life),
+            _checked_rate(learning_rate),
+            _checked_meta_optimizer(meta_optimizer),
             None if clip_norm is None else checks.positive_float32("clip_norm", clip_norm),
             checks.boolean("second_derivatives", second_derivatives),
             batch,
@@ -89,8 +92,32 @@ class Settings(namedtuple("Settings", _FIELDS)):
         return self.horizon > self.unroll_length
 
     def description(self):
-        """The settings as a dict of JSON types; a meta-loss of one's own by its name."""
-        name = self.meta_loss
-        if not isinstance(name, str):
-            name = getattr(name, "__qualname__", type(name).__qualname__)
-        return {**self._asdict(), "meta_loss": name}
+        """The settings as a dict of JSON types; functions of the user's own by their names."""
+        return {name: _described(value) for name, value in self._asdict().items()}
+
+    def functions(self):
+        """The settings that may be functions of the user's own, by name; None for one that is none."""
+        values = {name: getattr(self, name) for name in ("meta_loss", "learning_rate", "meta_optimizer")}
+        return {name: value if _is_own(value) else None for name, value in values.items()}
+
+
+def _is_own(value):
+    return callable(value) and not isinstance(value, schedules.Schedule)
+
+
+def _described(value):
+    if _is_own(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return value.description() if isinstance(value, schedules.Schedule) else value
+
+
+def _checked_rate(value):
+    if callable(value):
+        return checks.function_of_one_argument("learning_rate", value, "t")
+    return checks.positive_float32("learning_rate", value)  # no tensor, which would be of another graph
+
+
+def _checked_meta_optimizer(value):
+    if isinstance(value, tf.train.Optimizer):
+        raise TypeError("meta_optimizer must be a function of the learning rate that creates one, got %r" % (value,))
+    return None if value is None else checks.function_of_one_argument("meta_optimizer", value, "the learning rate")

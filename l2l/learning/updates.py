@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import tensorflow.compat.v1 as tf
 
-from l2l import checks
+from l2l import checks, schedules
 from l2l.nests import is_finite
 from l2l.quiet import quietly
 
@@ -17,37 +17,37 @@ Update = namedtuple(
 )
 
 
-class HalvingAdam(tf.train.AdamOptimizer):
-    """Adam with a learning rate that falls: `learning_rate 2^(-n / half_life)` after `n` updates.
+class MetaOptimizer:
+    """What applies the meta-gradients of a training, from its `Settings`.
 
-    The number of updates is a variable, since it has to be right within a call of many meta-iterations, and after a
-    checkpoint.
-
-    Args:
-      learning_rate: the first one, a number.
-      half_life: number of updates in which it halves, a positive integer.
+    The learning rate is computed, and the optimizer created, where an update is built: within a compiled loop the rate
+    is that of each update. The number of updates is a variable, since it has to be right within a call of many
+    meta-iterations, and after a checkpoint.
     """
 
-    def __init__(self, learning_rate, half_life):
-        self._updates = tf.get_variable(
-            "meta_optimizer/updates", [], tf.int64, tf.zeros_initializer(), trainable=False, use_resource=True
-        )
+    def __init__(self, settings):
+        self._rate, self._create, self._updates = settings.learning_rate, settings.meta_optimizer, None
+        if callable(self._rate):
+            self._updates = tf.get_variable(
+                "meta_optimizer/updates", [], tf.int64, tf.zeros_initializer(), trainable=False, use_resource=True
+            )
 
-        def rate():
-            halvings = tf.cast(self._updates, tf.float64) / half_life  # a float32 counts to 17 million only
-            return tf.cast(learning_rate * tf.pow(tf.constant(0.5, tf.float64), halvings), tf.float32)
+    def apply_gradients(self, grads_and_vars):
+        """As of a `tf.train.Optimizer`; counts the update.
 
-        super().__init__(rate)
-
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-        return super().apply_gradients(grads_and_vars, self._updates, name)
-
-
-def meta_optimizer(settings):
-    """The meta-optimizer of a training, Adam, from its `Settings`."""
-    if settings.half_life is None:
-        return tf.train.AdamOptimizer(settings.learning_rate)
-    return HalvingAdam(settings.learning_rate, settings.half_life)
+        Raises:
+          TypeError: `meta_optimizer` creates no `tf.train.Optimizer`.
+        """
+        rate = self._rate
+        if self._updates is not None:
+            rate = tf.cast(schedules.at("learning_rate", rate, tf.convert_to_tensor(self._updates)), tf.float32)
+        if self._create is None:
+            optimizer = tf.train.AdamOptimizer(rate)
+        else:
+            optimizer = self._create(tf.convert_to_tensor(rate, tf.float32))
+            if not isinstance(optimizer, tf.train.Optimizer):
+                raise TypeError("meta_optimizer must return a tf.train.Optimizer, got %r" % (optimizer,))
+        return optimizer.apply_gradients(grads_and_vars, self._updates)
 
 
 def clipped(gradients, clip_norm=1.0):
@@ -82,7 +82,7 @@ def update(meta, variables, meta_optimizer, *, clip_norm=1.0, adapted=()):
     Args:
       meta: a `MetaGradient`.
       variables: the list of variables that it was made for.
-      meta_optimizer: a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`.
+      meta_optimizer: a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`. Or a `MetaOptimizer`.
       clip_norm: as for `clipped`.
       adapted: the optimizer's `adapted` variables, which get the values of `meta.adapted`.
 
@@ -106,7 +106,7 @@ def update(meta, variables, meta_optimizer, *, clip_norm=1.0, adapted=()):
 
         def apply():
             with tf.name_scope(None):  # so that Adam's variables have the same names with every engine
-                changes = [meta_optimizer.apply_gradients(zip(gradients, variables))]
+                changes = [meta_optimizer.apply_gradients(list(zip(gradients, variables)))]
                 changes += [variable.assign(value).op for variable, value in zip(adapted, meta.adapted)]
             with tf.control_dependencies(changes):
                 return tf.constant(True)

@@ -4,7 +4,7 @@ A checkpoint is one archive (see `l2l.archives`) in a directory, `checkpoint-000
 meta-iterations. It holds
 
     config            JSON: `format`, the trainer's record under `trainer`, versions and date
-    variables/NAME    the weights, Adam's moments and powers, and every other variable, by name
+    variables/NAME    the weights, the meta-optimizer's slots and counters, and every other variable, by name
     place             number of the draw that comes next, and how many base iterations it has lived
     carried/NUMBER    position and state of that draw, where a horizon is longer than a segment
     history/COLUMN    the columns of the history

@@ -18,9 +18,9 @@ class Curriculum:
 
     Every `every` meta-iterations the optimizer runs on draws that no training sees, as long as the horizon, and the
     measure of these losses is its validation. A stage ends when `patience` validations in a row have brought nothing
-    better, or after `meta_iterations`; the next one begins with the best weights of the stage, and a new Adam. With a
-    single horizon it is a training with validation, as in arXiv 1606.04474; with several, the curriculum of T. Chen et
-    al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
+    better, or after `meta_iterations`; the next one begins with the best weights of the stage, and a new
+    meta-optimizer. With a single horizon it is a training with validation, as in arXiv 1606.04474; with several, the
+    curriculum of T. Chen et al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
 
     Args:
       problem, build_optimizer: as for `Trainer`.

@@ -107,7 +107,7 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
         places.update({"carried/%d" % i: place for i, place in enumerate(carried)}, age=age)
         tensors = {**places, **{"variables/" + variable.op.name: variable for variable in variables}}
         expected = {name: np.empty(t.shape.as_list(), t.dtype.as_numpy_dtype) for name, t in tensors.items()}
-        # The file holds Adam's variables too.
+        # The file holds the meta-optimizer's variables too.
         check_same_arrays(path, {name: arrays[name] for name in expected if name in arrays}, expected)
         if arrays["age"] not in range(0, settings.horizon, settings.unroll_length):
             raise ValueError("%r is no saved meta-iteration: its age is %d" % (path, arrays["age"]))

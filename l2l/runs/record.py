@@ -29,7 +29,7 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
         "problem": _code_of(described),
         "optimizer": describe_code(optimizer.given),
         "build_optimizer": describe("build_optimizer", build_optimizer),
-        "meta_loss": None if isinstance(settings.meta_loss, str) else describe("meta_loss", settings.meta_loss),
+        **{name: None if one is None else describe(name, one) for name, one in settings.functions().items()},
     }
     position = {} if graph.position is None else {"position": graph.position}
     return {

@@ -38,11 +38,12 @@ class Trainer:
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
-        another trainer or from `l2l.load`: the training then begins with its weights, and with a new Adam. Or a dict
-        of such functions, one for each group of the position's tensors, see `Grouped`.
+        another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
+        a dict of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
-      unroll_length, horizon, learning_rate, half_life, clip_norm, second_derivatives, batch, threads, weights_seed,
-        draws_seed: see `l2l.Settings`.
+      unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
+        weights_seed, draws_seed: see `l2l.Settings`. The learning rate may be a schedule, such as
+        `l2l.exponential_decay(3e-4, 1000)`.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
@@ -76,7 +77,7 @@ class Trainer:
         unroll_length=20,
         horizon=None,
         learning_rate=3e-4,
-        half_life=None,
+        meta_optimizer=None,
         clip_norm=1.0,
         second_derivatives=True,
         batch=1,
@@ -107,7 +108,7 @@ class Trainer:
             unroll_length=unroll_length,
             horizon=horizon,
             learning_rate=learning_rate,
-            half_life=half_life,
+            meta_optimizer=meta_optimizer,
             clip_norm=clip_norm,
             second_derivatives=second_derivatives,
             batch=batch,
@@ -164,7 +165,8 @@ class Trainer:
           TypeError, ValueError: `meta_iterations` is not a positive integer.
           ValueError: the trainer is closed, or is running in another thread; its `checkpoint_dir` holds another
             training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
-            call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
+            call; XLA cannot compile the problem, the optimizer, the meta-loss or the meta-optimizer, which shows at
+            the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
@@ -196,7 +198,7 @@ class Trainer:
             return self._training.work(meta_iterations, report, stop)
 
     def restore(self, directory, *, allow_changed_code=False):
-        """Takes weights, Adam's state and history from the newest checkpoint in a directory, and goes on from there.
+        """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
         either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`

@@ -1,4 +1,4 @@
-"""One training in TensorFlow: a graph, a session, the learned optimizer's variables and Adam's."""
+"""One training in TensorFlow: a graph, a session, the learned optimizer's variables and the meta-optimizer's."""
 
 import functools
 from collections import OrderedDict
@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from l2l.graphs import OwnGraph, data_as_variables, load_variables
 from l2l.learning.engines import At, engine_for
 from l2l.learning.meta_iteration import MetaIterations
-from l2l.learning.updates import meta_optimizer
+from l2l.learning.updates import MetaOptimizer
 from l2l.optimizers.first_call import create, in_json
 from l2l.optimizers.trained import names_of
 from l2l.problems.binding import position_specs
@@ -82,11 +82,11 @@ class TrainingGraph:
                     lambda many: tf.reshape(many, [DRAWS_PER_BLOCK, batch, *many.shape[1:].as_list()]), self._block
                 )
             self.draws = [[many.dtype.name, many.shape.as_list()[1:]] for many in tf.nest.flatten(self._block)]
-            adam = meta_optimizer(settings)
+            meta_optimizer = MetaOptimizer(settings)
             with tf.name_scope("first_draw"):
                 first = tf.nest.map_structure(lambda many: many[0], self._block)
             meta_iterations = MetaIterations(
-                problem, self.optimizer, self._weights, adam, settings, first, draw_by_draw=self.draw_by_draw
+                problem, self.optimizer, self._weights, meta_optimizer, settings, first, draw_by_draw=self.draw_by_draw
             )
             self._prepare = engine_for(engine, settings)(meta_iterations, self._block)
             self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
@@ -100,7 +100,7 @@ class TrainingGraph:
         """Compiles, if there is something to compile; to be called before `run`, and may be again.
 
         Raises:
-          CannotCompileError: XLA cannot compile the problem, the optimizer or the meta-loss.
+          CannotCompileError: XLA cannot compile the problem, the optimizer, the meta-loss or the meta-optimizer.
         """
         if self._run is None:
             self._run = self._prepare(self._session)
@@ -154,8 +154,8 @@ class TrainingGraph:
     def snapshot(self):
         """All that the training needs to go on from here, a dict from name to array.
 
-        `variables/NAME` are weights, Adam's state and every other variable; `place` is the number of the draw and
-        the base iterations that it has lived; `carried/i` are position and state.
+        `variables/NAME` are weights, the meta-optimizer's state and every other variable; `place` is the number of the
+        draw and the base iterations that it has lived; `carried/i` are position and state.
         """
         arrays = self._variables_now()
         arrays["place"] = np.array([self._number, self._at.age], np.int64)

@@ -53,7 +53,8 @@ def test_both_engines_imitate_alike(problem, batch, build):
 
 def test_a_rate_becomes_the_teachers_and_goes_on_as_an_optimizer():
     imitation = l2l.Imitation(l2l.Quadratic(2), l2l.momentum(0.1, momentum=0.5))
-    trainer = l2l.Trainer(imitation, imitation.build(learned_momentum), learning_rate=0.02, half_life=60, **SETTINGS)
+    rate = l2l.exponential_decay(0.02, 60)
+    trainer = l2l.Trainer(imitation, imitation.build(learned_momentum), learning_rate=rate, **SETTINGS)
     trainer.run(400)
     trained = trainer.trained()._replace(build=learned_momentum)
     np.testing.assert_allclose(trained.weights, [0.1, 0.5], rtol=0.05)

@@ -7,8 +7,8 @@ from numpy_networks import random_weights
 from other_problems import Nested
 
 import l2l
-from l2l.nests import tensors_of
 from l2l.graphs import load_variables
+from l2l.nests import tensors_of
 from l2l.optimizers.first_call import create
 from l2l.optimizers.first_state import with_initial_state
 from l2l.optimizers.optimizer import check_optimizer, opened
@@ -201,7 +201,13 @@ def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
     def typed(gradients, state=None, rate=0.1):
         return -rate * gradients, state
 
-    for optimizer in [l2l.sgd(), typed, max, lambda gradients, state, x: gradients, lambda gradients, state, *, x: gradients]:
+    for optimizer in [
+        l2l.sgd(),
+        typed,
+        max,
+        lambda gradients, state, x: gradients,
+        lambda gradients, state, *, x: gradients,
+    ]:
         assert check_optimizer("it", optimizer) is optimizer
     for wrong in [lambda gradients: gradients, lambda gradients, state, more: gradients]:
         with pytest.raises(TypeError, match=r"^it must take two arguments, gradients and state"):

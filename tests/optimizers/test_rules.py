@@ -157,8 +157,8 @@ def test_vsgd_survives_a_zero_gradient(run):
     np.testing.assert_array_equal(np.array(updates)[:, 0], 0)
 
 
-ALL = [l2l.sgd(), l2l.momentum(), l2l.nesterov(), l2l.rmsprop(), l2l.adam(), l2l.vsgd(), l2l.secant()]
-NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "vsgd", "secant"]
+NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lamb", "vsgd", "secant"]
+ALL = [getattr(l2l, name)() for name in NAMES]
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=NAMES)
@@ -166,8 +166,8 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
     gradients = {"a": tf.constant([1.0, -2.0]), "b": (tf.constant([[3.0]]), tf.constant(0.5))}
     state = state_a = None
     for _ in range(3):
-        update, state = optimizer(gradients, state)
-        update_a, state_a = optimizer(gradients["a"], state_a)
+        update, state = optimizer(gradients, state, gradients)
+        update_a, state_a = optimizer(gradients["a"], state_a, gradients["a"])
     tf.nest.assert_same_structure(update, gradients)
     assert update["b"][0].shape == [1, 1] and update["b"][1].shape == []
     np.testing.assert_array_equal(*run([update["a"], update_a]))
@@ -178,6 +178,7 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
     "rule, argument",
     [
         *[(rule, "learning_rate") for rule in [l2l.sgd, l2l.momentum, l2l.nesterov, l2l.rmsprop, l2l.adam, l2l.secant]],
+        *[(rule, argument) for rule in [l2l.adamw, l2l.lamb] for argument in ["learning_rate", "epsilon"]],
         *[(rule, "epsilon") for rule in [l2l.rmsprop, l2l.adam]],
     ],
 )
@@ -192,7 +193,7 @@ def test_rates_and_epsilons_are_checked(rule, argument, bad):
     [
         *[(rule, "momentum") for rule in [l2l.momentum, l2l.nesterov]],
         (l2l.rmsprop, "decay"),
-        *[(l2l.adam, argument) for argument in ["beta1", "beta2"]],
+        *[(rule, argument) for rule in [l2l.adam, l2l.adamw, l2l.lamb] for argument in ["beta1", "beta2"]],
     ],
 )
 def test_decays_are_checked(rule, argument, bad):
@@ -304,7 +305,7 @@ def test_a_rule_is_a_value():
     assert repr(l2l.vsgd()) == "vsgd()"
     assert rule.description() == {"rule": "adam", **rule.hyperparameters}
     assert eval(repr(rule), {"adam": l2l.adam}) == rule
-    assert len({*ALL, *[l2l.sgd(), l2l.sgd(0.2), l2l.secant(), l2l.nesterov(momentum=0.8)]}) == 9
+    assert len({*ALL, *[l2l.sgd(), l2l.sgd(0.2), l2l.secant(), l2l.nesterov(momentum=0.8)]}) == len(ALL) + 2
     assert l2l.momentum() != l2l.nesterov() and l2l.sgd() != l2l.secant() and rule != "adam"
 
 
@@ -313,7 +314,7 @@ def test_a_rule_is_the_same_in_another_process(run, optimizer):
     again = pickle.loads(pickle.dumps(optimizer))
     assert again == optimizer and hash(again) == hash(optimizer)
     gradients = tf.constant([1.0, -2.0])
-    np.testing.assert_array_equal(*run([each(gradients, None)[0] for each in (again, optimizer)]))
+    np.testing.assert_array_equal(*run([each(gradients, None, gradients)[0] for each in (again, optimizer)]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -344,7 +345,7 @@ def scaled(rule):
     factor = tf.get_variable("factor", [], initializer=tf.constant_initializer(0.1))
 
     def optimizer(gradients, state):
-        update, state = rule(gradients, state)
+        update, state = rule(gradients, state, gradients)
         return tf.nest.map_structure(lambda one: factor * one, update), state
 
     return optimizer
@@ -435,3 +436,297 @@ def test_a_rate_on_top_of_adam_and_rmsprop_is_trained(engine):
     history = trainer.run(10)
     assert not history.skipped.any() and np.isfinite(history.gradient_norm).all()
     assert all(np.isfinite(one) and one != other for one, other in zip(trainer.weights(), before))
+
+
+# Every rule with hyperparameters, and a value for each of them that is not its default.
+HYPERPARAMETERS = {
+    "sgd": {"learning_rate": 0.2},
+    "momentum": {"learning_rate": 0.2, "momentum": 0.8},
+    "nesterov": {"learning_rate": 0.2, "momentum": 0.8},
+    "rmsprop": {"learning_rate": 0.2, "decay": 0.9, "epsilon": 1e-3},
+    "adam": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
+    "adamw": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+    "lamb": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+    "secant": {"learning_rate": 0.2},
+}
+GRADIENTS = np.random.RandomState(1).normal(size=[4, 3])
+
+
+def updates_of(optimizer, gradients):
+    """Its updates for these gradients, one after the other, at one position, and its last state."""
+    state, updates, x = None, [], tf.constant(np.array([0.5, -1.0, 2.0], gradients.dtype))
+    for gradient in gradients:
+        update, state = optimizer(tf.constant(gradient), state, x)
+        updates.append(update)
+    return tf.stack(updates), state
+
+
+def falling(t):
+    return 0.2 / (1.0 + tf.cast(t, tf.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", list(HYPERPARAMETERS))
+def test_hyperparameters_may_be_tensors_and_schedules(run, name, dtype):
+    make, values, gradients = getattr(l2l, name), HYPERPARAMETERS[name], GRADIENTS.astype(dtype)
+    of_numbers, state = updates_of(make(**values), gradients)
+    of_functions, counted = updates_of(make(**{key: lambda t, one=one: one for key, one in values.items()}), gradients)
+    assert isinstance(state, list) and isinstance(counted, rules.ScheduledState)
+    assert isinstance(counted.states, list) and counted.t.dtype == tf.int32 and counted.t.shape == []
+    tensors = {key: tf.constant(one, tf.float64) for key, one in values.items()}
+    variables = {key: tf.Variable(one, use_resource=one > 0.5) for key, one in values.items()}
+    others = [updates_of(make(**tensors), gradients)[0], updates_of(make(**variables), gradients)[0]]
+    expected, same, t, *others = run([of_numbers, of_functions, counted.t, *others])
+    np.testing.assert_array_equal(same, expected)  # bit for bit
+    assert t == len(gradients)
+    for other in others:
+        np.testing.assert_allclose(other, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(HYPERPARAMETERS))
+def test_a_schedule_sees_the_number_of_steps_before(run, name):
+    """With gradients that stay the same each rule's update is proportional to the rate."""
+    gradients = np.repeat(GRADIENTS[:1], 4, axis=0)
+    scheduled, _ = updates_of(getattr(l2l, name)(falling), gradients)
+    constant, _ = updates_of(getattr(l2l, name)(0.2), gradients)
+    scheduled, constant = run([scheduled, constant])
+    np.testing.assert_allclose(scheduled, constant / np.arange(1, 5)[:, np.newaxis], rtol=1e-6)
+
+
+def test_schedules_of_decays_against_numpy(run):
+    decays, mean, square, power = 0.9 - 0.1 * np.arange(4), 0.0, 0.0, 1.0
+    velocity, expected = 0.0, []
+    for decay, gradient in zip(decays, GRADIENTS):
+        velocity = decay * velocity + gradient
+        mean, square = decay * mean + (1 - decay) * gradient, 0.99 * square + 0.01 * gradient**2
+        power *= decay
+        expected.append([-0.1 * velocity, mean, square, power])
+
+    def decay(t):
+        return 0.9 - 0.1 * tf.cast(t, tf.float64)
+
+    ours, _ = updates_of(l2l.momentum(momentum=decay), GRADIENTS)
+    _, adam = updates_of(l2l.adam(beta1=decay, beta2=0.99), GRADIENTS)
+    ours, adam = run([ours, adam.states[0]])
+    np.testing.assert_allclose(ours, [row[0] for row in expected], rtol=1e-12)
+    for one, other in zip(adam, expected[-1][1:]):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_schedule_goes_on_where_an_unroll_is_continued(run, fixed_draw):
+    optimizer, problem = l2l.momentum(falling), l2l.Quadratic(2)
+    for loop in ["python", "while"]:
+        start = l2l.unroll(problem, fixed_draw(), optimizer, steps=3, loop=loop)
+        more = l2l.unroll(problem, fixed_draw(), optimizer, x=start.x, state=start.state, steps=3, first=3, loop=loop)
+        whole = l2l.learn(problem, fixed_draw(), optimizer, steps=6)
+        parts, whole, t = run([tf.concat([start.losses, more.losses], axis=0), whole, more.state.t])
+        np.testing.assert_allclose(parts, whole, rtol=1e-6)
+        assert t == 6
+
+
+def learned_rate():
+    log_rate = tf.get_variable("log_rate", initializer=-2.3)
+    return l2l.momentum(lambda t: tf.exp(log_rate), momentum=0.9)
+
+
+def learned_rate_by_hand():
+    log_rate = tf.get_variable("log_rate", initializer=-2.3)
+
+    def optimizer(gradients, velocity):
+        velocity = gradients if velocity is None else 0.9 * velocity + gradients
+        return -tf.exp(log_rate) * velocity, velocity
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+def learned_plain_rate():
+    return l2l.sgd(tf.get_variable("rate", initializer=0.1))
+
+
+def learned_plain_rate_by_hand():
+    rate = tf.get_variable("rate", initializer=0.1)
+
+    def optimizer(gradients, state):
+        return -rate * gradients, state
+
+    optimizer.coordinatewise = True
+    return optimizer
+
+
+LEARNED = [(learned_rate, learned_rate_by_hand), (learned_plain_rate, learned_plain_rate_by_hand)]
+
+
+@pytest.mark.parametrize("pair", LEARNED, ids=["exp(log_rate)", "rate"])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_the_meta_gradient_of_a_learned_rate_is_that_of_an_optimizer_by_hand(run, pair, batch):
+    problem, found = l2l.Quadratic(2), []
+    draw = l2l.problems.QuadraticDraw(*tf.unstack(tf.constant(GRADIENTS.astype(np.float32)[:, :2])[:2]))
+    if batch:
+        draw = problem.sample(batch, seed=0)
+    for name, build in zip("ab", pair):
+        with tf.variable_scope(name):
+            optimizer = build()
+        variables = tf.trainable_variables(name + "/")
+        meta = l2l.meta_gradient(problem, draw, optimizer, variables, unroll_length=5, batch=batch, carry_on=True)
+        found += [meta.gradients[0], meta.losses, meta.x]
+    found = run(found)
+    assert abs(found[0]) > 1e-4
+    for ours, theirs in zip(found[:3], found[3:]):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pair", LEARNED, ids=["exp(log_rate)", "rate"])
+def test_a_learned_rate_is_trained_by_both_engines(pair):
+    settings = {"unroll_length": 4, "horizon": 8, "batch": 2, "learning_rate": 0.01}
+    weights = []
+    for build, engine in [(pair[0], "graph"), (pair[1], "graph"), (pair[0], "xla")]:
+        with l2l.Trainer(l2l.Quadratic(2), build, engine=engine, **settings) as trainer:
+            before = trainer.weights()
+            trainer.run(6)
+            weights += trainer.weights()
+            trained = trainer.trained()
+    assert abs(weights[0] - before[0]) > 0.01
+    assert weights[0] == weights[1]
+    np.testing.assert_allclose(weights[2], weights[0], rtol=1e-5)
+    losses = l2l.evaluate(l2l.Quadratic(2), {"it": trained}, draws=3, steps=4, engine="graph")["it"]
+    assert np.all(np.isfinite(losses))
+
+
+def test_a_rule_with_tensors_and_schedules_is_a_value():
+    rate, other = tf.constant(0.1), tf.constant(0.1)
+    variable = tf.get_variable("rate", initializer=0.1)
+    assert l2l.sgd(rate) == l2l.sgd(rate) != l2l.sgd(other) and l2l.sgd(falling) == l2l.sgd(falling) != l2l.sgd(0.2)
+    assert len({l2l.sgd(rate), l2l.sgd(rate), l2l.sgd(falling), l2l.sgd(falling), l2l.sgd(variable)}) == 3
+    assert repr(l2l.sgd(falling)) == "sgd(learning_rate=%r)" % falling
+    described = {"rule": "sgd", "learning_rate": {"tensor": "float32", "shape": []}}
+    assert l2l.sgd(rate).description() == l2l.sgd(variable).description() == described
+
+
+def test_the_description_of_a_rule_tells_schedules_apart():
+    def schedule(factor, rate=None):
+        def of_rate(t):
+            return factor * (0.1 if rate is None else rate)
+
+        return l2l.sgd(of_rate).description()
+
+    assert schedule(0.5) == schedule(0.5) != schedule(0.6)
+    assert set(schedule(0.5)["learning_rate"]) == {"function", "code", "closure"}
+    assert set(schedule(0.5, tf.constant(0.1))["learning_rate"]) == {"function", "code"}
+    assert schedule(0.5, tf.constant(0.1)) != schedule(0.6, tf.constant(0.1))
+
+
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        (lambda: tf.constant([0.1, 0.2]), ValueError, r"learning_rate must be a scalar tensor, got shape \(2,\)"),
+        (lambda: tf.constant(True), TypeError, "learning_rate must be a scalar tensor of numbers, got dtype bool"),
+        (lambda: tf.Variable([0.1]), ValueError, r"learning_rate must be a scalar tensor, got shape \(1,\)"),
+        (lambda: lambda: 0.1, TypeError, "learning_rate must be a function of one argument, t, got <function"),
+        (lambda: lambda t: None, TypeError, "the result of the schedule learning_rate must be a tensor, got None"),
+        (lambda: lambda t: "0.1", TypeError, "the result of the schedule learning_rate must be .* got dtype string"),
+        (lambda: lambda t: True, TypeError, "the result of the schedule learning_rate must be .* got dtype bool"),
+        (lambda: lambda t: [0.1, 0.2], ValueError, r"the result of the schedule learning_rate .* got shape \(2,\)"),
+        (lambda: lambda t: 0.1 / (1 + t), TypeError, r"the schedule learning_rate failed for t, a scalar int32 tensor"),
+    ],
+)
+def test_bad_tensors_and_schedules_are_refused(bad, error, message):
+    with pytest.raises(error, match="^" + message):
+        l2l.sgd(bad())(tf.constant([1.0]), None)
+
+
+def trajectory(run, optimizer, gradient_of, x, steps=STEPS):
+    """Positions of a rule that looks at where it is, in float64."""
+    x, state, positions = tf.nest.map_structure(lambda one: tf.constant(one, tf.float64), x), None, []
+    for _ in range(steps):
+        update, state = optimizer(gradient_of(x), state, x)
+        x = tf.nest.map_structure(tf.add, x, update)
+        positions.append(x)
+    return run(positions)
+
+
+def numpy_lamb(x, gradient_of, rate, beta1, beta2, epsilon, weight_decay, trust):
+    """Adam's direction with the uncorrected root, plus decay; with `trust` as long as the tensor. One tensor."""
+    mean, square, positions = 0.0, 0.0, []
+    for t in range(1, STEPS + 1):
+        gradient = gradient_of(x)
+        mean, square = beta1 * mean + (1 - beta1) * gradient, beta2 * square + (1 - beta2) * gradient**2
+        direction = mean / (1 - beta1**t) / ((np.sqrt(square) + epsilon) / np.sqrt(1 - beta2**t)) + weight_decay * x
+        ratio = np.linalg.norm(x) / np.linalg.norm(direction) if trust else 1.0
+        x = x - rate * ratio * direction
+        positions.append(x)
+    return positions
+
+
+@pytest.mark.parametrize("trust", [False, True], ids=["adamw", "lamb"])
+def test_rules_with_weight_decay_against_numpy_tensor_by_tensor(run, trust):
+    values = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-4, "weight_decay": 0.3}
+    rule = (l2l.lamb if trust else l2l.adamw)(0.05, **values)
+    start = {"a": np.array([1.0, -0.5]), "b": np.array([[3.0, 0.1], [0.2, -7.0]])}
+
+    def gradient_of(x):
+        return 2 * x + 0.5
+
+    ours = trajectory(run, rule, lambda x: tf.nest.map_structure(gradient_of, x), start)
+    for name in start:
+        expected = numpy_lamb(start[name], gradient_of, 0.05, *values.values(), trust)
+        np.testing.assert_allclose([one[name] for one in ours], expected, rtol=1e-9)
+    assert rule.coordinatewise is not trust
+    assert pickle.loads(pickle.dumps(rule)).coordinatewise is not trust
+
+
+def test_adamw_equals_tensorflows_whose_decay_is_not_scaled_by_the_rate():
+    betas = {"beta1": 0.5, "beta2": 0.75}  # of which 1 minus it is exact too
+    theirs = tf.contrib.opt.AdamWOptimizer(0.1 * 0.3, learning_rate=0.1, **betas)
+    x = tf.Variable([1.0, -0.5])
+    train = theirs.minimize(tf.reduce_sum(tf.square(x - 2)))
+    ours, state, rule, positions = tf.constant([1.0, -0.5]), None, l2l.adamw(0.1, weight_decay=0.3, **betas), []
+    for _ in range(5):
+        update, state = rule(2 * (ours - 2), state, ours)
+        ours += update
+        positions.append(ours)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for expected in session.run(positions):
+            session.run(train)
+            np.testing.assert_allclose(session.run(x), expected, rtol=1e-5)
+
+
+def test_without_decay_adamw_is_adam(run):
+    one, _ = updates_of(l2l.adamw(0.1, weight_decay=0), GRADIENTS)
+    other, _ = updates_of(l2l.adam(0.1), GRADIENTS)
+    np.testing.assert_allclose(*run([one, other]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_of_lamb_where_norms_are_zero(run, compiled):
+    """A ratio of 1, and derivatives that are finite, at a position of zeros, without a gradient, and at both."""
+    x = np.float32([[0, 0], [1, 2], [0, 0], [1, 2], [1e-30, 0]])
+    g = np.float32([[1, -2], [0, 0], [0, 0], [3, 1], [1, 1]])
+    places = [tf.placeholder(tf.float32, x.shape) for _ in range(2)]
+
+    def step(x, g):
+        updates = []
+        for one, gradient in zip(tf.unstack(x), tf.unstack(g)):
+            update, state = l2l.lamb(0.1, weight_decay=0)(gradient, None, one)
+            update, _ = l2l.lamb(0.1, weight_decay=0)(gradient, state, one)
+            updates.append(update)
+        update = tf.stack(updates)
+        return [update, *tf.gradients(tf.square(update) + update, [x, g])]
+
+    results = tf.xla.experimental.compile(step, places) if compiled else step(*places)
+    update, *derivatives = run(results, dict(zip(places, [x, g])))
+    length = 0.1 * np.sqrt(5 / 2)
+    expected = [[-0.1, 0.1], [0, 0], [0, 0], [-length, -length], [-0.1, -0.1]]
+    np.testing.assert_allclose(update, expected, rtol=1e-4)
+    assert np.isfinite(derivatives).all() and np.any(derivatives[0][3])
+
+
+@pytest.mark.parametrize("make", [l2l.adamw, l2l.lamb])
+def test_rules_that_look_at_the_position_need_one(make):
+    with pytest.raises(ValueError, match=r"^\w+ looks at the position: call it with \(gradients, state, x\), got no x"):
+        make()(tf.constant([1.0]), None)
+    with pytest.raises(ValueError, match=r"^x must have the structure of the gradients, .* got"):
+        make()(tf.constant([1.0]), None, [tf.constant([1.0])])
+    with pytest.raises(ValueError, match=r"^weight_decay must be a finite number, 0 or above, got -1"):
+        make(weight_decay=-1)

@@ -244,7 +244,7 @@ def test_the_history_records_what_was_trained():
         "unroll_length": 4,
         "horizon": 8,
         "learning_rate": 3e-4,
-        "half_life": None,
+        "meta_optimizer": None,
         "clip_norm": 1.0,
         "second_derivatives": True,
         "batch": 1,
@@ -309,7 +309,7 @@ def test_the_learning_rate_halves(engine, tmp_path):
         "meta_loss": "end",
         "engine": engine,
     }
-    settings.update(learning_rate=0.5, half_life=3)
+    settings.update(learning_rate=l2l.exponential_decay(0.5, 3))
     trainer = small(**settings, checkpoint_dir=str(tmp_path))
     trainer.run(7)
     moved = 0.5 * 0.5 ** (np.arange(7) / 3)
