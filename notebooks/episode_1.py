@@ -78,7 +78,7 @@ def baseline_rows(losses, seed):
     """Rows for optimizers that were not trained: log average of the last loss over all draws.
 
     Args:
-      losses: dict from name to an array `[num, T]`, as `evaluate` returns.
+      losses: dict from name to an array `[draws, T]`, as from `evaluate`.
       seed: the one that `evaluate` was called with.
     """
     return [

@@ -236,7 +236,7 @@ MEASURES = OrderedDict(
         ("sum of logs", lambda losses: _log10(losses).sum(axis=1)),
     ]
 )
-"""From losses `[num, T]` to a number for each draw, `[num]`, of which the mean is compared: log10 of the last loss, the
+"""From losses `[draws, T]` to a number for each draw, `[draws]`, of which the mean is compared: log10 of the last loss, the
 sum, the sum of log10. NaN and infinity count as the largest float32, a loss below the smallest as that one."""
 
 
@@ -262,7 +262,7 @@ def on_draws(problem, num, seed):
 
 
 def run_in_numpy(start, base, in_numpy, hyperparameters, steps):
-    """The losses `[num, T]` of a rule in NumPy."""
+    """The losses `[draws, T]` of a rule in NumPy."""
     x, state, losses = start, None, []
     with np.errstate(all="ignore"):
         for _ in range(steps):
@@ -361,7 +361,7 @@ def part(values):
 
 
 def mean_with_band(losses, measure):
-    """A measure of losses `[num, T]`: `(mean, half the width of its 95% interval, share of draws that diverged)`."""
+    """A measure of losses `[draws, T]`: `(mean, half the width of its 95% interval, share of draws that diverged)`."""
     values, finite = MEASURES[measure](losses), np.isfinite(losses).all(axis=1)
     return float(values.mean()), float(1.96 * values.std() / np.sqrt(len(values))), float(1 - finite.mean())
 

@@ -190,11 +190,9 @@ def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
             mean = np.where(np.isfinite(mean), np.maximum(mean, FLOOR), np.inf)  # what diverged is not drawn
             groups.setdefault(first if first in learned else name, []).append(_smooth(mean, window))
         for i, (name, curves) in enumerate(groups.items()):
-            color = l2l.figures.plots.COLORS[i % len(l2l.figures.plots.COLORS)]
+            color = l2l.figures.COLORS[i % len(l2l.figures.COLORS)]
             steps = np.arange(len(curves[0])) + (window - 1) / 2
-            axis.semilogy(
-                steps, np.median(curves, axis=0), l2l.figures.plots.LINE_STYLES[i % 4], color=color, label=name
-            )
+            axis.semilogy(steps, np.median(curves, axis=0), l2l.figures.LINE_STYLES[i % 4], color=color, label=name)
             if len(curves) > 1:
                 axis.fill_between(steps, np.min(curves, axis=0), np.max(curves, axis=0), color=color, alpha=0.2, lw=0)
         axis.set_title(title, fontsize=10)

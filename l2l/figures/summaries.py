@@ -39,7 +39,7 @@ def contour_levels(losses):
 
 
 def over_draws(rates):
-    """From rates `[num, T]` the 10th, 50th and 90th of a hundred sizes, and the share below 0, each `[T]`."""
+    """From rates `[draws, T]` the 10th, 50th and 90th of a hundred sizes, and the share below 0, each `[T]`."""
     known = np.isfinite(rates)
     few = known.sum(axis=0) * 2 <= len(rates)
     results = np.full([4, rates.shape[1]], np.nan)

@@ -92,11 +92,14 @@ class BoundProblem:
         """The loss of one draw's position on all the data, a scalar.
 
         Raises:
-          ValueError: the problem does not say what the whole data are.
+          ValueError: the problem does not say what the whole data are, or its loss of them is no scalar.
         """
         problem = self.problem
         with tf.name_scope("loss_on_whole_data"), checks.no_variables("observe_all and loss", problem):
-            return problem.loss(x, all_observed(problem, self.draw, data_in_graph(problem)))
+            value = checks.tensor("loss", problem.loss(x, all_observed(problem, self.draw, data_in_graph(problem))))
+        if not value.shape.is_compatible_with([]):
+            raise ValueError("loss must be a scalar (shape ()) of observe_all too, got shape %s" % (value.shape,))
+        return value
 
     def active(self):
         """Which tensors of a position are not idle, a nest of booleans, `[B]` for a batch; None for all.

@@ -96,9 +96,8 @@ class KerasProblem(Problem):
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 layer.fused = False
         number = len(targets) if self.batch_size is None else self.batch_size
-        given, total, targets = _fitted(model, inputs, targets, number, loss)
+        given, total, targets, trained = _fitted(model, inputs, targets, number, loss)
         self.data = (inputs, targets)
-        trained = _checked_weights(model)
         others = [variable for variable in _once(model.weights) if variable not in trained]
         _correct_second_derivatives(session.graph)
         weights = [variable.op.outputs[0] for variable in [*trained, *others]]
@@ -115,7 +114,7 @@ class KerasProblem(Problem):
         # Of each number of examples a program of its own: Keras writes it into shapes and means.
         self._losses = {number: (program, [tensor.name for tensor in given])}
         if number != len(targets):
-            given, total, _ = _fitted(model, inputs, targets, len(targets), loss)
+            given, total, *_ = _fitted(model, inputs, targets, len(targets), loss)
             _correct_second_derivatives(session.graph)
             program = cut_out("the loss of build_model's model", [total], [*given, *weights])
             self._losses[len(targets)] = program, [tensor.name for tensor in given]
@@ -173,17 +172,18 @@ class KerasProblem(Problem):
 
 
 def _fitted(model, inputs, targets, number, loss):
-    """Placeholders for so many examples, what `fit` minimizes of them in Keras's own words, and targets as in `fit`."""
+    """Placeholders for so many examples, what `fit` minimizes of them in Keras's own words, its targets and weights."""
     places = [tf.keras.Input(batch_shape=[number, *one.shape[1:]], dtype=one.dtype.name) for one in inputs]
     output = model(places if len(places) > 1 else places[0])
     if not isinstance(output, tf.Tensor):
         raise TypeError("build_model must build a model with one output, got %r" % (output,))
     targets = _as_in_fit([targets], [output])[0]
     target = tf.placeholder(targets.dtype, [number, *targets.shape[1:]])
+    trained = _checked_weights(model)
     _check_shapes(loss, output.shape, target.shape)
     fitted = tf.keras.Model(places, output)
     fitted.compile("sgd", loss, target_tensors=[target])
-    return [*places, target], tf.identity(fitted.total_loss), targets
+    return [*places, target], tf.identity(fitted.total_loss), targets, trained
 
 
 def _reference_variable(create, **arguments):

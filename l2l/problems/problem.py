@@ -8,7 +8,7 @@ A problem of your own takes a few lines::
 
     class Rosenbrock(l2l.Problem):
         def sample(self, num, seed=None):
-            return l2l.uniform([num, 2], -1.0, 1.0, seed)
+            return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
 
         def initial_position(self, draw):
             return draw

@@ -283,7 +283,7 @@ def test_draws_follow_from_seed_and_place_alone(run):
     """They are the same whatever was drawn before, and what went wrong within leaves no trace."""
     problem = NESTS["scaled"]()
     first = problem.sample(3, 7)
-    with pytest.raises(ValueError, match="draws must be"):
+    with pytest.raises(ValueError, match="num must be"):
         Twice(HOME).sample(0, 7)
     again, alone, before = problem.sample(3, 7), INNER.sample(3, 7), Drawing().sample(3, 7)
     first, again, alone, before = (tf.nest.flatten(one) for one in run([first, again, alone, before]))
@@ -328,6 +328,24 @@ def test_members_of_one_kind_see_other_minibatches(run):
     keys, seen = run([[one["key"] for one in draw["draws"]], [[one[1] for one in both] for both in seen]])
     assert keys[0] != keys[1]
     assert not any(np.array_equal(*both) for both in seen)
+
+
+def test_losses_on_the_whole_data_are_those_of_the_problems_within(run):
+    """At the start: of scales nothing is seen, a convex term is added, a mixture has one of both."""
+
+    def whole(problem, draw):
+        bound = BoundProblem(problem, draw)
+        return bound.loss_on_whole_data(bound.start())
+
+    scaled, convex, mixture = l2l.RandomlyScaled(NETWORK), l2l.WithConvexTerm(NETWORK), l2l.Mixture([HOME, NETWORK])
+    draws = [problem.draw(3) for problem in [scaled, convex, mixture]]
+    ours = run([whole(problem, draw) for problem, draw in zip([scaled, convex, mixture], draws)])
+    inner = run([whole(NETWORK, draw["draw"]) for draw in draws[:2]])
+    which, members = run([draws[2]["which"], [whole(*pair) for pair in zip([HOME, NETWORK], draws[2]["draws"])]])
+    term = run(tf.reduce_mean(tf.square(draws[1]["start"] - draws[1]["target"])))
+    np.testing.assert_allclose(ours, [inner[0], inner[1] + term, members[which]], rtol=1e-6)
+    imitation = l2l.Imitation(NETWORK, l2l.sgd())
+    assert run(whole(imitation, imitation.draw(3))) == 0
 
 
 @pytest.mark.rehearsal

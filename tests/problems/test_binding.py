@@ -144,3 +144,19 @@ def test_the_shape_of_a_form_for_batches_is_checked():
     ):
         bound = BoundProblem(problem, draws, 3)
         bound.loss(bound.start(), tf.constant(0))
+
+
+def test_a_loss_on_the_whole_data_is_a_scalar():
+    class PerExample(Regression):
+        def observe_all(self, draw, data):
+            return data[0], data[1][:, tf.newaxis, tf.newaxis]
+
+        def loss(self, x, observed):
+            inputs, targets = observed
+            return tf.reduce_mean(tf.square(tf.linalg.matvec(inputs, x) - targets), axis=-1)
+
+    bound = BoundProblem(PerExample(), PerExample().draw(1))
+    with pytest.raises(
+        ValueError, match=r"loss must be a scalar \(shape \(\)\) of observe_all too, got shape \(12, 1\)"
+    ):
+        bound.loss_on_whole_data(bound.start())

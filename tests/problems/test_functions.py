@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import l2l
 from l2l.mapping import OverDraws
+from l2l.problems.binding import BoundProblem
 
 FUNCTIONS = [l2l.Rosenbrock, l2l.Rastrigin, l2l.Ackley]
 
@@ -74,6 +75,8 @@ def test_noise_is_in_the_gradient_and_not_in_the_loss(run, kind):
         loss = noisy.loss(x, noisy.observe(draw, t, None))
         return loss, tf.gradients(loss, x)[0]
 
+    bound = BoundProblem(noisy, noisy.draw(1))
+    assert not np.any(run(tf.gradients(bound.loss_on_whole_data(x) - noisy.value(x), x)[0]))
     value = exact.value(x)
     here = [OverDraws("it")(lambda draw, t=t: gradients(draw, t), draws) for t in range(2)]
     (losses, first), (_, second), value, exact_gradient = run([*here, value, tf.gradients(value, x)[0]])

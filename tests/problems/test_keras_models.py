@@ -140,6 +140,30 @@ def test_gradient_descent_is_keras_own_fit(run, case):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["labels", "several inputs", "batch norm", "sum"])
+def test_a_loss_on_all_examples_is_that_of_keras(run, case):
+    """Keras writes the number of examples into shapes and means, so a minibatch's loss would not do."""
+    build_model, loss, targets = CASES[case]
+    inputs = INPUTS.get(case, VECTORS)
+    problem = l2l.KerasProblem(build_model, loss, (inputs, targets), batch_size=5)
+    draw = problem.draw(1)
+    x, whole = problem.initial_position(draw), BoundProblem(problem, draw).loss_on_whole_data
+    draw, ours, minibatch = run([draw, whole(x), BoundProblem(problem, draw).loss(x, tf.constant(0))])
+    (theirs,), _ = fitted(build_model, loss, [(inputs, targets)], draw)
+    assert ours == pytest.approx(theirs, rel=1e-5) and ours != pytest.approx(minibatch, rel=1e-3)
+
+
+def test_a_loss_on_all_examples_has_the_dropout_of_the_first_base_iteration(run):
+    """Of as many examples as a base iteration sees, it is the loss of that one."""
+    build_model = sequential(dense(20, "tanh"), lambda: L.Dropout(0.5), dense(1))
+    losses = []
+    for batch_size in [None, 7]:
+        problem = l2l.KerasProblem(build_model, "mse", (VECTORS, NUMBERS), batch_size=batch_size)
+        bound = BoundProblem(problem, problem.draw(1))
+        losses += run([bound.loss_on_whole_data(bound.start()), bound.loss(bound.start(), tf.constant(0))])
+    assert losses[0] == losses[1] == pytest.approx(losses[2], rel=1e-6) != losses[3]
+
+
 @pytest.mark.parametrize(
     "case", ["labels", "batch norm", "batch norm of images", "layer norm", "GRU", "several inputs"]
 )

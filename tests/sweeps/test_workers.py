@@ -63,7 +63,7 @@ import tensorflow as tf
 
 class Bowl(l2l.Problem):
     def sample(self, num, seed=None):
-        return l2l.uniform([num, 2], -1.0, 1.0, seed)
+        return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
 
     def initial_position(self, draw):
         return draw
