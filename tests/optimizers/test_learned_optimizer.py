@@ -15,6 +15,7 @@ CASTINGS = {
     "moments": l2l.moments_cast((0.5, 0.9)),
     "widening": l2l.widening_log_cast(),
     "ratio": l2l.ratio_cast(),
+    "relative step": l2l.relative_step_cast(0.5),
 }
 
 
@@ -70,7 +71,16 @@ def bowls(trained, number, use_resource=True, **settings):
 
 
 @pytest.mark.parametrize(
-    "casting, use_resource", [("log", False), ("log", True), ("moments", False), ("widening", True), ("ratio", True)]
+    "casting, use_resource",
+    [
+        ("log", False),
+        ("log", True),
+        ("moments", False),
+        ("widening", True),
+        ("ratio", True),
+        ("relative step", False),
+        ("relative step", True),
+    ],
 )
 def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resource):
     losses, expected = bowls(trained(CASTINGS[casting]), 4, use_resource)
@@ -78,10 +88,11 @@ def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resou
     assert len(set(losses)) == 4
 
 
+@pytest.mark.parametrize("casting", ["ratio", "relative step"])
 @pytest.mark.parametrize("use_resource", [False, True])
-def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource):
+def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource, casting):
     monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
-    losses, expected = bowls(trained(CASTINGS["ratio"]), 4, use_resource)
+    losses, expected = bowls(trained(CASTINGS[casting]), 4, use_resource)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
@@ -362,12 +373,13 @@ def embedding(use_resource, optimizer, ids):
     return table, optimizer.minimize(loss, var_list=[table])
 
 
+@pytest.mark.parametrize("casting", ["moments", "relative step"])
 @pytest.mark.parametrize("chunk", [3, 1 << 14])
 @pytest.mark.parametrize("use_resource", [False, True])
-def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource, chunk):
-    """Rows named twice have the sum of their gradients; all others stay, with their states."""
+def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource, chunk, casting):
+    """Rows named twice have the sum of their gradients; all others stay, with their states. These rows are a tensor."""
     monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
-    optimizer = l2l.LearnedOptimizer(trained(CASTINGS["moments"]))
+    optimizer = l2l.LearnedOptimizer(trained(CASTINGS[casting]))
     ids = tf.placeholder(tf.int32, [None])
     table, train = embedding(use_resource, optimizer, ids)
     rows = tf.get_variable("rows", initializer=np.arange(10, dtype=np.float32).reshape(5, 2)[[1, 3]])
@@ -693,3 +705,45 @@ def test_a_network_of_ones_own(run):
         for _ in range(2):
             session.run(train)
         np.testing.assert_allclose(session.run(x), [1 - 0.1 - 0.05 - 0.09, 2 * (1 - 0.1 - 0.05 - 0.09)], rtol=1e-6)
+
+
+def decaying():
+    """Gradient descent with weight decay and a warm-up over a tenth of all steps, whose rates were learned."""
+    rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1), use_resource=True)
+    decay = tf.get_variable("decay", [], initializer=tf.constant_initializer(0.02), use_resource=True)
+
+    class Decaying:
+        coordinatewise, takes_x = True, True
+
+        def __call__(self, gradients, state, x):
+            return self.bind(None).plain_step(gradients, state, x)
+
+        def initial_state(self, x):
+            return tf.zeros_like(x)
+
+        def bind(self, horizon):
+            def step(gradients, state, x, product):
+                factor = 1.0 if horizon is None else tf.minimum((state + 1) / (0.1 * horizon), 1.0)
+                return -factor * (rate * gradients + decay * x), state + 1
+
+            return l2l.Bound(step)
+
+    return Decaying()
+
+
+@pytest.mark.parametrize("chunk", [3, 1 << 12])
+@pytest.mark.parametrize("horizon", [None, 30])
+def test_one_that_looks_at_the_position_and_asks_for_the_number_of_steps(monkeypatch, chunk, horizon):
+    monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+    x = np.array([1.0, -2.0, 0.5, 3.0, 0.0])
+    variables = [tf.get_variable(name, initializer=tf.constant(x, tf.float32)) for name in ("x", "y")]
+    optimizer = l2l.LearnedOptimizer(l2l.Trained(decaying, [np.float32(0.1), np.float32(0.02)]), horizon=horizon)
+    train = optimizer.minimize(sum(tf.reduce_sum(tf.square(one)) for one in variables))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for step in range(4):
+            session.run(train)
+            factor = 1.0 if horizon is None else min((step + 1) / (0.1 * horizon), 1.0)
+            x = x - factor * (0.1 * 2 * x + 0.02 * x)
+            for found in session.run(variables):
+                np.testing.assert_allclose(found, x, rtol=1e-5)
