@@ -30,7 +30,7 @@ def paper_network():
 
 
 def trainer(problem, **settings):
-    settings = {"steps": 20, "horizon": 100, "second_derivatives": False, "name": "benchmark", **settings}
+    settings = {"unroll_length": 20, "horizon": 100, "second_derivatives": False, "name": "benchmark", **settings}
     made = l2l.Trainer(problem, paper_network, **settings)
     made.run(CALLS)
     return made

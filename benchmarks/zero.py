@@ -28,7 +28,7 @@ LOG30 = l2l.log_cast(-30)
 # What each changes: the casting, settings of the training, and the base iterations of shorter trainings before it,
 # of 5,000 meta-iterations each.
 RECIPES = {
-    "secant, over 10 base iterations, not compiled": (l2l.secant_cast(), {"steps": 10, "engine": "graph"}, []),
+    "secant, over 10 base iterations, not compiled": (l2l.secant_cast(), {"unroll_length": 10, "engine": "graph"}, []),
     "secant": (l2l.secant_cast(), {}, []),
     "log30": (LOG30, {}, []),
     "log30, three times the rate, halved every 10,000": (
@@ -65,7 +65,7 @@ def trained_from_nothing(recipe, seed):
             total += AT_A_TIME
             # An evaluation, of 20 base iterations, is worth its time where the training has come far enough in its own.
             recent = max(AT_A_TIME, len(trainer.history) // 20)
-            if trainer.history.log_average(recent) < LEVEL * settings.get("steps", STEPS) / STEPS:
+            if trainer.history.log_average(recent) < LEVEL * settings.get("unroll_length", STEPS) / STEPS:
                 losses = l2l.evaluate(problem, {recipe: trainer.trained()}, draws=1000, steps=STEPS, engine="graph")[
                     recipe
                 ]

@@ -60,7 +60,7 @@ CHANGES = {
     "5 layers": _network(hidden=(32,) * 5),
     "loss times 1e-6": _network(problem=Rescaled, factor=1e-6),
     "256 units": _network(hidden=(256,)),
-    "weights from N(0, 0.1^2)": _network(deviation=0.1),
+    "weights from N(0, 0.1^2)": _network(stddev=0.1),
 }
 
 

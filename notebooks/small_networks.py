@@ -28,7 +28,7 @@ class SomeNetwork(l2l.MLP):
     """
 
     def __init__(self):
-        super().__init__(hidden=(20, 20, 20), size=64, deviation="glorot")
+        super().__init__(hidden=(20, 20, 20), batch_size=64, stddev="glorot")
 
     def sample(self, num, seed=None):
         def chance(stream):

@@ -93,8 +93,8 @@ def test_on_nonfinite_raise_saves_the_draw_which_can_be_replayed(engine, tmp_pat
     assert len(trainer.history) == np.flatnonzero(skipped)[1] + 1
     with pytest.raises(ValueError, match="is from another trainer: draws="):
         small(problem=l2l.Quadratic(3)).replay(caught.value.path)
-    with pytest.raises(ValueError, match=r"is from another trainer: .*steps=4 there, 5 here"):
-        sometimes("graph", steps=5).replay(caught.value.path)
+    with pytest.raises(ValueError, match=r"is from another trainer: .*unroll_length=4 there, 5 here"):
+        sometimes("graph", unroll_length=5).replay(caught.value.path)
 
 
 def test_what_was_saved_is_never_overwritten(tmp_path, monkeypatch):
