@@ -134,7 +134,7 @@ from l2l.runs import (
     train_together,
 )
 from l2l.schedules import cosine_decay, exponential_decay, piecewise_constant, warmup
-from l2l.sweeps import Sweep, sweep
+from l2l.sweeps import Sweep, Tuned, log_range, near_one, sweep, tune
 from l2l.tables import format_table
 from l2l.version import __version__
 
@@ -175,6 +175,7 @@ __all__ = [
     "Trace",
     "Trained",
     "Trainer",
+    "Tuned",
     "Unroll",
     "Update",
     "WithConvexTerm",
@@ -193,12 +194,14 @@ __all__ = [
     "log_and_sign",
     "log_average",
     "log_cast",
+    "log_range",
     "log_ratio_cast",
     "measured_with",
     "meta_gradient",
     "minibatch",
     "moments_cast",
     "momentum",
+    "near_one",
     "nesterov",
     "no_casting",
     "noise",
@@ -224,6 +227,7 @@ __all__ = [
     "testing",
     "trace",
     "train_together",
+    "tune",
     "uniform",
     "unroll",
     "update",
