@@ -154,7 +154,7 @@ class EvaluationGraph:
 
 
 def _assignable(numbers, dtype):
-    """Variables for a dict of numbers, integers and those of a dtype: `(tensors by name, placeholders, assignments)`."""
+    """Variables for a dict of ints and of floats, which get a dtype: `(tensors by name, placeholders, assignments)`."""
     tensors, places, assignments = {}, [], []
     for name, number in numbers.items():
         place = tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [])

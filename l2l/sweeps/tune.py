@@ -105,12 +105,12 @@ def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0
                          measure=lambda losses: np.log10(losses[:, -1]).mean(), budget=200)
         l2l.evaluate(problem, {"Adam": tuned.optimizer})
 
-    A trial runs the rule on all draws, the same for each. Its graph is built once; the numbers of a trial are assigned.
-    Where every range is a list and the budget suffices, each combination is tried once. Otherwise Optuna suggests: up to
-    300 trials by its TPE sampler; more by its genetic algorithm NSGA-II in generations of 50, with the simplex
-    crossover, which found lower figures there in a fraction of TPE's time. The same seed gives the same trials.
+    A trial runs the rule on all draws, the same in each trial. The graph is built once; a trial assigns its numbers.
+    Where every range is a list and the budget suffices, each combination is tried once. Otherwise Optuna suggests: up
+    to 300 trials by its TPE sampler; more by its genetic algorithm NSGA-II in generations of 50 with the simplex
+    crossover, which for that many takes a fraction of TPE's time. The same seed gives the same trials.
 
-    Needs Optuna, `pip install l2l[tune]`. The first Ctrl-C stops after the trials that are done, and returns the best.
+    Needs Optuna, `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
 
     Args:
       problem: a `Problem`.
@@ -153,14 +153,13 @@ def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0
     examined = drawn(problem, draws, (FIRST_SEED - seed, 0), steps)
     distributions = {name: space.distribution for name, space in spaces.items()}
     trials, best = [], math.inf
-    line = progress(total, "tune " + title(list(spaces), "hyperparameters"), delay=1.0)
-    with line as show, delayed_signals(False) as stop, contextlib.suppress(
-        _StoppedError
-    ), contextlib.ExitStack() as stack:
-        run = _runner(problem, rule, spaces, examined, steps, engine, stack, stop)
+    line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
+    with line as show, delayed_signals(False) as stop, contextlib.suppress(_StoppedError), contextlib.closing(
+        _Runs(problem, rule, spaces, examined, steps, engine, stop)
+    ) as runs:
         for _ in range(total):
             trial = study.ask(distributions)
-            figure = _figure(measure, run(trial.params))
+            figure = _figure(measure, runs.losses(trial.params))
             study.tell(trial, min(max(figure, -LARGEST), LARGEST))
             trials.append({**_values(spaces, trial.params), "figure": figure})
             best = min(best, figure)
@@ -281,32 +280,42 @@ def _study(optuna, trials, seed):
             optuna.logging.set_verbosity(level)
 
 
-def _runner(problem, rule, spaces, examined, steps, engine, stack, stop):
-    """A function from what Optuna suggests to losses `[draws, steps]`; `stack` closes its graphs.
+class _Runs:
+    """Runs of a rule with the hyperparameters of one trial after another.
 
     Numbers are assigned to one graph. Each choice of something else has a graph.
     """
-    graphs, at = {}, np.arange(steps)
 
-    def report(finished):
-        if stop.is_set():
-            raise _StoppedError
+    def __init__(self, problem, rule, spaces, examined, steps, engine, stop):
+        self._problem, self._rule, self._spaces, self._stop = problem, rule, spaces, stop
+        self._settings, self._at, self._graphs = (examined, steps, engine), np.arange(steps), {}
 
-    def run(suggested):
-        values = _values(spaces, suggested)
-        others = {name: value for name, value in values.items() if not spaces[name].is_number}
+    def losses(self, suggested):
+        """The losses `[draws, steps]` for what Optuna suggests.
+
+        Raises:
+          _StoppedError: Ctrl-C came meanwhile.
+        """
+        values = _values(self._spaces, suggested)
+        others = {name: value for name, value in values.items() if not self._spaces[name].is_number}
         tensors = {name: value for name, value in values.items() if name not in others}
         key = tuple(suggested[name] for name in others)
-        if key not in graphs:
-            build = functools.partial(rule, **others)
-            graph = EvaluationGraph(problem, build, "what rule returns", examined, steps, engine, tensors)
-            graphs[key] = graph
-            stack.callback(graph.close)
-        graphs[key].assign(tensors)
-        report(0)
-        return graphs[key].losses_and_positions(at, report)[0]
+        if key not in self._graphs:
+            build = functools.partial(self._rule, **others)
+            path = "what rule returns"
+            self._graphs[key] = EvaluationGraph(self._problem, build, path, *self._settings, hyperparameters=tensors)
+        self._graphs[key].assign(tensors)
+        self._report(0)
+        losses, _ = self._graphs[key].losses_and_positions(self._at, self._report)
+        return losses
 
-    return run
+    def _report(self, finished):
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def close(self):
+        for graph in self._graphs.values():
+            graph.close()
 
 
 def _figure(measure, losses):
