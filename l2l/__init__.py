@@ -50,6 +50,7 @@ from l2l.averages import log_average, rolling_log_average
 from l2l.evaluation import Evaluation, Trace, evaluate, testing, trace
 from l2l.figures import (
     plot_convergence,
+    plot_curves,
     plot_learning_rates,
     plot_losses,
     plot_states,
@@ -208,6 +209,7 @@ __all__ = [
     "normal",
     "piecewise_constant",
     "plot_convergence",
+    "plot_curves",
     "plot_learning_rates",
     "plot_losses",
     "plot_states",
