@@ -129,13 +129,14 @@ sum, the sum of log10. NaN and infinity count as the largest float32, a loss bel
 # --- tuning
 
 
-def tuned(problem, name, measure, draws, steps, seed):
+def tuned(problem, name, measure, draws, steps, seed, most=3000):
     """A rule with the hyperparameters that are best for a measure, an `l2l.Tuned`.
 
     Args:
       problem: a `Problem`.
       name, measure: keys of `RULES` and `MEASURES`.
       draws, steps, seed: as for `l2l.tune`.
+      most: trials, an integer.
     """
     rule = RULES[name]
     return l2l.tune(
@@ -143,7 +144,7 @@ def tuned(problem, name, measure, draws, steps, seed):
         rule.make,
         rule.ranges,
         measure=lambda losses: MEASURES[measure](losses).mean(),
-        budget=length(rule.trials),
+        budget=length(min(rule.trials, most)),
         draws=draws,
         steps=steps,
         seed=seed,
