@@ -120,6 +120,7 @@ def plot_curves(losses, *, window=None):
             axes.fill_between(at, lowest, highest, color=styles[name]["color"], alpha=0.2, linewidth=0)
         axes.set_title(str(title), fontsize="medium")
         axes.set_xlabel("base iteration")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     all_axes[0].set_ylim(limits)
     all_axes[0].set_ylabel("loss, median over draws")

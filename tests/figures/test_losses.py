@@ -70,6 +70,7 @@ def test_a_name_looks_the_same_in_all_panels():
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"] and legend(figure) == ["Adam", "SGD"]
     first, second = ({line.get_label(): line.get_color() for line in axes.get_lines()} for axes in figure.axes)
     assert first == second
+    assert all(float(tick).is_integer() for axes in figure.axes for tick in axes.get_xticks())
 
 
 def test_what_diverges_leaves_a_curve_and_flattens_no_other():
