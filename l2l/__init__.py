@@ -50,6 +50,7 @@ from l2l.averages import log_average, rolling_log_average
 from l2l.evaluation import Evaluation, Trace, evaluate, testing, trace
 from l2l.figures import (
     plot_convergence,
+    plot_curves,
     plot_learning_rates,
     plot_losses,
     plot_states,
@@ -136,7 +137,7 @@ from l2l.runs import (
     train_together,
 )
 from l2l.schedules import cosine_decay, exponential_decay, piecewise_constant, warmup
-from l2l.sweeps import Sweep, sweep
+from l2l.sweeps import Sweep, Tuned, log_range, near_one, sweep, tune
 from l2l.tables import format_table
 from l2l.version import __version__
 from l2l.xla import prepare_xla
@@ -178,6 +179,7 @@ __all__ = [
     "Trace",
     "Trained",
     "Trainer",
+    "Tuned",
     "Unroll",
     "Update",
     "WithConvexTerm",
@@ -198,18 +200,21 @@ __all__ = [
     "log_and_sign",
     "log_average",
     "log_cast",
+    "log_range",
     "log_ratio_cast",
     "measured_with",
     "meta_gradient",
     "minibatch",
     "moments_cast",
     "momentum",
+    "near_one",
     "nesterov",
     "no_casting",
     "noise",
     "normal",
     "piecewise_constant",
     "plot_convergence",
+    "plot_curves",
     "plot_learning_rates",
     "plot_losses",
     "plot_states",
@@ -230,6 +235,7 @@ __all__ = [
     "testing",
     "trace",
     "train_together",
+    "tune",
     "uniform",
     "unroll",
     "update",

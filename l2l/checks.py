@@ -35,6 +35,14 @@ def seed(name, value):
     return int(value)
 
 
+def number(name, value):
+    """Returns `value` as a float; allowed are finite numbers."""
+    found = _number(name, value, "a finite number")
+    if not math.isfinite(found):
+        raise ValueError("%s must be a finite number, got %r" % (name, value))
+    return found
+
+
 def positive_number(name, value):
     """Returns `value` as a float; allowed are finite numbers above 0."""
     number = _number(name, value, "a positive finite number")

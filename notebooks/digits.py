@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from episodes import length
+from episodes import LAST, length, log_of_last
 
 import l2l
 
@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "digits"
 STEPS = 20  # base iterations of a segment
 LENGTHS = [100, 200, 500, 1000, 2000, 5000, 10_000]
-LAST = 20  # base iterations whose mean loss counts
 GOALS = [-2.5, -3.5, -5.0, -6.5, -9.0, -18.0, -19.0]  # at these lengths, below those of all published ones
 SMALLEST = 2.0**-24 / (128 * LAST)  # the smallest mean of them that is not 0: one float32 below 1 in one minibatch
 TEST_SEED, VALIDATION_SEED = 7, 1
@@ -91,8 +90,7 @@ def curve(losses, lengths=LENGTHS):
 
     A mean of 0 counts as the smallest that is not.
     """
-    means = [losses[:, n - LAST : n].mean(axis=1) for n in lengths if n <= losses.shape[1]]
-    return [float(np.mean(np.log(np.maximum(mean, SMALLEST)))) for mean in means]
+    return [float(np.mean(log_of_last(losses, n, smallest=SMALLEST))) for n in lengths if n <= losses.shape[1]]
 
 
 def missing(figures):

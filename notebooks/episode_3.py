@@ -1,10 +1,8 @@
-"""Episode 3: problems to compare on, tuning of rules written by hand, and figures with bands. Used by its notebook."""
+"""Episode 3: problems to compare on, ranges and measures of tuning, and figures with bands. Used by its notebook."""
 
-import contextlib
 from collections import OrderedDict, namedtuple
 
 import numpy as np
-import optuna
 import tensorflow as tf
 from episodes import length, seeds  # noqa: F401, the notebook has them from here
 
@@ -12,7 +10,6 @@ import l2l
 
 TINY = float(np.finfo(np.float32).tiny)  # a loss below counts as this one under a log
 LARGEST = float(np.finfo(np.float32).max)  # what diverged counts as this
-OF_TUNING = 2**40  # seeds of tuning draws begin here: no training and no evaluation draws with one of them
 
 # --- problems
 
@@ -58,56 +55,6 @@ class Quadratics(l2l.Problem):
         return tf.reduce_sum(tf.square(draw["scale"] * x), axis=-1)
 
 
-class Rosenbrock(l2l.Problem):
-    """`f(x) = (1 - x_0)^2 + 100 (x_1 - x_0^2)^2`, a curved valley, from `U[-1, 1]^2`. The minimum is 0, at (1, 1)."""
-
-    def sample(self, num, seed=None):
-        return {"start": l2l.uniform([num, 2], -1.0, 1.0, seed=seed)}
-
-    def initial_position(self, draw):
-        return draw["start"]
-
-    def loss(self, x, draw):
-        return self.batch_loss(x, draw)
-
-    def batch_loss(self, x, draw):
-        return tf.square(1 - x[..., 0]) + 100 * tf.square(x[..., 1] - tf.square(x[..., 0]))
-
-
-class OneOf(l2l.Problem):
-    """Several problems at once: each draw is of one of them, all with the same chance.
-
-    Args:
-      problems: with positions of one shape, and a `batch_loss`.
-    """
-
-    def __init__(self, problems):
-        self.problems = problems
-
-    def sample(self, num, seed=None):
-        which = tf.floor(l2l.uniform([num], 0.0, float(len(self.problems)), seed=seed, stream=9))
-        return {"which": which, "of": [problem.sample(num, seed) for problem in self.problems]}
-
-    def _starts(self, draw):
-        return [problem.initial_position(one) for problem, one in zip(self.problems, draw["of"])]
-
-    def initial_position(self, draw):
-        chosen = [tf.cast(tf.equal(draw["which"], i), tf.float32)[..., tf.newaxis] for i in range(len(self.problems))]
-        return tf.add_n([one * x for one, x in zip(chosen, self._starts(draw))])
-
-    def loss(self, x, draw):
-        return self.batch_loss(x, draw)
-
-    def batch_loss(self, x, draw):
-        # The others are asked at their starts, where all is finite: no infinity times zero comes back from them.
-        total = 0.0
-        for i, (problem, one, start) in enumerate(zip(self.problems, draw["of"], self._starts(draw))):
-            this = tf.equal(draw["which"], i)
-            value = problem.batch_loss(tf.where(tf.broadcast_to(this[..., tf.newaxis], tf.shape(x)), x, start), one)
-            total += tf.where(this, value, tf.zeros_like(value))
-        return total
-
-
 # --- the least summed loss
 
 
@@ -129,93 +76,32 @@ def least_summed_loss(points=2000):
     return first.mean(), np.square(scale * (start + best_first_update(2 * scale**2 * start))).mean()
 
 
-# --- rules in NumPy: a graph takes longer to build than one of these to run, and each trial has other numbers
-
-
-def _sgd(g, state, learning_rate):
-    return -learning_rate * g, None
-
-
-def _momentum(g, state, learning_rate, momentum):
-    velocity = g if state is None else momentum * state + g
-    return -learning_rate * velocity, velocity
-
-
-def _nesterov(g, state, learning_rate, momentum):
-    velocity = g if state is None else momentum * state + g
-    return -learning_rate * (g + momentum * velocity), velocity
-
-
-def _rmsprop(g, state, learning_rate, decay, epsilon):
-    mean_square = decay * (np.zeros_like(g) if state is None else state) + (1 - decay) * np.square(g)
-    return -learning_rate * g / (np.sqrt(mean_square) + epsilon), mean_square
-
-
-def _adam(g, state, learning_rate, beta1, beta2, epsilon):
-    mean, mean_square, t = (np.zeros_like(g), np.zeros_like(g), 1) if state is None else state
-    mean = beta1 * mean + (1 - beta1) * g
-    mean_square = beta2 * mean_square + (1 - beta2) * np.square(g)
-    rate = learning_rate * np.sqrt(1 - beta2**t) / (1 - beta1**t)
-    return -rate * mean / (np.sqrt(mean_square) + epsilon), (mean, mean_square, t + 1)
-
-
-def _secant(g, state, learning_rate):
-    before, moved = (g, np.zeros_like(g)) if state is None else state
-    change = g - before
-    unknown = (np.abs(change) < TINY) | (moved == 0)
-    update = np.where(unknown, -learning_rate * g, -moved * (g / np.where(unknown, 1, change)))
-    return update, (g, update)
-
+# --- rules and what they are tuned in
 
 Rule = namedtuple(
     "Rule",
     [
         "make",  # the library's function, from hyperparameters to an optimizer
-        "in_numpy",  # the same for arrays, (gradients, state, **hyperparameters) -> (update, state)
-        "hyperparameters",  # dict from name to a key of `RANGES`
+        "ranges",  # of its hyperparameters, as for `l2l.tune`
+        "trials",  # of a tuning: of many hyperparameters there are several valleys
         "reference",  # whether it estimates curvature: no first-order baseline, but an upper reference
     ],
 )
 
-_RATE, _EPSILON = {"learning_rate": "learning_rate"}, {"epsilon": "epsilon"}
-_DECAYS = {"beta1": "decay of gradients", "beta2": "decay of squares"}
+# Of a mean of squares it is the distance from 1 that counts, of a mean of gradients the decay itself.
+_RATE, _EPSILON = {"learning_rate": l2l.log_range(1e-4, 1e5)}, {"epsilon": l2l.log_range(1e-12, 1.0)}
+_GRADIENTS, _SQUARES = (0.0, 0.99), l2l.near_one(0.0, 1 - 1e-7)
 
 RULES = OrderedDict(
     [
-        ("SGD", Rule(l2l.sgd, _sgd, _RATE, False)),
-        ("momentum", Rule(l2l.momentum, _momentum, {**_RATE, "momentum": "decay of gradients"}, False)),
-        ("Nesterov", Rule(l2l.nesterov, _nesterov, {**_RATE, "momentum": "decay of gradients"}, False)),
-        ("RMSProp", Rule(l2l.rmsprop, _rmsprop, {**_RATE, "decay": "decay of squares", **_EPSILON}, False)),
-        ("Adam", Rule(l2l.adam, _adam, {**_RATE, **_DECAYS, **_EPSILON}, False)),
-        ("secant", Rule(l2l.secant, _secant, _RATE, True)),
+        ("SGD", Rule(l2l.sgd, _RATE, 100, False)),
+        ("momentum", Rule(l2l.momentum, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
+        ("Nesterov", Rule(l2l.nesterov, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
+        ("RMSProp", Rule(l2l.rmsprop, {**_RATE, "decay": _SQUARES, **_EPSILON}, 3000, False)),
+        ("Adam", Rule(l2l.adam, {**_RATE, "beta1": _GRADIENTS, "beta2": _SQUARES, **_EPSILON}, 3000, False)),
+        ("secant", Rule(l2l.secant, _RATE, 100, True)),
     ]
 )
-
-
-# For each hyperparameter of a trial: what is suggested, its range, and whether its logarithm is uniform. Of a mean of
-# squares it is the distance from 1 that counts, of a mean of gradients the decay itself.
-RANGES = {
-    "learning_rate": ("learning_rate", 1e-4, 1e5, True),
-    "epsilon": ("epsilon", 1e-12, 1.0, True),
-    "decay of gradients": ("decay", 0.0, 0.99, False),
-    "decay of squares": ("1 - decay", 1e-7, 1.0, True),
-}
-
-
-def suggested(trial, hyperparameters):
-    """A trial's hyperparameters, a dict.
-
-    Args:
-      trial: Optuna's.
-      hyperparameters: dict from name to a key of `RANGES`.
-    """
-    values = {}
-    for name, kind in hyperparameters.items():
-        _, low, high, log = RANGES[kind]
-        value = trial.suggest_float(name, low, high, log=log)
-        values[name] = 1 - value if kind == "decay of squares" else value
-    return values
-
 
 # --- measures
 
@@ -236,90 +122,58 @@ MEASURES = OrderedDict(
         ("sum of logs", lambda losses: _log10(losses).sum(axis=1)),
     ]
 )
-"""From losses `[draws, T]` to a number for each draw, of which the mean is compared: log10 of the last loss, the sum, the
-sum of log10. NaN and infinity count as the largest float32, a loss below the smallest as that one."""
+"""From losses `[draws, T]` to a number for each draw, of which the mean is compared: log10 of the last loss, the sum,
+the sum of log10. NaN and infinity count as the largest float32, a loss below the smallest as that one."""
 
 
 # --- tuning
 
 
-@contextlib.contextmanager
-def on_draws(problem, num, seed):
-    """Tuning draws of a problem: `(start, base)`, where `base` maps positions to `(losses, gradients)`."""
-    with tf.Graph().as_default():
-        values = problem.sample(num, OF_TUNING + seed)
-        with tf.Session() as session:
-            arrays = session.run(tf.nest.flatten(values))
-            draws = tf.nest.pack_sequence_as(values, [tf.placeholder(a.dtype, a.shape) for a in arrays])
-            feed = dict(zip(tf.nest.flatten(draws), arrays))
-            kept = [tf.Variable(place, use_resource=True) for place in tf.nest.flatten(draws)]
-            session.run([one.initializer for one in kept], feed)
-            draws = tf.nest.pack_sequence_as(values, [tf.convert_to_tensor(one) for one in kept])
-            start = session.run(problem.initial_position(draws))
-            x = tf.placeholder(tf.float32, start.shape)
-            losses = problem.batch_loss(x, draws)
-            yield start, session.make_callable([losses, tf.gradients(losses, x)[0]], [x])
-
-
-def run_in_numpy(start, base, in_numpy, hyperparameters, steps):
-    """The losses `[draws, T]` of a rule in NumPy."""
-    x, state, losses = start, None, []
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            values, gradients = base(x)
-            losses.append(values)
-            update, state = in_numpy(gradients, state, **hyperparameters)
-            x = (x + update).astype(np.float32)
-    return np.stack(losses, axis=1)
-
-
-def tuned(problem, rule, measure, trials, num, steps, seed):
-    """The best hyperparameters of a rule for a measure: the best of so many trials of Optuna's TPE sampler.
+def tuned(problem, name, measure, draws, steps, seed, most=3000):
+    """A rule with the hyperparameters that are best for a measure, an `l2l.Tuned`.
 
     Args:
-      problem: one of this module or `l2l.Quadratic`, whose functions take batches.
-      rule: a `Rule`.
-      measure: a key of `MEASURES`.
-      trials: how many, an integer.
-      num, steps: draws of each trial, the same for all, and base iterations.
-      seed: of draws and sampler.
-
-    Returns:
-      `(hyperparameters, figure)`: a dict, and the measure's mean over the tuning draws.
+      problem: a `Problem`.
+      name, measure: keys of `RULES` and `MEASURES`.
+      draws, steps, seed: as for `l2l.tune`.
+      most: trials, an integer.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    with on_draws(problem, num, seed) as (start, base):
+    rule = RULES[name]
+    return l2l.tune(
+        problem,
+        rule.make,
+        rule.ranges,
+        measure=lambda losses: MEASURES[measure](losses).mean(),
+        budget=length(min(rule.trials, most)),
+        draws=draws,
+        steps=steps,
+        seed=seed,
+    )
 
-        def objective(trial):
-            values = suggested(trial, rule.hyperparameters)
-            trial.set_user_attr("values", values)
-            return MEASURES[measure](run_in_numpy(start, base, rule.in_numpy, values, steps)).mean()
 
-        study.optimize(objective, n_trials=trials)
-    return study.best_trial.user_attrs["values"], study.best_value
-
-
-def newton_fractions(rule, hyperparameters, scale, start, steps):
-    """What a rule does on `(scale x)^2`: losses, and each update as a fraction of Newton's.
+def newton_fractions(optimizers, steps, seed, draws=1000):
+    """What optimizers do on one coordinate of Episode 1's quadratic: losses, and each update in steps of Newton's.
 
     Args:
-      rule, hyperparameters: a `Rule`, and a dict.
-      scale, start: arrays `[num]`.
-      steps: base iterations.
+      optimizers: dict from name to optimizer.
+      steps, seed, draws: as for `l2l.trace`.
 
     Returns:
-      Two arrays `[num, steps]`: the losses, and `update / -x`, in which 1 is Newton's step and 0 no step. NaN where `x`
-      is 0.
+      A dict from name to two arrays `[draws, steps]`: the losses, and `update / -x`, in which 1 is Newton's step and 0
+      no step. NaN where `x` is 0.
     """
-    x, state, losses, fractions = np.asarray(start, np.float32), None, [], []
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            losses.append(np.square(scale * x))
-            update, state = rule.in_numpy((2 * np.square(scale) * x).astype(np.float32), state, **hyperparameters)
-            fractions.append(np.where(x == 0, np.nan, update / -x))
-            x = (x + update).astype(np.float32)
-    return np.stack(losses, axis=1), np.stack(fractions, axis=1)
+    traces, found = l2l.trace(l2l.Quadratic(1), optimizers, draws=draws, steps=steps, seed=seed), {}
+    for name, trace in traces.items():
+        x, update = trace.positions[..., 0].astype(np.float64), trace.updates[..., 0]
+        with np.errstate(all="ignore"):
+            found[name] = trace.losses, np.where(x == 0, np.nan, update / -x)
+    return found
+
+
+def medians(lines):
+    """One line of a table for several seeds, a dict: the median of each float, and all else as in the first."""
+    kept = {key: value for key, value in lines[0].items() if not isinstance(value, float)}
+    return {key: kept[key] if key in kept else float(np.median([line[key] for line in lines])) for key in lines[0]}
 
 
 # --- figures with bands
@@ -338,7 +192,7 @@ HOME = "D = 2, T = 20"
 
 # Problems that are trained on together: scales as in Episode 1, mixed ones without and with rotation, and the valley.
 MIXED = (0.1, 10.0)
-SEVERAL = OneOf([l2l.Quadratic(2), Quadratics(2, MIXED), Quadratics(2, MIXED, rotated=True), Rosenbrock()])
+SEVERAL = l2l.Mixture([l2l.Quadratic(2), Quadratics(2, MIXED), Quadratics(2, MIXED, rotated=True), l2l.Rosenbrock()])
 
 CONDITIONS = [
     Condition(HOME, l2l.Quadratic(2), 20, 4000),
@@ -350,7 +204,7 @@ CONDITIONS = [
     Condition("scales x 10", Quadratics(2, (10.0, 10.0)), 20, 1000),
     Condition("mixed scales", Quadratics(2, MIXED), 20, 1000),
     Condition("rotated, D = 10", Quadratics(10, rotated=True), 20, 500),
-    Condition("Rosenbrock, T = 100", Rosenbrock(), 100, 500),
+    Condition("Rosenbrock, T = 100", l2l.Rosenbrock(), 100, 500),
 ]
 
 

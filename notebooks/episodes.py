@@ -1,4 +1,4 @@
-"""What the notebooks of all episodes share: length and seeds of their runs, their rows, and the table of figures.
+"""What the notebooks share: length and seeds of their runs, the mean of the last losses, rows, and tables of figures.
 
 The environment variable `L2L_LENGTH`, a number up to 1, shortens every run of a notebook, for a rehearsal; `L2L_SEEDS`,
 such as `1,2,3,4,5`, chooses the seeds.
@@ -10,6 +10,8 @@ import os
 import numpy as np
 
 from l2l import format_table
+
+LAST = 20  # base iterations whose mean loss counts, where losses are of minibatches
 
 
 def length(meta_iterations):
@@ -39,6 +41,19 @@ def seeds():
     if not all(part.isdigit() and int(part) < 2**31 for part in parts) or len(set(parts)) < len(parts):
         raise ValueError("L2L_SEEDS must be different integers from 0 to 2**31 - 1, such as 1,2,3, got %r" % text)
     return [int(part) for part in parts]
+
+
+def log_of_last(losses, steps=None, *, last=LAST, smallest=1e-38):
+    """The natural logarithm of each draw's mean loss over the last base iterations, `[draws]`; infinity if it diverged.
+
+    Args:
+      losses: array `[draws, T]`.
+      steps: up to which base iteration; None for all.
+      last: how many are averaged, as far as there are so many.
+      smallest: what a smaller mean counts as.
+    """
+    means = np.asarray(losses, np.float64)[:, :steps][:, -last:].mean(axis=1)
+    return np.log(np.where(np.isfinite(means), np.maximum(means, smallest), np.inf))
 
 
 def training_rows(histories, checkpoints, document, window):

@@ -5,12 +5,11 @@
 takes about twenty minutes, and writes build/limits/limits.json.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pretrained
-from episodes import length
+from episodes import length, log_of_last
 
 import l2l
 from l2l.evaluation.traces import responses
@@ -21,12 +20,8 @@ LEARNED = "small_networks"
 
 # Adam's settings for one sigmoid layer, all of them; beside it the rate alone, the others at their defaults.
 SIGMOID_STEPS = [500, 2000, 5000, 10_000]
-SETTINGS = [
-    {"learning_rate": rate, "beta1": beta1, "beta2": beta2}
-    for rate in [0.01, 0.03, 0.1]
-    for beta1 in [0.9, 0.97]
-    for beta2 in [0.9, 0.99, 0.999]
-]
+RATES = {"learning_rate": pretrained.RATES}
+SETTINGS = {"learning_rate": [0.01, 0.03, 0.1], "beta1": [0.9, 0.97], "beta2": [0.9, 0.99, 0.999]}
 
 
 class Rescaled(l2l.MLP):
@@ -69,16 +64,15 @@ def changes():
     rows = []
     for name, problem in CHANGES.items():
         place = pretrained.Place(problem, STEPS)
-        rates = {"%g" % rate: l2l.adam(rate) for rate in pretrained.RATES}
-        tuning = pretrained.measured(place, rates, pretrained.TUNING_SEED)
-        best = {steps: min(rates, key=lambda rate, steps=steps: tuning[steps][rate][0]) for steps in STEPS}
-        optimizers = {"learned": l2l.load(LEARNED), **{rate: rates[rate] for rate in set(best.values())}}
+        best = {steps: pretrained.tuned(problem(), RATES, steps).optimizer for steps in STEPS}
+        optimizers = {"learned": l2l.load(LEARNED), **best}
         tested = pretrained.measured(place, optimizers, pretrained.TEST_SEED)
         images = problem().data.inputs
         row = {"change": name, "L1 norm": float(np.abs(images).reshape(len(images), -1).sum(axis=1).mean())}
         for steps in STEPS:
-            ours, theirs = tested[steps]["learned"][0], tested[steps][best[steps]][0]
-            row.update({"rate, %d" % steps: float(best[steps]), "ratio, %d" % steps: float(np.exp(ours - theirs))})
+            ours, theirs = tested[steps]["learned"][0], tested[steps][steps][0]
+            rate = best[steps].hyperparameters["learning_rate"]
+            row.update({"rate, %d" % steps: rate, "ratio, %d" % steps: float(np.exp(ours - theirs))})
         rows.append(row)
         print(row, flush=True)
     return rows
@@ -97,18 +91,13 @@ def first_steps():
 
 def sigmoid():
     """Rows: one layer of 20 sigmoid units under Adam, with all its settings tuned and with the rate alone."""
-    place = pretrained.Place(lambda: l2l.MLP(), SIGMOID_STEPS)
-    adams = {json.dumps(settings): l2l.adam(**settings) for settings in SETTINGS}
-    alone = {json.dumps({"learning_rate": rate}): l2l.adam(rate) for rate in pretrained.RATES}
-    tuning = pretrained.measured(place, {**adams, **alone}, pretrained.TUNING_SEED)
-    rows, tested = [], {}
-    for label, group in [("all settings", adams), ("rate only", alone)]:
+    rows, problem = [], l2l.MLP()
+    for label, ranges in [("all settings", SETTINGS), ("rate only", RATES)]:
         for steps in SIGMOID_STEPS:
-            best = min(group, key=lambda name, steps=steps: tuning[steps][name][0])
-            if best not in tested:
-                tested[best] = pretrained.measured(place, {"it": group[best]}, pretrained.TEST_SEED)
-            median, worst = tested[best][steps]["it"]
-            rows.append({"tuned": label, "steps": steps, "median": median, "worst": worst, **json.loads(best)})
+            best = pretrained.tuned(problem, ranges, steps)
+            place = pretrained.Place(lambda: problem, [steps])
+            median, worst = pretrained.measured(place, {"it": best.optimizer}, pretrained.TEST_SEED)[steps]["it"]
+            rows.append({"tuned": label, "steps": steps, "median": median, "worst": worst, **best.hyperparameters})
             print(rows[-1], flush=True)
     return rows
 
@@ -118,11 +107,9 @@ def draws_of_paper_mlp():
     rows, steps = [], length(10_000)
     for activation in ["sigmoid", "relu"]:
         problem = l2l.MLP(activation=activation)
-        losses = l2l.evaluate(problem, {"it": l2l.load("paper_mlp")}, draws=8, steps=steps, seed=pretrained.TEST_SEED)[
-            "it"
-        ]
-        ends = np.log(np.maximum(losses[:, -pretrained.LAST :].astype(np.float64).mean(axis=1), pretrained.SMALLEST))
-        rows.append({"activation": activation, "ends": sorted(map(float, ends))})
+        optimizers = {"it": l2l.load("paper_mlp")}
+        losses = l2l.evaluate(problem, optimizers, draws=8, steps=steps, seed=pretrained.TEST_SEED)["it"]
+        rows.append({"activation": activation, "ends": sorted(map(float, log_of_last(losses)))})
         print(rows[-1], flush=True)
     return rows
 

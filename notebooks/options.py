@@ -11,7 +11,7 @@ from pathlib import Path
 
 import digits
 import numpy as np
-from episodes import length
+from episodes import length, log_of_last
 
 import l2l
 
@@ -77,8 +77,7 @@ def measured(optimizers):
     for place, (problem, steps) in PLACES.items():
         losses = l2l.evaluate(problem, optimizers, draws=4, steps=max(20, length(steps)), seed=digits.TEST_SEED)
         for name, values in losses.items():
-            last = values[:, -digits.LAST :].astype(np.float64).mean(axis=1)
-            figure = float(np.mean(np.log(np.maximum(last, digits.SMALLEST))))
+            figure = float(np.mean(log_of_last(values, smallest=digits.SMALLEST)))
             rows.append({"optimizer": name, "place": place, "figure": figure})
     return rows
 

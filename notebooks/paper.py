@@ -1,4 +1,4 @@
-"""The paper's experiments: hand-designed optimizers and how they are tuned, trainings, and curves with bands.
+"""The paper's experiments: hand-designed optimizers and how they are tuned, trainings, and tests.
 
 Used by the notebook of this name.
 """
@@ -9,15 +9,13 @@ import os
 import warnings
 from collections import OrderedDict
 
-import matplotlib.pyplot as plt
 import numpy as np
-from episodes import length
+from episodes import length, log_of_last
 
 import l2l
 
-TUNING_SEED, TEST_SEED = 1, 2  # of `l2l.evaluate`: rules are tuned on other draws than they are tested on
+TEST_SEED = 2  # of `l2l.evaluate`
 CANDIDATES = 24  # that are tried of each rule
-FLOOR = 1e-38  # under a log
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
 # What a rehearsal does is not worth compiling, and a graph of long segments takes long to write.
 ENGINE, SEGMENTS = (
@@ -27,83 +25,63 @@ ENGINE, SEGMENTS = (
 )
 
 
-def _near_one(one, other):
-    """Numbers whose distance from 1 is uniform in the logarithm."""
-    return lambda random: 1 - 10 ** random.uniform(one, other)
-
-
-def _logarithmic(one, other):
-    return lambda random: 10 ** random.uniform(one, other)
-
-
 def part(sequence, number):
     """All of a dict; under `L2L_LENGTH` its last entries, so many: a rehearsal need not do all."""
     return sequence if length(1000) == 1000 else OrderedDict(list(sequence.items())[-number:])
 
 
-# Each rule with what its hyperparameters are drawn from.
+# Each rule with the ranges of its hyperparameters.
+_RATE, _MOMENTUM = {"learning_rate": l2l.log_range(1e-4, 10)}, {"momentum": l2l.near_one(0.0, 0.99)}
+_SQUARES = l2l.near_one(0.5, 0.999)
 RULES = OrderedDict(
     [
-        ("SGD", (l2l.sgd, {"learning_rate": _logarithmic(-4, 1)})),
-        ("momentum", (l2l.momentum, {"learning_rate": _logarithmic(-4, 1), "momentum": _near_one(-2, 0)})),
-        ("Nesterov", (l2l.nesterov, {"learning_rate": _logarithmic(-4, 1), "momentum": _near_one(-2, 0)})),
-        ("RMSProp", (l2l.rmsprop, {"learning_rate": _logarithmic(-4, 0), "decay": _near_one(-3, -0.3)})),
+        ("SGD", (l2l.sgd, _RATE)),
+        ("momentum", (l2l.momentum, {**_RATE, **_MOMENTUM})),
+        ("Nesterov", (l2l.nesterov, {**_RATE, **_MOMENTUM})),
+        ("RMSProp", (l2l.rmsprop, {"learning_rate": l2l.log_range(1e-4, 1), "decay": _SQUARES})),
         (
             "Adam",
             (
                 l2l.adam,
-                {"learning_rate": _logarithmic(-3, 0), "beta1": _near_one(-2, 0), "beta2": _near_one(-3, -0.3)},
+                {"learning_rate": l2l.log_range(1e-3, 1), "beta1": l2l.near_one(0.0, 0.99), "beta2": _SQUARES},
             ),
         ),
     ]
 )
 
 
-def tuned(problem, steps, measure, *, draws, seed=0):
-    """The best of `CANDIDATES` settings of each rule, found by random search on tuning draws, a core for each rule.
+def tuned(problem, steps, measure, *, draws):
+    """Each rule with the best of `CANDIDATES` settings on tuning draws, a core for each rule.
 
     Args:
       problem: a `Problem`.
       steps: base iterations.
       measure: function of losses `[draws, steps]` to a number, the lower the better.
-      draws: how many tuning draws.
-      seed: of the search.
+      draws: tuning draws.
 
     Returns:
       `(rules, rows)`: a dict from name to optimizer, and for each rule a dict of what was found.
     """
 
     def best_of(name):
-        make, ranges = RULES[name]
-        random = np.random.RandomState(seed)
-        choices = [{key: draw(random) for key, draw in ranges.items()} for _ in range(length(CANDIDATES))]
-        optimizers = {"%s, %d" % (name, i): make(**choice) for i, choice in enumerate(choices)}
-        losses = l2l.evaluate(problem, optimizers, draws=draws, steps=steps, seed=TUNING_SEED, engine="graph")
-        figures = [_figure(measure, values) for values in losses.values()]
-        best = int(np.argmin(figures))
-        return make(**choices[best]), {"rule": name, **choices[best], "tuning figure": figures[best]}
+        settings = {"measure": measure, "budget": length(CANDIDATES), "draws": draws, "steps": steps, "engine": "graph"}
+        return l2l.tune(problem, *RULES[name], **settings)
 
     names = list(part(RULES, 2))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        rules, rows = zip(*pool.map(best_of, names))
-    return OrderedDict(zip(names, rules)), list(rows)
-
-
-def _figure(measure, losses):
-    """Of losses that diverged, infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        figure = float(measure(losses.astype(np.float64)))
-    return figure if np.isfinite(figure) else np.inf
+        found = OrderedDict(zip(names, pool.map(best_of, names)))
+    rows = [{"rule": name, **one.hyperparameters, "tuning figure": one.figure} for name, one in found.items()]
+    return {name: one.optimizer for name, one in found.items()}, rows
 
 
 def mean_last(losses):
     """The mean over draws of the last loss."""
-    return losses[:, -1].mean()
+    return np.asarray(losses, np.float64)[:, -1].mean()
 
 
-def mean_of_last_twenty(losses):
-    """The mean over draws of the natural log of the mean loss over the last 20 base iterations."""
-    return np.log(np.maximum(losses[:, -20:].mean(axis=1), FLOOR)).mean()
+def mean_of_last_twenty(losses, steps=None):
+    """The mean over draws of the natural log of the mean loss over the last 20 base iterations, up to `steps`."""
+    return log_of_last(losses, steps).mean()
 
 
 def paper_network(output_scale=0.01):
@@ -142,69 +120,40 @@ def train(name, problem, build, stages, meta_loss="sum", seeds=SEEDS, **settings
     return found, list(rows.values())
 
 
-def compared(losses, learned, measure):
-    """A table of optimizers, the best first: the measure, and for the learned ones the median and range over seeds.
+def tested(problem, optimizers, draws, steps, engine=ENGINE):
+    """Losses on test draws, by name.
 
     Args:
-      losses: dict from name to losses `[draws, T]`; those of a learned optimizer are named "learned, seed N".
-      learned: list of such first parts of a name, before ", seed".
-      measure: function of losses to a number.
+      problem, steps, engine: as for `l2l.evaluate`.
+      optimizers: dict from name to optimizer, or to a dict from seed to optimizer, whose losses are a list.
+      draws: how many, under `L2L_LENGTH` fewer.
+    """
+    flat = {}
+    for name, one in optimizers.items():
+        flat.update(
+            {(name, seed): each for seed, each in one.items()} if isinstance(one, dict) else {(name, None): one}
+        )
+    losses = l2l.evaluate(problem, flat, draws=length(draws), steps=steps, seed=TEST_SEED, engine=engine)
+    return {
+        name: [losses[name, seed] for seed in one] if isinstance(one, dict) else losses[name, None]
+        for name, one in optimizers.items()
+    }
+
+
+def compared(losses, measure):
+    """Optimizers, the best first: the measure, and where there are several seeds its median and range.
+
+    Args:
+      losses: as from `tested`.
+      measure: function of losses to a number; what diverges counts as infinite.
 
     Returns:
       A list of dicts: `optimizer`, `seeds`, `figure`, `lowest`, `highest`.
     """
-    groups = OrderedDict()
+    rows = []
     for name, values in losses.items():
-        first = name.split(", seed ")[0]
-        groups.setdefault(first if first in learned else name, []).append(_figure(measure, values))
-    rows = [
-        {
-            "optimizer": name,
-            "seeds": len(figures),
-            "figure": float(np.median(figures)),
-            "lowest": min(figures),
-            "highest": max(figures),
-        }
-        for name, figures in groups.items()
-    ]
+        figures = [float(measure(one)) for one in (values if isinstance(values, list) else [values])]
+        figures = [figure if np.isfinite(figure) else np.inf for figure in figures]
+        row = {"optimizer": name, "seeds": len(figures), "figure": float(np.median(figures))}
+        rows.append({**row, "lowest": min(figures), "highest": max(figures)})
     return sorted(rows, key=lambda row: row["figure"])
-
-
-def plot_curves(panels, learned, window=1, ylabel="loss, mean over draws"):
-    """Learning curves, a panel for each problem: the mean over draws, of the learned ones with the range over seeds.
-
-    Args:
-      panels: dict from title to losses, as for `compared`.
-      learned: as for `compared`.
-      window: base iterations that are averaged.
-
-    Returns:
-      The figure.
-    """
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 4), squeeze=False)
-    for axis, (title, losses) in zip(axes[0], panels.items()):
-        groups = OrderedDict()
-        for name, values in losses.items():
-            first = name.split(", seed ")[0]
-            mean = np.asarray(values, np.float64).mean(axis=0)
-            mean = np.where(np.isfinite(mean), np.maximum(mean, FLOOR), np.inf)  # what diverged is not drawn
-            groups.setdefault(first if first in learned else name, []).append(_smooth(mean, window))
-        for i, (name, curves) in enumerate(groups.items()):
-            color = l2l.figures.COLORS[i % len(l2l.figures.COLORS)]
-            steps = np.arange(len(curves[0])) + (window - 1) / 2
-            axis.semilogy(steps, np.median(curves, axis=0), l2l.figures.LINE_STYLES[i % 4], color=color, label=name)
-            if len(curves) > 1:
-                axis.fill_between(steps, np.min(curves, axis=0), np.max(curves, axis=0), color=color, alpha=0.2, lw=0)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("base iteration")
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel(ylabel)
-    axes[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # no corner is free of lines
-    figure.tight_layout()
-    return figure
-
-
-def _smooth(values, window):
-    """Means over so many neighbours."""
-    window = min(window, len(values))
-    return np.convolve(values, np.full(window, 1 / window), "valid")

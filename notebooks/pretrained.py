@@ -21,14 +21,12 @@ import digits
 import numpy as np
 import paper
 import small_networks
-from episodes import length
+from episodes import LAST, length, log_of_last
 
 import l2l
 
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "pretrained"
 VALIDATION_SEED, TUNING_SEED, TEST_SEED = 1, 2, 3
-LAST = 20  # base iterations whose mean loss counts, where losses are of minibatches
-SMALLEST = 1e-38  # under a log
 RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]  # of Adam; the first is its default
 DRAWS = 5
 
@@ -160,32 +158,43 @@ RECIPES = OrderedDict(
 )
 
 
-def figure(losses, steps, last, over_draws=np.median):
-    """The natural logarithm of the mean loss of the last base iterations up to `steps`, median over the draws.
-
-    Infinity where a median draw diverged. `over_draws=np.max` gives the worst draw's.
-    """
-    means = losses[:, max(0, steps - last) : steps].astype(np.float64).mean(axis=1)
-    logs = np.log(np.where(np.isfinite(means), np.maximum(means, SMALLEST), np.inf))
-    return float(over_draws(logs))
-
-
 def measured(place, optimizers, seed, draws=DRAWS):
-    """`{steps: {name: (median, worst)}}` of optimizers in a place, both as `figure` has them."""
-    problem = place.problem()
-    steps, last = [max(LAST, length(n)) for n in place.steps], LAST if isinstance(problem, l2l.Classification) else 1
-    losses = l2l.evaluate(problem, optimizers, draws=draws, steps=max(steps), seed=seed, engine=paper.ENGINE)
-    return {
-        n: {name: [figure(values, at, last, of) for of in [np.median, np.max]] for name, values in losses.items()}
-        for n, at in zip(place.steps, steps)
-    }
+    """`{steps: {name: (median, worst)}}` of optimizers in a place, over the draws; see `logs`."""
+    problem, lengths = place.problem(), [max(LAST, length(steps)) for steps in place.steps]
+    losses = l2l.evaluate(problem, optimizers, draws=draws, steps=max(lengths), seed=seed, engine=paper.ENGINE)
+    found = {}
+    for steps, at in zip(place.steps, lengths):
+        ends = {name: logs(problem, values, at) for name, values in losses.items()}
+        found[steps] = {name: [float(np.median(one)), float(np.max(one))] for name, one in ends.items()}
+    return found
+
+
+def logs(problem, losses, steps=None):
+    """The figure of each draw: the natural logarithm of the last loss up to `steps`; with minibatches of a mean."""
+    return log_of_last(losses, steps, last=LAST if isinstance(problem, l2l.Classification) else 1)
+
+
+def tuned(problem, ranges, steps):
+    """Adam with the best of all combinations of some hyperparameters after so many steps: a `Tuned`."""
+    return l2l.tune(
+        problem,
+        l2l.adam,
+        ranges,
+        measure=lambda losses: np.median(logs(problem, losses)),
+        budget=100,
+        draws=DRAWS,
+        steps=max(LAST, length(steps)),
+        seed=TUNING_SEED,
+        engine=paper.ENGINE,
+    )
 
 
 @functools.lru_cache(maxsize=None)
 def adams(place):
     """For each number of steps in a place of that name, the best of Adam's rates on tuning draws."""
-    found = measured(PLACES[place], {"%g" % rate: l2l.adam(rate) for rate in RATES}, TUNING_SEED)
-    return {steps: min(RATES, key=lambda rate: figures["%g" % rate][0]) for steps, figures in found.items()}
+    place = PLACES[place]
+    best = {steps: tuned(place.problem(), {"learning_rate": RATES}, steps) for steps in place.steps}
+    return {steps: one.hyperparameters["learning_rate"] for steps, one in best.items()}
 
 
 def figures_of(trained):

@@ -5,8 +5,6 @@ import tensorflow as tf
 
 import l2l
 
-VALUES = {"learning_rate": 0.3, "momentum": 0.6, "decay": 0.6, "beta1": 0.4, "beta2": 0.7, "epsilon": 0.01}
-
 
 @pytest.fixture(autouse=True)
 def full_length(monkeypatch):
@@ -14,29 +12,9 @@ def full_length(monkeypatch):
     monkeypatch.delenv("L2L_SEEDS", raising=False)
 
 
-@pytest.mark.parametrize("name", list(episode_3.RULES))
-def test_a_rule_in_numpy_is_the_librarys(name, run):
-    rule = episode_3.RULES[name]
-    values = {key: VALUES[key] for key in rule.hyperparameters}
-    gradients = np.random.RandomState(1).normal(size=[6, 3, 2]).astype(np.float32)
-    gradients[3] = gradients[2]  # where a secant has no slope
-    optimizer, state, updates = rule.make(**values), None, []
-    for gradient in gradients:
-        update, state = optimizer(tf.constant(gradient), state)
-        updates.append(update)
-    ours, state = [], None
-    for gradient in gradients:
-        update, state = rule.in_numpy(gradient, state, **values)
-        ours.append(update)
-    np.testing.assert_allclose(ours, run(updates), rtol=2e-5)
-
-
 @pytest.mark.rehearsal
-@pytest.mark.parametrize(
-    "problem", [episode_3.Quadratics(2, (0.1, 10), rotated=True), episode_3.Rosenbrock()], ids=["quadratic", "valley"]
-)
-def test_the_problems_keep_the_contract(problem):
-    l2l.testing.check_problem(problem)
+def test_the_quadratics_keep_the_contract():
+    l2l.testing.check_problem(episode_3.Quadratics(2, (0.1, 10), rotated=True))
 
 
 def test_a_rotated_quadratic_is_that_of_the_rotated_position(run):
@@ -47,22 +25,6 @@ def test_a_rotated_quadratic_is_that_of_the_rotated_position(run):
     np.testing.assert_allclose(values["rotation"].T.dot(values["rotation"]), np.eye(3), atol=1e-5)
     assert loss == pytest.approx(np.sum((values["scale"] * values["rotation"].dot(x)) ** 2), rel=1e-4)
     assert np.abs(values["rotation"]).max() < 0.99  # no coordinate is left as it was
-
-
-def test_one_of_several_has_the_loss_of_that_one_alone_and_a_finite_gradient(run):
-    draws = episode_3.SEVERAL.sample(40, 3)
-    x = tf.constant(np.full([40, 2], 1e12, np.float32))  # where the valley's loss is infinite
-    losses = episode_3.SEVERAL.batch_loss(x, draws)
-    start = episode_3.SEVERAL.initial_position(draws)
-    each = [problem.batch_loss(x, one) for problem, one in zip(episode_3.SEVERAL.problems, draws["of"])]
-    starts = [problem.initial_position(one) for problem, one in zip(episode_3.SEVERAL.problems, draws["of"])]
-    which, losses, each, gradients, start, starts = run(
-        [draws["which"], losses, each, tf.gradients(losses, x)[0], start, starts]
-    )
-    assert sorted(set(which)) == [0, 1, 2, 3]
-    for i, place in enumerate(which.astype(int)):
-        assert losses[i] == each[place][i] and start[i].tolist() == starts[place][i].tolist()
-    assert np.isfinite(gradients[which < 3]).all() and np.isinf(each[3]).all()
 
 
 def test_the_best_first_update_leaves_least():
@@ -100,29 +62,35 @@ def test_bands_are_those_of_a_mean():
     assert episode_3.mean_with_band(losses, "last loss")[2] == pytest.approx(0.01)
 
 
-def test_tuning_finds_the_rate_of_gradient_descent_and_gives_its_figure():
-    problem, rule = l2l.Quadratic(2), episode_3.RULES["SGD"]
-    values, figure = episode_3.tuned(problem, rule, "last loss", 40, 100, 20, seed=1)
-    assert 0.25 < values["learning_rate"] < 0.4 and figure < -8
-    with episode_3.on_draws(problem, 100, 1) as (start, base):
-        losses = episode_3.run_in_numpy(start, base, rule.in_numpy, values, 20)
-        gradients = base(start)[1]
-    assert figure == episode_3.MEASURES["last loss"](losses).mean()
-    np.testing.assert_array_less(losses[:, 1], losses[:, 0])
-    assert np.sum(gradients * start, axis=1) == pytest.approx(2 * losses[:, 0], rel=1e-5)  # of a quadratic
-    assert episode_3.tuned(problem, rule, "last loss", 5, 10, 20, 2) == episode_3.tuned(
-        problem, rule, "last loss", 5, 10, 20, 2
-    )
+def test_rules_are_tuned_for_a_measure_with_their_number_of_trials(monkeypatch):
+    tuned = episode_3.tuned(l2l.Quadratic(2), "SGD", "last loss", 100, 20, seed=1, most=30)
+    assert 0.25 < tuned.hyperparameters["learning_rate"] < 0.4 and tuned.figure < -8 and len(tuned.trials) == 30
+    monkeypatch.setattr(l2l, "tune", lambda *arguments, budget, **more: budget)
+    budgets = {name: episode_3.tuned(None, name, "last loss", 1, 1, 1) for name in episode_3.RULES}
+    assert budgets["SGD"] == 100 and budgets["Adam"] == budgets["RMSProp"] == 3000
+
+
+@pytest.mark.rehearsal
+def test_adam_is_tuned_finely_enough():
+    """Of three seeds the median is below what random search finds in 6,000 trials, 0.92, on other draws."""
+    figures = [episode_3.tuned(l2l.Quadratic(2), "Adam", "summed loss", 1000, 20, seed).figure for seed in [1, 2, 3]]
+    assert np.median(figures) < 0.93
 
 
 def test_rmsprop_throws_and_then_takes_newtons_step():
-    scale, start = np.array([0.6, 1.4]), np.array([0.5, -0.9])
-    values = {"learning_rate": 100.0, "decay": 0.9999, "epsilon": 1e-9}
-    losses, fractions = episode_3.newton_fractions(episode_3.RULES["RMSProp"], values, scale, start, 6)
-    assert losses[:, 1] == pytest.approx((scale * 1e4) ** 2, rel=1e-3)
+    optimizers = {"throws": l2l.rmsprop(100.0, decay=0.9999, epsilon=1e-9), "SGD": l2l.sgd(0.1)}
+    found = episode_3.newton_fractions(optimizers, steps=6, seed=1, draws=5)
+    losses, fractions = found["throws"]
+    assert losses.shape == fractions.shape == (5, 6) and (losses[:, 1] > 1e7).all()
     np.testing.assert_allclose(fractions[:, 2:4], 1, atol=1e-3)
-    sgd = episode_3.newton_fractions(episode_3.RULES["SGD"], {"learning_rate": 0.1}, scale, start, 3)[1]
-    np.testing.assert_allclose(sgd, np.tile(0.2 * scale[:, None] ** 2, [1, 3]), rtol=1e-5)
+    losses, fractions = found["SGD"]  # 0.2 of the square of the scale, and no less of the loss
+    np.testing.assert_allclose(losses[:, 1], losses[:, 0] * (1 - fractions[:, 0]) ** 2, rtol=1e-4)
+    assert (fractions > 0.04).all() and (fractions < 0.46).all()
+
+
+def test_several_seeds_are_one_line_of_medians():
+    lines = [{"name": "SGD", "seed": 1, "figure": figure} for figure in [3.0, 1.0, 2.0]]
+    assert episode_3.medians(lines) == {"name": "SGD", "seed": 1, "figure": 2.0}
 
 
 def test_compared_has_a_row_for_each_measure_and_seed():

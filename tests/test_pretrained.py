@@ -12,15 +12,6 @@ import tensorflow as tf
 import l2l
 
 
-def test_a_figure_is_the_log_of_a_mean_of_the_last_losses_its_median_over_draws():
-    losses = np.array([[9.0, np.e, np.e], [9.0, np.e**3, np.e**3], [9.0, np.e**2, np.e**2]])
-    assert pretrained.figure(losses, 3, 2) == pytest.approx(2.0)
-    assert pretrained.figure(losses, 2, 1) == pytest.approx(2.0)
-    assert pretrained.figure(losses, 1, 20) == pytest.approx(np.log(9.0))
-    assert pretrained.figure(np.array([[1.0, 0.0]]), 2, 1) == pytest.approx(np.log(1e-38))
-    assert pretrained.figure(np.array([[1.0, np.nan], [1.0, np.inf], [1.0, 2.0]]), 2, 1) == np.inf
-
-
 @pytest.mark.parametrize("problem, last", [(l2l.Quadratic(2), 1), (l2l.MLP(hidden=(), batch_size=2), 20)])
 def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypatch):
     monkeypatch.setattr(pretrained.paper, "ENGINE", "graph")
@@ -34,21 +25,16 @@ def test_minibatches_are_averaged_and_functions_are_not(problem, last, monkeypat
         assert found[steps]["SGD"] == pytest.approx([np.median(ends), np.max(ends)])
 
 
-def test_adam_is_tuned_for_each_length_on_other_draws(monkeypatch):
-    seen = []
-
-    def measured(place, optimizers, seed, draws=5):
-        seen.append((sorted(optimizers), seed))
-        return {100: {"1e-05": (1.0, 1.0), "0.5": (0.0, 9.0)}, 500: {"1e-05": (-1.0, 9.0), "0.5": (np.inf, np.inf)}}
-
-    monkeypatch.setattr(pretrained, "measured", measured)
-    monkeypatch.setattr(pretrained, "RATES", [1e-5, 0.5])
+def test_adam_is_tuned_for_each_length_over_all_rates(monkeypatch):
+    monkeypatch.setattr(pretrained.paper, "ENGINE", "graph")
+    monkeypatch.setattr(pretrained, "RATES", [1e-5, 0.3, 0.5])
+    monkeypatch.setattr(pretrained, "PLACES", {"it": pretrained.Place(lambda: l2l.Quadratic(2), [20, 40])})
     pretrained.adams.cache_clear()
-    assert pretrained.adams("Rosenbrock, 2-D") == {100: 0.5, 500: 1e-5}
+    best = pretrained.adams("it")
     pretrained.adams.cache_clear()
-    assert seen == [(["0.5", "1e-05"], pretrained.TUNING_SEED)]
-    seeds = [pretrained.TUNING_SEED, pretrained.TEST_SEED, pretrained.VALIDATION_SEED]
-    assert len(set(seeds)) == 3
+    tuned = pretrained.tuned(l2l.Quadratic(2), {"learning_rate": [1e-5, 0.3, 0.5]}, 40)
+    assert set(best) == {20, 40} and best[40] == tuned.hyperparameters["learning_rate"] > 1e-5
+    assert [trial["learning_rate"] for trial in tuned.trials] == [1e-5, 0.3, 0.5]
 
 
 def test_the_best_on_validation_draws_is_taken_and_the_card_has_all_seeds(tmp_path, monkeypatch):

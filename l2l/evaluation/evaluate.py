@@ -7,7 +7,7 @@ import numpy as np
 
 from l2l import checks
 from l2l.evaluation.evaluation import Evaluation
-from l2l.evaluation.graph import EvaluationGraph, drawn
+from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 from l2l.evaluation.optimizers import check_optimizers
 from l2l.optimizers.trained import Trained
 from l2l.progress import progress, shortened, title
@@ -50,7 +50,7 @@ def evaluate(problem, optimizers, *, draws=1000, steps=20, seed=0, at=None, engi
     check_optimizers(optimizers)
     if engine == "xla":
         prepare_xla()
-    examined = drawn(problem, draws, seed, steps)
+    examined = drawn(problem, draws, seeds_of(seed), steps)
     losses, positions, graph = OrderedDict(), OrderedDict(), None
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")

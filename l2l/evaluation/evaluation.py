@@ -39,6 +39,11 @@ class Evaluation(collections.abc.Mapping):
     def __len__(self):
         return len(self._losses)
 
+    @property
+    def window(self):
+        """How many neighbouring losses are averaged by default: 20 where each is of another minibatch, else 1."""
+        return min(len(self.at), MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
+
     def ranking(self, *, window=None):
         """The optimizers, the best first: a `Table` of dicts under `rows`.
 
@@ -46,8 +51,7 @@ class Evaluation(collections.abc.Mapping):
         has diverged and counts as infinite. So one such draw makes an optimizer's average infinite.
 
         Args:
-          window: how many of the last losses count, a positive integer. By default 20 where each base iteration sees
-            another minibatch, else 1.
+          window: how many of the last losses count, a positive integer; by default the attribute `window`.
 
         Returns:
           A `Table` with the columns `optimizer`; `log_average`, the mean figure over all draws; `behind`, the mean
@@ -59,8 +63,7 @@ class Evaluation(collections.abc.Mapping):
           TypeError, ValueError: `window` is not a positive integer, or larger than the number of places.
         """
         places = len(self.at)
-        if window is None:
-            window = min(places, MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
+        window = self.window if window is None else window
         if checks.positive_integer("window", window) > places:
             raise ValueError("window must be at most the %d places of the losses, got %r" % (places, window))
         means = {name: self._means(name, window) for name in self}

@@ -24,13 +24,13 @@ MOST_COORDINATES = 8192
 MOST_LOSSES = 200_000
 
 
-def drawn(problem, number, seed, steps):
-    """So many draws of an evaluation, `Examined`."""
+def drawn(problem, number, seeds, steps):
+    """So many draws, `Examined`, of a pair of seeds, as from `seeds_of`."""
 
     def batch(coordinates):
         return int(min(number, max(1, MOST_COORDINATES // max(1, coordinates))))
 
-    return examined(problem, number, seeds_of(seed), steps, batch)
+    return examined(problem, number, seeds, steps, batch)
 
 
 def seeds_of(seed):
@@ -45,24 +45,28 @@ class EvaluationGraph:
       problem, optimizer, steps, engine: as for `evaluate`.
       path: the optimizer's name in error messages.
       draws: as from `drawn`.
+      hyperparameters: None, or a dict from name to a float or an int. `optimizer` is then a function of scalar tensors
+        by these names that returns an optimizer, and `assign` gives the same graph other numbers.
 
     Attributes:
       build: the function that built the optimizer, of a `Trained`; None of another.
     """
 
-    def __init__(self, problem, optimizer, path, draws, steps, engine):
+    def __init__(self, problem, optimizer, path, draws, steps, engine, hyperparameters=None):
         self._steps = steps
         self._own = OwnGraph()
         with self._own.building(problem) as graph:
+            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
+            x = BoundProblem(problem, one).start()
+            if hyperparameters is not None:
+                values, numbers, assign = _assignable(hyperparameters, tf.nest.flatten(x)[0].dtype)
+                optimizer = optimizer(**values)
             self.build = optimizer.build if isinstance(optimizer, Trained) else None
             given, (optimizer, load) = optimizer, entered(path, optimizer, functools.partial(position_specs, problem))
             self._learned = optimizer
             self._own.load_with(load)
-            one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
             with without_variables(path, given):
-                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(
-                    optimizer, BoundProblem(problem, one).start()
-                )
+                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x)
             if is_slow:
                 draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
             self._draws, batch = draws, draws.batch
@@ -95,6 +99,9 @@ class EvaluationGraph:
         self._session = self._own.start()
         graph.finalize()
         try:
+            if hyperparameters is not None:
+                self._assign = self._session.make_callable(assign, feed_list=numbers)
+                self.assign(hyperparameters)
             self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
             self._call = self._session.make_callable(fetches, feed_list=feeds)
             if engine == "xla":
@@ -111,6 +118,10 @@ class EvaluationGraph:
           ValueError: it is of another kind.
         """
         trained.loader(self._learned, path)(self._session)
+
+    def assign(self, hyperparameters):
+        """Goes on with other numbers, a dict with the names and types of those before."""
+        self._assign(*hyperparameters.values())
 
     def close(self):
         """Frees the session."""
@@ -136,6 +147,18 @@ class EvaluationGraph:
                 report(most * draws_here)
             positions.append([array[:draws_here] for array in carried[: len(tensors_of(self._x))]])
         return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
+
+
+def _assignable(numbers, dtype):
+    """Variables for a dict of ints and of floats, which get a dtype: `(tensors by name, placeholders, assignments)`."""
+    tensors, places, assignments = {}, [], []
+    for name, number in numbers.items():
+        place = tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [])
+        variable = tf.Variable(place, trainable=False, collections=[], use_resource=True, name=name)
+        tensors[name] = tf.convert_to_tensor(variable)
+        places.append(place)
+        assignments.append(variable.initializer)
+    return tensors, places, assignments
 
 
 def _even_part(whole, most):

@@ -167,7 +167,7 @@ def _responded(optimizer, path, gradients):
 
 def losses_at(problem, positions, seed):
     """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
-    draws = drawn(problem, 1, seed, 1)
+    draws = drawn(problem, 1, seeds_of(seed), 1)
     draw = tf.nest.pack_sequence_as(draws.draws, [array[0] for array in draws.arrays])
     own = OwnGraph()
     with own.building(problem):

@@ -6,7 +6,7 @@ from matplotlib import ticker
 
 from l2l import checks
 from l2l.evaluation.traces import losses_at, responses, trace
-from l2l.figures.plots import MARKERS, add_legend, line_styles
+from l2l.figures.axes import MARKERS, add_legend, line_styles
 from l2l.figures.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
 
 GRID = 60  # points of each half of an axis of `plot_updates`

@@ -165,7 +165,7 @@ def test_as_many_lines_as_are_allowed_are_told_apart_and_more_are_refused():
 
 
 def test_losses_without_base_iterations_are_refused():
-    with pytest.raises(ValueError, match=r"losses\['a'\] must have shape \[draws, T\], got \(2, 0\)"):
+    with pytest.raises(ValueError, match=r"losses\['a'\] must have shape \[draws, steps\], got \(2, 0\)"):
         l2l.plot_losses({"a": np.zeros([2, 0])})
 
 

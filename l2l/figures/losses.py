@@ -1,0 +1,168 @@
+"""Figures of losses against base iterations."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from l2l import checks
+from l2l.averages import LOG_FLOOR
+from l2l.evaluation.evaluation import Evaluation
+from l2l.figures.axes import (
+    COLORS,
+    FAR_ABOVE,
+    MARKERS,
+    add_legend,
+    closed_figure,
+    limits_of,
+    line_styles,
+    remark,
+    shown,
+)
+
+
+def plot_losses(losses, *, draws=3):
+    """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
+
+    The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
+    flatten the others. The legend says of a line that it diverges, ends in NaN, leaves the figure
+    for a while, or has gaps for negative losses. An exact zero is drawn at 1e-38.
+
+    Args:
+      losses: an `Evaluation`, or a dict from name to an array `[draws, steps]`; at most 28 of them.
+      draws: how many panels, a positive integer, at most as many as there are.
+
+    Returns:
+      The figure. As the last line of a notebook's cell it is shown, elsewhere in a cell by
+      `IPython.display.display(figure)`; `figure.savefig("losses.png")` saves it. pyplot does not
+      keep it: there is nothing to close, and `plt.show()` does not know of it.
+
+    Raises:
+      TypeError, ValueError: `draws` is out of range, or `losses` is no such dict.
+    """
+    _check_mapping("losses", losses)
+    arrays = {name: _array("losses[%r]" % (name,), values) for name, values in losses.items()}
+    fewest = min(len(values) for values in arrays.values())
+    if checks.positive_integer("draws", draws) > fewest:
+        raise ValueError("draws must be at most the %d draws of losses, got %r" % (fewest, draws))
+    styles = line_styles("losses", arrays)
+    drawn = {name: values[:draws] + LOG_FLOOR for name, values in arrays.items()}
+    first = shown([values[:, 0] for values in drawn.values()])
+    limits = limits_of(drawn.values(), FAR_ABOVE * float(first.max()) if first.size else np.inf)
+    labels = [str(name) + remark(values, values, limits) for name, values in drawn.items()]
+    figure, panels = closed_figure(draws, 3.3 * draws + 0.6, 3.6, labels)
+    for draw, axes in enumerate(panels):
+        for i, values in enumerate(drawn.values()):
+            axes.semilogy(
+                values[draw],
+                **styles[i],
+                marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
+                markersize=3,
+                markevery=1 + values.shape[1] // 40,  # of thousands they would hide the line
+                label=labels[i],
+                nonpositive="mask",
+            )
+        axes.set_title("draw %d" % (draw + 1))
+        axes.set_xlabel("base iteration")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylim(limits)
+    panels[0].set_ylabel("loss")
+    add_legend(panels[-1])
+    return figure
+
+
+def plot_curves(losses, *, window=None):
+    """Learning curves: the median loss over the draws at each base iteration, and a band.
+
+    The band goes from the 10th to the 90th of a hundred draws. Of several seeds the line is the median of each seed's
+    median, and the band goes from the lowest to the highest seed. A draw whose loss is NaN or infinite has diverged,
+    and lies above all others. The axis, and what the legend says of a line, are as in `plot_losses`.
+
+        l2l.plot_curves({"learned": [losses["seed 1"], losses["seed 2"]], "Adam": losses["Adam"]}, window=20)
+
+    Args:
+      losses: an `Evaluation`; or a dict from name to an array `[draws, steps]`, or to a list of arrays, one for each
+        seed; at most 28 names. For several panels, a dict from title to such losses: a name looks the same in all.
+      window: how many neighbouring losses of a draw are averaged first, a positive integer; where there are fewer,
+        all. By default 20 for an `Evaluation` where each base iteration sees another minibatch, else 1.
+
+    Returns:
+      The figure, to be shown and saved as that of `plot_losses`.
+
+    Raises:
+      TypeError, ValueError: `window` is not a positive integer, or `losses` is none of these.
+    """
+    _check_mapping("losses", losses)
+    if window is not None:
+        checks.positive_integer("window", window)
+    has_panels = all(isinstance(one, Mapping) for one in losses.values())
+    panels = {}
+    for title, several in losses.items() if has_panels else [("", losses)]:
+        path = "losses[%r]" % (title,) if has_panels else "losses"
+        _check_mapping(path, several)
+        size = window or (several.window if isinstance(several, Evaluation) else 1)
+        panels[title] = {name: _curve("%s[%r]" % (path, name), several, name, size) for name in several}
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    styles = dict(zip(names, line_styles("losses", names)))
+    everything = [curve for curves in panels.values() for curve in curves.values()]
+    first = shown([values[:, 0] for _, values in everything])
+    limits = limits_of([values for _, values in everything], FAR_ABOVE * float(first.max()) if first.size else np.inf)
+    labels = {}
+    for name in names:
+        remarks = [
+            remark(curves[name][1][1:2], curves[name][1][1:2], limits) for curves in panels.values() if name in curves
+        ]
+        labels[name] = str(name) + max(remarks, key=len)
+    figure, all_axes = closed_figure(len(panels), 4.6 * len(panels) + 1.4, 4.0, list(labels.values()))
+    for axes, (title, curves) in zip(all_axes, panels.items()):
+        for name in names:  # also where it has no line: the last panel has the legend
+            at, (lowest, middle, highest) = curves.get(name, ([], np.empty([3, 0])))
+            axes.semilogy(at, middle, **styles[name], label=labels[name], nonpositive="mask", zorder=3)
+            axes.fill_between(at, lowest, highest, color=styles[name]["color"], alpha=0.2, linewidth=0)
+        axes.set_title(str(title), fontsize="medium")
+        axes.set_xlabel("base iteration")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    all_axes[0].set_ylim(limits)
+    all_axes[0].set_ylabel("loss, median over draws")
+    add_legend(all_axes[-1])
+    return figure
+
+
+def _curve(path, losses, name, window):
+    """Where a curve has its values, `[n]`, and the lower end of its band, its middle and the upper end, `[3, n]`."""
+    seeds = losses[name] if isinstance(losses[name], (list, tuple)) else [losses[name]]
+    if not len(seeds):
+        raise ValueError("%s must have the losses of at least one seed, got %r" % (path, seeds))
+    arrays = [_array(path, values) for values in seeds]
+    steps = min(values.shape[1] for values in arrays)
+    at = losses.at if isinstance(losses, Evaluation) else np.arange(steps)
+    window = min(steps, window)
+    smooth = [_smooth(np.where(np.isfinite(values), values, np.inf)[:, :steps], window) for values in arrays]
+    if len(smooth) == 1:
+        band = np.percentile(smooth[0], [10, 50, 90], axis=0, interpolation="nearest")  # between infinities lies a NaN
+        band[1] = np.median(smooth[0], axis=0)
+    else:
+        medians = [np.median(one, axis=0) for one in smooth]
+        band = np.array([function(medians, axis=0) for function in (np.min, np.median, np.max)])
+    return _smooth(at[np.newaxis], window)[0], band + LOG_FLOOR
+
+
+def _smooth(rows, window):
+    """Means of so many neighbours, `[k, n - window + 1]`."""
+    return np.array([np.convolve(row, np.full(window, 1 / window), "valid") for row in rows])
+
+
+def _check_mapping(path, losses):
+    if not isinstance(losses, Mapping) or not losses:
+        raise ValueError(
+            "%s must be an Evaluation, or a non-empty dict from name to array [draws, steps], got %.200r"
+            % (path, losses)
+        )
+
+
+def _array(path, values):
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ValueError("%s must have shape [draws, steps], got %s" % (path, values.shape))
+    return values

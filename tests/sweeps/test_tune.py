@@ -1,0 +1,290 @@
+import os
+import signal
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.evaluation.graph import EvaluationGraph
+from l2l.sweeps import tune as function
+from l2l.sweeps.tune import FIRST_SEED
+
+module = sys.modules[function.__module__]
+PROBLEM = l2l.Quadratic(2)
+RATE = {"learning_rate": l2l.log_range(1e-3, 10)}
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        yield
+
+
+def last(losses):
+    return np.log10(losses[:, -1] + 1e-38).mean()
+
+
+def tune(rule=l2l.sgd, ranges=RATE, **changes):
+    settings = {"measure": last, "budget": 4, "draws": 3, "steps": 3, "seed": 1, "engine": "graph", **changes}
+    return l2l.tune(settings.pop("problem", PROBLEM), rule, ranges, **settings)
+
+
+def adam_in_numpy(draw, steps, learning_rate, beta1, beta2, epsilon):
+    x, mean, mean_square, losses = draw.start, 0.0, 0.0, []
+    for t in range(1, steps + 1):
+        losses.append(np.square(draw.scale * x).sum(axis=1))
+        g = 2 * draw.scale**2 * x
+        mean, mean_square = beta1 * mean + (1 - beta1) * g, beta2 * mean_square + (1 - beta2) * g**2
+        rate = learning_rate * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+        x = x - rate * mean / (np.sqrt(mean_square) + epsilon)
+    return np.stack(losses, axis=1)
+
+
+def test_each_trial_runs_the_rule_with_its_numbers_in_one_graph(run, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        module, "EvaluationGraph", lambda *args, **more: built.append(1) or EvaluationGraph(*args, **more)
+    )
+    ranges = {
+        "learning_rate": l2l.log_range(1e-2, 1),
+        "beta1": (0.0, 0.9),
+        "beta2": l2l.near_one(0.0, 1 - 1e-6),
+        "epsilon": [1e-8, 0.5],
+    }
+    tuned = tune(l2l.adam, ranges, budget=12)
+    draw = run(PROBLEM.sample(3, FIRST_SEED - 1))
+    draw = draw._replace(scale=draw.scale.astype(np.float64), start=draw.start.astype(np.float64))
+    assert len(tuned.trials) == 12 and built == [1]
+    for trial in tuned.trials:
+        values = {name: trial[name] for name in ranges}
+        assert trial["figure"] == pytest.approx(last(adam_in_numpy(draw, 3, **values)), rel=1e-4)
+    best = min(tuned.trials, key=lambda trial: trial["figure"])
+    assert tuned.figure == best["figure"] and tuned.hyperparameters == {name: best[name] for name in ranges}
+    assert tuned.optimizer == l2l.adam(**tuned.hyperparameters)
+
+
+def test_the_rate_of_gradient_descent_is_found_the_same_with_the_same_seed():
+    tuned = tune(budget=40, draws=100, steps=20)
+    assert 0.25 < tuned.hyperparameters["learning_rate"] < 0.4 and tuned.figure < -8
+    few = [tune(budget=3, seed=seed).trials for seed in [1, 1, 2]]
+    assert few[0] == few[1] and few[0] != few[2]
+
+
+def test_the_compiled_engine_gives_the_same_figures():
+    figures = [[trial["figure"] for trial in tune(engine=engine).trials] for engine in ["graph", "xla"]]
+    assert len(set(figures[0])) == 4
+    np.testing.assert_allclose(*figures, rtol=1e-5)
+
+
+def test_tuning_draws_are_those_of_no_evaluation_and_no_training(run):
+    seen = []
+    tune(measure=lambda losses: seen.append(losses[:, 0]) or 0.0, budget=1)
+    evaluated = l2l.evaluate(PROBLEM, {"it": l2l.sgd()}, draws=3, steps=1, seed=1, engine="graph")["it"][:, 0]
+    trained = PROBLEM.sample(3, 1)
+    trained = run(PROBLEM.batch_loss(trained.start, trained))
+    assert not set(seen[0]) & {*evaluated.astype(np.float64), *trained.astype(np.float64)}
+
+
+def spread(given, number=200):
+    """What is suggested for a range, an array."""
+
+    def rule(value):
+        return lambda gradients, state: (-gradients, ())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trials = tune(rule, {"value": given}, measure=lambda losses: 0.0, budget=number, draws=1, steps=1).trials
+    return np.array([trial["value"] for trial in trials])
+
+
+@pytest.mark.parametrize(
+    "given, low, high, map_",
+    [
+        ((-2.0, 6), -2, 6, lambda x: x),
+        (l2l.log_range(1e-3, 10), -3, 1, np.log10),
+        (l2l.near_one(0.9, 0.99999), -5, -1, lambda x: np.log10(1 - x)),
+        (range(3, 300), 3, 299, lambda x: x),
+    ],
+    ids=["uniform", "logarithmic", "near one", "integers"],
+)
+def test_ranges_are_uniform_on_their_scale(given, low, high, map_, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BY_TPE", 0)  # a first generation is random
+    monkeypatch.setattr(module, "POPULATION", 200)
+    values = map_(spread(given))
+    assert low - 1e-3 <= values.min() < low + 0.05 * (high - low)
+    assert high - 0.05 * (high - low) < values.max() <= high + 1e-3
+    assert abs(values.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * 200)
+
+
+def test_what_is_suggested_is_a_number_of_float32_or_an_integer():
+    values = spread(l2l.near_one(0.0, 1 - 1e-7), 20)
+    assert (values == values.astype(np.float32)).all() and values.max() < 1
+    assert {type(trial["value"]) for trial in tune(lambda value: l2l.sgd(), {"value": range(9)}, budget=3).trials} == {
+        int
+    }
+
+
+def test_integers_are_integers_in_the_graph_and_floats_have_the_dtype_of_the_position():
+    seen = []
+
+    def rule(steps, rate, mixed):
+        seen.extend([steps, rate, mixed])
+        return lambda gradients, state: (-rate * gradients, ())
+
+    ranges = {"steps": range(1, 3), "rate": (0.1, 0.2), "mixed": [1, 0.5]}
+    tune(rule, ranges, problem=l2l.Quadratic(2, dtype=tf.float64))
+    assert {value.dtype for value in seen if isinstance(value, tf.Tensor)} == {tf.int32, tf.float64}
+    assert [type(value) for value in seen[-3:]] == [int, float, float]
+
+
+def test_of_lists_each_combination_is_tried_once():
+    ranges = {"learning_rate": [0.1, 0.2, 0.3], "momentum": [0.0, np.float32(0.5)]}
+    tuned = tune(l2l.momentum, ranges, budget=100)
+    tried = [(trial["learning_rate"], trial["momentum"]) for trial in tuned.trials]
+    assert tried == [(rate, decay) for rate in [0.1, 0.2, 0.3] for decay in [0.0, 0.5]]
+    assert len(tune(l2l.momentum, ranges, budget=5).trials) == 5
+
+
+def test_a_choice_that_is_no_number_has_a_graph(monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        module, "EvaluationGraph", lambda *args, **more: built.append(1) or EvaluationGraph(*args, **more)
+    )
+    tuned = tune(lambda make, rate: make(rate), {"make": [l2l.sgd, l2l.adam], "rate": [0.1, 0.2]})
+    assert len(tuned.trials) == 4 and built == [1, 1]
+    assert tuned.optimizer == tuned.hyperparameters["make"](tuned.hyperparameters["rate"])
+    assert "sgd" in str(tuned.table()) and "adam" in tuned._repr_html_()
+
+
+def test_a_schedule_is_tuned():
+    """Gradient descent whose rate ends at 0, by NumPy."""
+    tuned = tune(
+        lambda learning_rate, steps: l2l.sgd(l2l.cosine_decay(learning_rate, steps)),
+        {"learning_rate": (0.1, 0.4), "steps": range(2, 5)},
+        measure=lambda losses: (losses[:, 2] / losses[:, 0]).mean(),
+        problem=Flat(),
+    )
+    for trial in tuned.trials:
+        left = 1.0
+        for t in range(2):
+            left *= 1 - trial["learning_rate"] * (1 + np.cos(np.pi * min(t / trial["steps"], 1)))
+        assert trial["figure"] == pytest.approx(left**2, rel=1e-4)
+    assert isinstance(tuned.optimizer.hyperparameters["learning_rate"], l2l.schedules.Schedule)
+
+
+class Flat(l2l.Quadratic):
+    """All scales are 1."""
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x), axis=-1)
+
+
+def test_what_diverges_is_the_worst_and_never_nan():
+    seen = []
+
+    def mean(losses):
+        seen.append(losses)
+        return losses[:, -1].mean() - losses[:, -2].mean()  # NaN where both are infinite
+
+    rates = [10.0**power for power in range(0, 22, 3)]
+    tuned = tune(ranges={"learning_rate": rates}, measure=mean, budget=10, steps=8)
+    figures = [trial["figure"] for trial in tuned.trials]
+    assert not np.isnan(figures).any() and figures[-1] == np.inf and tuned.figure == min(figures) < np.inf
+    assert not any(np.isnan(losses).any() for losses in seen) and np.isinf(seen[-1]).any()
+    assert [trial["figure"] for trial in tune(budget=3, measure=lambda losses: -np.inf).trials] == [-np.inf] * 3
+    with pytest.warns(RuntimeWarning, match="measure is NaN or infinite in all 4 trials"):
+        assert tune(measure=lambda losses: np.nan).figure == np.inf
+
+
+def test_many_trials_are_suggested_by_generations_and_go_down(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BY_TPE", 10)
+    monkeypatch.setattr(module, "POPULATION", 10)
+    ranges = {**RATE, "momentum": (0.0, 0.9)}
+    trials = [tune(l2l.momentum, ranges, budget=60, steps=10).trials for _ in range(2)]
+    figures = [trial["figure"] for trial in trials[0]]
+    assert trials[0] == trials[1] and np.median(figures[-20:]) < np.median(figures[:20]) - 1
+
+
+def test_ctrl_c_keeps_what_was_found():
+    seen = []
+
+    def measure(losses):
+        seen.append(last(losses))
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return seen[-1]
+
+    with pytest.warns(RuntimeWarning, match="stopped after 2 of 50 trials"):
+        tuned = tune(measure=measure, budget=50)
+    assert [trial["figure"] for trial in tuned.trials] == seen and tuned.figure == min(seen)
+
+    def rule(learning_rate):
+        if isinstance(learning_rate, tf.Tensor):
+            os.kill(os.getpid(), signal.SIGINT)
+        return l2l.sgd(learning_rate)
+
+    with pytest.raises(KeyboardInterrupt, match="before the first trial"):
+        tune(rule)
+
+
+def test_progress_and_tables_show_the_best(capsys):
+    tuned = tune(l2l.momentum, {"learning_rate": (0.1, 0.3), "momentum": (0.0, 0.5)}, budget=12)
+    assert "tune learning_rate + momentum: 100%" in capsys.readouterr().err
+    lines = str(tuned.table()).splitlines()
+    assert lines[0].split() == ["learning_rate", "momentum", "figure"] and len(lines) == 11
+    assert lines[1].split()[-1] == "%.6g" % tuned.figure and len(str(tuned.table(2)).splitlines()) == 3
+    assert repr(tuned).startswith("<Tuned, momentum(learning_rate=") and "after 12 trials" in repr(tuned)
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"tune needs Optuna .*: pip install l2l\[tune\]"):
+        tune()
+
+
+def test_optuna_says_nothing_and_is_left_as_it_was(capsys):
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    tune(budget=1)
+    assert "study" not in capsys.readouterr().err and optuna.logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: tune(rule=3), TypeError, "rule must be callable, got 3"),
+        (lambda: tune(rule=lambda: l2l.sgd()), TypeError, "rule must take learning_rate by name"),
+        (lambda: tune(rule=lambda learning_rate: 3), TypeError, "what rule returns must be an optimizer"),
+        (lambda: tune(l2l.momentum, {"momentum": (0.0, 1.0)}), ValueError, r"momentum must be a number in \[0, 1\)"),
+        (lambda: tune(ranges={}), ValueError, "ranges must be a non-empty dict"),
+        (lambda: tune(ranges={"learning_rate": (2.0, 1.0)}), ValueError, "must have its lower end first"),
+        (lambda: tune(ranges={"learning_rate": ("a", 1.0)}), TypeError, "must be a finite number, got 'a'"),
+        (lambda: tune(ranges={"learning_rate": (0.1, np.inf)}), ValueError, "must be a finite number, got inf"),
+        (lambda: tune(ranges={"learning_rate": 0.1}), TypeError, r"ranges\['learning_rate'\] must be \(low, high\), "),
+        (lambda: tune(ranges={"learning_rate": []}), TypeError, "a list of choices, got"),
+        (lambda: tune(ranges={"learning_rate": (1.0, 2.0, 3.0)}), TypeError, "a list of choices, got"),
+        (lambda: tune(measure=None), TypeError, "measure must be callable"),
+        (lambda: tune(measure=lambda losses: losses), TypeError, "measure must return a number, got"),
+        (lambda: tune(measure=lambda losses: "low"), TypeError, "measure must return a number, got 'low'"),
+        (lambda: tune(measure=lambda losses: None), TypeError, "measure must return a number, got None"),
+        (lambda: tune(budget=0), ValueError, "budget must be a positive integer"),
+        (lambda: tune(draws=0), ValueError, "draws must be a positive integer"),
+        (lambda: tune(steps=1.5), TypeError, "steps must be a positive integer"),
+        (lambda: tune(seed=-1), ValueError, "seed must be an integer from 0"),
+        (lambda: tune(engine="fast"), ValueError, "engine must be one of graph, xla"),
+        (lambda: tune(problem=3), TypeError, "problem must be a Problem"),
+        (lambda: l2l.log_range(0.0, 1.0), ValueError, "low must be a positive number of float32"),
+        (lambda: l2l.log_range(1.0, 1.0), ValueError, "low must be below high, got 1.0 and 1.0"),
+        (lambda: l2l.near_one(0.5, 1.0), ValueError, r"high must be a number in \[0, 1\)"),
+        (lambda: l2l.near_one(0.5, 1 - 1e-9), ValueError, "high must be below 1 as a float32"),
+        (lambda: l2l.near_one(0.9, 0.5), ValueError, "low must be below high"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
