@@ -7,6 +7,7 @@ uses for SGD and RMSProp, unless the rule's own paper names a default. In place 
 a scalar tensor or a schedule.
 """
 
+import inspect
 from collections import namedtuple
 
 import numpy as np
@@ -35,11 +36,12 @@ class Rule(schedules.Named):
     of the base iteration `t`, a scalar int32 tensor that is 0 at the first step, to a number or a scalar tensor.
 
     Args:
-      function: of this module, for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`.
+      function: of this module, for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`; it gets
+        the position too, if it has a parameter named `x`.
       hyperparameters: by name.
     """
 
-    coordinatewise = True  # every rule here: many draws can be one batch
+    coordinatewise = True  # every rule here but lamb: many draws can be one batch
 
     @quietly()
     def __call__(self, gradients, state, x=None):
@@ -49,19 +51,36 @@ class Rule(schedules.Named):
 
         Raises:
           TypeError, ValueError: a schedule returns no number and no scalar tensor of numbers.
+          ValueError: the rule looks at the position, and `x` is None or has another structure than the gradients.
         """
         flat, t = tf.nest.flatten(gradients), None
+        positions = [{"x": one} for one in self._positions(gradients, x)] if self._sees_x else [{}] * len(flat)
         is_scheduled = any(map(callable, self.hyperparameters.values()))
         if is_scheduled:
             t, state = (tf.constant(0), None) if state is None else state
         states = [None] * len(flat) if state is None else state
         now = {name: schedules.at(name, value, t) for name, value in self.hyperparameters.items()}
         pairs = [
-            self._function(gradient, one, **_for_dtype(now, gradient.dtype)) for gradient, one in zip(flat, states)
+            self._function(gradient, one, **position, **_for_dtype(now, gradient.dtype))
+            for gradient, one, position in zip(flat, states, positions)
         ]
         update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
         states = [pair[1] for pair in pairs]
         return update, ScheduledState(t + 1, states) if is_scheduled else states
+
+    @property
+    def _sees_x(self):
+        return "x" in inspect.signature(self._function).parameters
+
+    def _positions(self, gradients, x):
+        """The tensors of the position, in the order of those of the gradients."""
+        if x is None:
+            raise ValueError("%s looks at the position: call it with (gradients, state, x), got no x" % self.name)
+        try:
+            tf.nest.assert_same_structure(gradients, x)
+        except (TypeError, ValueError):
+            raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
+        return tf.nest.flatten(x)
 
     def description(self):
         """What the rule is, in JSON types."""
@@ -191,6 +210,62 @@ def _adam(gradient, state, learning_rate, beta1, beta2, epsilon):
     corrected_rate = learning_rate * tf.sqrt(1 - power2) / (1 - power1)
     update = -corrected_rate * mean / (_root(mean_square) + epsilon)
     return update, AdamState(mean, mean_square, power1, power2)
+
+
+def adamw(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01):
+    """Adam with decoupled weight decay: `update = -learning_rate (d + weight_decay x)`.
+
+    `d` is the direction of `adam`, whose update is `-learning_rate d`, and `x` the position.
+
+    Source: Loshchilov & Hutter 2019, arXiv 1711.05101, with a decay that is scaled by the learning rate, as PyTorch and
+    optax have it; the `weight_decay` of `tf.contrib.opt.AdamWOptimizer` is our `learning_rate weight_decay`.
+
+    Raises:
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, `weight_decay` is negative, or a beta not in
+        [0, 1). ValueError at a call without a position.
+    """
+    return Rule(_adamw, **_checked_adamw(learning_rate, beta1, beta2, epsilon, weight_decay))
+
+
+def _checked_adamw(learning_rate, beta1, beta2, epsilon, weight_decay):
+    return {
+        **adam(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon).hyperparameters,
+        "weight_decay": schedules.checked("weight_decay", weight_decay, checks.number_from_zero),
+    }
+
+
+def _adamw(gradient, state, x, learning_rate, beta1, beta2, epsilon, weight_decay):
+    step, state = _adam(gradient, state, 1.0, beta1, beta2, epsilon)
+    return learning_rate * (step - weight_decay * x), state
+
+
+def lamb(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-6, weight_decay=0.01):
+    """LAMB: the direction of `adamw`, made as long as its tensor and then scaled by the learning rate.
+
+        r = d + weight_decay x,  with Adam's direction d
+        update = -learning_rate (|x| / |r|) r
+
+    The norms are those of each tensor; the quotient is 1 where one of them is 0. A norm below 1e-19 counts as 0, since
+    its square is no float32. The rule is not coordinate-wise.
+
+    Source: You et al. 2020, arXiv 1904.00962, algorithm 2, with `phi(z) = z` and the defaults of its experiments.
+
+    Raises:
+      TypeError, ValueError: as `adamw`.
+    """
+    rule = Rule(_lamb, **_checked_adamw(learning_rate, beta1, beta2, epsilon, weight_decay))
+    rule.coordinatewise = False
+    return rule
+
+
+def _lamb(gradient, state, x, learning_rate, beta1, beta2, epsilon, weight_decay):
+    step, state = _adamw(gradient, state, x, 1.0, beta1, beta2, epsilon, weight_decay)
+    length, own_length = (_root(tf.reduce_sum(tf.square(one))) for one in (x, step))
+    both = tf.logical_and(length > 0, own_length > 0)
+    one = tf.ones_like(length)
+    # The quotient that is not picked must be finite too, or its NaN leaks into the gradient.
+    ratio = tf.where(both, length / tf.where(both, own_length, one), one)
+    return learning_rate * ratio * step, state
 
 
 VsgdState = namedtuple(

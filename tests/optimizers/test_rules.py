@@ -157,8 +157,8 @@ def test_vsgd_survives_a_zero_gradient(run):
     np.testing.assert_array_equal(np.array(updates)[:, 0], 0)
 
 
-ALL = [l2l.sgd(), l2l.momentum(), l2l.nesterov(), l2l.rmsprop(), l2l.adam(), l2l.vsgd(), l2l.secant()]
-NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "vsgd", "secant"]
+NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lamb", "vsgd", "secant"]
+ALL = [getattr(l2l, name)() for name in NAMES]
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=NAMES)
@@ -166,8 +166,8 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
     gradients = {"a": tf.constant([1.0, -2.0]), "b": (tf.constant([[3.0]]), tf.constant(0.5))}
     state = state_a = None
     for _ in range(3):
-        update, state = optimizer(gradients, state)
-        update_a, state_a = optimizer(gradients["a"], state_a)
+        update, state = optimizer(gradients, state, gradients)
+        update_a, state_a = optimizer(gradients["a"], state_a, gradients["a"])
     tf.nest.assert_same_structure(update, gradients)
     assert update["b"][0].shape == [1, 1] and update["b"][1].shape == []
     np.testing.assert_array_equal(*run([update["a"], update_a]))
@@ -178,6 +178,7 @@ def test_nests_are_updated_tensor_by_tensor(run, optimizer):
     "rule, argument",
     [
         *[(rule, "learning_rate") for rule in [l2l.sgd, l2l.momentum, l2l.nesterov, l2l.rmsprop, l2l.adam, l2l.secant]],
+        *[(rule, argument) for rule in [l2l.adamw, l2l.lamb] for argument in ["learning_rate", "epsilon"]],
         *[(rule, "epsilon") for rule in [l2l.rmsprop, l2l.adam]],
     ],
 )
@@ -192,7 +193,7 @@ def test_rates_and_epsilons_are_checked(rule, argument, bad):
     [
         *[(rule, "momentum") for rule in [l2l.momentum, l2l.nesterov]],
         (l2l.rmsprop, "decay"),
-        *[(l2l.adam, argument) for argument in ["beta1", "beta2"]],
+        *[(rule, argument) for rule in [l2l.adam, l2l.adamw, l2l.lamb] for argument in ["beta1", "beta2"]],
     ],
 )
 def test_decays_are_checked(rule, argument, bad):
@@ -304,7 +305,7 @@ def test_a_rule_is_a_value():
     assert repr(l2l.vsgd()) == "vsgd()"
     assert rule.description() == {"rule": "adam", **rule.hyperparameters}
     assert eval(repr(rule), {"adam": l2l.adam}) == rule
-    assert len({*ALL, *[l2l.sgd(), l2l.sgd(0.2), l2l.secant(), l2l.nesterov(momentum=0.8)]}) == 9
+    assert len({*ALL, *[l2l.sgd(), l2l.sgd(0.2), l2l.secant(), l2l.nesterov(momentum=0.8)]}) == len(ALL) + 2
     assert l2l.momentum() != l2l.nesterov() and l2l.sgd() != l2l.secant() and rule != "adam"
 
 
@@ -313,7 +314,7 @@ def test_a_rule_is_the_same_in_another_process(run, optimizer):
     again = pickle.loads(pickle.dumps(optimizer))
     assert again == optimizer and hash(again) == hash(optimizer)
     gradients = tf.constant([1.0, -2.0])
-    np.testing.assert_array_equal(*run([each(gradients, None)[0] for each in (again, optimizer)]))
+    np.testing.assert_array_equal(*run([each(gradients, None, gradients)[0] for each in (again, optimizer)]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -344,7 +345,7 @@ def scaled(rule):
     factor = tf.get_variable("factor", [], initializer=tf.constant_initializer(0.1))
 
     def optimizer(gradients, state):
-        update, state = rule(gradients, state)
+        update, state = rule(gradients, state, gradients)
         return tf.nest.map_structure(lambda one: factor * one, update), state
 
     return optimizer
@@ -444,16 +445,18 @@ HYPERPARAMETERS = {
     "nesterov": {"learning_rate": 0.2, "momentum": 0.8},
     "rmsprop": {"learning_rate": 0.2, "decay": 0.9, "epsilon": 1e-3},
     "adam": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
+    "adamw": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+    "lamb": {"learning_rate": 0.2, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
     "secant": {"learning_rate": 0.2},
 }
 GRADIENTS = np.random.RandomState(1).normal(size=[4, 3])
 
 
 def updates_of(optimizer, gradients):
-    """Its updates for these gradients, one after the other, and its last state."""
-    state, updates = None, []
+    """Its updates for these gradients, one after the other, at one position, and its last state."""
+    state, updates, x = None, [], tf.constant(np.array([0.5, -1.0, 2.0], gradients.dtype))
     for gradient in gradients:
-        update, state = optimizer(tf.constant(gradient), state)
+        update, state = optimizer(tf.constant(gradient), state, x)
         updates.append(update)
     return tf.stack(updates), state
 
@@ -630,3 +633,100 @@ def test_the_description_of_a_rule_tells_schedules_apart():
 def test_bad_tensors_and_schedules_are_refused(bad, error, message):
     with pytest.raises(error, match="^" + message):
         l2l.sgd(bad())(tf.constant([1.0]), None)
+
+
+def trajectory(run, optimizer, gradient_of, x, steps=STEPS):
+    """Positions of a rule that looks at where it is, in float64."""
+    x, state, positions = tf.nest.map_structure(lambda one: tf.constant(one, tf.float64), x), None, []
+    for _ in range(steps):
+        update, state = optimizer(gradient_of(x), state, x)
+        x = tf.nest.map_structure(tf.add, x, update)
+        positions.append(x)
+    return run(positions)
+
+
+def numpy_lamb(x, gradient_of, rate, beta1, beta2, epsilon, weight_decay, trust):
+    """Adam's direction with the uncorrected root, plus decay; with `trust` as long as the tensor. One tensor."""
+    mean, square, positions = 0.0, 0.0, []
+    for t in range(1, STEPS + 1):
+        gradient = gradient_of(x)
+        mean, square = beta1 * mean + (1 - beta1) * gradient, beta2 * square + (1 - beta2) * gradient**2
+        direction = mean / (1 - beta1**t) / ((np.sqrt(square) + epsilon) / np.sqrt(1 - beta2**t)) + weight_decay * x
+        ratio = np.linalg.norm(x) / np.linalg.norm(direction) if trust else 1.0
+        x = x - rate * ratio * direction
+        positions.append(x)
+    return positions
+
+
+@pytest.mark.parametrize("trust", [False, True], ids=["adamw", "lamb"])
+def test_rules_with_weight_decay_against_numpy_tensor_by_tensor(run, trust):
+    values = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-4, "weight_decay": 0.3}
+    rule = (l2l.lamb if trust else l2l.adamw)(0.05, **values)
+    start = {"a": np.array([1.0, -0.5]), "b": np.array([[3.0, 0.1], [0.2, -7.0]])}
+
+    def gradient_of(x):
+        return 2 * x + 0.5
+
+    ours = trajectory(run, rule, lambda x: tf.nest.map_structure(gradient_of, x), start)
+    for name in start:
+        expected = numpy_lamb(start[name], gradient_of, 0.05, *values.values(), trust)
+        np.testing.assert_allclose([one[name] for one in ours], expected, rtol=1e-9)
+    assert rule.coordinatewise is not trust
+    assert pickle.loads(pickle.dumps(rule)).coordinatewise is not trust
+
+
+def test_adamw_equals_tensorflows_whose_decay_is_not_scaled_by_the_rate():
+    betas = {"beta1": 0.5, "beta2": 0.75}  # of which 1 minus it is exact too
+    x, place = tf.Variable([1.0, -0.5, 2.0]), tf.placeholder(tf.float32, [3])
+    train = tf.contrib.opt.AdamWOptimizer(0.1 * 0.3, learning_rate=0.1, **betas).apply_gradients([(place, x)])
+    ours, state, rule, positions = tf.constant([1.0, -0.5, 2.0]), None, l2l.adamw(0.1, weight_decay=0.3, **betas), []
+    gradients = GRADIENTS.astype(np.float32)
+    for gradient in gradients:
+        update, state = rule(tf.constant(gradient), state, ours)
+        ours += update
+        positions.append(ours)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for gradient, expected in zip(gradients, session.run(positions)):
+            session.run(train, {place: gradient})
+            np.testing.assert_allclose(session.run(x), expected, rtol=1e-5)
+
+
+def test_without_decay_adamw_is_adam(run):
+    one, _ = updates_of(l2l.adamw(0.1, weight_decay=0), GRADIENTS)
+    other, _ = updates_of(l2l.adam(0.1), GRADIENTS)
+    np.testing.assert_allclose(*run([one, other]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_of_lamb_where_norms_are_zero(run, compiled):
+    """A ratio of 1, and derivatives that are finite, at a position of zeros, without a gradient, and at both."""
+    x = np.float32([[0, 0], [1, 2], [0, 0], [1, 2], [1e-30, 0]])
+    g = np.float32([[1, -2], [0, 0], [0, 0], [3, 1], [1, 1]])
+    places = [tf.placeholder(tf.float32, x.shape) for _ in range(2)]
+
+    def step(x, g):
+        updates = []
+        for one, gradient in zip(tf.unstack(x), tf.unstack(g)):
+            update, state = l2l.lamb(0.1, weight_decay=0)(gradient, None, one)
+            update, _ = l2l.lamb(0.1, weight_decay=0)(gradient, state, one)
+            updates.append(update)
+        update = tf.stack(updates)
+        return [update, *tf.gradients(tf.square(update) + update, [x, g])]
+
+    results = tf.xla.experimental.compile(step, places) if compiled else step(*places)
+    update, *derivatives = run(results, dict(zip(places, [x, g])))
+    length = 0.1 * np.sqrt(5 / 2)
+    expected = [[-0.1, 0.1], [0, 0], [0, 0], [-length, -length], [-0.1, -0.1]]
+    np.testing.assert_allclose(update, expected, rtol=1e-4)
+    assert np.isfinite(derivatives).all() and np.any(derivatives[0][3])
+
+
+@pytest.mark.parametrize("make", [l2l.adamw, l2l.lamb])
+def test_rules_that_look_at_the_position_need_one(make):
+    with pytest.raises(ValueError, match=r"^\w+ looks at the position: call it with \(gradients, state, x\), got no x"):
+        make()(tf.constant([1.0]), None)
+    with pytest.raises(ValueError, match=r"^x must have the structure of the gradients, .* got"):
+        make()(tf.constant([1.0]), None, [tf.constant([1.0])])
+    with pytest.raises(ValueError, match=r"^weight_decay must be a finite number, 0 or above, got -1"):
+        make(weight_decay=-1)
