@@ -236,8 +236,8 @@ MEASURES = OrderedDict(
         ("sum of logs", lambda losses: _log10(losses).sum(axis=1)),
     ]
 )
-"""From losses `[draws, T]` to a number for each draw, of which the mean is compared: log10 of the last loss, the sum, the
-sum of log10. NaN and infinity count as the largest float32, a loss below the smallest as that one."""
+"""From losses `[draws, T]` to a number for each draw, of which the mean is compared: log10 of the last loss, the sum,
+the sum of log10. NaN and infinity count as the largest float32, a loss below the smallest as that one."""
 
 
 # --- tuning
