@@ -142,7 +142,7 @@ def test_a_casting_may_look_at_the_positions_of_its_rows(run):
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, 1e-16, True, "1"])
 def test_a_floor_that_is_none(floor):
-    with pytest.raises((TypeError, ValueError), match="^floor must be "):
+    with pytest.raises((TypeError, ValueError), match=r"^floor must be "):
         l2l.relative_step_cast(floor=floor)
 
 
