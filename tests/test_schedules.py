@@ -31,7 +31,7 @@ def values_of(run, schedule, steps=STEPS, dtype=tf.int32):
             lambda t: tf.train.piecewise_constant(t, [10, 50], [0.2, 0.1, 0.0]),
         ),
     ],
-    ids=repr,
+    ids=["cosine", "cosine to a tenth", "exponential", "exponential of another base", "steps"],
 )
 def test_equivalence_with_tensorflow(run, ours, theirs):
     t = tf.placeholder(tf.int32, [])

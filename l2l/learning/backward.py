@@ -15,6 +15,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state
@@ -56,6 +57,27 @@ def _remembered_product(inputs, kernel, transposed, result):
         (output,) = tf.raw_ops.PartitionedCall(args=arguments, Tout=[result.dtype], f=last)
     output.set_shape(result.shape)
     return output
+
+
+def check_follows_training(variables):
+    """Refuses what the current function takes from the graph around it, if that was computed from trained variables.
+
+    Raises:
+      ValueError: there is such a tensor. It would be computed once, and never see an update.
+    """
+    for tensor in tf.get_default_graph().external_captures:
+        outside = not isinstance(tensor.graph, FuncGraph)
+        if outside and is_differentiable(tensor) and _depends(tensor, variables):
+            raise ValueError(
+                "build_optimizer must not compute with its variables before the optimizer is called: %r is "
+                "computed once and would not follow the training; compute it in the function that "
+                "build_optimizer returns, or in its bind" % tensor.op.name
+            )
+
+
+def _depends(tensor, variables):
+    with tensor.graph.as_default():
+        return any(gradient is not None for gradient in tf.gradients(tensor, variables))
 
 
 class TurnsInReverse:
@@ -113,21 +135,8 @@ class TurnsInReverse:
         self._sources = [
             tensor
             for tensor in concrete.captured_inputs
-            if is_differentiable(tensor) and id(tensor) not in kernels and self._depends_on_variables(tensor)
+            if is_differentiable(tensor) and id(tensor) not in kernels and _depends(tensor, self._variables)
         ]
-
-    def _depends_on_variables(self, tensor):
-        here = tensor.graph is tf.get_default_graph()
-        with tensor.graph.as_default():
-            depends = any(gradient is not None for gradient in tf.gradients(tensor, self._variables))
-        if depends and not here:
-            # Outside the compiled loop it would be computed once, and never see an update.
-            raise ValueError(
-                "build_optimizer must not compute with its variables before the optimizer is called: %r is "
-                "computed once and would not follow the training; compute it in the function that "
-                "build_optimizer returns, or in its bind" % tensor.op.name
-            )
-        return depends
 
     def forward(self):
         """Runs the turns; returns a `Forward`."""

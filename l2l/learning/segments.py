@@ -9,7 +9,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.learning.backward import TurnsInReverse
+from l2l.learning.backward import TurnsInReverse, check_follows_training
 from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.mapping import first_line
@@ -156,6 +156,8 @@ def segment_gradient(
                 "(with unroll_length=%r the losses have seen %d updates)" % (steps, steps - 1)
             )
         gradients = [_dense(*pair) for pair in zip(gradients, variables)]
+    if loop == "while":
+        check_follows_training(variables)
     return MetaGradient(losses, value, last_loss(last, problem.batch), gradients, next_x, next_state, adapted)
 
 

@@ -229,11 +229,17 @@ def build_in_time():
     return lambda gradients, state: (-tf.exp(rate) * gradients, state)
 
 
-def test_what_is_computed_with_variables_when_they_are_created_is_refused_by_name():
-    with pytest.raises(
-        ValueError, match=r"build_optimizer must not compute with its variables .* 'computed_too_early' is"
-    ):
-        small(build_optimizer=build_too_early, engine="xla")
+@pytest.mark.parametrize(
+    "settings", [{}, {"unroll_length": 2}, {"unroll_length": 2, "batch": 2, "threads": 2}], ids=str
+)
+def test_what_is_computed_with_variables_when_they_are_created_is_refused_by_name(settings):
+    """Also where there is no loop: the segment of two losses has one update."""
+    words = r"build_optimizer must not compute with its variables .* 'computed_too_early' is"
+    with pytest.raises(ValueError, match=words):
+        small(build_optimizer=build_too_early, engine="xla", **settings)
+
+
+def test_op_by_op_it_follows_the_training():
     trainers = [small(build_optimizer=build, engine="graph") for build in [build_too_early, build_in_time]]
     one, other = (trainer.run(5).meta_loss for trainer in trainers)
     np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -143,6 +143,18 @@ def test_position_and_state_that_are_carried_are_those_of_an_unroll(fixed_draw, 
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("first", [0, 6])
+def test_the_last_update_sees_the_minibatch_of_its_own_base_iteration(loop, first):
+    problem, optimizer = Regression(), float64_lstm("log_and_sign")
+    draw = problem.draw(1)
+    carried = meta_gradient(
+        problem, draw, optimizer, optimizer.variables, unroll_length=3, first=first, carry_on=True, loop=loop
+    )
+    x, expected = results([], [carried.x, l2l.unroll(problem, draw, optimizer, steps=3, first=first).x])
+    np.testing.assert_allclose(x, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_nothing_is_carried_unless_it_is_asked_for(fixed_draw, loop):
     meta = segment(float64_lstm(), fixed_draw(np.float64), loop)
     assert meta.x is None and meta.state is None and meta.adapted == []

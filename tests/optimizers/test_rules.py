@@ -677,18 +677,18 @@ def test_rules_with_weight_decay_against_numpy_tensor_by_tensor(run, trust):
 
 def test_adamw_equals_tensorflows_whose_decay_is_not_scaled_by_the_rate():
     betas = {"beta1": 0.5, "beta2": 0.75}  # of which 1 minus it is exact too
-    theirs = tf.contrib.opt.AdamWOptimizer(0.1 * 0.3, learning_rate=0.1, **betas)
-    x = tf.Variable([1.0, -0.5])
-    train = theirs.minimize(tf.reduce_sum(tf.square(x - 2)))
-    ours, state, rule, positions = tf.constant([1.0, -0.5]), None, l2l.adamw(0.1, weight_decay=0.3, **betas), []
-    for _ in range(5):
-        update, state = rule(2 * (ours - 2), state, ours)
+    x, place = tf.Variable([1.0, -0.5, 2.0]), tf.placeholder(tf.float32, [3])
+    train = tf.contrib.opt.AdamWOptimizer(0.1 * 0.3, learning_rate=0.1, **betas).apply_gradients([(place, x)])
+    ours, state, rule, positions = tf.constant([1.0, -0.5, 2.0]), None, l2l.adamw(0.1, weight_decay=0.3, **betas), []
+    gradients = GRADIENTS.astype(np.float32)
+    for gradient in gradients:
+        update, state = rule(tf.constant(gradient), state, ours)
         ours += update
         positions.append(ours)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        for expected in session.run(positions):
-            session.run(train)
+        for gradient, expected in zip(gradients, session.run(positions)):
+            session.run(train, {place: gradient})
             np.testing.assert_allclose(session.run(x), expected, rtol=1e-5)
 
 

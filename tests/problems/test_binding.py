@@ -160,3 +160,19 @@ def test_a_loss_on_the_whole_data_is_a_scalar():
         ValueError, match=r"loss must be a scalar \(shape \(\)\) of observe_all too, got shape \(12, 1\)"
     ):
         bound.loss_on_whole_data(bound.start())
+
+
+def test_an_error_of_a_loss_is_its_own_where_its_data_have_the_dtype_of_the_position():
+    class Mistaken(Regression):
+        data = {"inputs": np.zeros([4, 3], np.float32), "labels": np.zeros(4, np.int64)}
+
+        def observe(self, draw, t, data):
+            return data
+
+        def loss(self, x, observed):
+            raise TypeError("a mistake of its own")
+
+    bound = BoundProblem(Mistaken(np.float32), Mistaken(np.float32).draw(1))
+    bound.problem.data = Mistaken.data
+    with pytest.raises(TypeError, match=r"^a mistake of its own$"):
+        bound.loss(bound.start(), tf.constant(0))

@@ -219,7 +219,13 @@ def test_the_history_records_what_was_trained():
     config = trainer.run(1).config
     code = config.pop("code")
     assert code.pop("build_optimizer") == describe("build_optimizer", mine)
-    assert code == {"problem": None, "optimizer": None, "meta_loss": None}
+    assert code == {
+        "problem": None,
+        "optimizer": None,
+        "meta_loss": None,
+        "learning_rate": None,
+        "meta_optimizer": None,
+    }
     assert config == {
         "version": l2l.__version__,
         "name": "mine",
