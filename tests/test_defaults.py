@@ -7,6 +7,7 @@ import tensorflow as tf
 import l2l
 
 DEFAULTS = {
+    "Bound": {"kernels": (), "facts": None, "initial_state": None},
     "CoordinatewiseLSTM": {
         "hidden": (20, 20),
         "casting": "none",
@@ -22,7 +23,7 @@ DEFAULTS = {
     "History": {"config": None},
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
-    "LearnedOptimizer": {"name": "LearnedOptimizer"},
+    "LearnedOptimizer": {"horizon": None, "name": "LearnedOptimizer"},
     "Trainer": {
         **l2l.Settings()._asdict(),  # which test_settings.py has
         "horizon": None,
@@ -58,6 +59,7 @@ DEFAULTS = {
         "second_derivatives": True,
         "loop": "python",
         "batch": None,
+        "horizon": None,
     },
     "moments_cast": {"beta": 0.95, "smallest": 0.0},
     "momentum": {"learning_rate": 0.1, "momentum": 0.9},
@@ -69,6 +71,7 @@ DEFAULTS = {
     "plot_states": {"draws": 20, "steps": 20, "seed": 0},
     "plot_trajectories": {"steps": 20, "seed": 0},
     "plot_updates": {"smallest": 1e-8, "largest": 1e2, "repeats": 1},
+    "relative_step_cast": {"beta": 0.95, "floor": 0.001},
     "rmsprop": {"learning_rate": 0.1, "decay": 0.99, "epsilon": 1e-5},
     "rolling_log_average": {"window": 500},
     "secant": {"learning_rate": 0.1},
@@ -105,6 +108,7 @@ DEFAULTS = {
         "second_derivatives": True,
         "batch": None,
         "most": None,
+        "horizon": None,
     },
     "update": {"clip_norm": 1.0, "adapted": ()},
 }
