@@ -98,7 +98,7 @@ RULES = OrderedDict(
         ("momentum", Rule(l2l.momentum, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
         ("Nesterov", Rule(l2l.nesterov, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
         ("RMSProp", Rule(l2l.rmsprop, {**_RATE, "decay": _SQUARES, **_EPSILON}, 3000, False)),
-        ("Adam", Rule(l2l.adam, {**_RATE, "beta1": _GRADIENTS, "beta2": _SQUARES, **_EPSILON}, 3000, False)),
+        ("Adam", Rule(l2l.adam, {**_RATE, "beta1": _GRADIENTS, "beta2": _SQUARES, **_EPSILON}, 4500, False)),
         ("secant", Rule(l2l.secant, _RATE, 100, True)),
     ]
 )
@@ -129,7 +129,7 @@ the sum of log10. NaN and infinity count as the largest float32, a loss below th
 # --- tuning
 
 
-def tuned(problem, name, measure, draws, steps, seed, most=3000):
+def tuned(problem, name, measure, draws, steps, seed, most=4500):
     """A rule with the hyperparameters that are best for a measure, an `l2l.Tuned`.
 
     Args:

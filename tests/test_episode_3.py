@@ -67,12 +67,12 @@ def test_rules_are_tuned_for_a_measure_with_their_number_of_trials(monkeypatch):
     assert 0.25 < tuned.hyperparameters["learning_rate"] < 0.4 and tuned.figure < -8 and len(tuned.trials) == 30
     monkeypatch.setattr(l2l, "tune", lambda *arguments, budget, **more: budget)
     budgets = {name: episode_3.tuned(None, name, "last loss", 1, 1, 1) for name in episode_3.RULES}
-    assert budgets["SGD"] == 100 and budgets["Adam"] == budgets["RMSProp"] == 3000
+    assert budgets["SGD"] == 100 and (budgets["RMSProp"], budgets["Adam"]) == (3000, 4500)
 
 
 @pytest.mark.rehearsal
 def test_adam_is_tuned_finely_enough():
-    """Of three seeds the median is below what random search finds in 6,000 trials, 0.92, on other draws."""
+    """Of three seeds the median; 200 trials of TPE, as once, ended at 0.975 to 1.004."""
     figures = [episode_3.tuned(l2l.Quadratic(2), "Adam", "summed loss", 1000, 20, seed).figure for seed in [1, 2, 3]]
     assert np.median(figures) < 0.93
 

@@ -28,6 +28,7 @@ FIRST_SEED = -(2**41)
 
 MOST_BY_TPE = 300  # trials; what Optuna's TPE takes for each grows with their number
 POPULATION = 50
+ONE_SEARCH = 1500  # trials, 30 generations: a population has chosen one of several valleys by then, and another begins
 LARGEST = 1e300  # Optuna compares figures, and subtracts them: no infinity
 SHOWN = 10  # trials of a table
 
@@ -109,7 +110,8 @@ def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0
     A trial runs the rule on all draws, the same in each trial. The graph is built once; a trial assigns its numbers.
     Where every range is a list and the budget suffices, each combination is tried once. Otherwise Optuna suggests: up
     to 300 trials by its TPE sampler; more by its genetic algorithm NSGA-II in generations of 50 with the simplex
-    crossover, which for that many takes a fraction of TPE's time. The same seed gives the same trials.
+    crossover, which for that many takes a fraction of TPE's time; after every 1,500 trials it begins anew. The same
+    seed gives the same trials.
 
     Needs Optuna, `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
 
@@ -148,9 +150,6 @@ def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0
         prepare_xla()
     grid = _grid(ranges, budget)
     total = len(grid) or budget
-    study = _study(optuna, total, seed)
-    for choice in grid:
-        study.enqueue_trial(choice)
     examined = drawn(problem, draws, (FIRST_SEED - seed, 0), steps)
     distributions = {name: space.distribution for name, space in spaces.items()}
     trials, best = [], math.inf
@@ -158,7 +157,11 @@ def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0
     with line as show, delayed_signals(False) as stop, contextlib.suppress(_StoppedError), contextlib.closing(
         _Runs(problem, rule, spaces, examined, steps, engine, stop)
     ) as runs:
-        for _ in range(total):
+        for number in range(total):
+            if number % (len(grid) or ONE_SEARCH) == 0:
+                study = _study(optuna, total, (seed + number) % 2**32)
+                for choice in grid:
+                    study.enqueue_trial(choice)
             trial = study.ask(distributions)
             figure = _figure(measure, runs.losses(trial.params))
             study.tell(trial, min(max(figure, -LARGEST), LARGEST))

@@ -209,6 +209,14 @@ def test_many_trials_are_suggested_by_generations_and_go_down(monkeypatch):
     assert trials[0] == trials[1] and np.median(figures[-20:]) < np.median(figures[:20]) - 1
 
 
+def test_a_search_begins_anew_with_other_numbers(monkeypatch):
+    for name, value in [("MOST_BY_TPE", 5), ("POPULATION", 5), ("ONE_SEARCH", 10)]:
+        monkeypatch.setattr(module, name, value)
+    rates = [trial["learning_rate"] for trial in tune(budget=20, steps=2).trials]
+    assert len(set(rates[:5] + rates[10:15])) == 10
+    assert np.ptp(np.log10(rates[10:15])) > 0.5  # random again
+
+
 def test_ctrl_c_keeps_what_was_found():
     seen = []
 
