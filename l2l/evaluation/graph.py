@@ -66,7 +66,7 @@ class EvaluationGraph:
             self._learned = optimizer
             self._own.load_with(load)
             with without_variables(path, given):
-                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x)
+                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x, steps)
             if is_slow:
                 draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
             self._draws, batch = draws, draws.batch
@@ -76,7 +76,7 @@ class EvaluationGraph:
             optimizer = with_initial_state(for_batch(optimizer, batch))
             x = bind_draw(draw).start()
             with without_variables(path, given):
-                start = x, optimizer.initial_state(x)
+                start = x, optimizer.bind(horizon=steps).initial_state(x)
             self._x = x
             carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
 

@@ -48,15 +48,18 @@ def for_batch(optimizer, batch):
     )
 
 
-def is_vectorized(optimizer, x):
-    """Whether an `Optimizer`, for positions like `x`, sees many draws at once: `for_batch` need not write out each."""
+def is_vectorized(optimizer, x, horizon):
+    """Whether an `Optimizer` sees many draws at once, so that `for_batch` need not write out each.
+
+    A draw's position is like `x`; `horizon` is how many base iterations are planned.
+    """
     if optimizer.sees_batches:
         return True
     over_draws = OverDraws("optimizer")
     many = tf.nest.map_structure(lambda one: tf.stack([one, one]), x)
 
     def two_steps():
-        bound = optimizer.bind()
+        bound = optimizer.bind(horizon=horizon)
         _, state = over_draws(lambda one: bound.plain_step(one, None, one), many)
         return tensors_of(over_draws(bound.plain_step, many, state, many))
 

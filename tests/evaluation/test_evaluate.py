@@ -6,7 +6,7 @@ import tensorflow as tf
 from trainers import ENGINES, one_rate, small
 
 import l2l
-from l2l.evaluation.graph import EvaluationGraph, drawn
+from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 
 
 def test_all_optimizers_see_the_same_draws():
@@ -313,6 +313,23 @@ def test_trained_optimizers_of_one_kind_share_what_is_built():
         l2l.evaluate(l2l.Quadratic(2), {"one": one, "wrong": wrong}, **arguments)
 
 
+@pytest.mark.parametrize("draws", [2, 20])
+def test_an_optimizer_is_told_how_many_base_iterations_there_are(draws):
+    class OneRound:
+        def __call__(self, gradients, state):
+            raise AssertionError("bind has the step")
+
+        def bind(self, horizon):
+            return l2l.Bound(
+                lambda gradients, state, x, product: (-gradients / horizon, state), initial_state=tf.zeros_like
+            )
+
+    losses = l2l.evaluate(
+        l2l.Quadratic(2), {"it": OneRound(), "SGD": l2l.sgd(0.25)}, draws=draws, steps=4, engine="graph"
+    )
+    np.testing.assert_array_equal(losses["it"], losses["SGD"])
+
+
 def test_an_optimizer_that_cannot_be_vectorized_sees_few_draws_at_once():
     """Written out once for each of a thousand draws, it would fill the memory."""
 
@@ -325,7 +342,7 @@ def test_an_optimizer_that_cannot_be_vectorized_sees_few_draws_at_once():
     with pytest.warns(RuntimeWarning, match="optimizer is computed draw by draw"):
         losses = l2l.evaluate(l2l.Quadratic(2), {"loop": in_a_loop, "plain": plain}, draws=40, steps=3, engine="graph")
     np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
-    draws = drawn(l2l.Quadratic(2), 40, 0, 3)
+    draws = drawn(l2l.Quadratic(2), 40, seeds_of(0), 3)
     with pytest.warns(RuntimeWarning):
         one = EvaluationGraph(l2l.Quadratic(2), in_a_loop, "loop", draws, 3, "graph")
     assert one._draws.batch == 16 and draws.batch == 40
