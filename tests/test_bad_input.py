@@ -258,7 +258,8 @@ BAD_CALLS = [
     (
         lambda: l2l.CoordinatewiseLSTM(casting="log15"),
         ValueError,
-        "casting must be one of log, log_and_sign, log_ratio, moments, none, ratio, secant, widening, got 'log15'",
+        "casting must be one of log, log_and_sign, log_ratio, moments, none, ratio, relative_step, secant, "
+        "widening, got 'log15'",
     ),
     (lambda: l2l.CoordinatewiseLSTM(casting=-15), TypeError, "casting must be a Casting or one of log, log_and_sign"),
     (lambda: l2l.CoordinatewiseLSTM(hidden=()), ValueError, "hidden must list the units of each layer"),
@@ -592,8 +593,12 @@ BAD_CALLS = [
     (lambda: l2l.rolling_log_average([1.0], 0), ValueError, "window must be a positive integer, got 0"),
     (lambda: l2l.rolling_log_average([[1.0]], 5), ValueError, "values must have one dimension, got shape (1, 1)"),
     (lambda: l2l.History().log_average(5, at=3), ValueError, "at must not exceed the 0 meta-iterations of the history"),
-    (lambda: l2l.plot_losses([1, 2]), ValueError, "losses must be a non-empty dict from name to array [draws, T]"),
-    (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [draws, T], got (5,)"),
+    (
+        lambda: l2l.plot_losses([1, 2]),
+        ValueError,
+        "losses must be an Evaluation, or a non-empty dict from name to array",
+    ),
+    (lambda: l2l.plot_losses({"a": np.ones(5)}), ValueError, "losses['a'] must have shape [draws, steps], got (5,)"),
     (lambda: l2l.plot_losses({"a": np.ones([2, 5])}), ValueError, "draws must be at most the 2 draws of losses, got 3"),
     (
         lambda: l2l.plot_convergence({}),

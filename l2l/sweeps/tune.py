@@ -250,14 +250,16 @@ def _values(spaces, suggested):
 
 
 def _check_rule(rule, spaces):
-    """Refuses a rule that does not take the hyperparameters, or that returns no optimizer for the ends of a range."""
+    """Refuses a rule that does not take the hyperparameters, and, at the ends of all ranges, what it returns."""
     try:
         inspect.signature(rule).bind(**spaces)
     except TypeError as error:
         raise TypeError("rule must take %s by name: %s" % (", ".join(map(str, spaces)), error)) from None
     with own_graph():
         for end in (0, -1):
-            opened("what rule returns", rule(**{name: space.ends[end] for name, space in spaces.items()}))
+            found = rule(**{name: space.ends[end] for name, space in spaces.items()})
+            if opened("what rule returns", found).variables:
+                raise TypeError("what rule returns must be an optimizer without variables, got %r" % (found,))
 
 
 def _grid(ranges, most):

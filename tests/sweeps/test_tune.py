@@ -268,6 +268,11 @@ def test_optuna_says_nothing_and_is_left_as_it_was(capsys):
         (lambda: tune(rule=3), TypeError, "rule must be callable, got 3"),
         (lambda: tune(rule=lambda: l2l.sgd()), TypeError, "rule must take learning_rate by name"),
         (lambda: tune(rule=lambda learning_rate: 3), TypeError, "what rule returns must be an optimizer"),
+        (
+            lambda: tune(rule=lambda learning_rate: l2l.CoordinatewiseLSTM((1,))),
+            TypeError,
+            "what rule returns must be an optimizer without variables, got <l2l",
+        ),
         (lambda: tune(l2l.momentum, {"momentum": (0.0, 1.0)}), ValueError, r"momentum must be a number in \[0, 1\)"),
         (lambda: tune(ranges={}), ValueError, "ranges must be a non-empty dict"),
         (lambda: tune(ranges={"learning_rate": (2.0, 1.0)}), ValueError, "must have its lower end first"),
