@@ -43,11 +43,7 @@ def _free(record):
 def latest_checkpoint(directory):
     """Path of the newest checkpoint in a directory, or None where there is none.
 
-    So that a script can be started again after it was killed::
-
-        trainer = l2l.Trainer(problem, build, checkpoint_dir="run")
-        if l2l.latest_checkpoint("run"):
-            trainer.restore("run")
+    `Trainer(..., checkpoint_dir=directory, resume=True)` goes on from it.
     """
     paths = _all(checks.path("directory", directory))
     return paths[-1] if paths else None
@@ -212,8 +208,8 @@ class CheckpointDirectory:
         newest = latest_checkpoint(self.path)
         if newest is not None and (self.newest is None or os.path.realpath(newest) != os.path.realpath(self.newest)):
             raise ValueError(
-                "checkpoint_dir %r holds another training, up to %s; restore() it to go on with it, or name an "
-                "empty directory" % (self.path, os.path.basename(newest))
+                "checkpoint_dir %r holds another training, up to %s; restore() it, or resume=True, to go on with it, "
+                "or name an empty directory" % (self.path, os.path.basename(newest))
             )
 
     def is_due(self):

@@ -6,10 +6,10 @@ import os
 from l2l import checks
 from l2l.progress import progress, shortened, title
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.trainer import Trainer
+from l2l.runs.trainer import Trainer, left_to_run
 
 
-def train_together(trainers, meta_iterations, *, workers=None):
+def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
     """Trains several trainers side by side, each on a core of its own, with one progress display.
 
     Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
@@ -17,7 +17,8 @@ def train_together(trainers, meta_iterations, *, workers=None):
 
     Args:
       trainers: list of different trainers.
-      meta_iterations: a positive integer for all, or a list of one for each.
+      meta_iterations: how many more, a positive integer for all, or a list of one for each.
+      until: how many in all, instead of `meta_iterations`, in the same way.
       workers: how many run at a time; by default as many as the machine has cores.
 
     Returns:
@@ -35,20 +36,17 @@ def train_together(trainers, meta_iterations, *, workers=None):
         trainer.check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
-    if not isinstance(meta_iterations, (list, tuple)):
-        meta_iterations = [meta_iterations] * len(trainers)
-    if len(meta_iterations) != len(trainers):
-        raise ValueError(
-            "meta_iterations must be one number, or one for each of %d trainers, got %r"
-            % (len(trainers), meta_iterations)
-        )
-    numbers = [checks.positive_integer("meta_iterations", number) for number in meta_iterations]
+    more = _one_for_each("meta_iterations", meta_iterations, trainers)
+    wholes = _one_for_each("until", until, trainers)
+    numbers = [left_to_run(len(each.history), *pair) for each, *pair in zip(trainers, more, wholes)]
     workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     experiments = [trainer.history.config["name"] for trainer in trainers]
     names = ["seed %d" % trainer.history.config["weights_seed"] for trainer in trainers]
     if len(set(experiments)) > 1:
         names = ["%s, %s" % (shortened(experiment, 24), seed) for experiment, seed in zip(experiments, names)]
 
+    if not any(numbers):
+        return [trainer.history for trainer in trainers]
     line = progress(sum(numbers), title(experiments, "trainings"))
     with line as show, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
 
@@ -64,7 +62,7 @@ def train_together(trainers, meta_iterations, *, workers=None):
 
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             try:
-                futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
+                futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names) if job[1]]
                 for future in futures:
                     future.result()
             except BaseException:  # such as a second Ctrl-C, which reaches this thread alone
@@ -72,3 +70,12 @@ def train_together(trainers, meta_iterations, *, workers=None):
                 raise
     leave(stop, "stopped, all that was computed is kept")
     return [trainer.history for trainer in trainers]
+
+
+def _one_for_each(name, values, trainers):
+    values = values if isinstance(values, (list, tuple)) else [values] * len(trainers)
+    if len(values) != len(trainers):
+        raise ValueError(
+            "%s must be one number, or one for each of %d trainers, got %r" % (name, len(trainers), values)
+        )
+    return values

@@ -25,6 +25,34 @@ from l2l.runs.turn import Turn
 XLA_OR_GRAPH = "xla_or_graph"
 
 
+def left_to_run(finished, meta_iterations, until):
+    """How many meta-iterations a call of `run` asks for, an integer from 0 on.
+
+    Raises:
+      TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
+    """
+    if (meta_iterations is None) == (until is None):
+        raise TypeError(
+            "either meta_iterations, how many more, or until, how many in all, must be given, got %r and %r"
+            % (meta_iterations, until)
+        )
+    if until is None:
+        return checks.positive_integer("meta_iterations", meta_iterations)
+    return max(0, checks.positive_integer("until", until) - finished)
+
+
+def check_resume(resume, checkpoint_dir, allow_changed_code):
+    """Refuses what goes on from no directory, and leave to change what nothing goes on from.
+
+    Raises:
+      TypeError, ValueError: and which it is.
+    """
+    if checks.boolean("resume", resume) and checkpoint_dir is None:
+        raise ValueError("resume=True needs a checkpoint_dir to go on from, got None")
+    if checks.boolean("allow_changed_code", allow_changed_code) and not resume:
+        raise ValueError("allow_changed_code=True needs resume=True, got False")
+
+
 class Trainer:
     """Trains a learned optimizer on fresh draws of a problem.
 
@@ -54,6 +82,9 @@ class Trainer:
         `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Files of a
         `NonFiniteError` are saved there too, otherwise in the current directory.
       checkpoint_every: seconds, a positive number.
+      resume: True goes on from the newest checkpoint in `checkpoint_dir`, as `restore` does; where there is none, the
+        training starts.
+      allow_changed_code: as for `restore`, with `resume=True`.
       logdir: directory for TensorBoard, made where it is missing; None for none. Each training needs its own. It shows
         the means of meta-loss and norm of the meta-gradient over every 100 meta-iterations, the log average, how many
         meta-iterations were skipped, histograms of the weights every 1,000 meta-iterations, and the graph.
@@ -88,6 +119,8 @@ class Trainer:
         on_nonfinite="skip",
         checkpoint_dir=None,
         checkpoint_every=60.0,
+        resume=False,
+        allow_changed_code=False,
         logdir=None,
     ):
         checks.problem("problem", problem)
@@ -101,6 +134,7 @@ class Trainer:
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
         checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
+        check_resume(resume, checkpoint_dir, allow_changed_code)
         logdir = None if logdir is None else checks.path("logdir", logdir)
         settings = Settings(
             meta_loss,
@@ -117,14 +151,23 @@ class Trainer:
         )
         build_graph = functools.partial(TrainingGraph, problem, build_optimizer, start, settings)
         graph = build_graph(engine=engine)
-        self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings, graph.draw_by_draw)
-        record = record_of(str(name), engine, problem, build_optimizer, start, graph, settings)
-        history = History(checked_record(record, graph.snapshot()))
-        directory = None if checkpoint_dir is None else CheckpointDirectory(checkpoint_dir, checkpoint_every)
-        events = None if logdir is None else Events(logdir, graph.graph, graph.variables)
-        fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None
-        self._training = Training(graph, history, directory, events, on_nonfinite, fall_back)
-        self._turn, self._is_closed = Turn(str(name)), False
+        with contextlib.ExitStack() as undo:  # what fails leaves no directory taken
+            undo.callback(graph.close)
+            self._replay = functools.partial(nonfinite.replay, problem, build_optimizer, settings, graph.draw_by_draw)
+            record = record_of(str(name), engine, problem, build_optimizer, start, graph, settings)
+            history = History(checked_record(record, graph.snapshot()))
+            directory = None if checkpoint_dir is None else CheckpointDirectory(checkpoint_dir, checkpoint_every)
+            if directory:
+                undo.callback(directory.close)
+            events = None if logdir is None else Events(logdir, graph.graph, graph.variables)
+            if events:
+                undo.callback(events.close)
+            fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None
+            self._training = Training(graph, history, directory, events, on_nonfinite, fall_back)
+            self._turn, self._is_closed = Turn(str(name)), False
+            if resume and checkpoints.latest_checkpoint(checkpoint_dir):
+                self.restore(checkpoint_dir, allow_changed_code=allow_changed_code)
+            undo.pop_all()
 
     history = property(lambda self: self._training.history)
 
@@ -143,8 +186,11 @@ class Trainer:
     def __exit__(self, *exception):
         self.close()
 
-    def run(self, meta_iterations):
-        """Trains for so many meta-iterations more; called again, it goes on where it stopped.
+    def run(self, meta_iterations=None, *, until=None):
+        """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
+
+            trainer.run(1000)            # 1,000 more
+            trainer.run(until=100_000)   # 100,000 in all; none where so many are finished already
 
         Shows on standard error how many meta-iterations are done, the time left and the log average: the
         mean of log10 of the last loss over the last 2,000 meta-iterations, so that -5.30 says that these
@@ -155,21 +201,24 @@ class Trainer:
         With a `checkpoint_dir`, SIGTERM does the same and raises `SystemExit`.
 
         Args:
-          meta_iterations: a positive integer.
+          meta_iterations: how many more, a positive integer.
+          until: how many in all, a positive integer, instead of `meta_iterations`.
 
         Returns:
           The history, of all meta-iterations so far.
 
         Raises:
-          TypeError, ValueError: `meta_iterations` is not a positive integer.
+          TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
           ValueError: the trainer is closed, or is running in another thread; its `checkpoint_dir` holds another
             training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
             call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
-        meta_iterations = checks.positive_integer("meta_iterations", meta_iterations)
+        meta_iterations = left_to_run(len(self.history), meta_iterations, until)
         self.check_ready()
+        if not meta_iterations:
+            return self.history
         line = progress(meta_iterations, title([self.history.config["name"]], "trainings"))
         with line as show, delayed_signals(self.has_checkpoints) as stop:
 
