@@ -6,19 +6,20 @@ import os
 from l2l import checks
 from l2l.progress import progress, shortened, title
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.trainer import Trainer, left_to_run
+from l2l.runs.run import Run
 
 
 def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
-    """Trains several trainers side by side, each on a core of its own, with one progress display.
+    """Trains several trainers and curricula side by side, each on a core of its own, with one progress display.
 
     Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
     all of them as it stops `Trainer.run`; if one fails, the others stop and keep what they have.
 
     Args:
-      trainers: list of different trainers.
+      trainers: list of different trainers and curricula.
       meta_iterations: how many more, a positive integer for all, or a list of one for each.
-      until: how many in all, instead of `meta_iterations`, in the same way.
+      until: how many in all, instead of `meta_iterations`, in the same way. A curriculum of which neither is said runs
+        to its end.
       workers: how many run at a time; by default as many as the machine has cores.
 
     Returns:
@@ -31,28 +32,26 @@ def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
     if not isinstance(trainers, (list, tuple)) or not trainers:
         raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))
     for i, trainer in enumerate(trainers):
-        if not isinstance(trainer, Trainer):
-            raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
+        if not isinstance(trainer, Run):
+            raise TypeError("trainers[%d] must be a Trainer or a Curriculum, got %r" % (i, trainer))
         trainer.check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
     more = _one_for_each("meta_iterations", meta_iterations, trainers)
     wholes = _one_for_each("until", until, trainers)
-    numbers = [left_to_run(len(each.history), *pair) for each, *pair in zip(trainers, more, wholes)]
+    numbers = [trainer.left(*pair) for trainer, *pair in zip(trainers, more, wholes)]
     workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     experiments = [trainer.history.config["name"] for trainer in trainers]
     names = ["seed %d" % trainer.history.config["weights_seed"] for trainer in trainers]
     if len(set(experiments)) > 1:
         names = ["%s, %s" % (shortened(experiment, 24), seed) for experiment, seed in zip(experiments, names)]
 
-    if not any(numbers):
-        return [trainer.history for trainer in trainers]
     line = progress(sum(numbers), title(experiments, "trainings"))
     with line as show, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
 
         def train(trainer, number, name):
-            def report(finished, average):
-                show(finished, "%s log average %.2f" % (name, average))
+            def report(finished, text):
+                show(finished, "%s %s" % (name, text))
 
             try:
                 trainer.work(number, report, stop)
@@ -62,7 +61,7 @@ def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
 
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             try:
-                futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names) if job[1]]
+                futures = [pool.submit(train, *job) for job in zip(trainers, numbers, names)]
                 for future in futures:
                     future.result()
             except BaseException:  # such as a second Ctrl-C, which reaches this thread alone
