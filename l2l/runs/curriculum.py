@@ -15,7 +15,7 @@ from l2l.runs.validation import checked_validation
 
 
 class Curriculum(Run):
-    """Trains a learned optimizer in stages: each begins with the weights of the one before, and with a new meta-optimizer.
+    """Trains a learned optimizer in stages. Each begins with the weights of the one before and a new meta-optimizer.
 
         stages = [{"meta_iterations": 2000, "horizon": 100}, {"meta_iterations": 2000, "horizon": 500}]
         curriculum = l2l.Curriculum(problem, build, stages, validate_every=500, patience=3)
