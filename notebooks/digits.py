@@ -3,13 +3,11 @@
     .venv/bin/python notebooks/digits.py 1 2 3
 
 trains one for each seed that is named, two at a time on two cores, and writes build/digits/digits.json, in which the
-seed is named that is best on validation draws; `make train-digits` does that. A stage that has been trained before is
-not trained again, so that a run that was stopped goes on where it was.
+seed is named that is best on validation draws; `make train-digits` does that. A run that was stopped goes on where it
+was.
 """
 
-import json
 import sys
-import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -98,18 +96,6 @@ def missing(figures):
     return max(figure - goal for figure, goal in zip(figures, GOALS))
 
 
-def _record(output, seed, stage):
-    return output / ("seed_%d_stage_%d.json" % (seed, stage))
-
-
-def _is_done(path, asked):
-    """Whether a stage's record, which is written last, is there and says what is asked."""
-    if not path.exists():
-        return False
-    (row,) = json.loads(path.read_text())["rows"]
-    return asked.items() <= row.items()
-
-
 def trained(seeds, problem=None, stages=None, start=build, output=None):
     """One optimizer for each seed, after all stages; and rows about the stages.
 
@@ -118,45 +104,35 @@ def trained(seeds, problem=None, stages=None, start=build, output=None):
       problem: a `Problem`; None for `SomeMLP()`.
       stages: list of horizon, meta-iterations and learning rate; None for `STAGES`.
       start: function that builds the optimizer, or a `Trained` to go on from.
-      output: folder for what is trained, a `Path`; None for `OUTPUT`.
+      output: folder for checkpoints, a `Path`; None for `OUTPUT`.
     """
     problem, stages, output = problem or SomeMLP(), stages or STAGES, output or OUTPUT
-    output.mkdir(parents=True, exist_ok=True)
-    found, rows = dict.fromkeys(seeds, start), []
-    for i, (horizon, meta_iterations, rate) in enumerate(stages):
-        records = {seed: _record(output, seed, i) for seed in seeds}
-        asked = {"stage": i, "horizon": horizon, "meta_iterations": length(meta_iterations), "learning_rate": rate}
-        left = [seed for seed in seeds if not _is_done(records[seed], {**asked, "seed": seed})]
-        for seed in left:  # what has begun with other weights does not count
-            for later in range(i, len(stages)):
-                if _record(output, seed, later).exists():
-                    _record(output, seed, later).unlink()
-        before = time.perf_counter()
-        trainers = [
-            l2l.Trainer(
-                problem,
-                found[seed],
-                "sum_log",
-                unroll_length=STEPS,
-                horizon=horizon,
-                second_derivatives=False,
-                learning_rate=rate,
-                weights_seed=seed,
-                draws_seed=1000 * seed + i,
-                name="horizon %d" % horizon,
-            )
-            for seed in left
-        ]
-        histories = l2l.train_together(trainers, length(meta_iterations)) if left else []
-        seconds = time.perf_counter() - before
-        for seed, trainer, history in zip(left, trainers, histories):
-            l2l.save(records[seed].with_suffix(".npz"), trainer.trained())
-            trainer.close()
-            row = {**asked, "seed": seed, "meta_iterations": len(history)}
-            row.update(seconds=seconds, skipped=int(history.skipped.sum()))
-            l2l.save_results(str(records[seed]), [row])
-        found = {seed: l2l.load(path.with_suffix(".npz")) for seed, path in records.items()}
-        rows += [row for path in records.values() for row in json.loads(path.read_text())["rows"]]
+    keys = ["horizon", "meta_iterations", "learning_rate"]
+    asked = [dict(zip(keys, (horizon, length(number), rate))) for horizon, number, rate in stages]
+    curricula = [
+        l2l.Curriculum(
+            problem,
+            start,
+            asked,
+            meta_loss="sum_log",
+            unroll_length=STEPS,
+            second_derivatives=False,
+            weights_seed=seed,
+            draws_seed=1000 * seed,
+            name=output.name,
+            checkpoint_dir=str(output / ("seed_%d" % seed)),
+            resume=True,
+        )
+        for seed in seeds
+    ]
+    l2l.train_together(curricula)
+    found, rows = OrderedDict(), []
+    for seed, curriculum in zip(seeds, curricula):
+        found[seed] = curriculum.trained()
+        for i, history in enumerate(curriculum.histories):
+            row = {"stage": i, **asked[i], "seed": seed, "seconds": float(history.seconds.sum())}
+            rows.append({**row, "skipped": int(history.skipped.sum())})
+        curriculum.close()
     return found, rows
 
 

@@ -34,41 +34,46 @@ def build():
     return l2l.CoordinatewiseLSTM((20, 20), l2l.moments_cast(), input_activation="elu")
 
 
-# What is trained: stages of a problem, a function that builds, a horizon and a share of the meta-iterations.
+def stages(horizons, share=1.0):
+    """Stages of so many horizons, which share the meta-iterations, or a part of them."""
+    number = length(round(META_ITERATIONS * share / len(horizons)))
+    return [{"meta_iterations": number, "horizon": horizon} for horizon in horizons]
+
+
+# What is trained: a problem and stages.
 IMITATION = l2l.Imitation(HOME, l2l.adam(0.03))
-PLAIN = [(HOME, build, HORIZON, 1.0)]
+TEACHER = {"problem": IMITATION, "build_optimizer": IMITATION.build(build), "meta_loss": "sum"}
+PLAIN = stages([HORIZON])
 OPTIONS = {
-    "plain": PLAIN,
-    "curriculum, 20 to 500": [(HOME, build, horizon, 0.25) for horizon in [20, 100, 200, 500]],
-    "imitation of Adam, a third": [(IMITATION, IMITATION.build(build), HORIZON, 1 / 3), (HOME, build, HORIZON, 2 / 3)],
-    "random scales": [(l2l.RandomlyScaled(HOME, 1.0), build, HORIZON, 1.0)],
-    "convex term": [(l2l.WithConvexTerm(HOME), build, HORIZON, 1.0)],
-    "mixture of networks": [(digits.SomeMLP(), build, HORIZON, 1.0)],
+    "plain": (HOME, PLAIN),
+    "curriculum, 20 to 500": (HOME, stages([20, 100, 200, 500])),
+    "imitation of Adam, a third": (HOME, [{**stages([HORIZON], 1 / 3)[0], **TEACHER}, *stages([HORIZON], 2 / 3)]),
+    "random scales": (l2l.RandomlyScaled(HOME, 1.0), PLAIN),
+    "convex term": (l2l.WithConvexTerm(HOME), PLAIN),
+    "mixture of networks": (digits.SomeMLP(), PLAIN),
 }
 
 
 def trained(name):
     """One optimizer for each seed, and how long that took in seconds."""
-    found, seconds = dict.fromkeys(SEEDS), dict.fromkeys(SEEDS, 0.0)
-    for i, (problem, make, horizon, share) in enumerate(OPTIONS[name]):
-        start = {seed: found[seed]._replace(build=make) if found[seed] else make for seed in SEEDS}
-        trainer = functools.partial(
-            l2l.Trainer,
-            problem,
-            meta_loss="sum" if isinstance(problem, l2l.Imitation) else "sum_log",
-            unroll_length=20,
-            horizon=horizon,
-            second_derivatives=False,
-            learning_rate=RATE,
-            name=name,
-        )
-        trainers = [trainer(start[seed], weights_seed=seed, draws_seed=100 * seed + i) for seed in SEEDS]
-        histories = l2l.train_together(trainers, length(round(META_ITERATIONS * share)))
-        for seed, each, history in zip(SEEDS, trainers, histories):
-            found[seed] = each.trained()
-            seconds[seed] += float(history.seconds.sum())
-            each.close()
-    return {seed: one._replace(build=build) for seed, one in found.items()}, seconds
+    problem, stages = OPTIONS[name]
+    curriculum = functools.partial(
+        l2l.Curriculum,
+        problem,
+        build,
+        stages,
+        meta_loss="sum_log",
+        unroll_length=20,
+        second_derivatives=False,
+        learning_rate=RATE,
+        name=name,
+    )
+    curricula = [curriculum(weights_seed=seed, draws_seed=100 * seed) for seed in SEEDS]
+    histories = l2l.train_together(curricula)
+    found = {seed: one.trained() for seed, one in zip(SEEDS, curricula)}
+    for one in curricula:
+        one.close()
+    return found, {seed: float(history.seconds.sum()) for seed, history in zip(SEEDS, histories)}
 
 
 def measured(optimizers):

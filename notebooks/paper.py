@@ -103,21 +103,20 @@ def train(name, problem, build, stages, meta_loss="sum", seeds=SEEDS, **settings
       `(trained, rows)`: a dict from seed to `Trained`, and for each seed a dict about its training.
     """
     settings = {**SEGMENTS, "second_derivatives": False, "engine": ENGINE, **settings}
-    found = dict.fromkeys(seeds, build)
-    rows = {seed: {"experiment": name, "seed": seed, "meta_iterations": 0, "seconds": 0.0} for seed in seeds}
-    for i, (meta_iterations, rate) in enumerate(stages):
-        make = functools.partial(l2l.Trainer, problem, meta_loss=meta_loss, learning_rate=rate, name=name, **settings)
-        trainers = [make(found[seed], weights_seed=seed, draws_seed=100 * seed + i) for seed in seeds]
-        with warnings.catch_warnings():
-            # What there is to learn is learned in the first thousand meta-iterations, with which the last are compared.
-            warnings.filterwarnings("ignore", ".* is stuck", RuntimeWarning)
-            histories = l2l.train_together(trainers, length(meta_iterations), workers=len(trainers))
-        for seed, trainer, history in zip(seeds, trainers, histories):
-            found[seed] = trainer.trained()
-            trainer.close()
-            rows[seed]["meta_iterations"] += len(history)
-            rows[seed]["seconds"] += float(history.seconds.sum())
-    return found, list(rows.values())
+    stages = [{"meta_iterations": length(number), "learning_rate": rate} for number, rate in stages]
+    make = functools.partial(l2l.Curriculum, problem, build, stages, meta_loss=meta_loss, name=name, **settings)
+    curricula = [make(weights_seed=seed, draws_seed=100 * seed) for seed in seeds]
+    with warnings.catch_warnings():
+        # What there is to learn is learned in the first thousand meta-iterations, with which the last are compared.
+        warnings.filterwarnings("ignore", ".* is stuck", RuntimeWarning)
+        histories = l2l.train_together(curricula, workers=len(curricula))
+    found, rows = {}, []
+    for seed, curriculum, history in zip(seeds, curricula, histories):
+        found[seed] = curriculum.trained()
+        curriculum.close()
+        row = {"experiment": name, "seed": seed, "meta_iterations": len(history)}
+        rows.append({**row, "seconds": float(history.seconds.sum())})
+    return found, rows
 
 
 def tested(problem, optimizers, draws, steps, engine=ENGINE):

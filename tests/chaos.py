@@ -44,10 +44,8 @@ def training(engine, segments, **checkpoints):
 
 
 def work(engine, segments, directory):
-    """What is killed: restores if it can, and trains on."""
-    trainer = training(engine, segments, checkpoint_dir=directory, checkpoint_every=0.02)
-    if l2l.latest_checkpoint(directory):
-        trainer.restore(directory)
+    """What is killed: resumes if it can, and trains on."""
+    trainer = training(engine, segments, checkpoint_dir=directory, checkpoint_every=0.02, resume=True)
     trainer.run(1)  # compiled
     print("training", flush=True)
     trainer.run(FOREVER)

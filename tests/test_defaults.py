@@ -6,6 +6,18 @@ import tensorflow as tf
 
 import l2l
 
+TRAINER = {
+    **l2l.Settings()._asdict(),  # which test_settings.py has
+    "horizon": None,
+    "engine": "xla",
+    "name": "training",
+    "on_nonfinite": "skip",
+    "checkpoint_dir": None,
+    "checkpoint_every": 60.0,
+    "resume": False,
+    "allow_changed_code": False,
+    "logdir": None,
+}
 DEFAULTS = {
     "Bound": {"kernels": (), "facts": None, "initial_state": None},
     "CoordinatewiseLSTM": {
@@ -16,7 +28,10 @@ DEFAULTS = {
         "output_scale": 1.0,
         "input_activation": None,
     },
-    "Curriculum": {"every": 500, "patience": 3, "draws": 8, "measure": None, "validation_seed": 1},
+    "Curriculum": {
+        **TRAINER,
+        **{"validate_every": None, "patience": None, "draws": 8, "measure": None, "validation_seed": 1},
+    },
     "Mixture": {"chances": None},
     "RandomlyScaled": {"width": 3.0},
     "WithConvexTerm": {"dims": 20},
@@ -24,16 +39,7 @@ DEFAULTS = {
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
     "LearnedOptimizer": {"horizon": None, "name": "LearnedOptimizer"},
-    "Trainer": {
-        **l2l.Settings()._asdict(),  # which test_settings.py has
-        "horizon": None,
-        "engine": "xla",
-        "name": "training",
-        "on_nonfinite": "skip",
-        "checkpoint_dir": None,
-        "checkpoint_every": 60.0,
-        "logdir": None,
-    },
+    "Trainer": TRAINER,
     "adam": {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
     "adamw": {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
     "lamb": {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01},
@@ -78,7 +84,7 @@ DEFAULTS = {
     "sgd": {"learning_rate": 0.1},
     "sweep": {"client": None, "measure": None, "allow_changed_code": False},
     "trace": {"draws": 100, "steps": 20, "seed": 0, "states": False},
-    "train_together": {"workers": None},
+    "train_together": {"meta_iterations": None, "until": None, "workers": None},
     "tune": {"draws": 1000, "steps": 20, "seed": 0, "engine": "xla"},
     "normal": {"stddev": 1.0, "seed": None, "stream": 0, "dtype": tf.float32},
     "noise": {"dtype": tf.float32},

@@ -1,5 +1,6 @@
 """What the notebook on the paper and the training of the optimizer for small networks stand on."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -91,30 +92,26 @@ def test_kinds_are_drawn_with_their_shares(run):
     assert np.abs(np.bincount(kinds, minlength=len(shares)) / 1000 - shares).max() < 5 * np.sqrt(0.25 / 1000)
 
 
-def test_a_training_that_was_stopped_goes_on_after_its_last_stage(tmp_path, monkeypatch):
-    made, trainer = [], l2l.Trainer
-
-    def counted(*arguments, **settings):
-        made.append(trainer(*arguments, engine="graph", **settings))
-        return made[-1]
-
+def test_a_training_that_was_stopped_goes_on_and_one_that_is_done_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(digits, "SomeMLP", lambda: l2l.Quadratic(2))
     monkeypatch.setattr(digits, "STEPS", 2)
-    monkeypatch.setattr(l2l, "Trainer", counted)
-    stages = [(2, 2, 1e-3), (4, 2, 1e-3)]
-    monkeypatch.setattr(digits, "STAGES", stages)
-    monkeypatch.setattr(digits, "OUTPUT", tmp_path)
-    found, rows = digits.trained([1])
+    monkeypatch.setattr(l2l, "Curriculum", functools.partial(l2l.Curriculum, engine="graph"))
+    monkeypatch.setattr(digits, "STAGES", [(2, 2, 1e-3), (4, 2, 1e-3)])
+    whole, rows = digits.trained([1], output=tmp_path / "whole")
     assert [(row["stage"], row["horizon"], row["meta_iterations"]) for row in rows] == [(0, 2, 2), (1, 4, 2)]
-    assert found[1].record["start"]["meta_iterations"] == 2
-    assert found[1].record["draws_seed"] == 1001  # another one than that of the stage before
-    (tmp_path / "seed_1_stage_1.json").unlink()
-    again, more = digits.trained([1])
-    assert all(map(np.array_equal, again[1].weights, found[1].weights))
-    assert more[0] == rows[0] and more[1]["stage"] == 1 and len(made) == 3
-    # Another first stage: what began with other weights does not count.
-    monkeypatch.setattr(digits, "STAGES", [(2, 3, 1e-3), stages[1]])
-    assert [row["meta_iterations"] for row in digits.trained([1])[1]] == [3, 2] and len(made) == 5
+    assert whole[1].record["start"]["meta_iterations"] == 2
+    assert whole[1].record["draws_seed"] == 1001  # another one than that of the stage before
+    together = l2l.train_together
+    with monkeypatch.context() as patched:
+        patched.setattr(l2l, "train_together", lambda curricula: together(curricula, until=3))
+        digits.trained([1], output=tmp_path / "stopped")
+    again, _ = digits.trained([1], output=tmp_path / "stopped")
+    assert all(map(np.array_equal, again[1].weights, whole[1].weights))
+    done, more = digits.trained([1], output=tmp_path / "whole")
+    assert more == rows and all(map(np.array_equal, done[1].weights, whole[1].weights))
+    monkeypatch.setattr(digits, "STAGES", [(2, 3, 1e-3)])
+    with pytest.raises(ValueError, match="is from another trainer: stages"):
+        digits.trained([1], output=tmp_path / "whole")
 
 
 def test_a_curve_counts_zero_as_the_smallest_mean_there_is():

@@ -4,16 +4,14 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from l2l import checks
 from l2l.learning.unrolling import gradients_of
 from l2l.nests import tensors_of
 from l2l.optimizers.first_state import with_initial_state
 from l2l.optimizers.optimizer import Bound, check_optimizer, check_pair, described, opened
-from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import Problem, all_observed
+from l2l.problems.augmented import OfAnother
 
 
-class Imitation(Problem):
+class Imitation(OfAnother):
     """A problem on which a learned optimizer is trained to imitate a teacher.
 
     The position follows the teacher. The loss at base iteration `t + 1` is how far the learned update of base
@@ -37,29 +35,21 @@ class Imitation(Problem):
     """
 
     def __init__(self, problem, teacher):
-        self.problem, self.data = checks.problem("problem", problem), problem.data
+        super().__init__(problem)
         self.teacher = check_optimizer("teacher", teacher)
 
     def sample(self, num, seed=None):
         """The draws of the problem."""
-        return self.problem.sample(num, seed)
+        return {"draw": self.problem.sample(num, seed)}
 
     def initial_position(self, draw):
         """`{"error": 0, "x": the problem's}`."""
-        x = self.problem.initial_position(draw)
+        x = self.problem.initial_position(draw["draw"])
         return {"error": tf.zeros([], tf.nest.flatten(x)[0].dtype), "x": x}
-
-    def observe(self, draw, t, data):
-        """What the problem observes."""
-        return self.problem.observe(draw, t, data)
-
-    def observe_all(self, draw, data):
-        """All that the problem has to observe."""
-        return all_observed(self.problem, draw, data)
 
     def active(self, draw):
         """The error, and what is active of the problem."""
-        active = BoundProblem(self.problem, draw).active()
+        active = super().active(draw)
         return None if active is None else {"error": tf.constant(True), "x": active}
 
     def loss(self, x, observed):
@@ -68,7 +58,7 @@ class Imitation(Problem):
         To add the loss and take it off again would round the error away. What is added are zeros with that gradient,
         a constant in them: no learned weight has a say in where the teacher goes, so its derivatives are never asked.
         """
-        zeros, gradients = [], gradients_of(self.problem.loss(x["x"], observed), x["x"])
+        zeros, gradients = [], gradients_of(self.problem.loss(x["x"], observed["observed"]), x["x"])
         for one, gradient in zip(tf.nest.flatten(x["x"]), tf.nest.flatten(gradients)):
             zero = tf.reduce_sum((one - tf.stop_gradient(one)) * tf.stop_gradient(gradient))
             zeros.append(tf.cast(zero, x["error"].dtype))

@@ -16,7 +16,36 @@ from l2l.problems.random_numbers import uniform
 from l2l.quiet import quietly
 
 
-class RandomlyScaled(Problem):
+class OfAnother(Problem):
+    """A problem made of another one. Its draws are dicts, with the other's under `draw`.
+
+    Attributes:
+      problem: the other one.
+      shown: entries of a draw that the loss sees too, beside what the other problem observes.
+    """
+
+    shown = ()
+
+    def __init__(self, problem):
+        self.problem, self.data = checks.problem("problem", problem), problem.data
+
+    def observe(self, draw, t, data):
+        """What the problem observes, under `observed`, and what else is shown of the draw."""
+        return self._seen(draw, self.problem.observe(draw["draw"], t, data))
+
+    def observe_all(self, draw, data):
+        """The same with all that the problem has to observe."""
+        return self._seen(draw, all_observed(self.problem, draw["draw"], data))
+
+    def active(self, draw):
+        """What is active of the problem."""
+        return BoundProblem(self.problem, draw["draw"]).active()
+
+    def _seen(self, draw, observed):
+        return {"observed": observed, **{name: draw[name] for name in self.shown}}
+
+
+class RandomlyScaled(OfAnother):
     """A problem seen through random scales of its coordinates: `f(c x)`, elementwise, from `x_0 / c`.
 
     `log c` is uniform in `[-width, width]`, for each coordinate of each draw. Gradients are `c` times those of the
@@ -30,8 +59,10 @@ class RandomlyScaled(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
+    shown = ("scales",)
+
     def __init__(self, problem, width=3.0):
-        self.problem, self.data = checks.problem("problem", problem), problem.data
+        super().__init__(problem)
         self.width = checks.positive_number("width", width)
 
     def sample(self, num, seed=None):
@@ -48,24 +79,12 @@ class RandomlyScaled(Problem):
         """`x_0 / c`, with the start `x_0` of the problem."""
         return tf.nest.map_structure(tf.divide, self.problem.initial_position(draw["draw"]), draw["scales"])
 
-    def observe(self, draw, t, data):
-        """What the problem observes, and the scales."""
-        return {"observed": self.problem.observe(draw["draw"], t, data), "scales": draw["scales"]}
-
-    def observe_all(self, draw, data):
-        """All that the problem has to observe, and the scales."""
-        return {"observed": all_observed(self.problem, draw["draw"], data), "scales": draw["scales"]}
-
-    def active(self, draw):
-        """What is active of the problem."""
-        return BoundProblem(self.problem, draw["draw"]).active()
-
     def loss(self, x, observed):
         """The problem's loss at `c x`."""
         return self.problem.loss(tf.nest.map_structure(tf.multiply, x, observed["scales"]), observed["observed"])
 
 
-class WithConvexTerm(Problem):
+class WithConvexTerm(OfAnother):
     """A problem with a simple convex one beside it: `f(x) + |z - v|^2 / n`.
 
     The position is `{"x": x, "z": z}`; `v` and the start of `z`, of `n` coordinates, are uniform in [-1, 1]. However
@@ -79,8 +98,10 @@ class WithConvexTerm(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
+    shown = ("target",)
+
     def __init__(self, problem, dims=20):
-        self.problem, self.data = checks.problem("problem", problem), problem.data
+        super().__init__(problem)
         self.dims = checks.positive_integer("dims", dims)
 
     def sample(self, num, seed=None):
@@ -95,17 +116,9 @@ class WithConvexTerm(Problem):
         """`{"x": start of the problem, "z": start of the term}`."""
         return {"x": self.problem.initial_position(draw["draw"]), "z": draw["start"]}
 
-    def observe(self, draw, t, data):
-        """What the problem observes, and the target `v`."""
-        return {"observed": self.problem.observe(draw["draw"], t, data), "target": draw["target"]}
-
-    def observe_all(self, draw, data):
-        """All that the problem has to observe, and the target `v`."""
-        return {"observed": all_observed(self.problem, draw["draw"], data), "target": draw["target"]}
-
     def active(self, draw):
         """What is active of the problem, and `z`."""
-        active = BoundProblem(self.problem, draw["draw"]).active()
+        active = super().active(draw)
         return None if active is None else {"x": active, "z": tf.constant(True)}
 
     def loss(self, x, observed):

@@ -33,21 +33,27 @@ _UNFINISHED = re.compile(r"(checkpoint|nonfinite)-\d{12}(-\d+)?\.npz\.[0-9a-f]{3
 
 # What may differ between the trainer that wrote a checkpoint and the one that reads it; and, where nothing is
 # carried from one meta-iteration to the next in shards, the number of these.
-_FREE = {"name", "engine", "xla", "built_by", "version"}
+_FREE = {"name", "engine", "xla", "built_by", "version", "begun"}
 
 
 def _free(record):
-    return _FREE | ({"threads"} if record["horizon"] == record["unroll_length"] else set())
+    stages = [{**record, **stage} for stage in record.get("stages", [{}])]
+    return _FREE | ({"threads"} if all(one["horizon"] == one["unroll_length"] for one in stages) else set())
+
+
+def _compared(record, free):
+    """What two records are compared by; stages by their number."""
+    kept = {key: value for key, value in record.items() if key not in free}
+    if isinstance(kept.get("stages"), list):
+        stages = enumerate(kept["stages"])
+        kept["stages"] = {str(i): _compared(one, free) if isinstance(one, dict) else one for i, one in stages}
+    return kept
 
 
 def latest_checkpoint(directory):
     """Path of the newest checkpoint in a directory, or None where there is none.
 
-    So that a script can be started again after it was killed::
-
-        trainer = l2l.Trainer(problem, build, checkpoint_dir="run")
-        if l2l.latest_checkpoint("run"):
-            trainer.restore("run")
+    `Trainer(..., checkpoint_dir=directory, resume=True)` goes on from it.
     """
     paths = _all(checks.path("directory", directory))
     return paths[-1] if paths else None
@@ -59,17 +65,16 @@ def _all(directory):
     return [os.path.join(directory, name) for name in sorted(names) if _PATTERN.fullmatch(name)]
 
 
-def read(path, record, snapshot, allow_changed_code):
-    """The snapshot and the history of a checkpoint.
+def read(path, record, allow_changed_code):
+    """The arrays and the history of a checkpoint.
 
     Args:
       path: of the checkpoint.
       record: that of the trainer that is to go on.
-      snapshot: a snapshot of its own, a dict from name to array, for names, shapes and dtypes.
       allow_changed_code: as for `check_same_trainer`.
 
     Returns:
-      `(snapshot, history)`: a dict from name to array and a `History`.
+      `(arrays, history)`: a dict from name to array, for `check_snapshot`, and a `History`.
 
     Raises:
       ValueError: the file is no checkpoint, is damaged or gone, has another format, or is from a trainer
@@ -91,26 +96,41 @@ def read(path, record, snapshot, allow_changed_code):
         )
     check_same_trainer(path, stored["trainer"], record, allow_changed_code)
     columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
-    check_same_arrays(path, arrays, snapshot)
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
-    draw, age = arrays["place"].tolist()
-    if draw < 0 or age not in range(0, record["horizon"], record["unroll_length"]):
-        raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
     before, now = stored["trainer"].get("xla"), record["xla"]
     if before and now and before != now:
         warnings.warn(
             "%r was written where XLA computed otherwise: %s; from here on the training rounds differently than it "
             "would have without the interruption" % (path, "; ".join(_differences("xla", before, now))),
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     rows = np.stack([checked_column(path, columns, column) for column in History.COLUMNS], axis=1)
     if os.path.basename(path) != _NAME % len(rows):
         raise ValueError("%r is not what its name says: it holds %d meta-iterations" % (path, len(rows)))
-    history = History({**stored["trainer"], **{key: record[key] for key in {*_free(record), "code"} if key in record}})
+    ours = {*_free(record), "code", "stages"} - {"begun"}
+    history = History({**stored["trainer"], **{key: record[key] for key in ours if key in record}})
     history.append(rows)
     return arrays, history
+
+
+def check_snapshot(path, arrays, snapshot, record):
+    """Refuses arrays that are no snapshot of a training.
+
+    Args:
+      path: of the file, for error messages.
+      arrays: a dict from name to array.
+      snapshot: one of that training, for names, shapes and dtypes.
+      record: of that training.
+
+    Raises:
+      ValueError: as `check_same_arrays`, or the place of the draw is impossible.
+    """
+    check_same_arrays(path, arrays, snapshot)
+    draw, age = arrays["place"].tolist()
+    if draw < 0 or age not in range(0, record["horizon"], record["unroll_length"]):
+        raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
 
 
 def check_same_trainer(path, stored, record, allow_changed_code=None):
@@ -126,7 +146,7 @@ def check_same_trainer(path, stored, record, allow_changed_code=None):
       ValueError: and which arguments, with both values, or whose code.
     """
     free = _free(record)
-    stored, record = ({key: value for key, value in one.items() if key not in free} for one in (stored, record))
+    stored, record = _compared(stored, free), _compared(record, free)
     if allow_changed_code:
         stored, record = without_code(stored), without_code(record)
     code = [one.pop("code", {}) for one in (stored, record)]
@@ -212,8 +232,8 @@ class CheckpointDirectory:
         newest = latest_checkpoint(self.path)
         if newest is not None and (self.newest is None or os.path.realpath(newest) != os.path.realpath(self.newest)):
             raise ValueError(
-                "checkpoint_dir %r holds another training, up to %s; restore() it to go on with it, or name an "
-                "empty directory" % (self.path, os.path.basename(newest))
+                "checkpoint_dir %r holds another training, up to %s; restore() it, or resume=True, to go on with it, "
+                "or name an empty directory" % (self.path, os.path.basename(newest))
             )
 
     def is_due(self):

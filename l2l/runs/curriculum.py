@@ -1,160 +1,170 @@
-"""Training with validation: the best weights are kept, and horizons grow when nothing is gained any more."""
+"""Training in stages: horizons that grow, rates that fall, a teacher first; with validation or without."""
 
-import numpy as np
+import contextlib
 
 from l2l import checks
-from l2l.averages import log_average
-from l2l.evaluation.graph import EvaluationGraph, drawn
-from l2l.progress import progress, title
-from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.trainer import Trainer
+from l2l.learning.settings import Settings
+from l2l.optimizers.trained import Trained
+from l2l.runs.history import History
+from l2l.runs.record import checked_record
+from l2l.runs.run import Places, Run, checked_engine, left_to_run
+from l2l.runs.staged import StagedTraining
+from l2l.runs.stages import checked_stages, in_stage, joint_record
+from l2l.runs.trainer import builder_and_start
+from l2l.runs.validation import checked_validation
 
 
-class Curriculum:
-    """Trains a learned optimizer over one horizon after another, and keeps the weights that are best on held-out draws.
+class Curriculum(Run):
+    """Trains a learned optimizer in stages. Each begins with the weights of the one before and a new meta-optimizer.
 
-        curriculum = l2l.Curriculum(problem, build, horizons=[100, 200, 500], meta_iterations=2000)
-        best = curriculum.run()
+        stages = [{"meta_iterations": 2000, "horizon": 100}, {"meta_iterations": 2000, "horizon": 500}]
+        curriculum = l2l.Curriculum(problem, build, stages, validate_every=500, patience=3)
+        curriculum.run()
+        best = curriculum.trained()
 
-    Every `every` meta-iterations the optimizer runs on draws that no training sees, as long as the horizon, and the
-    measure of these losses is its validation. A stage ends when `patience` validations in a row have brought nothing
-    better, or after `meta_iterations`; the next one begins with the best weights of the stage, and a new
-    meta-optimizer. With a single horizon it is a training with validation, as in arXiv 1606.04474; with several, the
-    curriculum of T. Chen et al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
+    A stage says how many `meta_iterations` it has at most, and may have another `problem`, `build_optimizer` (of the
+    same weights), `meta_loss`, `unroll_length`, `horizon`, `learning_rate` or other setting than the curriculum.
+    Stage `i` has `draws_seed + i`. Without validation the result is bit for bit that of trainers one after the other.
+
+    With validation, the optimizer runs on held-out draws before each stage and after every `validate_every`
+    meta-iterations, as long as the horizon of the stage; the `measure` of these losses is its figure. A stage hands
+    on its best weights, and ends early when `patience` validations in a row have brought nothing better. With one stage
+    this is a training with validation, as in arXiv 1606.04474. With growing horizons it is the curriculum of T. Chen et
+    al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
+
+    With `checkpoint_dir` and `resume=True` it goes on bit for bit after a kill at any point. One history and one log of
+    TensorBoard have all stages. `train_together` takes curricula as it takes trainers.
 
     Args:
-      problem, build_optimizer: as for `Trainer`.
-      horizons: base iterations that a draw lives in each stage, a sequence of multiples of `unroll_length`.
-      meta_iterations: the most for a stage, a positive integer, or one for each.
-      every: meta-iterations from one validation to the next, a positive integer.
-      patience: a positive integer.
+      problem, build_optimizer: as for `Trainer`, of all stages that say nothing else.
+      stages: a list of dicts.
+      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
+        weights_seed, draws_seed: see `l2l.Settings`; of all stages that say nothing else.
+      validate_every: meta-iterations from one validation to the next, a positive integer; None for no validation.
+      patience: a positive integer; None for stages that never end early.
       draws: held-out draws, a positive integer.
       measure: function of losses `[draws, horizon]` to a number, the lower the better; None for the mean of log10.
       validation_seed: fixes the held-out draws; `evaluate` with the same seed would see them again.
-      settings: those of `Trainer`, by name, but for `horizon`. Stage `i` has `draws_seed + i`.
+      engine, name, on_nonfinite, checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir: as for
+        `Trainer`. With "xla_or_graph" validations go over to "graph" too.
 
     Attributes:
-      best: the best weights so far, a `Trained`, whose record has the `stages`; None before the first validation.
+      history: a `History`, all meta-iterations of all stages. Its `config` is the record of the first stage, with
+        `stages`, what the others have of their own, and `begun`, where each began.
+      histories: the same cut into stages, a list of `History`, each with the record of its stage.
+      best: the best weights in the current stage, a `Trained` whose record has the `stages`; until the stage has
+        validated, those of the stage before; None without validation.
       validations: what was found, a list of dicts: `stage`, `horizon`, `meta_iterations` of the stage, `figure`, and
         whether it `is_best` of the stage so far.
 
     Raises:
-      TypeError, ValueError: an argument out of range, and all that `Trainer` raises.
+      TypeError, ValueError: an argument is out of range, a stage cannot go on with the weights of the one before, and
+        all that `Trainer` raises, for any stage, before anything is trained.
     """
 
     def __init__(
         self,
         problem,
         build_optimizer,
-        horizons,
+        stages,
         *,
-        meta_iterations,
-        every=500,
-        patience=3,
+        meta_loss="sum",
+        validate_every=None,
+        patience=None,
         draws=8,
         measure=None,
         validation_seed=1,
-        **settings,
+        unroll_length=20,
+        horizon=None,
+        learning_rate=3e-4,
+        meta_optimizer=None,
+        clip_norm=1.0,
+        second_derivatives=True,
+        batch=1,
+        threads=1,
+        weights_seed=0,
+        draws_seed=0,
+        engine="xla",
+        name="training",
+        on_nonfinite="skip",
+        checkpoint_dir=None,
+        checkpoint_every=60.0,
+        resume=False,
+        allow_changed_code=False,
+        logdir=None,
     ):
-        self._horizons = checks.positive_integers("horizons", horizons)
-        if not self._horizons:
-            raise ValueError("horizons must have at least one stage, got %r" % (horizons,))
-        stages = len(self._horizons)
-        most = meta_iterations if isinstance(meta_iterations, (list, tuple)) else [meta_iterations] * stages
-        self._most = checks.positive_integers("meta_iterations", most)
-        if len(self._most) != stages:
-            raise ValueError("meta_iterations must be one number or %d of them, got %r" % (stages, meta_iterations))
-        for name, why in [("horizon", "horizons say it"), ("checkpoint_dir", "each stage has a trainer of its own")]:
-            if name in settings:
-                raise ValueError("%s must not be given, since %s, got %r" % (name, why, settings[name]))
-        self._every = checks.positive_integer("every", every)
-        self._patience = checks.positive_integer("patience", patience)
-        self._draws = checks.positive_integer("draws", draws)
-        self._measure = log_average if measure is None else checks.function("measure", measure)
-        self._seed = checks.seed("validation_seed", validation_seed)
-        self._problem, self._build, self._settings = problem, build_optimizer, settings
-        self._name = str(settings.get("name", "training"))
-        self._trainer = self._evaluation = None
-        self.best, self.validations = None, []
-        self._stage, self._since_best, self._of_stage = 0, 0, None
-        self._begin()
+        checks.problem("problem", problem)
+        build_optimizer, start = builder_and_start(build_optimizer)
+        engine, may_fall_back = checked_engine(engine)
+        checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
+        validation = checked_validation(validate_every, patience, draws, measure, validation_seed)
+        settings = Settings(
+            meta_loss,
+            unroll_length=unroll_length,
+            horizon=horizon,
+            learning_rate=learning_rate,
+            meta_optimizer=meta_optimizer,
+            clip_norm=clip_norm,
+            second_derivatives=second_derivatives,
+            batch=batch,
+            threads=threads,
+            weights_seed=weights_seed,
+            draws_seed=draws_seed,
+        )
+        given = {**settings._asdict(), "horizon": horizon}  # None is a stage's own unroll_length
+        stages = checked_stages(stages, problem, build_optimizer, given)
+        start = start and start._replace(build=stages[0].build_optimizer)
+        with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
+            graphs, records = [], []
+            for i, stage in enumerate(stages):
+                with in_stage(i):
+                    graphs.append(stage.graph(None if i else start, engine))
+                    undo.callback(graphs[i].close)
+                    if i:
+                        before = graphs[i - 1]
+                        handed_on = Trained(None, before.weights(), before.adapted(), records[i - 1])
+                        graphs[i].loader(handed_on, "build_optimizer")
+                    record = stage.record(str(name), engine, None if i else start, graphs[i])
+                    records.append(checked_record(record, graphs[i].snapshot()))
+            joint = checked_record(joint_record(stages, records, validation), graphs[0].snapshot())
+            opened = places.open(graphs[0], undo)
+            training = StagedTraining(
+                stages, graphs, records, start, validation, engine, may_fall_back, History(joint), *opened, on_nonfinite
+            )
+            undo.callback(training.close)
+            super().__init__(training, places)
+            undo.pop_all()
 
-    def run(self):
-        """Trains through all stages that are left; returns the best weights of the last, a `Trained`.
+    histories = property(lambda self: self._training.histories())
+    best = property(lambda self: self._training.found.best)
+    validations = property(lambda self: list(self._training.found.rows))
 
-        After Ctrl-C, which raises `KeyboardInterrupt` at the next clean point, `best` and `validations` are those so
-        far, and `run` goes on where it stopped.
+    def __repr__(self):
+        return "<Curriculum %r: stage %d of %d, %d meta-iterations%s>" % (
+            self._name,
+            self._training.number + 1,
+            len(self.history.config["stages"]),
+            len(self.history),
+            ", closed" if self._is_closed else "",
+        )
+
+    def left(self, meta_iterations, until):
+        """As for `Trainer`, but at most up to the end, which is also what None for both says."""
+        left = self._training.left()
+        if meta_iterations is None and until is None:
+            return left
+        return min(left, left_to_run(len(self.history), meta_iterations, until))
+
+    def trained(self):
+        """What has been trained, a `Trained`: `best`, or without validation the weights now.
 
         Raises:
-          ValueError: the measure gives no number; and all that `Trainer.run` raises.
+          ValueError: the curriculum is closed, or is running in another thread.
         """
-        total = sum(self._most[self._stage :]) - (len(self._trainer.history) if self._trainer else 0)
-        if self._stage == len(self._horizons):
-            return self.best
-        with progress(total, title([self._name], "trainings")) as show, delayed_signals(False) as stop:
-            while self._stage < len(self._horizons) and not stop.is_set():
-                self._to_next_validation(show, stop)
-                if not stop.is_set():
-                    self._validate()
-                    left = self._most[self._stage] - len(self._trainer.history)
-                    if self._since_best == self._patience or not left:
-                        show(left, self._text())
-                        self._end()
-        leave(stop, "stopped in stage %d after %d validations, all kept" % (self._stage, len(self.validations)))
-        return self.best
+        with self._open() as training:
+            return training.trained()
 
-    def _begin(self):
-        """The trainer of the stage, and the evaluation for its validations."""
-        horizon, start = self._horizons[self._stage], self.best or self._build
-        settings = {**self._settings, "horizon": horizon}
-        settings["draws_seed"] = checks.seed("draws_seed", settings.get("draws_seed", 0)) + self._stage
-        self._trainer = Trainer(self._problem, start, **settings)
-        engine = "graph" if self._trainer.history.config["engine"] == "graph" else "xla"
-        draws = drawn(self._problem, self._draws, self._seed, horizon)
-        trained = self._trainer.trained()
-        self._evaluation = EvaluationGraph(self._problem, trained, "build_optimizer", draws, horizon, engine)
-        self._of_stage, self._since_best = np.inf, 0
-
-    def _end(self):
-        self._trainer.close()
-        self._evaluation.close()
-        self._trainer = self._evaluation = None
-        self._stage += 1
-        if self._stage < len(self._horizons):
-            self._begin()
-
-    def _to_next_validation(self, show, stop):
-        done, most = len(self._trainer.history), self._most[self._stage]
-        number = min(most, (done // self._every + 1) * self._every) - done
-        if number:
-            self._trainer.work(number, lambda finished, average: show(finished, self._text(average)), stop)
-
-    def _validate(self):
-        trained, horizon = self._trainer.trained(), self._horizons[self._stage]
-        self._evaluation.load(trained, "build_optimizer")
-        losses, _ = self._evaluation.losses_and_positions(np.arange(horizon), lambda finished: None)
-        figure = float(self._measure(losses))
-        if np.isnan(figure):
-            raise ValueError(
-                "measure must give a number, it gave NaN for losses from %g to %g" % (losses.min(), losses.max())
-            )
-        # Of weights that diverge everywhere any are the best, if they are the first.
-        is_best = figure < self._of_stage or not np.isfinite(self._of_stage)
-        row = {"stage": self._stage, "horizon": horizon, "meta_iterations": len(self._trainer.history)}
-        self.validations.append({**row, "figure": figure, "is_best": bool(is_best)})
-        if is_best:
-            record = {**trained.record, "stages": [*self._earlier(), row]}
-            self.best, self._of_stage, self._since_best = trained._replace(record=record), figure, 0
-        else:
-            self._since_best += 1
-
-    def _earlier(self):
-        """Of each stage before this one the meta-iterations of its best weights."""
-        best = [row for row in self.validations if row["is_best"] and row["stage"] < self._stage]
-        last = {row["stage"]: row for row in best}
-        return [{key: row[key] for key in ["stage", "horizon", "meta_iterations"]} for row in last.values()]
-
-    def _text(self, average=None):
-        last = "" if not self.validations else ", validation %.3g" % self.validations[-1]["figure"]
-        text = "horizon %d%s" % (self._horizons[self._stage], last)
-        return text if average is None else "%s, log average %.2f" % (text, average)
+    def replay(self, path):
+        """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, as `Trainer.replay`."""
+        return self._training.replay(checks.path("path", path))

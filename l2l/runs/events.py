@@ -102,13 +102,16 @@ class Events:
         if sound.any():
             figures["meta_loss"] = history.meta_loss[part][sound].mean()
             figures["meta_gradient_norm"] = history.gradient_norm[part][sound].mean()
-        values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items() if np.isfinite(value)]
-        summaries = [tf.Summary(value=values)]
+        summaries = [_scalars(figures)]
         if is_last or number - self._weights_at >= WEIGHTS_EVERY:
             summaries.append(self._session.run(self._histograms, dict(zip(self._places, weights()))))
             self._weights_at = number
         self._keep(lambda: [self._writer.add_summary(summary, number) for summary in summaries])
         self._written = number
+
+    def write_validation(self, number, figure):
+        """The figure of a validation after so many meta-iterations."""
+        self._keep(lambda: self._writer.add_summary(_scalars({"validation": figure}), number))
 
     def _keep(self, add):
         """Adds events, and has them on the disk; or warns, and adds none from then on."""
@@ -134,3 +137,9 @@ class Events:
     def close(self):
         self._drop()
         self._session.close()
+
+
+def _scalars(figures):
+    """A summary of figures by tag, without those that are NaN or infinite."""
+    values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items() if np.isfinite(value)]
+    return tf.Summary(value=values)

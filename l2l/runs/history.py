@@ -65,6 +65,12 @@ class History:
         self._columns[:, self._length : stop] = rows.T
         self._length = stop
 
+    def part(self, first, last, config):
+        """The meta-iterations from `first` to before `last`, another `History` with a configuration of its own."""
+        part = History(config)
+        part.append(self._columns[:, first:last].T)
+        return part
+
     def log_average(self, window, at=None):
         """The log average of the last losses over the `window` meta-iterations up to `at` (default: the last).
 

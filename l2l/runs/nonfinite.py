@@ -78,16 +78,26 @@ def write(directory, number, record, start):
     return archives.write_new(paths, {"meta_iteration": number, "trainer": record}, start)
 
 
+def read(path):
+    """The record of the training, and the arrays, of a saved meta-iteration.
+
+    Raises:
+      ValueError: the file is damaged, or no such file.
+    """
+    stored, arrays = archives.read(path)
+    if not isinstance(stored.get("trainer"), dict):
+        raise ValueError("%r is no saved meta-iteration" % path)
+    return stored["trainer"], arrays
+
+
 def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
     """The saved meta-iteration again, op by op, without an update: a `Replay`.
 
     Raises:
       ValueError: the file is damaged, or from another trainer.
     """
-    stored, arrays = archives.read(path)
-    if not isinstance(stored.get("trainer"), dict):
-        raise ValueError("%r is no saved meta-iteration" % path)
-    check_same_trainer(path, stored["trainer"], record)
+    stored, arrays = read(path)
+    check_same_trainer(path, stored, record)
     batch = [settings.batch] * (settings.batch > 1)
     own = OwnGraph()
     with own.building(problem):

@@ -44,7 +44,7 @@ def record_of(name, engine, problem, build_optimizer, start, graph, settings):
         "casting": optimizer.casting,
         "variables": graph.variables,
         **position,
-        "start": None if start is None else _described_start(start),
+        "start": None if start is None else described_start(start),
         "built_by": getattr(build_optimizer, "__qualname__", type(build_optimizer).__qualname__),
         "code": code,
         **settings.description(),
@@ -62,7 +62,7 @@ def _parameters_of(described):
     return rest["parameters"] if list(rest) == ["parameters"] else rest
 
 
-def _described_start(start):
+def described_start(start):
     """Which optimizer a training began with, a dict of JSON types."""
     digest = hashlib.sha1(b"".join(np.asarray(array).tobytes() for array in [*start.weights, *start.adapted]))
     return {**{key: start.record.get(key) for key in ["name", "meta_iterations"]}, "weights": digest.hexdigest()}

@@ -6,18 +6,20 @@ import os
 from l2l import checks
 from l2l.progress import progress, shortened, title
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.runs.trainer import Trainer
+from l2l.runs.run import Run
 
 
-def train_together(trainers, meta_iterations, *, workers=None):
-    """Trains several trainers side by side, each on a core of its own, with one progress display.
+def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
+    """Trains several trainers and curricula side by side, each on a core of its own, with one progress display.
 
     Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
     all of them as it stops `Trainer.run`; if one fails, the others stop and keep what they have.
 
     Args:
-      trainers: list of different trainers.
-      meta_iterations: a positive integer for all, or a list of one for each.
+      trainers: list of different trainers and curricula.
+      meta_iterations: how many more, a positive integer for all, or a list of one for each.
+      until: how many in all, instead of `meta_iterations`, in the same way. A curriculum of which neither is said runs
+        to its end.
       workers: how many run at a time; by default as many as the machine has cores.
 
     Returns:
@@ -30,19 +32,14 @@ def train_together(trainers, meta_iterations, *, workers=None):
     if not isinstance(trainers, (list, tuple)) or not trainers:
         raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))
     for i, trainer in enumerate(trainers):
-        if not isinstance(trainer, Trainer):
-            raise TypeError("trainers[%d] must be a Trainer, got %r" % (i, trainer))
+        if not isinstance(trainer, Run):
+            raise TypeError("trainers[%d] must be a Trainer or a Curriculum, got %r" % (i, trainer))
         trainer.check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
-    if not isinstance(meta_iterations, (list, tuple)):
-        meta_iterations = [meta_iterations] * len(trainers)
-    if len(meta_iterations) != len(trainers):
-        raise ValueError(
-            "meta_iterations must be one number, or one for each of %d trainers, got %r"
-            % (len(trainers), meta_iterations)
-        )
-    numbers = [checks.positive_integer("meta_iterations", number) for number in meta_iterations]
+    more = _one_for_each("meta_iterations", meta_iterations, trainers)
+    wholes = _one_for_each("until", until, trainers)
+    numbers = [trainer.left(*pair) for trainer, *pair in zip(trainers, more, wholes)]
     workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     experiments = [trainer.history.config["name"] for trainer in trainers]
     names = ["seed %d" % trainer.history.config["weights_seed"] for trainer in trainers]
@@ -53,8 +50,8 @@ def train_together(trainers, meta_iterations, *, workers=None):
     with line as show, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
 
         def train(trainer, number, name):
-            def report(finished, average):
-                show(finished, "%s log average %.2f" % (name, average))
+            def report(finished, text):
+                show(finished, "%s %s" % (name, text))
 
             try:
                 trainer.work(number, report, stop)
@@ -72,3 +69,12 @@ def train_together(trainers, meta_iterations, *, workers=None):
                 raise
     leave(stop, "stopped, all that was computed is kept")
     return [trainer.history for trainer in trainers]
+
+
+def _one_for_each(name, values, trainers):
+    values = values if isinstance(values, (list, tuple)) else [values] * len(trainers)
+    if len(values) != len(trainers):
+        raise ValueError(
+            "%s must be one number, or one for each of %d trainers, got %r" % (name, len(trainers), values)
+        )
+    return values

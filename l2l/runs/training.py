@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l.learning.engines import CannotCompileError
-from l2l.runs import nonfinite
+from l2l.runs import checkpoints, nonfinite
 
 # The progress line is refreshed after so many meta-iterations, and averages over so many.
 PROGRESS_EVERY = 100
@@ -41,34 +41,72 @@ class Training:
         self._most_per_call, self._warned = 1, False
 
     def work(self, meta_iterations, report, stop):
-        """Trains until done or asked to stop, and keeps it all; see `Trainer.work`."""
+        """Trains until done or asked to stop, and keeps it all; see `Run.work`."""
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
         last, reported = first + meta_iterations, first
         if self.events:
             self.events.begin(history)
         try:
-            while len(history) < last and not stop.is_set():
-                rows = self._call_engine(last - len(history))
-                self._check_finite(rows)
-                if len(history) - reported >= PROGRESS_EVERY or len(history) == last:
-                    average = history.log_average(PROGRESS_WINDOW)
-                    report(len(history) - reported, average)
-                    reported = len(history)
+            while not stop.is_set():
+                most = self._before_call(last - len(history))
+                if most:
+                    self._check_finite(self._call_engine(most))
+                at, is_last = (len(history), len(history) == last) if most else (last, True)
+                if at - reported >= PROGRESS_EVERY or (is_last and at > reported):
+                    average = self._log_average()
+                    report(at - reported, self._text(average))
+                    reported = at
                     if self.events:
-                        self.events.write(history, average, self.graph.weights, is_last=len(history) == last)
+                        self.events.write(history, average, self.graph.weights, is_last=is_last)
+                if not most:
+                    break
                 if self.checkpoints and self.checkpoints.is_due():
-                    self.checkpoints.write_or_warn(self.graph.snapshot(), history, OSError)
+                    self.checkpoints.write_or_warn(self.snapshot(), history, OSError)
         except BaseException:
             if self.checkpoints and self.is_known:
                 # Only a warning: what went wrong first is what the user must see.
-                self.checkpoints.write_or_warn(self.graph.snapshot(), history, (OSError, ValueError))
+                self.checkpoints.write_or_warn(self.snapshot(), history, (OSError, ValueError))
             raise
         if self.checkpoints:
-            self.checkpoints.write(self.graph.snapshot(), history)
-        for complaint in history.stalled():
+            self.checkpoints.write(self.snapshot(), history)
+        for complaint in self._complaints(first):
             warnings.warn(complaint, RuntimeWarning, stacklevel=4)
         return len(history) - first
+
+    # What a training in stages does otherwise, see `StagedTraining`.
+
+    def is_due(self):
+        """Whether something is to be done although no meta-iteration is left."""
+        return False
+
+    def _before_call(self, left):
+        """How many of the meta-iterations that are left may come next, 0 for none."""
+        return left
+
+    def _log_average(self):
+        return self.history.log_average(PROGRESS_WINDOW)
+
+    def _text(self, average):
+        """What the progress line says."""
+        return "log average %.2f" % average
+
+    def _complaints(self, first):
+        """What is wrong with the run, whose meta-iterations from `first` on are new, a list of sentences."""
+        return self.history.stalled()
+
+    @property
+    def record(self):
+        """What is trained, for files of meta-iterations that went bad."""
+        return self.history.config
+
+    def _went_over(self, **engine):
+        """Notes another engine."""
+        self.history.config.update(engine)
+
+    def snapshot(self):
+        """All that the training needs to go on from here, a dict of arrays."""
+        return self.graph.snapshot()
 
     def _call_engine(self, most):
         """One call of the engine, of a length that keeps it under a second; its rows are in the history then."""
@@ -104,18 +142,16 @@ class Training:
             graph.prepare()
             self.graph, compiled = graph, self.graph
             compiled.close()
-            self.history.config.update(engine="graph", xla=None)
+            self._went_over(engine="graph", xla=None)
 
     def _check_finite(self, rows):
         """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
         if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
             return
         number = len(self.history) - 1
-        description = nonfinite.described(self.history.config, number, rows[-1])
+        description = nonfinite.described(self.record, number, rows[-1])
         if self._on_nonfinite == "raise":
-            raise nonfinite.error_of(
-                self._folder_for_errors, description, number, self.history.config, self.graph.failure()
-            )
+            raise nonfinite.error_of(self._folder_for_errors, description, number, self.record, self.graph.failure())
         warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=5)
         self._warned = True
 
@@ -125,9 +161,23 @@ class Training:
         self.checkpoints.check_held()
         return self.checkpoints.path
 
-    def restore(self, snapshot, history):
-        """Goes on from a snapshot and the history that belongs to it."""
+    def restore(self, path, allow_changed_code):
+        """Goes on from a checkpoint.
+
+        Raises:
+          ValueError: as `checkpoints.read` and `check_snapshot`; everything is as it was.
+        """
+        arrays, history = checkpoints.read(path, self.history.config, allow_changed_code)
+        checkpoints.check_snapshot(path, arrays, self.graph.snapshot(), self.record)
         self.is_known = False  # until all variables are there
-        self.graph.load(snapshot)
+        self.graph.load(arrays)
         self.history = history
         self.is_known = True
+
+    def close(self):
+        """Frees the session, the directory of checkpoints and the file of events."""
+        self.graph.close()
+        if self.checkpoints:
+            self.checkpoints.close()
+        if self.events:
+            self.events.close()

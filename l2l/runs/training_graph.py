@@ -170,5 +170,14 @@ class TrainingGraph:
         self._number = int(number)
         self._at = At(0, int(age), [snapshot["carried/%d" % i] for i in range(len(self._at.carried))])
 
+    def loader(self, trained, name):
+        """Function without arguments that gives the optimizer the weights of a `Trained`.
+
+        Raises:
+          ValueError: they do not fit, see `Trained.loader`.
+        """
+        load = trained.loader(self.optimizer, self._weights, name)
+        return lambda: load(self._session)
+
     def close(self):
         self._own.close()

@@ -23,7 +23,7 @@ def test_losses_are_distances_from_the_teachers_updates_along_its_path(run):
     draw = imitation.draw(1)
     optimizer = imitation.build(lambda: one_rate(0.03))()
     done = l2l.unroll(imitation, draw, optimizer, steps=4)
-    theirs = l2l.unroll(l2l.Quadratic(2), draw, l2l.sgd(0.1), steps=4)
+    theirs = l2l.unroll(l2l.Quadratic(2), draw["draw"], l2l.sgd(0.1), steps=4)
     done, theirs = run([[done.losses, done.x["x"]], theirs.x])
     np.testing.assert_allclose(done[0], [0, 0.49, 0.49, 0.49], rtol=1e-5)
     np.testing.assert_allclose(done[1], theirs, rtol=1e-6)

@@ -654,3 +654,37 @@ def test_numbers_of_one_value_are_the_same_however_they_are_written():
     other["problem_parameters"]["rate"] = 2
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: problem_parameters\.rate=1 there, 2 here$"):
         checkpoints.check_same_trainer("file", record, other)
+
+
+def test_resumed_it_goes_on_from_the_newest_checkpoint_and_without_one_it_starts(tmp_path):
+    """The script of the page on reliability: the same two lines whether it was killed before or not."""
+    whole = logged()
+    whole.run(9)
+    for until in [4, 9, 9, 2]:
+        with logged(tmp_path, resume=True) as trainer:
+            before = len(trainer.history)
+            assert trainer.run(until=until) is trainer.history
+            assert len(trainer.history) == max(before, until)
+            snapshot = trainer.snapshot()
+    assert before == 9 and same(snapshot, whole.snapshot())
+    np.testing.assert_array_equal(trainer.history.meta_loss, whole.history.meta_loss)
+
+
+def test_what_cannot_be_resumed_leaves_the_directory_free(tmp_path):
+    with logged(tmp_path) as trainer:
+        trainer.run(2)
+    with pytest.raises(ValueError, match=r"is from another trainer: learning_rate=0\.0003 there, 0.1 here"):
+        logged(tmp_path, resume=True, learning_rate=0.1)
+    with pytest.raises(ValueError, match="logdir must be a directory"):
+        logged(tmp_path, logdir="/dev/null/log")
+    with logged(tmp_path, resume=True) as trainer:
+        assert len(trainer.history) == 2
+
+
+def test_resumed_with_other_code_if_it_is_told_to(tmp_path):
+    with logged(tmp_path, meta_loss=lambda losses: losses[-1]) as trainer:
+        trainer.run(2)
+    settings = {"checkpoint_dir": tmp_path, "resume": True, "meta_loss": lambda losses: losses[-1] + losses[0]}
+    with pytest.raises(ValueError, match="code of meta_loss differs; allow_changed_code=True goes on"):
+        logged(**settings)
+    assert len(logged(**settings, allow_changed_code=True).history) == 2

@@ -24,6 +24,14 @@ def test_together_each_trains_as_it_does_alone(engine, workers, capsys):
     assert "a name: " in errors and "{0}/{0}".format(sum(numbers)) in errors and ", seed " in errors
 
 
+def test_together_each_trains_until_it_has_as_many_as_it_shall():
+    trainers = [small(), small(weights_seed=2), small(weights_seed=3)]
+    trainers[0].run(5)
+    trainers[1].run(2)
+    assert [len(history) for history in l2l.train_together(trainers, until=[4, 4, 3])] == [5, 4, 3]
+    assert [len(history) for history in l2l.train_together(trainers, until=3)] == [5, 4, 3]
+
+
 def test_interrupt_stops_all_that_train_together():
     trainers = [small(weights_seed=seed) for seed in range(3)]
     timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])

@@ -1,0 +1,248 @@
+"""What `Trainer` and `Curriculum` share: runs, checkpoints to go on from, one thread at a time, an end."""
+
+import contextlib
+import os
+from collections import namedtuple
+
+from l2l import checks
+from l2l.learning.engines import ENGINES
+from l2l.progress import progress, title
+from l2l.runs import checkpoints
+from l2l.runs.checkpoints import CheckpointDirectory
+from l2l.runs.events import Events
+from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.turn import Turn
+
+# An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
+XLA_OR_GRAPH = "xla_or_graph"
+
+
+def left_to_run(finished, meta_iterations, until):
+    """How many meta-iterations a call of `run` asks for, an integer from 0 on.
+
+    Raises:
+      TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
+    """
+    if (meta_iterations is None) == (until is None):
+        raise TypeError(
+            "either meta_iterations, how many more, or until, how many in all, must be given, got %r and %r"
+            % (meta_iterations, until)
+        )
+    if until is None:
+        return checks.positive_integer("meta_iterations", meta_iterations)
+    return max(0, checks.positive_integer("until", until) - finished)
+
+
+def checked_engine(engine):
+    """`(engine, may_fall_back)`: the one to begin with, and whether "graph" may take its place."""
+    may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
+    return "xla" if may_fall_back else engine, may_fall_back
+
+
+class Places(namedtuple("Places", ["checkpoint_dir", "checkpoint_every", "resume", "allow_changed_code", "logdir"])):
+    """Where a run writes, and whether it goes on from there; see `Trainer`.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range; `resume` has no directory to go on from.
+    """
+
+    def __new__(cls, checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir):
+        checkpoint_every = checks.positive_number("checkpoint_every", checkpoint_every)
+        checkpoint_dir = None if checkpoint_dir is None else checks.path("checkpoint_dir", checkpoint_dir)
+        if checks.boolean("resume", resume) and checkpoint_dir is None:
+            raise ValueError("resume=True needs a checkpoint_dir to go on from, got None")
+        if checks.boolean("allow_changed_code", allow_changed_code) and not resume:
+            raise ValueError("allow_changed_code=True needs resume=True, got False")
+        logdir = None if logdir is None else checks.path("logdir", logdir)
+        return super().__new__(cls, checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
+
+    def open(self, graph, undo):
+        """`(checkpoints, events)`: a `CheckpointDirectory` and an `Events`, or None.
+
+        Args:
+          graph: the `TrainingGraph` that events show.
+          undo: an `ExitStack`, which closes them.
+        """
+        directory = events = None
+        if self.checkpoint_dir is not None:
+            directory = CheckpointDirectory(self.checkpoint_dir, self.checkpoint_every)
+            undo.callback(directory.close)
+        if self.logdir is not None:
+            events = Events(self.logdir, graph.graph, graph.variables)
+            undo.callback(events.close)
+        return directory, events
+
+
+class Run:
+    """A training that a user holds: what `Trainer` and `Curriculum` share, and what `train_together` asks of both.
+
+    Args:
+      training: a `Training`.
+      places: a `Places`, from which it resumes where it shall.
+    """
+
+    def __init__(self, training, places):
+        self._training, self._is_closed = training, False
+        self._turn = Turn(self._name)
+        if places.resume and checkpoints.latest_checkpoint(places.checkpoint_dir):
+            self.restore(places.checkpoint_dir, allow_changed_code=places.allow_changed_code)
+
+    @property
+    def _name(self):
+        return self.history.config["name"]
+
+    @property
+    def _called(self):
+        return "%s %r" % (type(self).__name__.lower(), self._name)
+
+    history = property(lambda self: self._training.history)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def run(self, meta_iterations=None, *, until=None):
+        """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
+
+            trainer.run(1000)            # 1,000 more
+            trainer.run(until=100_000)   # 100,000 in all; none where so many are finished already
+
+        Shows on standard error how many meta-iterations are done, the time left and the log average: the
+        mean of log10 of the last loss over the last 2,000 meta-iterations, so that -5.30 says that these
+        losses lie around 10^-5.3. Where standard error cannot be written, the run goes on without. Warns of
+        what `History.stalled` finds. Ctrl-C lets the engine's current call finish, which takes about a
+        second at most, keeps all that was computed, writes a checkpoint if there is a directory for
+        them, and then raises `KeyboardInterrupt`; `run` can be called again. A second Ctrl-C does not wait.
+        With a `checkpoint_dir`, SIGTERM does the same and raises `SystemExit`.
+
+        Args:
+          meta_iterations: how many more, a positive integer.
+          until: how many in all, a positive integer, instead of `meta_iterations`.
+
+        Returns:
+          The history, of all meta-iterations so far.
+
+        Raises:
+          TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
+          ValueError: the trainer is closed, or is running in another thread; its `checkpoint_dir` holds another
+            training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
+            call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
+          NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
+          OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
+        """
+        meta_iterations = self.left(meta_iterations, until)
+        self.check_ready()
+        if meta_iterations or self._training.is_due():
+            line = progress(meta_iterations, title([self._name], "trainings"))
+            with line as show, delayed_signals(self.has_checkpoints) as stop:
+                done = self.work(meta_iterations, show, stop)
+            leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
+        return self.history
+
+    def left(self, meta_iterations, until):
+        """How many meta-iterations `run` with these arguments asks for, an integer from 0 on."""
+        return left_to_run(len(self.history), meta_iterations, until)
+
+    def work(self, meta_iterations, report, stop):
+        """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
+
+        Args:
+          meta_iterations: how many, an integer from 0 on.
+          report: `report(finished, text)` is called now and then, `finished` being how many since the last call.
+          stop: a `Stop`.
+
+        Returns:
+          How many meta-iterations it were.
+        """
+        with self._turn.run():
+            self.check_ready()
+            return self._training.work(meta_iterations, report, stop)
+
+    def restore(self, directory, *, allow_changed_code=False):
+        """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
+
+        `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
+        either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`
+        (with a horizon longer than `unroll_length` these too), `on_nonfinite` and those about checkpoints. It warns, a
+        `RuntimeWarning`, where XLA rounds otherwise than it did in the process that wrote the checkpoint.
+
+        The code of your own functions and classes must be the same too. Functions that they call do not count.
+
+        Args:
+          directory: a path.
+          allow_changed_code: True goes on where code has changed.
+
+        Returns:
+          The history.
+
+        Raises:
+          TypeError: `directory` is no path, or `allow_changed_code` neither True nor False.
+          ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
+            the trainer is closed, or is running in another thread.
+        """
+        checks.boolean("allow_changed_code", allow_changed_code)
+        with self._open() as training:
+            path = checkpoints.latest_checkpoint(directory)
+            if path is None:
+                raise ValueError("directory must hold a checkpoint, there is none in %r" % os.fspath(directory))
+            training.restore(path, allow_changed_code)
+            if training.checkpoints:
+                training.checkpoints.newest = os.path.abspath(path)
+            return training.history
+
+    def weights(self):
+        """The weights now: a list of arrays, in the order in which the variables were created.
+
+        Raises:
+          ValueError: the trainer is closed, or is running in another thread.
+        """
+        with self._open() as training:
+            return training.graph.weights()
+
+    def snapshot(self):
+        """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
+
+        Raises:
+          ValueError: the trainer is closed, or is running in another thread.
+        """
+        with self._open() as training:
+            return training.snapshot()
+
+    @property
+    def has_checkpoints(self):
+        """Whether it has a directory for checkpoints."""
+        return self._training.checkpoints is not None
+
+    def close(self):
+        """Frees the session and the directory of checkpoints. The history stays.
+
+        Raises:
+          ValueError: the trainer is running in another thread.
+        """
+        with self._turn.moment():
+            if not self._is_closed:
+                self._is_closed = True
+                self._training.close()
+
+    @contextlib.contextmanager
+    def _open(self):
+        """The training, for a moment in which no other thread uses it."""
+        with self._turn.moment():
+            if self._is_closed:
+                raise ValueError("%s is closed; create a new one" % self._called)
+            yield self._training
+
+    def check_ready(self):
+        """Raises `ValueError` where the trainer cannot run: closed, running in another thread, in an unknown state, or
+        about to write where it must not.
+        """
+        with self._open() as training:
+            if not training.is_known:
+                raise ValueError(
+                    "%s was stopped in the middle of a call, and its weights may be ahead of its history; "
+                    "restore() a checkpoint, or create a new one" % self._called
+                )
+            if training.checkpoints:
+                training.checkpoints.check_ours()
