@@ -352,7 +352,7 @@ def test_a_cell_of_the_cards_is_bold_where_it_is_below_tuned_adam_and_says_what_
 def test_what_each_way_to_train_buys_is_what_was_measured():
     rows = results("options")["rows"]
     table = readme.options_table(rows)
-    text = section("docs/problems.md", "Training that reaches further").split("### What each of them buys")[1]
+    text = section("docs/problems.md", "Training in stages").split("### What each of them buys")[1]
     assert left_over(text, [*table.splitlines(), "for 1,500 meta-iterations", "last 20 base iterations"]) == []
     assert options.META_ITERATIONS == 1500 and options.SEEDS == [1, 2, 3]
     figures = {}

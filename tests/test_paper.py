@@ -109,9 +109,6 @@ def test_a_training_that_was_stopped_goes_on_and_one_that_is_done_trains_nothing
     assert all(map(np.array_equal, again[1].weights, whole[1].weights))
     done, more = digits.trained([1], output=tmp_path / "whole")
     assert more == rows and all(map(np.array_equal, done[1].weights, whole[1].weights))
-    monkeypatch.setattr(digits, "STAGES", [(2, 3, 1e-3)])
-    with pytest.raises(ValueError, match="is from another trainer: stages"):
-        digits.trained([1], output=tmp_path / "whole")
 
 
 def test_a_curve_counts_zero_as_the_smallest_mean_there_is():

@@ -6,11 +6,12 @@ from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
 from l2l.runs.history import History
-from l2l.runs.record import checked_record
+from l2l.runs.recipe import Recipe
+from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine, left_to_run
 from l2l.runs.staged import StagedTraining
 from l2l.runs.stages import checked_stages, in_stage, joint_record
-from l2l.runs.trainer import builder_and_start
+from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import checked_validation
 
 
@@ -93,8 +94,6 @@ class Curriculum(Run):
         allow_changed_code=False,
         logdir=None,
     ):
-        checks.problem("problem", problem)
-        build_optimizer, start = builder_and_start(build_optimizer)
         engine, may_fall_back = checked_engine(engine)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
@@ -112,25 +111,24 @@ class Curriculum(Run):
             weights_seed=weights_seed,
             draws_seed=draws_seed,
         )
-        given = {**settings._asdict(), "horizon": horizon}  # None is a stage's own unroll_length
-        stages = checked_stages(stages, problem, build_optimizer, given)
-        start = start and start._replace(build=stages[0].build_optimizer)
+        recipe = Recipe(problem, build_optimizer, {**settings._asdict(), "horizon": horizon}, engine)
+        stages = checked_stages(stages, recipe)
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             graphs, records = [], []
             for i, stage in enumerate(stages):
                 with in_stage(i):
-                    graphs.append(stage.graph(None if i else start, engine))
+                    graphs.append(TrainingGraph(stage.recipe))
                     undo.callback(graphs[i].close)
                     if i:
                         before = graphs[i - 1]
                         handed_on = Trained(None, before.weights(), before.adapted(), records[i - 1])
                         graphs[i].loader(handed_on, "build_optimizer")
-                    record = stage.record(str(name), engine, None if i else start, graphs[i])
+                    record = record_of(str(name), stage.recipe, graphs[i])
                     records.append(checked_record(record, graphs[i].snapshot()))
             joint = checked_record(joint_record(stages, records, validation), graphs[0].snapshot())
             opened = places.open(graphs[0], undo)
             training = StagedTraining(
-                stages, graphs, records, start, validation, engine, may_fall_back, History(joint), *opened, on_nonfinite
+                stages, graphs, records, validation, may_fall_back, History(joint), *opened, on_nonfinite
             )
             undo.callback(training.close)
             super().__init__(training, places)

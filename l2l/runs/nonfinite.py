@@ -90,7 +90,7 @@ def read(path):
     return stored["trainer"], arrays
 
 
-def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
+def replay(recipe, draw_by_draw, record, path):
     """The saved meta-iteration again, op by op, without an update: a `Replay`.
 
     Raises:
@@ -98,11 +98,12 @@ def replay(problem, build_optimizer, settings, draw_by_draw, record, path):
     """
     stored, arrays = read(path)
     check_same_trainer(path, stored, record)
+    problem, settings = recipe.problem, recipe.settings
     batch = [settings.batch] * (settings.batch > 1)
     own = OwnGraph()
     with own.building(problem):
         position = functools.partial(position_specs, problem)
-        optimizer = create(build_optimizer, position, "build_optimizer").optimizer
+        optimizer = create(recipe.build_optimizer, position, "build_optimizer").optimizer
         variables = tf.global_variables()
         draws = sample(problem, 1, 0)
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, batch + many.shape[1:].as_list()), draws)

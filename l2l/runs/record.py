@@ -13,17 +13,15 @@ from l2l.version import __version__
 from l2l.xla import xla_in_force
 
 
-def record_of(name, engine, problem, build_optimizer, start, graph, settings):
+def record_of(name, recipe, graph):
     """The record, which the history, checkpoints and files of trained optimizers hold: a dict of JSON types.
 
     Args:
       name: of the training.
-      engine: its name.
-      problem, build_optimizer: as for `Trainer`.
-      start: None, or the `Trained` whose weights the training begins with.
-      graph: the `TrainingGraph`, which knows the optimizer and the shapes of draws.
-      settings: a `Settings`.
+      recipe: its `Recipe`.
+      graph: its `TrainingGraph`, which knows the optimizer and the shapes of draws.
     """
+    problem, build_optimizer, settings, engine, start = recipe
     optimizer, described = graph.optimizer, describe("problem", problem)
     code = {
         "problem": _code_of(described),

@@ -11,6 +11,7 @@ from l2l.runs import checkpoints, nonfinite
 from l2l.runs.record import described_start
 from l2l.runs.stages import checked_begun, in_stage
 from l2l.runs.training import PROGRESS_WINDOW, Training
+from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import COLUMNS, checked_rows
 
 # What validations have found: rows, a list of dicts, and the best weights of the current stage, a `Trained` or None.
@@ -28,9 +29,8 @@ class StagedTraining(Training):
       stages: list of `Stage`.
       graphs: their graphs, a list of `TrainingGraph`; the first one has its weights.
       records: of each stage alone, a list of dicts.
-      start: the `Trained` whose weights the first stage begins with, or None.
       validation: a `Validation`, or None.
-      engine, may_fall_back: as from `checked_engine`.
+      may_fall_back: as from `checked_engine`.
       history: a `History` with the record of all stages.
       checkpoints, events, on_nonfinite: as for `Training`.
 
@@ -44,9 +44,7 @@ class StagedTraining(Training):
         stages,
         graphs,
         records,
-        start,
         validation,
-        engine,
         may_fall_back,
         history,
         checkpoints,
@@ -55,10 +53,10 @@ class StagedTraining(Training):
     ):
         fall_back = functools.partial(self._build, engine="graph") if may_fall_back else None
         super().__init__(graphs[0], history, checkpoints, events, on_nonfinite, fall_back)
-        self._stages, self._records, self._start, self._validation = stages, records, start, validation
+        self._stages, self._records, self._validation = stages, records, validation
         self._unused = dict(enumerate(graphs[1:], 1))  # graphs of stages that have not begun
         self._draw_by_draw = [graph.draw_by_draw for graph in graphs]
-        self._engine, self._may_fall_back, self._evaluation = engine, may_fall_back, None
+        self._may_fall_back, self._evaluation = may_fall_back, None
         self.found = Found([], None)
 
     # Where it is.
@@ -145,11 +143,11 @@ class StagedTraining(Training):
             self._evaluation = None
 
     def _build(self, engine=None, number=None):
-        number = self.number if number is None else number
-        return self._stages[number].graph(None if number else self._start, engine or self._engine)
+        recipe = self._stages[self.number if number is None else number].recipe
+        return TrainingGraph(recipe._replace(engine=engine or recipe.engine))
 
     def _validate(self):
-        trained, (problem, horizon) = self._now(), (self._stage.problem, self._stage.settings.horizon)
+        trained, (problem, horizon) = self._now(), (self._stage.recipe.problem, self._stage.recipe.settings.horizon)
         if self._evaluation is None:
             engine = "graph" if self.record["engine"] == "graph" else "xla"
             may_fall_back = self._may_fall_back and engine == "xla"
@@ -189,11 +187,11 @@ class StagedTraining(Training):
             for i in range(number)
         ]
         stages = [
-            {"stage": i, "horizon": self._stages[i].settings.horizon, "meta_iterations": done}
+            {"stage": i, "horizon": self._stages[i].recipe.settings.horizon, "meta_iterations": done}
             for i, done in enumerate([*passed, last[number]])
         ]
         record = {**self._record(number), "meta_iterations": last[number], **measured_with(), "stages": stages}
-        return Trained(self._stages[number].build_optimizer, weights, adapted, record)
+        return Trained(self._stages[number].recipe.build_optimizer, weights, adapted, record)
 
     def histories(self):
         """The history of each stage that has begun, a list."""
@@ -206,13 +204,10 @@ class StagedTraining(Training):
     def replay(self, path):
         """As `Trainer.replay`; draws_seed says of which stage it is."""
         stored, _ = nonfinite.read(path)
-        seeds = [stage.settings.draws_seed for stage in self._stages]
+        seeds = [stage.recipe.settings.draws_seed for stage in self._stages]
         number = seeds.index(stored["draws_seed"]) if stored.get("draws_seed") in seeds else 0
-        stage = self._stages[number]
         record = {**self._records[number], "start": stored.get("start")}  # whose weights the file has
-        return nonfinite.replay(
-            stage.problem, stage.build_optimizer, stage.settings, self._draw_by_draw[number], record, path
-        )
+        return nonfinite.replay(self._stages[number].recipe, self._draw_by_draw[number], record, path)
 
     # What it says.
 
@@ -251,7 +246,7 @@ class StagedTraining(Training):
         arrays, history = checkpoints.read(path, self.history.config, allow_changed_code)
         number = checked_begun(path, history, self._stages) - 1
         columns = {column: arrays.pop("validations/" + column, None) for column in COLUMNS}
-        horizons = [stage.settings.horizon for stage in self._stages[: number + 1]]
+        horizons = [stage.recipe.settings.horizon for stage in self._stages[: number + 1]]
         rows = checked_rows(path, columns, horizons)
         best = {name: arrays.pop(name) for name in sorted(arrays) if name.startswith("best/")}
         is_here = number == self.number

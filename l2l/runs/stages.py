@@ -5,33 +5,28 @@ from collections import namedtuple
 
 from l2l import checks
 from l2l.learning.settings import Settings
-from l2l.runs.record import record_of
-from l2l.runs.trainer import builder_and_start
-from l2l.runs.training_graph import TrainingGraph
+from l2l.runs.recipe import Recipe
 
 # What a stage may have of its own, beside `problem` and `build_optimizer`.
 OF_STAGES = [name for name in Settings._fields if name not in ("weights_seed", "draws_seed")]
 
 
-class Stage(namedtuple("Stage", ["meta_iterations", "problem", "build_optimizer", "settings"])):
-    """One stage: how many meta-iterations at most, and what is trained on what, and how."""
-
-    def graph(self, start, engine):
-        """The `TrainingGraph` of the stage, which begins with a `Trained`, or with None."""
-        return TrainingGraph(self.problem, self.build_optimizer, start, self.settings, engine)
-
-    def record(self, name, engine, start, graph):
-        """The record of its training alone."""
-        return record_of(name, engine, self.problem, self.build_optimizer, start, graph, self.settings)
+Stage = namedtuple(
+    "Stage",
+    [
+        "meta_iterations",  # at most
+        "recipe",  # a `Recipe`, of the training that the stage is by itself
+    ],
+)
 
 
-def checked_stages(stages, problem, build_optimizer, settings):
+def checked_stages(stages, recipe):
     """The stages as a list of `Stage`; stage `i` has `draws_seed + i`.
 
     Args:
       stages: list of dicts, as for `Curriculum`.
-      problem, build_optimizer: of the stages that say nothing else.
-      settings: a dict, in the same way.
+      recipe: a `Recipe`, whose problem, builder and settings are those of stages that say nothing else; the horizon in
+        its settings may be None.
 
     Raises:
       TypeError, ValueError: no stages, one that is no dict, or what is wrong with one, with its number before it.
@@ -51,19 +46,15 @@ def checked_stages(stages, problem, build_optimizer, settings):
             if "meta_iterations" not in stage:
                 raise TypeError("meta_iterations is missing, got %r" % (stage,))
             own = {key: value for key, value in stage.items() if key in OF_STAGES}
-            build, start = builder_and_start(stage.get("build_optimizer", build_optimizer))
-            if start is not None:
+            settings = Settings(**{**recipe.settings, **own, "draws_seed": recipe.settings["draws_seed"] + i})
+            problem, build = (stage.get(name, getattr(recipe, name)) for name in ("problem", "build_optimizer"))
+            one = Recipe(problem, build, settings, recipe.engine)
+            if one.start is not None:
                 raise TypeError(
-                    "build_optimizer must be a function, since stages go on with the weights, got %r" % start
+                    "build_optimizer must be a function, since stages go on with the weights, got %r" % one.start
                 )
-            checked.append(
-                Stage(
-                    checks.positive_integer("meta_iterations", stage["meta_iterations"]),
-                    checks.problem("problem", stage.get("problem", problem)),
-                    build,
-                    Settings(**{**settings, **own, "draws_seed": settings["draws_seed"] + i}),
-                )
-            )
+            number = checks.positive_integer("meta_iterations", stage["meta_iterations"])
+            checked.append(Stage(number, one if i else one._replace(start=recipe.start)))
     return checked
 
 

@@ -5,28 +5,15 @@ import functools
 
 from l2l import checks
 from l2l.learning.settings import Settings
-from l2l.optimizers.grouped import Grouped, checked_builders
 from l2l.optimizers.trained import Trained
 from l2l.results import measured_with
 from l2l.runs import nonfinite
 from l2l.runs.history import History
+from l2l.runs.recipe import Recipe
 from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
-
-
-def builder_and_start(build_optimizer):
-    """`(build, start)`: the function that builds what is trained, and the `Trained` to begin with, or None.
-
-    Raises:
-      TypeError, ValueError: `build_optimizer` is no function without arguments, no `Trained`, and no dict of functions.
-    """
-    start = build_optimizer if isinstance(build_optimizer, Trained) else None
-    build_optimizer = start.build if start else build_optimizer
-    if isinstance(build_optimizer, dict):
-        build_optimizer = functools.partial(Grouped, checked_builders(build_optimizer))
-    return checks.function_without_arguments("build_optimizer", build_optimizer), start
 
 
 class Trainer(Run):
@@ -100,8 +87,6 @@ class Trainer(Run):
         allow_changed_code=False,
         logdir=None,
     ):
-        checks.problem("problem", problem)
-        self._build_optimizer, start = builder_and_start(build_optimizer)
         engine, may_fall_back = checked_engine(engine)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
@@ -118,16 +103,15 @@ class Trainer(Run):
             weights_seed=weights_seed,
             draws_seed=draws_seed,
         )
-        build_graph = functools.partial(TrainingGraph, problem, self._build_optimizer, start, settings)
-        graph = build_graph(engine=engine)
+        self._recipe = Recipe(problem, build_optimizer, settings, engine)
+        graph = TrainingGraph(self._recipe)
+        self._draw_by_draw = graph.draw_by_draw
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             undo.callback(graph.close)
-            self._replay = functools.partial(
-                nonfinite.replay, problem, self._build_optimizer, settings, graph.draw_by_draw
-            )
-            record = record_of(str(name), engine, problem, self._build_optimizer, start, graph, settings)
+            record = record_of(str(name), self._recipe, graph)
             history = History(checked_record(record, graph.snapshot()))
-            fall_back = functools.partial(build_graph, engine="graph") if may_fall_back else None
+            op_by_op = self._recipe._replace(engine="graph")
+            fall_back = functools.partial(TrainingGraph, op_by_op) if may_fall_back else None
             training = Training(graph, history, *places.open(graph, undo), on_nonfinite, fall_back)
             super().__init__(training, places)
             undo.pop_all()
@@ -153,7 +137,8 @@ class Trainer(Run):
         Raises:
           ValueError: the file is damaged, or from a trainer that was built with other arguments or by other code.
         """
-        return self._replay(self.history.config, checks.path("path", path))
+        path = checks.path("path", path)
+        return nonfinite.replay(self._recipe, self._draw_by_draw, self.history.config, path)
 
     def trained(self):
         """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
@@ -163,4 +148,4 @@ class Trainer(Run):
         """
         with self._open() as training:
             record = {**self.history.config, "meta_iterations": len(self.history), **measured_with()}
-            return Trained(self._build_optimizer, training.graph.weights(), training.graph.adapted(), record)
+            return Trained(self._recipe.build_optimizer, training.graph.weights(), training.graph.adapted(), record)

@@ -25,10 +25,7 @@ class TrainingGraph:
     """The graph and the session of a training, initialized; nothing is compiled yet.
 
     Args:
-      problem, build_optimizer: as for `Trainer`, checked.
-      start: None, or the `Trained` whose weights the training begins with.
-      settings: a `Settings`.
-      engine: "xla" or "graph".
+      recipe: a `Recipe`.
 
     Attributes:
       graph: the `tf.Graph`.
@@ -39,7 +36,8 @@ class TrainingGraph:
       draw_by_draw: whether a batch is written into the graph draw by draw; see `l2l.mapping`.
     """
 
-    def __init__(self, problem, build_optimizer, start, settings, engine):
+    def __init__(self, recipe):
+        problem, build_optimizer, settings, engine, start = recipe
         self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
         batch = settings.batch
         self._own = OwnGraph()
@@ -176,7 +174,7 @@ class TrainingGraph:
         Raises:
           ValueError: they do not fit, see `Trained.loader`.
         """
-        load = trained.loader(self.optimizer, self._weights, name)
+        load = trained.loader(self.optimizer, name)
         return lambda: load(self._session)
 
     def close(self):

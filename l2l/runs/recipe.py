@@ -1,0 +1,41 @@
+"""The recipe of a training: one value that its graph, its record and a replay are made from."""
+
+import functools
+from collections import namedtuple
+
+from l2l import checks
+from l2l.optimizers.grouped import Grouped, checked_builders
+from l2l.optimizers.trained import Trained
+
+
+class Recipe(
+    namedtuple(
+        "Recipe",
+        [
+            "problem",  # a `Problem`
+            "build_optimizer",  # function without arguments that creates the learned optimizer
+            "settings",  # a `Settings`
+            "engine",  # "xla" or "graph"
+            "start",  # the `Trained` whose weights the training begins with; None for initial ones
+        ],
+    )
+):
+    """All that defines a training.
+
+    Args:
+      problem: as for `Trainer`.
+      build_optimizer: a function, a dict of functions by group, or a `Trained`, as for `Trainer`.
+      settings, engine: as above.
+
+    Raises:
+      TypeError, ValueError: the first two are no such things.
+    """
+
+    def __new__(cls, problem, build_optimizer, settings, engine):
+        checks.problem("problem", problem)
+        start = build_optimizer if isinstance(build_optimizer, Trained) else None
+        build = start.build if start else build_optimizer
+        if isinstance(build, dict):
+            build = functools.partial(Grouped, checked_builders(build))
+        build = checks.function_without_arguments("build_optimizer", build)
+        return super().__new__(cls, problem, build, settings, engine, start)
