@@ -479,7 +479,7 @@ BAD_CALLS = [
         "build_optimizer must be a function without",
     ),
     (lambda: l2l.train_together([], 5), ValueError, "trainers must be a non-empty list of trainers, got []"),
-    (lambda: l2l.train_together([l2l.sgd()], 5), TypeError, "trainers[0] must be a Trainer, got"),
+    (lambda: l2l.train_together([l2l.sgd()], 5), TypeError, "trainers[0] must be a Trainer or a Curriculum, got"),
     (lambda: l2l.train_together([trainer()] * 2, 5), ValueError, "trainers must be different ones"),
     (lambda: l2l.train_together([trainer()], [5, 5]), ValueError, "meta_iterations must be one number, or one for"),
     (lambda: l2l.train_together([trainer()], 0), ValueError, "meta_iterations must be a positive integer, got 0"),
