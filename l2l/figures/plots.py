@@ -1,11 +1,14 @@
 """Figures, from arrays and histories alone."""
 
+from __future__ import annotations
+
 import itertools
 import warnings
-from collections.abc import Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from l2l import checks
 from l2l.averages import LOG_FLOOR, rolling_log_average
@@ -21,7 +24,7 @@ MOST_LINES = len(COLORS) * len(LINE_STYLES)
 FAR_ABOVE = 1e3  # times what is usual: what rises higher must not flatten the rest
 
 
-def plot_losses(losses, *, draws=3):
+def plot_losses(losses: Mapping[str, np.ndarray], *, draws: int = 3) -> Figure:
     """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
 
     The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
@@ -76,7 +79,9 @@ def plot_losses(losses, *, draws=3):
     return figure
 
 
-def plot_convergence(runs, *, targets=None, window=500):
+def plot_convergence(
+    runs: Mapping[str, Any], *, targets: Optional[Dict[str, float]] = None, window: int = 500
+) -> Figure:
     """The last loss of each meta-iteration, smoothed by the rolling log average.
 
     One run shows its raw values, transparent, behind its average. Several runs under one name,
