@@ -1,13 +1,20 @@
 """Training with validation: the best weights are kept, and horizons grow when nothing is gained any more."""
 
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Optional, Sequence, Union
+
 import numpy as np
 
 from l2l import checks
 from l2l.averages import log_average
 from l2l.evaluation.graph import EvaluationGraph, drawn
+from l2l.optimizers.trained import Trained
+from l2l.problems.problem import Problem
 from l2l.progress import progress, title
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.trainer import Trainer
+from l2l.types import BuildOptimizer
 
 
 class Curriculum:
@@ -44,18 +51,18 @@ class Curriculum:
 
     def __init__(
         self,
-        problem,
-        build_optimizer,
-        horizons,
+        problem: Problem,
+        build_optimizer: Union[BuildOptimizer, Trained, Dict[str, BuildOptimizer]],
+        horizons: Sequence[int],
         *,
-        meta_iterations,
-        every=500,
-        patience=3,
-        draws=8,
-        measure=None,
-        validation_seed=1,
-        **settings,
-    ):
+        meta_iterations: Union[int, Sequence[int]],
+        every: int = 500,
+        patience: int = 3,
+        draws: int = 8,
+        measure: Optional[Callable[[np.ndarray], float]] = None,
+        validation_seed: int = 1,
+        **settings: Any,
+    ) -> None:
         self._horizons = checks.positive_integers("horizons", horizons)
         if not self._horizons:
             raise ValueError("horizons must have at least one stage, got %r" % (horizons,))
@@ -79,7 +86,7 @@ class Curriculum:
         self._stage, self._since_best, self._of_stage = 0, 0, None
         self._begin()
 
-    def run(self):
+    def run(self) -> Trained:
         """Trains through all stages that are left; returns the best weights of the last, a `Trained`.
 
         After Ctrl-C, which raises `KeyboardInterrupt` at the next clean point, `best` and `validations` are those so

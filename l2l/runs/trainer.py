@@ -1,25 +1,33 @@
 """The trainer: it owns one training graph and one history."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
+from typing import Any, Callable, Dict, List, Optional, Union
+
+import numpy as np
 
 from l2l import checks
 from l2l.learning.engines import ENGINES
 from l2l.learning.settings import Settings
 from l2l.optimizers.grouped import Grouped, checked_builders
 from l2l.optimizers.trained import Trained
+from l2l.problems.problem import Problem
 from l2l.progress import progress, title
 from l2l.results import measured_with
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.events import Events
 from l2l.runs.history import History
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.interrupt import Stop, delayed_signals, leave
+from l2l.runs.nonfinite import Replay
 from l2l.runs.record import checked_record, record_of
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.turn import Turn
+from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 # An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
 XLA_OR_GRAPH = "xla_or_graph"
@@ -70,27 +78,27 @@ class Trainer:
 
     def __init__(
         self,
-        problem,
-        build_optimizer,
-        meta_loss="sum",
+        problem: Problem,
+        build_optimizer: Union[BuildOptimizer, Trained, Dict[str, BuildOptimizer]],
+        meta_loss: MetaLoss = "sum",
         *,
-        unroll_length=20,
-        horizon=None,
-        learning_rate=3e-4,
-        meta_optimizer=None,
-        clip_norm=1.0,
-        second_derivatives=True,
-        batch=1,
-        threads=1,
-        weights_seed=0,
-        draws_seed=0,
-        engine="xla",
-        name="training",
-        on_nonfinite="skip",
-        checkpoint_dir=None,
-        checkpoint_every=60.0,
-        logdir=None,
-    ):
+        unroll_length: int = 20,
+        horizon: Optional[int] = None,
+        learning_rate: Union[float, ScheduleFunction] = 3e-4,
+        meta_optimizer: Optional[MetaOptimizerFunction] = None,
+        clip_norm: Optional[float] = 1.0,
+        second_derivatives: bool = True,
+        batch: int = 1,
+        threads: int = 1,
+        weights_seed: int = 0,
+        draws_seed: int = 0,
+        engine: str = "xla",
+        name: str = "training",
+        on_nonfinite: str = "skip",
+        checkpoint_dir: Optional[PathLike] = None,
+        checkpoint_every: float = 60.0,
+        logdir: Optional[PathLike] = None,
+    ) -> None:
         checks.problem("problem", problem)
         start = build_optimizer if isinstance(build_optimizer, Trained) else None
         build_optimizer = start.build if start else build_optimizer
@@ -138,13 +146,13 @@ class Trainer:
             ", closed" if self._is_closed else "",
         )
 
-    def __enter__(self):
+    def __enter__(self) -> Trainer:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
-    def run(self, meta_iterations):
+    def run(self, meta_iterations: int) -> History:
         """Trains for so many meta-iterations more; called again, it goes on where it stopped.
 
         Shows on standard error how many meta-iterations are done, the time left and the log average: the
@@ -182,7 +190,7 @@ class Trainer:
         leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
-    def work(self, meta_iterations, report, stop):
+    def work(self, meta_iterations: int, report: Callable[[int, float], None], stop: Stop) -> int:
         """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
 
         Args:
@@ -197,7 +205,7 @@ class Trainer:
             self.check_ready()
             return self._training.work(meta_iterations, report, stop)
 
-    def restore(self, directory, *, allow_changed_code=False):
+    def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:
         """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
@@ -230,7 +238,7 @@ class Trainer:
                 training.checkpoints.newest = os.path.abspath(path)
             return training.history
 
-    def replay(self, path):
+    def replay(self, path: PathLike) -> Replay:
         """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, without training.
 
         Args:
@@ -244,7 +252,7 @@ class Trainer:
         """
         return self._replay(self.history.config, checks.path("path", path))
 
-    def weights(self):
+    def weights(self) -> List[np.ndarray]:
         """The weights now: a list of arrays, in the order in which the variables were created.
 
         Raises:
@@ -253,7 +261,7 @@ class Trainer:
         with self._open() as training:
             return training.graph.weights()
 
-    def trained(self):
+    def trained(self) -> Trained:
         """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
 
         Raises:
@@ -263,7 +271,7 @@ class Trainer:
             record = {**self.history.config, "meta_iterations": len(self.history), **measured_with()}
             return Trained(self._build_optimizer, training.graph.weights(), training.graph.adapted(), record)
 
-    def snapshot(self):
+    def snapshot(self) -> Dict[str, np.ndarray]:
         """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
 
         Raises:
@@ -273,11 +281,11 @@ class Trainer:
             return training.graph.snapshot()
 
     @property
-    def has_checkpoints(self):
+    def has_checkpoints(self) -> bool:
         """Whether it has a directory for checkpoints."""
         return self._training.checkpoints is not None
 
-    def close(self):
+    def close(self) -> None:
         """Frees the session and the directory of checkpoints. The history stays.
 
         Raises:
@@ -300,7 +308,7 @@ class Trainer:
                 raise ValueError("trainer %r is closed; create a new one" % self.history.config["name"])
             yield self._training
 
-    def check_ready(self):
+    def check_ready(self) -> None:
         """Raises `ValueError` where the trainer cannot run: closed, running in another thread, in an unknown state, or
         about to write where it must not.
         """
