@@ -11,10 +11,9 @@ import pytest
 import l2l
 from l2l import schedules, tables
 from l2l.optimizers import rules
+from l2l.sweeps import cells
 
 ROOT = Path(__file__).resolve().parent.parent
-# Without hints as yet.
-EXCEPTED = ("l2l.runs.", "l2l.sweeps.", "l2l.figures.", "l2l.evaluation.evaluation", "l2l.optimizers.learned_optimizer")
 
 
 def functions_of(value):
@@ -32,17 +31,13 @@ def functions_of(value):
 def public_functions():
     """All that users call, from name to function, without what decorates it."""
     values = [getattr(l2l, name) for name in l2l.__all__]
-    values += [rules.Rule, schedules.Schedule, tables.Table]  # whose objects functions return
+    values += [rules.Rule, schedules.Schedule, tables.Table, cells.Cell]  # whose objects functions return
     for room in (l2l.datasets, l2l.testing):
         own = [one for one in vars(room).values() if getattr(one, "__module__", None) == room.__name__]
         values += [one for one in own if not one.__name__.startswith("_")]
     pairs = [pair for value in values if callable(value) for pair in functions_of(value)]
     pairs = [(name, inspect.unwrap(one)) for name, one in pairs if inspect.isfunction(one)]
-    return {
-        name: one
-        for name, one in pairs
-        if one.__module__.startswith("l2l.") and not one.__module__.startswith(EXCEPTED) and one.__name__ != "<lambda>"
-    }
+    return {name: one for name, one in pairs if one.__module__.startswith("l2l.") and one.__name__ != "<lambda>"}
 
 
 FUNCTIONS = public_functions()
