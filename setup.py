@@ -21,7 +21,7 @@ setup(
     description="Learning to learn by gradient descent by gradient descent, in TensorFlow 1.15 graph mode",
     license="Apache-2.0",
     packages=find_packages(include=["l2l", "l2l.*"]),
-    package_data={"l2l.problems": ["digits.npz"], "l2l.optimizers": ["shipped/*"]},
+    package_data={"l2l": ["py.typed"], "l2l.problems": ["digits.npz"], "l2l.optimizers": ["shipped/*"]},
     python_requires="==3.7.*",
     install_requires=[
         "tensorflow>=1.15,<1.16",
@@ -46,6 +46,7 @@ setup(
             "latex2mathml",
             "ipykernel",
             "ruff",
+            "mypy",
             "scikit-learn",
             "parso",
             "psutil",

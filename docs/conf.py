@@ -16,6 +16,8 @@ html_show_sourcelink = False
 # In docstrings single backticks mark code.
 default_role = "code"
 autodoc_member_order = "bysource"
+# Docstrings say in words what an argument may be, more exactly than its type hint: hints are for editors and checkers.
+autodoc_typehints = "none"
 napoleon_use_rtype = False
 
 # Section titles are places that links may lead to, as on the pages of a repository.

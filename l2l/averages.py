@@ -1,5 +1,7 @@
 """Averages of losses that span decades."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from l2l import checks
@@ -21,7 +23,7 @@ def any_negative(values):
         return bool((values < 0).any())
 
 
-def log_average(values):
+def log_average(values: np.ndarray) -> float:
     """The mean of `log10(value + 1e-38)`: -6 says that the values lie around 1e-6.
 
     NaN counts as infinity, which is where losses come from that became NaN: the average is infinite where one diverged.
@@ -38,7 +40,7 @@ def log_average(values):
     return float(log10(np.where(np.isnan(values), np.inf, values)).mean())
 
 
-def rolling_log_average(values, window=500):
+def rolling_log_average(values: np.ndarray, window: int = 500) -> np.ndarray:
     """The log average of the last `window` values at each place, as a value: `10^mean(log10(value + 1e-38))`.
 
     At the start the window holds what there is. NaN is left out: a window holds the last

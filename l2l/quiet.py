@@ -1,7 +1,10 @@
 """TensorFlow's warnings about deprecated names: silent about what this package calls, as ever about all else."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
+from typing import Iterator
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.util import deprecation
@@ -11,7 +14,7 @@ _inside = []  # what the switch was before, for each block that is open, in any 
 
 
 @contextlib.contextmanager
-def quietly():
+def quietly() -> Iterator[None]:
     """Within the block, or the function that it decorates, TensorFlow says nothing about deprecated functions.
 
     What it would have said once in a process, it still says when a user calls such a function afterwards. It does not

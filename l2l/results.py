@@ -1,18 +1,22 @@
 """Results as data: rows with the versions, the machine and the date that they were measured with."""
 
+from __future__ import annotations
+
 import datetime
 import json
 import os
 import platform
+from typing import Any, Dict, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import archives, checks
+from l2l.types import PathLike
 from l2l.version import __version__
 
 
-def measured_with():
+def measured_with() -> Dict[str, Any]:
     """A dict with `versions`, `machine` and `date` (UTC, ISO 8601)."""
     return {
         "versions": {
@@ -35,7 +39,7 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def save_results(path, rows):
+def save_results(path: PathLike, rows: Sequence[Dict[str, Any]]) -> None:
     """Writes `{"rows": rows, "versions": ..., "machine": ..., "date": ...}` as JSON; folders are created.
 
     Written in one step: at any moment there is either what was there before, or all of the new file.

@@ -8,13 +8,17 @@ The schedules of this module are TensorFlow's of the same names, computed in flo
 only. A rule, or an update, casts what they return to the dtype that it needs. Their parameters may be scalar tensors.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
+from typing import Any, Callable, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.describe import describe, describe_code
+from l2l.types import Hyperparameter, Scalar
 
 
 class Named:
@@ -31,7 +35,7 @@ class Named:
       hyperparameters: a dict.
     """
 
-    def __init__(self, function, **hyperparameters):
+    def __init__(self, function: Callable[..., Any], **hyperparameters: Any) -> None:
         self._function, self.name, self.hyperparameters = function, function.__name__.lstrip("_"), hyperparameters
 
     def __repr__(self):
@@ -52,15 +56,15 @@ class Named:
 class Schedule(Named):
     """A schedule of this module: a function of a scalar integer `t` to a scalar float64 tensor."""
 
-    def __call__(self, t):
+    def __call__(self, t: Union[int, tf.Tensor]) -> tf.Tensor:
         return self._function(tf.convert_to_tensor(t), **self.hyperparameters)
 
-    def description(self):
+    def description(self) -> Dict[str, Any]:
         """What the schedule is, in JSON types."""
         return {"schedule": self.name, **self._described()}
 
 
-def cosine_decay(initial, decay_steps, *, alpha=0.0):
+def cosine_decay(initial: Scalar, decay_steps: Union[int, tf.Tensor], *, alpha: Scalar = 0.0) -> Schedule:
     """`initial ((1 - alpha) (1 + cos(pi min(t, n) / n)) / 2 + alpha)` with `n = decay_steps`; ends at `alpha initial`.
 
     Source: arXiv 1608.03983, as in `tf.train.cosine_decay`.
@@ -81,7 +85,7 @@ def _cosine_decay(t, initial, decay_steps, alpha):
     return _float64(initial) * ((1 - alpha) * 0.5 * (1 + tf.cos(math.pi * done)) + alpha)
 
 
-def exponential_decay(initial, decay_steps, *, decay_rate=0.5):
+def exponential_decay(initial: Scalar, decay_steps: Union[int, tf.Tensor], *, decay_rate: Scalar = 0.5) -> Schedule:
     """`initial decay_rate^(t / decay_steps)`; with the default, `decay_steps` is a half-life.
 
     Source: `tf.train.exponential_decay`, without its staircase.
@@ -101,7 +105,7 @@ def _exponential_decay(t, initial, decay_steps, decay_rate):
     return _float64(initial) * tf.pow(_float64(decay_rate), _float64(t) / _float64(decay_steps))
 
 
-def piecewise_constant(boundaries, values):
+def piecewise_constant(boundaries: Sequence[Union[int, tf.Tensor]], values: Sequence[Scalar]) -> Schedule:
     """`values[0]` up to and with step `boundaries[0]`, then `values[1]` up to and with `boundaries[1]`, and so on.
 
     Source: `tf.train.piecewise_constant`.
@@ -135,7 +139,7 @@ def _piecewise_constant(t, boundaries, values):
     return value
 
 
-def warmup(steps, then):
+def warmup(steps: Union[int, tf.Tensor], then: Hyperparameter) -> Schedule:
     """From 0 at step 0 in a straight line up to `then` at step `steps`, and `then` from there on.
 
         warmup(100, 0.01)

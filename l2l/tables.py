@@ -1,6 +1,9 @@
 """Tables: as text an aligned line each, in a notebook HTML."""
 
+from __future__ import annotations
+
 from html import escape
+from typing import Any, Dict, Sequence
 
 
 class Table:
@@ -10,7 +13,7 @@ class Table:
       rows: list of dicts, from which the cells were made.
     """
 
-    def __init__(self, rows, lines, aligned):
+    def __init__(self, rows: Sequence[Dict[str, Any]], lines: Sequence[Sequence[str]], aligned: Sequence[str]) -> None:
         """
         Args:
           rows: as above.
@@ -38,7 +41,7 @@ class Table:
         return "<table>\n<thead>%s</thead>\n<tbody>\n%s\n</tbody>\n</table>" % (html(names, "th"), body)
 
 
-def format_table(rows, columns):
+def format_table(rows: Sequence[Dict[str, Any]], columns: Dict[str, str]) -> Table:
     """The rows as a table, a line each under a line of column names; missing values are empty.
 
     Args:

@@ -1,5 +1,7 @@
 """XLA as it is in this process: its flags are set in time, and what it computes is measured."""
 
+from __future__ import annotations
+
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ from l2l.nests import is_finite
 from l2l.process import in_force, lock, prepare_allocator, set_xla_flags
 
 
-def prepare_xla():
+def prepare_xla() -> None:
     """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
 
     The compiled engine calls this when it is needed. Where a program makes sessions of its own before, it calls this

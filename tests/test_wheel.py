@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -26,6 +27,7 @@ def test_the_quickstart_runs_where_nothing_but_the_wheel_is_installed(tmp_path):
     called(sys.executable, "-m", "venv", tmp_path / "empty", cwd=tmp_path)
     python, (wheel,) = tmp_path / "empty" / "bin" / "python", tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 1_000_000
+    assert "l2l/py.typed" in zipfile.ZipFile(str(wheel)).namelist()
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint"]
     called(*pip, ROOT / "requirements.txt", wheel, cwd=tmp_path)
     cells = nbformat.read(str(ROOT / "notebooks" / "quickstart.ipynb"), as_version=4).cells

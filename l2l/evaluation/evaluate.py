@@ -1,7 +1,10 @@
 """Evaluating: several optimizers, hand-designed and trained, on the same draws of a problem."""
 
+from __future__ import annotations
+
 import functools
 from collections import OrderedDict
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -9,12 +12,22 @@ from l2l import checks
 from l2l.evaluation.evaluation import Evaluation
 from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 from l2l.evaluation.optimizers import check_optimizers
-from l2l.optimizers.trained import Trained
+from l2l.optimizers.trained import Optimizers, Trained
+from l2l.problems.problem import Problem
 from l2l.progress import progress, shortened, title
 from l2l.xla import prepare_xla
 
 
-def evaluate(problem, optimizers, *, draws=1000, steps=20, seed=0, at=None, engine="xla"):
+def evaluate(
+    problem: Problem,
+    optimizers: Optimizers,
+    *,
+    draws: int = 1000,
+    steps: int = 20,
+    seed: int = 0,
+    at: Optional[Sequence[int]] = None,
+    engine: str = "xla",
+) -> Evaluation:
     """The losses of each optimizer on held-out draws, the same for all: an `Evaluation`.
 
     `plot_losses` makes a figure of it, its `ranking` a table.

@@ -1,7 +1,10 @@
 """What an evaluation found: losses of optimizers on the same draws, where each draw ended, and who is ahead."""
 
+from __future__ import annotations
+
 import collections.abc
 import warnings
+from typing import Dict, Iterator, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,8 +13,9 @@ from l2l import checks
 from l2l.averages import log10, log_average
 from l2l.graphs import OwnGraph, data_as_variables, data_in_graph, own_graph
 from l2l.problems.binding import BoundProblem
-from l2l.problems.problem import sample
-from l2l.tables import format_table
+from l2l.problems.problem import Problem, sample
+from l2l.tables import Table, format_table
+from l2l.types import Nest
 
 MINIBATCH_WINDOW = 20  # losses that a ranking averages where each is of another minibatch
 
@@ -27,24 +31,31 @@ class Evaluation(collections.abc.Mapping):
         `[draws, ...]`.
     """
 
-    def __init__(self, losses, positions, at, problem, draws):
+    def __init__(
+        self,
+        losses: Mapping[str, np.ndarray],
+        positions: Dict[str, Nest],
+        at: np.ndarray,
+        problem: Problem,
+        draws: Sequence[np.ndarray],
+    ) -> None:
         self._losses, self.positions, self.at, self._problem, self._draws = losses, positions, at, problem, draws
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> np.ndarray:
         return self._losses[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._losses)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._losses)
 
     @property
-    def window(self):
+    def window(self) -> int:
         """How many neighbouring losses are averaged by default: 20 where each is of another minibatch, else 1."""
         return min(len(self.at), MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
 
-    def ranking(self, *, window=None):
+    def ranking(self, *, window: Optional[int] = None) -> Table:
         """The optimizers, the best first: a `Table` of dicts under `rows`.
 
         The figure of a draw is log10 of its mean loss over the last `window` places. A loss that is NaN or infinite
@@ -80,7 +91,7 @@ class Evaluation(collections.abc.Mapping):
             warnings.warn(words, RuntimeWarning, stacklevel=3)
         return values.mean(axis=1)
 
-    def losses_on_whole_data(self):
+    def losses_on_whole_data(self) -> Dict[str, np.ndarray]:
         """The loss of each final position on all the data: a dict from name to an array `[draws]`.
 
         Raises:

@@ -6,6 +6,8 @@ Usage, in a test or in a notebook cell::
     l2l.testing.check_optimizer(MyNetwork)
 """
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
@@ -24,6 +26,7 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
+from l2l.types import BuildOptimizer
 from l2l.xla import prepare_xla
 
 _DRAWS = 3
@@ -65,7 +68,7 @@ def _compiled(function, inputs):
     return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
 
 
-def check_problem(problem, *, steps=4):
+def check_problem(problem: Problem, *, steps: int = 4) -> None:
     """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
 
     Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
@@ -171,7 +174,7 @@ def _descent(bound, steps, loop="python"):
     ).losses
 
 
-def check_optimizer(build, *, steps=4):
+def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
     """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
 
     Looked at: what a step returns; that the state keeps its structure, and an unroll can be continued; that what it

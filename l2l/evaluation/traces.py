@@ -1,7 +1,10 @@
 """What optimizers do, step by step, as arrays: along a run, and in answer to gradients that one chooses."""
 
+from __future__ import annotations
+
 import functools
 from collections import OrderedDict, namedtuple
+from typing import Dict
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,9 +18,10 @@ from l2l.learning.unrolling import base_iteration
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.first_state import with_initial_state
 from l2l.optimizers.optimizer import Bound
-from l2l.optimizers.trained import Trained, entered
+from l2l.optimizers.trained import Optimizers, Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
+from l2l.problems.problem import Problem
 
 Trace = namedtuple(
     "Trace",
@@ -31,7 +35,9 @@ Trace = namedtuple(
 )
 
 
-def trace(problem, optimizers, *, draws=100, steps=20, seed=0, states=False):
+def trace(
+    problem: Problem, optimizers: Optimizers, *, draws: int = 100, steps: int = 20, seed: int = 0, states: bool = False
+) -> Dict[str, Trace]:
     """All that happens along the runs of each optimizer on some draws, the same for all: those of `evaluate`.
 
     It runs op by op and keeps everything: it is meant for pictures, `evaluate` for long runs and many draws.

@@ -1,10 +1,13 @@
 """The figure of trainings: how the last loss of an unroll falls."""
 
+from __future__ import annotations
+
 import itertools
 import warnings
-from collections.abc import Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from l2l.averages import LOG_FLOOR, rolling_log_average
 from l2l.figures.axes import (
@@ -20,7 +23,9 @@ from l2l.figures.axes import (
 from l2l.runs.history import History
 
 
-def plot_convergence(runs, *, targets=None, window=500):
+def plot_convergence(
+    runs: Mapping[str, Any], *, targets: Optional[Dict[str, float]] = None, window: int = 500
+) -> Figure:
     """The last loss of each meta-iteration, smoothed by the rolling log average.
 
     One run shows its raw values, transparent, behind its average. Several runs under one name,

@@ -1,8 +1,11 @@
 """Figures of losses against base iterations."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from l2l import checks
 from l2l.averages import LOG_FLOOR
@@ -20,7 +23,7 @@ from l2l.figures.axes import (
 )
 
 
-def plot_losses(losses, *, draws=3):
+def plot_losses(losses: Mapping[str, np.ndarray], *, draws: int = 3) -> Figure:
     """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
 
     The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
@@ -71,7 +74,7 @@ def plot_losses(losses, *, draws=3):
     return figure
 
 
-def plot_curves(losses, *, window=None):
+def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None) -> Figure:
     """Learning curves: the median loss over the draws at each base iteration, and a band.
 
     The band goes from the 10th to the 90th of a hundred draws. Of several seeds the line is the median of each seed's

@@ -1,13 +1,20 @@
 """Pictures of what an optimizer does: its updates, its learning rates, its memory, its ways."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
+from matplotlib.figure import Figure
 
 from l2l import checks
 from l2l.evaluation.traces import losses_at, responses, trace
 from l2l.figures.axes import MARKERS, add_legend, line_styles
 from l2l.figures.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
+from l2l.optimizers.trained import Optimizers
+from l2l.problems.problem import Problem
 
 GRID = 60  # points of each half of an axis of `plot_updates`
 MOST_PANELS = 3  # of `plot_learning_rates`, unless coordinates are named
@@ -16,7 +23,7 @@ CONTOURS = 80  # points of each axis of `plot_trajectories`
 FAR = 10.0  # times the first loss: positions with more do not stretch `plot_trajectories`
 
 
-def plot_updates(optimizers, *, smallest=1e-8, largest=1e2, repeats=1):
+def plot_updates(optimizers: Optimizers, *, smallest: float = 1e-8, largest: float = 1e2, repeats: int = 1) -> Figure:
     """What the optimizers make of two gradients: the effective learning rate of the update, over both of them.
 
         rate = -update / gradient
@@ -94,7 +101,15 @@ def plot_updates(optimizers, *, smallest=1e-8, largest=1e2, repeats=1):
     return figure
 
 
-def plot_learning_rates(problem, optimizers, *, draws=100, steps=20, seed=0, coordinates=None):
+def plot_learning_rates(
+    problem: Problem,
+    optimizers: Optimizers,
+    *,
+    draws: int = 100,
+    steps: int = 20,
+    seed: int = 0,
+    coordinates: Optional[Sequence[int]] = None,
+) -> Figure:
     """The effective learning rate of each coordinate along a run, `-update / gradient`, over many draws.
 
     A panel a coordinate: the median of the rate's size over the draws, and a band from the 10th to the 90th of a
@@ -144,7 +159,7 @@ def plot_learning_rates(problem, optimizers, *, draws=100, steps=20, seed=0, coo
     return figure
 
 
-def plot_states(problem, optimizers, *, draws=20, steps=20, seed=0):
+def plot_states(problem: Problem, optimizers: Optimizers, *, draws: int = 20, steps: int = 20, seed: int = 0) -> Figure:
     """The memory of each optimizer along its runs, as its first two principal components.
 
     The state of one coordinate after each update is a point; components are those of all coordinates, draws and base
@@ -180,7 +195,7 @@ def plot_states(problem, optimizers, *, draws=20, steps=20, seed=0):
     return figure
 
 
-def plot_trajectories(problem, optimizers, *, steps=20, seed=0):
+def plot_trajectories(problem: Problem, optimizers: Optimizers, *, steps: int = 20, seed: int = 0) -> Figure:
     """The ways of several optimizers on one draw of a problem with two coordinates, over the contours of its loss.
 
     Each line has a marker for every position, `T + 1` of them; all begin at the black circle, and end at a star. The

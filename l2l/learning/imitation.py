@@ -1,6 +1,9 @@
 """Imitation: a learned optimizer is first trained to make the updates of one that someone wrote down."""
 
+from __future__ import annotations
+
 import functools
+from typing import Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -9,6 +12,8 @@ from l2l.nests import tensors_of
 from l2l.optimizers.first_state import with_initial_state
 from l2l.optimizers.optimizer import Bound, check_optimizer, check_pair, described, opened
 from l2l.problems.augmented import OfAnother
+from l2l.problems.problem import Problem
+from l2l.types import BuildOptimizer, Nest, OptimizerFunction, Seed
 
 
 class Imitation(OfAnother):
@@ -34,25 +39,25 @@ class Imitation(OfAnother):
       TypeError: an argument is no such thing.
     """
 
-    def __init__(self, problem, teacher):
+    def __init__(self, problem: Problem, teacher: OptimizerFunction) -> None:
         super().__init__(problem)
         self.teacher = check_optimizer("teacher", teacher)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """The draws of the problem."""
         return {"draw": self.problem.sample(num, seed)}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`{"error": 0, "x": the problem's}`."""
         x = self.problem.initial_position(draw["draw"])
         return {"error": tf.zeros([], tf.nest.flatten(x)[0].dtype), "x": x}
 
-    def active(self, draw):
+    def active(self, draw: Nest) -> Optional[Nest]:
         """The error, and what is active of the problem."""
         active = super().active(draw)
         return None if active is None else {"error": tf.constant(True), "x": active}
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The error; its gradient with respect to the problem's position is that of the problem's loss.
 
         To add the loss and take it off again would round the error away. What is added are zeros with that gradient,
@@ -64,7 +69,7 @@ class Imitation(OfAnother):
             zeros.append(tf.cast(zero, x["error"].dtype))
         return x["error"] + tf.add_n(zeros)
 
-    def build(self, build_optimizer):
+    def build(self, build_optimizer: BuildOptimizer) -> BuildOptimizer:
         """Function that builds the optimizer to train on this problem, with the variables of `build_optimizer`'s."""
 
         def build():

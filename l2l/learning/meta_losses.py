@@ -1,5 +1,7 @@
 """Meta-losses: what a learned optimizer is trained on, a number made of the losses of an unroll."""
 
+from typing import Callable, Dict
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -27,7 +29,7 @@ def floored_log(losses):
     return tf.log(tf.where(losses < 0, filled(np.nan), floored))
 
 
-META_LOSSES = {
+META_LOSSES: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "sum": lambda losses: tf.reduce_sum(losses, axis=0),
     "end": lambda losses: losses[-1],
     "end_log": lambda losses: floored_log(losses[-1]),

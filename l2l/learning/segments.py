@@ -4,7 +4,10 @@ A *segment* is the `T` base iterations that one meta-gradient sees. A draw may l
 state are then carried from one segment to the next, without a gradient (truncated backpropagation through time).
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import Optional, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -17,7 +20,9 @@ from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import opened
 from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
+from l2l.problems.problem import Problem
 from l2l.quiet import quietly
+from l2l.types import MetaLoss, Nest, OptimizerFunction, State
 
 MetaGradient = namedtuple(
     "MetaGradient",
@@ -35,22 +40,22 @@ MetaGradient = namedtuple(
 
 @quietly()
 def meta_gradient(
-    problem,
-    draw,
-    optimizer,
-    variables,
+    problem: Problem,
+    draw: Nest,
+    optimizer: OptimizerFunction,
+    variables: Sequence[tf.Variable],
     *,
-    meta_loss="sum",
-    unroll_length=20,
-    x=None,
-    state=None,
-    first=0,
-    carry_on=False,
-    second_derivatives=True,
-    loop="python",
-    batch=None,
-    horizon=None,
-):
+    meta_loss: MetaLoss = "sum",
+    unroll_length: int = 20,
+    x: Optional[Nest] = None,
+    state: State = None,
+    first: Union[int, tf.Tensor] = 0,
+    carry_on: bool = False,
+    second_derivatives: bool = True,
+    loop: str = "python",
+    batch: Optional[int] = None,
+    horizon: Optional[int] = None,
+) -> MetaGradient:
     """Builds the meta-gradient of one segment: a pure function of variables, draw, position and state.
 
     Args:

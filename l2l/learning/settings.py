@@ -1,11 +1,15 @@
 """The settings of a training: one record, which everything that has to know them reads."""
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import Any, Callable, Dict, Optional, Union
 
 import tensorflow.compat.v1 as tf
 
 from l2l import checks, schedules
 from l2l.learning.meta_losses import get_meta_loss
+from l2l.types import MetaLoss, MetaOptimizerFunction, ScheduleFunction
 
 _FIELDS = [
     "meta_loss",
@@ -50,19 +54,19 @@ class Settings(namedtuple("Settings", _FIELDS)):
 
     def __new__(
         cls,
-        meta_loss="sum",
+        meta_loss: MetaLoss = "sum",
         *,
-        unroll_length=20,
-        horizon=None,
-        learning_rate=3e-4,
-        meta_optimizer=None,
-        clip_norm=1.0,
-        second_derivatives=True,
-        batch=1,
-        threads=1,
-        weights_seed=0,
-        draws_seed=0,
-    ):
+        unroll_length: int = 20,
+        horizon: Optional[int] = None,
+        learning_rate: Union[float, ScheduleFunction] = 3e-4,
+        meta_optimizer: Optional[MetaOptimizerFunction] = None,
+        clip_norm: Optional[float] = 1.0,
+        second_derivatives: bool = True,
+        batch: int = 1,
+        threads: int = 1,
+        weights_seed: int = 0,
+        draws_seed: int = 0,
+    ) -> Settings:
         get_meta_loss(meta_loss)
         unroll_length = checks.positive_integer("unroll_length", unroll_length)
         horizon = unroll_length if horizon is None else checks.positive_integer("horizon", horizon)
@@ -87,15 +91,15 @@ class Settings(namedtuple("Settings", _FIELDS)):
         )
 
     @property
-    def carries(self):
+    def carries(self) -> bool:
         """Whether position and state are carried from one segment to the next."""
         return self.horizon > self.unroll_length
 
-    def description(self):
+    def description(self) -> Dict[str, Any]:
         """The settings as a dict of JSON types; functions of the user's own by their names."""
         return {name: _described(value) for name, value in self._asdict().items()}
 
-    def functions(self):
+    def functions(self) -> Dict[str, Optional[Callable[..., Any]]]:
         """The settings that may be functions of the user's own, by name; None for one that is none."""
         values = {name: getattr(self, name) for name in ("meta_loss", "learning_rate", "meta_optimizer")}
         return {name: value if _is_own(value) else None for name, value in values.items()}

@@ -5,7 +5,10 @@ document does; `tf.while_loop` writes one and repeats it. An unroll can be conti
 with a position and a state, from which the next one goes on.
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import Optional, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -15,7 +18,9 @@ from l2l.optimizers.first_state import check_same_state
 from l2l.optimizers.optimizer import check_pair, opened
 from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem, not_differentiable, paths
+from l2l.problems.problem import Problem
 from l2l.quiet import quietly
+from l2l.types import Nest, OptimizerFunction, State
 
 Unroll = namedtuple(
     "Unroll",
@@ -96,20 +101,20 @@ def _check_update(x, update):
 
 @quietly()
 def unroll(
-    problem,
-    draw,
-    optimizer,
+    problem: Problem,
+    draw: Nest,
+    optimizer: OptimizerFunction,
     *,
-    x=None,
-    state=None,
-    steps=20,
-    first=0,
-    loop="python",
-    second_derivatives=True,
-    batch=None,
-    most=None,
-    horizon=None,
-):
+    x: Optional[Nest] = None,
+    state: State = None,
+    steps: int = 20,
+    first: Union[int, tf.Tensor] = 0,
+    loop: str = "python",
+    second_derivatives: bool = True,
+    batch: Optional[int] = None,
+    most: Optional[tf.Tensor] = None,
+    horizon: Optional[int] = None,
+) -> Unroll:
     """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
 
         start = l2l.unroll(problem, draw, optimizer, steps=20)
@@ -152,7 +157,16 @@ def unroll(
 
 
 @quietly()
-def learn(problem, draw, optimizer, *, steps=20, loop="python", second_derivatives=True, batch=None):
+def learn(
+    problem: Problem,
+    draw: Nest,
+    optimizer: OptimizerFunction,
+    *,
+    steps: int = 20,
+    loop: str = "python",
+    second_derivatives: bool = True,
+    batch: Optional[int] = None,
+) -> tf.Tensor:
     """The losses of an optimizer on one draw of a problem, from its start.
 
     `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`: the first is the loss

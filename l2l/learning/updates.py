@@ -1,10 +1,14 @@
 """The update: a meta-gradient, clipped by global norm, moves the learned weights by a step of the meta-optimizer."""
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import List, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from l2l import checks, schedules
+from l2l.learning.segments import MetaGradient
 from l2l.nests import is_finite
 from l2l.quiet import quietly
 
@@ -50,7 +54,7 @@ class MetaOptimizer:
         return optimizer.apply_gradients(grads_and_vars, self._updates)
 
 
-def clipped(gradients, clip_norm=1.0):
+def clipped(gradients: Sequence[tf.Tensor], clip_norm: Optional[float] = 1.0) -> Tuple[List[tf.Tensor], tf.Tensor]:
     """Gradients clipped by global norm: `g / max(1, |g| / clip_norm)`, `|g|` over all of them together.
 
     Args:
@@ -73,7 +77,14 @@ def clipped(gradients, clip_norm=1.0):
 
 
 @quietly()
-def update(meta, variables, meta_optimizer, *, clip_norm=1.0, adapted=()):
+def update(
+    meta: MetaGradient,
+    variables: Sequence[tf.Variable],
+    meta_optimizer: Union[tf.train.Optimizer, MetaOptimizer],
+    *,
+    clip_norm: Optional[float] = 1.0,
+    adapted: Sequence[tf.Variable] = (),
+) -> Update:
     """Clips a meta-gradient and applies it.
 
     Where the meta-loss, the last loss or the gradient's norm is NaN or infinite nothing is applied: neither the

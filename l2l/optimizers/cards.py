@@ -1,9 +1,12 @@
 """Trained optimizers that come with the package, and a card about each."""
 
+from __future__ import annotations
+
 import json
 import textwrap
 from collections import namedtuple
 from pathlib import Path
+from typing import Dict
 
 from l2l import checks
 
@@ -50,7 +53,7 @@ def _text(value):
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else "%.2f" % value
 
 
-def pretrained():
+def pretrained() -> Dict[str, Card]:
     """The trained optimizers that come with the package: a dict from name to `Card`.
 
     Usage::

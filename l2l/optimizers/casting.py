@@ -4,6 +4,14 @@ The field calls the input half *preprocessing*. Gradients shrink by many orders 
 magnitude while an optimizer works; a network wants inputs near 1.
 """
 
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from l2l.types import Nest
+
 
 class Casting:
     """The contract of a casting; subclass it and define `encode` and `decode`.
@@ -28,25 +36,36 @@ class Casting:
     """
 
     features = 1
-    facts = None
-    adapted = ()
-    kind = None
-    parameters = {}
-    name = property(lambda self: type(self).__name__)
+    facts: Any = None
+    adapted: Tuple[float, ...] = ()
+    kind: Optional[str] = None
+    parameters: Dict[str, Any] = {}
 
-    def initial_memory(self, gradients):
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def initial_memory(self, gradients: tf.Tensor) -> Optional[Nest]:
         """What is remembered before the first step: a nest of tensors `[N, ...]`, for gradients `[N]`, or None."""
         return None
 
-    def encode(self, gradients, memory=None, adapted=()):
+    def encode(
+        self, gradients: tf.Tensor, memory: Optional[Nest] = None, adapted: Sequence[tf.Tensor] = ()
+    ) -> tf.Tensor:
         """The network's inputs `[N, F]` from gradients `[N]`, the memory before this step, and the adapted values."""
         raise NotImplementedError("%s does not define encode" % type(self).__name__)
 
-    def decode(self, outputs, gradients=None, memory=None, adapted=()):
+    def decode(
+        self,
+        outputs: tf.Tensor,
+        gradients: Optional[tf.Tensor] = None,
+        memory: Optional[Nest] = None,
+        adapted: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
         """The updates `[N]` from the network's outputs `[N]`; the other arguments are those of `encode`."""
         raise NotImplementedError("%s does not define decode" % type(self).__name__)
 
-    def remember(self, gradients, memory, updates):
+    def remember(self, gradients: tf.Tensor, memory: Nest, updates: tf.Tensor) -> Nest:
         """The memory after a step: structure, shapes and dtypes as before it.
 
         Args:
@@ -56,7 +75,7 @@ class Casting:
         """
         return memory
 
-    def adapt(self, gradients, memory, adapted):
+    def adapt(self, gradients: tf.Tensor, memory: Nest, adapted: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
         """The next values of the adapted variables, a tuple of scalars, once a meta-iteration.
 
         Args:

@@ -5,6 +5,7 @@ that see it relative to what they remember, `tensor_castings.py` those that look
 """
 
 import inspect
+from typing import Callable, Dict
 
 from l2l import checks
 from l2l.describe import describe
@@ -13,7 +14,7 @@ from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, wide
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
 from l2l.optimizers.tensor_castings import relative_step_cast
 
-CASTINGS = {
+CASTINGS: Dict[str, Callable[..., Casting]] = {
     "none": no_casting,
     "log": log_cast,
     "log_and_sign": log_and_sign,

@@ -1,11 +1,16 @@
 """A learned optimizer for each group of an optimizee's tensors."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of
 from l2l.optimizers import networks
 from l2l.optimizers.optimizer import Bound, check_pair, described, opened
+from l2l.types import BuildOptimizer, Nest, State
 
 MOST_GROUPS = 100  # in a file
 
@@ -32,7 +37,7 @@ class Grouped:
         position has other groups.
     """
 
-    def __init__(self, builders):
+    def __init__(self, builders: Dict[str, BuildOptimizer]) -> None:
         self.optimizers, self._scopes = {}, {}
         for name, build in checked_builders(builders).items():
             with tf.variable_scope(name, use_resource=True) as self._scopes[name]:
@@ -43,11 +48,11 @@ class Grouped:
         if all(one.initial_state is not None for one in members):
             self.initial_state = self._initial_state
 
-    def __call__(self, gradients, state, x=None):
+    def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
         """The update, with the structure of `gradients`, and the next state, a dict by group."""
         return self.bind().plain_step(gradients, state, x)
 
-    def bind(self, horizon=None, batch=None):
+    def bind(self, horizon: Optional[int] = None, batch: Optional[int] = None) -> Bound:
         """All of them for one unroll, a `Bound`: its kernels are theirs, one group after the other."""
         bounds, offsets, kernels = {}, {}, []
         for name, optimizer in self.optimizers.items():
@@ -83,7 +88,7 @@ class Grouped:
                 states[name] = optimizer.initial_state(x[name])
         return states
 
-    def adapt(self, gradients, state, active=None):
+    def adapt(self, gradients: Nest, state: State, active: Optional[Nest] = None) -> List[tf.Tensor]:
         """The next values of `adapted`, a list."""
         values = []
         for name, optimizer in self.optimizers.items():
@@ -98,7 +103,7 @@ class Grouped:
         reuse = tf.get_variable_scope().reuse
         return tf.variable_scope(self._scopes[name], reuse=reuse, auxiliary_name_scope=False)
 
-    def description(self):
+    def description(self) -> Dict[str, Any]:
         """What they are, in JSON types; `from_description` builds them again, where all are the library's own."""
         return {
             "class": type(self).__name__,

@@ -1,6 +1,9 @@
 """A trained optimizer in a training of one's own: a `tf.train.Optimizer`."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any, Iterable, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -11,6 +14,7 @@ from l2l import checks
 from l2l.optimizers.row_functions import RowFunctions
 from l2l.optimizers.trained import Trained, load
 from l2l.quiet import quietly
+from l2l.types import BuildOptimizer, PathLike
 
 CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
 SMALL = 1 << 10  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
@@ -52,7 +56,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         or given twice; a gradient of another shape or dtype than its variable.
     """
 
-    def __init__(self, trained, *, horizon=None, name="LearnedOptimizer"):
+    def __init__(self, trained: Trained, *, horizon: Optional[int] = None, name: str = "LearnedOptimizer") -> None:
         if not isinstance(trained, Trained):
             raise TypeError("trained must be what trainer.trained() or l2l.load returns, got %r" % (trained,))
         super().__init__(use_locking=False, name=name)
@@ -62,7 +66,14 @@ class LearnedOptimizer(tf.train.Optimizer):
         self._moved = {}  # what `_prepare` computed of them
 
     @classmethod
-    def load(cls, path, build=None, *, horizon=None, name="LearnedOptimizer"):
+    def load(
+        cls,
+        path: PathLike,
+        build: Optional[BuildOptimizer] = None,
+        *,
+        horizon: Optional[int] = None,
+        name: str = "LearnedOptimizer",
+    ) -> LearnedOptimizer:
         """The optimizer in a file that `l2l.save` wrote, or one that comes with the package, by its name.
 
         Args:
@@ -72,7 +83,12 @@ class LearnedOptimizer(tf.train.Optimizer):
         return cls(load(path, build), horizon=horizon, name=name)
 
     @quietly()
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[Tuple[Any, tf.Variable]],
+        global_step: Optional[tf.Variable] = None,
+        name: Optional[str] = None,
+    ) -> tf.Operation:
         """As that of `tf.train.Optimizer`; variables of up to 1,024 coordinates that share a device move together."""
         grads_and_vars = list(grads_and_vars)
         if not tf.distribute.has_strategy():  # which sums gradients over replicas first

@@ -1,5 +1,7 @@
 """Castings that see each gradient alone: as it is, or its logarithm."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -95,12 +97,12 @@ class _LogAndSign(Casting):
         return outputs
 
 
-def no_casting():
+def no_casting() -> Casting:
     """The raw gradient in, the raw output out: what Episode 1 calls "simple"."""
     return _Raw()
 
 
-def log_cast(min_log_gradient=-15.0):
+def log_cast(min_log_gradient: float = -15.0) -> Casting:
     """The log/sign casting of Episode 1. With `m = min_log_gradient`:
 
         encode(g) = sign(g) (log(|g| + exp(m - 5)) - m) / -m
@@ -122,7 +124,7 @@ def log_cast(min_log_gradient=-15.0):
     return _Log(m)
 
 
-def widening_log_cast():
+def widening_log_cast() -> Casting:
     """The log casting of the sequel to Episode 1, whose range widens with the training: it has no floor.
 
         encode(g) = sign(g) (log(|g| + 1.18e-38) - m) / -m
@@ -139,7 +141,7 @@ def widening_log_cast():
     return _WideningLog()
 
 
-def log_and_sign(k=5.0):
+def log_and_sign(k: float = 5.0) -> Casting:
     """DeepMind's preprocessing: two inputs for each gradient, and the raw output out.
 
         encode(g) = (log|g| / k, sign(g))   where |g| >= exp(-k)

@@ -5,8 +5,11 @@ weights, and each has a state of its own. So a network trained on 2 coordinates 
 any number of them.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections import namedtuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,8 +17,10 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers import castings
+from l2l.optimizers.casting import Casting
 from l2l.optimizers.optimizer import Bound
 from l2l.quiet import quietly
+from l2l.types import Nest, State
 
 NetworkState = namedtuple(
     "NetworkState",
@@ -75,14 +80,14 @@ class CoordinatewiseLSTM:
     @quietly()
     def __init__(
         self,
-        hidden=(20, 20),
-        casting="none",
+        hidden: Sequence[int] = (20, 20),
+        casting: Union[str, Casting] = "none",
         *,
-        dtype=tf.float32,
-        input_layer=True,
-        output_scale=1.0,
-        input_activation=None,
-    ):
+        dtype: tf.DType = tf.float32,
+        input_layer: bool = True,
+        output_scale: float = 1.0,
+        input_activation: Optional[str] = None,
+    ) -> None:
         if not isinstance(hidden, (list, tuple)) or not hidden:
             raise ValueError(
                 "hidden must list the units of each layer, positive integers such as (20, 20), got %r" % (hidden,)
@@ -125,7 +130,7 @@ class CoordinatewiseLSTM:
             bias = tf.get_variable("bias", [columns], initializer=tf.zeros_initializer())
         self.variables += [kernel, bias]
 
-    def __call__(self, gradients, state, x=None):
+    def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
         """The update, with the structure of `gradients`, and the next state.
 
         Raises:
@@ -134,14 +139,14 @@ class CoordinatewiseLSTM:
         """
         return self.bind().plain_step(gradients, state, x)
 
-    def initial_state(self, x):
+    def initial_state(self, x: Nest) -> NetworkState:
         """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
         rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
         count = rows.shape.as_list()[0] or tf.shape(rows)[0]
         zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
-    def adapt(self, gradients, state, active=None):
+    def adapt(self, gradients: Nest, state: State, active: Optional[Nest] = None) -> List[tf.Tensor]:
         """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there.
 
         Where some tensors are idle, as `active` says, the casting sees the rows of the others, and these over again in
@@ -162,7 +167,7 @@ class CoordinatewiseLSTM:
             )
         return list(adapted)
 
-    def description(self):
+    def description(self) -> Dict[str, Any]:
         """What the network is, in JSON types; `from_description` builds it again.
 
         Without an `input_activation` nothing is said of one, as in files that are older than it.
@@ -178,7 +183,7 @@ class CoordinatewiseLSTM:
             **activation,
         }
 
-    def bind(self, weights=None, batch=None):
+    def bind(self, weights: Optional[Sequence[tf.Tensor]] = None, batch: Optional[int] = None) -> Bound:
         """The network for one unroll, a `Bound`, with its weights or with these tensors in their place.
 
         Where no activation lies between the input layer and the first LSTM, the two are one linear map:

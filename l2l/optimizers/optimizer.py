@@ -28,13 +28,17 @@ first call (see `first_call`). It may also define
 what a user's object has.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections import namedtuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from l2l.describe import description_of
 from l2l.optimizers import rules
+from l2l.types import Nest, State
 
 
 class Bound(
@@ -53,10 +57,16 @@ class Bound(
     A `Bound` with `facts` has steps with a fifth parameter of that name: None, or what `facts` gave.
     """
 
-    def __new__(cls, step, kernels=(), facts=None, initial_state=None):
+    def __new__(
+        cls,
+        step: Callable[..., Tuple[Nest, State]],
+        kernels: Sequence[tf.Tensor] = (),
+        facts: Optional[Callable[..., Nest]] = None,
+        initial_state: Optional[Callable[[Nest], State]] = None,
+    ) -> Bound:
         return super().__new__(cls, step, list(kernels), facts, initial_state)
 
-    def plain_step(self, gradients, state, x, **facts):
+    def plain_step(self, gradients: Nest, state: State, x: Nest, **facts: Any) -> Tuple[Nest, State]:
         """A step whose products are `tf.matmul`, without anything else."""
         return self.step(gradients, state, x, lambda i, inputs: tf.matmul(inputs, self.kernels[i]), **facts)
 

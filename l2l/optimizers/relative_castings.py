@@ -5,7 +5,10 @@ divides by `y` twice; XLA multiplies the two first, and in float32 `y^2` is 0 wh
 small number is divided by here. Quotients are differences of logs, or of numbers that were scaled before.
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -189,7 +192,7 @@ class _Secant(Casting):
         return Step(gradients, updates)
 
 
-def ratio_cast():
+def ratio_cast() -> Casting:
     """The ratio casting of the sequel to Episode 1: a gradient relative to the one before, whatever their scale.
 
         r_t = g_t / (|g_(t-1)| + 1.18e-38),   g_(-1) := g_0
@@ -203,7 +206,7 @@ def ratio_cast():
     return _Ratio()
 
 
-def log_ratio_cast(min_log_ratio=None):
+def log_ratio_cast(min_log_ratio: Optional[float] = None) -> Casting:
     """The log-ratio casting of the sequel to Episode 1: the log casting around the ratios `r_t` of `ratio_cast`.
 
         encode(g_t) = sign(r_t) (log(max(|r_t|, 1.18e-38)) - m) / -m
@@ -226,7 +229,7 @@ def log_ratio_cast(min_log_ratio=None):
     return _LogRatio(m)
 
 
-def moments_cast(beta=0.95, *, smallest=0.0):
+def moments_cast(beta: Union[float, Sequence[float]] = 0.95, *, smallest: float = 0.0) -> Casting:
     """RNNProp's casting: gradients and their running mean relative to their running size, and steps below 0.1.
 
         m_t = beta m_(t-1) + (1 - beta) g_t,     v_t = beta v_(t-1) + (1 - beta) g_t^2,     w_t = 1 - beta^t
@@ -262,7 +265,7 @@ def moments_cast(beta=0.95, *, smallest=0.0):
     return MomentsCasting(tuple(checks.fraction("beta[%d]" % i, one) for i, one in enumerate(beta)), smallest)
 
 
-def secant_cast():
+def secant_cast() -> Casting:
     """A casting of the library's own: the output is a number of secant steps, so no scale and no range has to be set.
 
     Let `u` be the update before, of one coordinate, and `y = g_t - g_(t-1)` how it changed the gradient. The secant

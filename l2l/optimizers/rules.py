@@ -7,14 +7,18 @@ uses for SGD and RMSProp, unless the rule's own paper names a default. In place 
 a scalar tensor or a schedule.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections import namedtuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks, schedules
 from l2l.quiet import quietly
+from l2l.types import Hyperparameter, Nest, State
 
 # The smallest normal number of float32, 1.18e-38. Both engines flush what is smaller to zero.
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -44,7 +48,7 @@ class Rule(schedules.Named):
     coordinatewise = True  # every rule here but lamb: many draws can be one batch
 
     @quietly()
-    def __call__(self, gradients, state, x=None):
+    def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
         """The update, with the structure of `gradients`, and the next state.
 
         The state is a list with that of each tensor; with a schedule it is a `ScheduledState`, which counts.
@@ -82,7 +86,7 @@ class Rule(schedules.Named):
             raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
         return tf.nest.flatten(x)
 
-    def description(self):
+    def description(self) -> Dict[str, Any]:
         """What the rule is, in JSON types."""
         return {"rule": self.name, **self._described()}
 
@@ -109,7 +113,7 @@ def _root(squares):
     return tf.where(is_zero, tf.zeros_like(root), root)
 
 
-def sgd(learning_rate=0.1):
+def sgd(learning_rate: Hyperparameter = 0.1) -> Rule:
     """Gradient descent: `update = -learning_rate g`.
 
     Raises:
@@ -122,7 +126,7 @@ def _sgd(gradient, state, learning_rate):
     return -learning_rate * gradient, ()
 
 
-def momentum(learning_rate=0.1, *, momentum=0.9):
+def momentum(learning_rate: Hyperparameter = 0.1, *, momentum: Hyperparameter = 0.9) -> Rule:
     """Heavy-ball momentum: `v = momentum v + g` from 0; `update = -learning_rate v`.
 
     Source: Polyak 1964, as in `tf.train.MomentumOptimizer`.
@@ -139,7 +143,7 @@ def _momentum(gradient, velocity, learning_rate, momentum):
     return -learning_rate * velocity, velocity
 
 
-def nesterov(learning_rate=0.1, *, momentum=0.9):
+def nesterov(learning_rate: Hyperparameter = 0.1, *, momentum: Hyperparameter = 0.9) -> Rule:
     """Nesterov's momentum: `v = momentum v + g` from 0; `update = -learning_rate (g + momentum v)`.
 
     Source: Sutskever et al. 2013, in the form of `tf.train.MomentumOptimizer`.
@@ -156,7 +160,9 @@ def _nesterov(gradient, velocity, learning_rate, momentum):
     return -learning_rate * (gradient + momentum * velocity), velocity
 
 
-def rmsprop(learning_rate=0.1, *, decay=0.99, epsilon=1e-5):
+def rmsprop(
+    learning_rate: Hyperparameter = 0.1, *, decay: Hyperparameter = 0.99, epsilon: Hyperparameter = 1e-5
+) -> Rule:
     """RMSProp: `s = decay s + (1 - decay) g^2` from 0; `update = -learning_rate g / (sqrt(s) + epsilon)`.
 
     Source: Episode 1, with its defaults. TensorFlow's differs: it starts from `s = 1` and adds
@@ -179,7 +185,13 @@ def _rmsprop(gradient, mean_square, learning_rate, decay, epsilon):
 AdamState = namedtuple("AdamState", ["mean", "mean_square", "beta1_power", "beta2_power"])
 
 
-def adam(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8):
+def adam(
+    learning_rate: Hyperparameter = 0.001,
+    *,
+    beta1: Hyperparameter = 0.9,
+    beta2: Hyperparameter = 0.999,
+    epsilon: Hyperparameter = 1e-8,
+) -> Rule:
     """Adam: at step `t = 1, 2, ...`
 
         m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2, both from 0
@@ -212,7 +224,14 @@ def _adam(gradient, state, learning_rate, beta1, beta2, epsilon):
     return update, AdamState(mean, mean_square, power1, power2)
 
 
-def adamw(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01):
+def adamw(
+    learning_rate: Hyperparameter = 0.001,
+    *,
+    beta1: Hyperparameter = 0.9,
+    beta2: Hyperparameter = 0.999,
+    epsilon: Hyperparameter = 1e-8,
+    weight_decay: Hyperparameter = 0.01,
+) -> Rule:
     """Adam with decoupled weight decay: `update = -learning_rate (d + weight_decay x)`.
 
     `d` is the direction of `adam`, whose update is `-learning_rate d`, and `x` the position.
@@ -239,7 +258,14 @@ def _adamw(gradient, state, x, learning_rate, beta1, beta2, epsilon, weight_deca
     return learning_rate * (step - weight_decay * x), state
 
 
-def lamb(learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-6, weight_decay=0.01):
+def lamb(
+    learning_rate: Hyperparameter = 0.001,
+    *,
+    beta1: Hyperparameter = 0.9,
+    beta2: Hyperparameter = 0.999,
+    epsilon: Hyperparameter = 1e-6,
+    weight_decay: Hyperparameter = 0.01,
+) -> Rule:
     """LAMB: the direction of `adamw`, made as long as its tensor and then scaled by the learning rate.
 
         r = d + weight_decay x,  with Adam's direction d
@@ -285,7 +311,7 @@ VsgdState = namedtuple(
 VSGD_PROBE = 0.01
 
 
-def vsgd():
+def vsgd() -> Rule:
     """vSGD, which tunes its own rates. For every coordinate, with running means that remember `tau` steps:
 
         update = -mean(g)^2 / (mean(g^2) mean(h)) g
@@ -330,7 +356,7 @@ SecantState = namedtuple("SecantState", ["gradient", "update"])  # of the step b
 LARGEST_SHARE = 1e18
 
 
-def secant(learning_rate=0.1):
+def secant(learning_rate: Hyperparameter = 0.1) -> Rule:
     """The secant method on each coordinate: Newton's, with the slope of the gradient along the step before.
 
         y_t = g_t - g_(t-1)

@@ -1,8 +1,11 @@
 """Castings that look at the tensor of a coordinate as a whole."""
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.optimizers.casting import Casting
 from l2l.optimizers.relative_castings import LARGEST_RATIO, MomentsCasting
 
 
@@ -30,7 +33,7 @@ class _RelativeStep(MomentsCasting):
         return facts * super().decode(outputs, gradients, memory, adapted)
 
 
-def relative_step_cast(beta=0.95, *, floor=1e-3):
+def relative_step_cast(beta: float = 0.95, *, floor: float = 1e-3) -> Casting:
     """RNNProp's casting with steps that are relative to the size of their tensor:
 
         encode(g) as `moments_cast(beta)`

@@ -1,9 +1,12 @@
 """A learned optimizer with its weights, outside any graph, and as a file."""
 
+from __future__ import annotations
+
 import functools
 import json
 import os
 from collections import namedtuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,8 +17,9 @@ from l2l.graphs import load_variables, own_graph
 from l2l.optimizers import cards
 from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
-from l2l.optimizers.optimizer import described, opened
+from l2l.optimizers.optimizer import Optimizer, described, opened
 from l2l.quiet import quietly
+from l2l.types import BuildOptimizer, Nest, OptimizerFunction, PathLike
 
 FORMAT = 2
 
@@ -30,7 +34,13 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
       record: dict of JSON types, what it was trained on, and how; {} where that is not known.
     """
 
-    def __new__(cls, build, weights, adapted=(), record=None):
+    def __new__(
+        cls,
+        build: BuildOptimizer,
+        weights: Sequence[np.ndarray],
+        adapted: Sequence[np.ndarray] = (),
+        record: Optional[Dict[str, Any]] = None,
+    ) -> Trained:
         return super().__new__(cls, build, list(weights), list(adapted), dict(record or {}))
 
     def __repr__(self):
@@ -39,7 +49,9 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
 
     @quietly()
-    def create(self, name, position=None):
+    def create(
+        self, name: str, position: Optional[Callable[[], Nest]] = None
+    ) -> Tuple[Optimizer, Callable[[tf.Session], None]]:
         """Builds the optimizer in the current graph.
 
         Args:
@@ -59,7 +71,7 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         optimizer, _ = create(self.build, position, name, scope)
         return optimizer, self.loader(optimizer, name)
 
-    def loader(self, optimizer, name):
+    def loader(self, optimizer: Optimizer, name: str) -> Callable[[tf.Session], None]:
         """The function `load(session)` that gives an optimizer these weights, and what it adapts these values.
 
         Args:
@@ -101,6 +113,10 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         return load
 
 
+# What a user compares, by name: functions without variables, and trained optimizers.
+Optimizers = Mapping[str, Union[OptimizerFunction, Trained]]
+
+
 def entered(name, value, position):
     """What a user compares, in the current graph: a function without variables, or a `Trained`.
 
@@ -138,7 +154,7 @@ def names_of(variables):
     return [variable.op.name.rsplit("/", 1)[-1] for variable in variables]
 
 
-def save(path, trained):
+def save(path: PathLike, trained: Trained) -> None:
     """Writes a `Trained` to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled.
 
     The file says what the optimizer is (layers, casting and its parameters), what it was trained on, how, and by which
@@ -155,7 +171,7 @@ def save(path, trained):
     archives.write(path, {"format": FORMAT, "weights": len(trained.weights), "record": trained.record}, arrays)
 
 
-def load(path, build=None):
+def load(path: PathLike, build: Optional[BuildOptimizer] = None) -> Trained:
     """Reads what `save` wrote, a `Trained`. No code in the file runs.
 
     Args:

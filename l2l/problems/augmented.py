@@ -4,7 +4,10 @@ A learned optimizer that is to serve elsewhere is trained on more than the probl
 "Learning gradient descent: better generalization and longer horizons" (K. Lv, S. Jiang, J. Li, arXiv 1703.03633).
 """
 
+from __future__ import annotations
+
 import functools
+from typing import Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,6 +17,7 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, all_observed, sample
 from l2l.problems.random_numbers import uniform
 from l2l.quiet import quietly
+from l2l.types import Nest, Seed
 
 
 class OfAnother(Problem):
@@ -26,18 +30,18 @@ class OfAnother(Problem):
 
     shown = ()
 
-    def __init__(self, problem):
+    def __init__(self, problem: Problem) -> None:
         self.problem, self.data = checks.problem("problem", problem), problem.data
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """What the problem observes, under `observed`, and what else is shown of the draw."""
         return self._seen(draw, self.problem.observe(draw["draw"], t, data))
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """The same with all that the problem has to observe."""
         return self._seen(draw, all_observed(self.problem, draw["draw"], data))
 
-    def active(self, draw):
+    def active(self, draw: Nest) -> Optional[Nest]:
         """What is active of the problem."""
         return BoundProblem(self.problem, draw["draw"]).active()
 
@@ -61,11 +65,11 @@ class RandomlyScaled(OfAnother):
 
     shown = ("scales",)
 
-    def __init__(self, problem, width=3.0):
+    def __init__(self, problem: Problem, width: float = 3.0) -> None:
         super().__init__(problem)
         self.width = checks.positive_number("width", width)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: those of the problem, and `scales`, a nest like its position."""
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
@@ -75,11 +79,11 @@ class RandomlyScaled(OfAnother):
         ]
         return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`x_0 / c`, with the start `x_0` of the problem."""
         return tf.nest.map_structure(tf.divide, self.problem.initial_position(draw["draw"]), draw["scales"])
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The problem's loss at `c x`."""
         return self.problem.loss(tf.nest.map_structure(tf.multiply, x, observed["scales"]), observed["observed"])
 
@@ -100,11 +104,11 @@ class WithConvexTerm(OfAnother):
 
     shown = ("target",)
 
-    def __init__(self, problem, dims=20):
+    def __init__(self, problem: Problem, dims: int = 20) -> None:
         super().__init__(problem)
         self.dims = checks.positive_integer("dims", dims)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: those of the problem, `target` and `start`, each `[num, n]`."""
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
@@ -112,16 +116,16 @@ class WithConvexTerm(OfAnother):
         target, start = (uniform([num, self.dims], -1.0, 1.0, seed=seed, stream=i, dtype=dtype) for i in range(2))
         return {"draw": draws, "target": target, "start": start}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`{"x": start of the problem, "z": start of the term}`."""
         return {"x": self.problem.initial_position(draw["draw"]), "z": draw["start"]}
 
-    def active(self, draw):
+    def active(self, draw: Nest) -> Optional[Nest]:
         """What is active of the problem, and `z`."""
         active = super().active(draw)
         return None if active is None else {"x": active, "z": tf.constant(True)}
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The sum of both losses."""
         return self.problem.loss(x["x"], observed["observed"]) + tf.reduce_mean(tf.square(x["z"] - observed["target"]))
 
@@ -141,7 +145,7 @@ class Mixture(Problem):
       TypeError, ValueError: no problem, or not as many chances, or one that is not positive.
     """
 
-    def __init__(self, problems, chances=None):
+    def __init__(self, problems: Sequence[Problem], chances: Optional[Sequence[float]] = None) -> None:
         if not isinstance(problems, (list, tuple)) or not problems:
             raise ValueError("problems must be a non-empty sequence of problems, got %r" % (problems,))
         self.problems = tuple(checks.problem("problems[%d]" % i, one) for i, one in enumerate(problems))
@@ -153,22 +157,22 @@ class Mixture(Problem):
         data = [one.data for one in problems]
         self.data = None if all(one is None for one in data) else tuple(() if one is None else one for one in data)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
         bounds = np.cumsum(self.chances)[:-1]
         chance = uniform([num, 1], 0.0, 1.0, seed=seed)
         which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
         return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """A tuple of the starts of all problems."""
         return tuple(one.initial_position(draws) for one, draws in zip(self.problems, draw["draws"]))
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """What each problem observes, which one was drawn, and where all start."""
         return self._observed(draw, data, lambda problem, one, part: problem.observe(one, t, part))
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """All that each problem has to observe, which one was drawn, and where all start."""
         return self._observed(draw, data, all_observed)
 
@@ -180,13 +184,13 @@ class Mixture(Problem):
         ]
         return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}
 
-    def active(self, draw):
+    def active(self, draw: Nest) -> Optional[Nest]:
         """What is active of the problem that was drawn."""
         parts = zip(self.problems, draw["draws"])
         return tuple(_active_where(*each, tf.equal(draw["which"], i)) for i, each in enumerate(parts))
 
     @quietly()
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The loss of the problem that was drawn.
 
         The others are asked at their starts, where losses are finite, whatever became of their positions: an infinite

@@ -1,15 +1,19 @@
 """Classification of images by neural networks, on minibatches: the optimizees of the paper's larger experiments."""
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import Optional, Sequence, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
-from l2l.problems.datasets import checked_examples, classes_of, digits
+from l2l.problems.datasets import Examples, checked_examples, classes_of, digits
 from l2l.problems.minibatches import minibatch
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import keys, normal, uniform
+from l2l.types import Nest, Seed
 
 Layer = namedtuple("Layer", ["kernel", "bias"])
 
@@ -35,7 +39,7 @@ class Classification(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, examples, *, batch_size, stddev):
+    def __init__(self, examples: Optional[Examples], *, batch_size: int, stddev: Union[float, str]) -> None:
         self.data = checked_examples("examples", digits() if examples is None else examples)
         if self.data.labels.dtype not in (np.uint8, np.int32, np.int64):  # `tf.one_hot` takes no others
             self.data = self.data._replace(labels=self.data.labels.astype(np.int64))
@@ -44,7 +48,7 @@ class Classification(Problem):
             raise ValueError("stddev must be a positive number or 'glorot', got %r" % stddev)
         self.stddev = stddev if stddev == "glorot" else checks.positive_number("stddev", stddev)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: a key and weights like the position."""
         num, dtype = checks.positive_integer("num", num), tf.as_dtype(self.data.inputs.dtype)
         weights = [
@@ -61,30 +65,30 @@ class Classification(Problem):
         limit = np.sqrt(6 / (np.prod(shape[:-2], dtype=int) * (shape[-2] + shape[-1])))
         return uniform([num, *shape], -limit, limit, seed=seed, stream=stream, dtype=dtype)
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """The weights, a nest of tensors."""
         return draw["weights"]
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """The minibatch of base iteration `t`, an `Examples` of tensors."""
         places = minibatch(draw["key"], t, batch_size=self.batch_size, examples=len(self.data.labels))
         return type(data)(tf.gather(data.inputs, places), tf.gather(data.labels, places))
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """All examples, an `Examples` of tensors."""
         return data
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The mean cross-entropy, a scalar, by `tf.nn.log_softmax`, which has a second derivative."""
         logs = tf.nn.log_softmax(self.logits(x, observed.inputs))
         picked = tf.one_hot(observed.labels, logs.shape[1], dtype=logs.dtype)
         return -tf.reduce_mean(tf.reduce_sum(picked * logs, axis=1))
 
-    def shapes(self):
+    def shapes(self) -> Nest:
         """The shapes of the weights: a nest like the position, of `tf.TensorShape`."""
         raise NotImplementedError("%s does not define shapes" % type(self).__name__)
 
-    def logits(self, x, inputs):
+    def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
         """What the softmax is taken of, `[N, classes]`, for `N` inputs."""
         raise NotImplementedError("%s does not define logits" % type(self).__name__)
 
@@ -106,18 +110,26 @@ class MLP(Classification):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, examples=None, hidden=(20,), activation="sigmoid", *, batch_size=128, stddev=0.01):
+    def __init__(
+        self,
+        examples: Optional[Examples] = None,
+        hidden: Sequence[int] = (20,),
+        activation: str = "sigmoid",
+        *,
+        batch_size: int = 128,
+        stddev: Union[float, str] = 0.01,
+    ) -> None:
         super().__init__(examples, batch_size=batch_size, stddev=stddev)
         self.hidden = checks.positive_integers("hidden", hidden)
         self.activation = checks.one_of("activation", activation, ACTIVATIONS)
 
-    def shapes(self):
+    def shapes(self) -> Nest:
         """The shapes of kernels and biases, a nest like the position."""
         inputs = int(np.prod(self.data.inputs.shape[1:]))
         *hidden, output = [_layer([a, b]) for a, b in _pairs([inputs, *self.hidden, classes_of(self.data)])]
         return {"hidden": tuple(hidden), "output": output}
 
-    def logits(self, x, inputs):
+    def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, classes]`, for `N` inputs."""
         inputs = tf.convert_to_tensor(inputs)
         values = tf.reshape(inputs, [inputs.shape[0], -1])
@@ -152,8 +164,15 @@ class ConvNet(Classification):
     """
 
     def __init__(
-        self, examples=None, channels=(16, 16, 16), *, dense=(32,), normalized=True, batch_size=128, stddev=0.01
-    ):
+        self,
+        examples: Optional[Examples] = None,
+        channels: Sequence[int] = (16, 16, 16),
+        *,
+        dense: Sequence[int] = (32,),
+        normalized: bool = True,
+        batch_size: int = 128,
+        stddev: Union[float, str] = 0.01,
+    ) -> None:
         super().__init__(examples, batch_size=batch_size, stddev=stddev)
         if self.data.inputs.ndim not in (3, 4):
             raise ValueError(
@@ -166,7 +185,7 @@ class ConvNet(Classification):
         self.dense = checks.positive_integers("dense", dense)
         self.normalized = checks.boolean("normalized", normalized)
 
-    def shapes(self):
+    def shapes(self) -> Nest:
         """The shapes of kernels and biases, a nest like the position."""
         height, width, *depth = self.data.inputs.shape[1:]
         for _ in self.channels:
@@ -175,7 +194,7 @@ class ConvNet(Classification):
         sizes = [height * width * self.channels[-1], *self.dense, classes_of(self.data)]
         return {"conv": tuple(conv), "dense": tuple(_layer([a, b]) for a, b in _pairs(sizes))}
 
-    def logits(self, x, inputs):
+    def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, classes]`, for `N` images."""
         inputs = tf.convert_to_tensor(inputs)
         values = inputs[..., tf.newaxis] if inputs.shape.ndims == 3 else inputs

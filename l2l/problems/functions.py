@@ -1,6 +1,9 @@
 """Functions that optimizers are tried on: narrow valleys, and many local minima."""
 
+from __future__ import annotations
+
 import math
+from typing import Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -9,6 +12,7 @@ from l2l.problems.minibatches import noise as noise_numbers
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import keys, uniform
 from l2l.quiet import quietly
+from l2l.types import Nest, Seed
 
 
 class _Function(Problem):
@@ -28,7 +32,7 @@ class _Function(Problem):
 
     least_dims = 1
 
-    def __init__(self, dims, width, noise, dtype):
+    def __init__(self, dims: int, width: float, noise: float, dtype: tf.DType) -> None:
         self.dims = checks.positive_integer("dims", dims)
         if self.dims < self.least_dims:
             raise ValueError("dims must be %d or more, got %r" % (self.least_dims, dims))
@@ -36,35 +40,35 @@ class _Function(Problem):
         self.noise = checks.number_from_zero("noise", noise)
         self.dtype = checks.dtype("dtype", dtype)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: `start`, `[num, D]`, and with noise a `key`, `[num]`."""
         start = uniform([num, self.dims], -self.width, self.width, seed=seed, dtype=self.dtype)
         return {"start": start, "key": keys(num, seed)} if self.noise else {"start": start}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`x_0`, `[D]`."""
         return draw["start"]
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """The noise of base iteration `t`, `[D]`; without noise, the draw."""
         return self.noise * noise_numbers(draw["key"], t, [self.dims], dtype=self.dtype) if self.noise else draw
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """No noise, `[D]`."""
         return tf.zeros([self.dims], self.dtype) if self.noise else draw
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """`value(x)`, a scalar for `x` of shape `[D]`, whose gradient has the noise in it."""
         value = self.value(x)
         if self.noise:
             value += tf.reduce_sum(observed * (x - tf.stop_gradient(x)), axis=-1)
         return value
 
-    def batch_loss(self, x, observed):
+    def batch_loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The same over the last axis: `[B]` for `x` of shape `[B, D]`."""
         return self.loss(x, observed)
 
-    def value(self, x):
+    def value(self, x: Nest) -> tf.Tensor:
         """The function itself, over the last axis of `x`."""
         raise NotImplementedError("%s does not define value" % type(self).__name__)
 
@@ -79,10 +83,10 @@ class Rosenbrock(_Function):
 
     least_dims = 2
 
-    def __init__(self, dims=2, *, width=1.0, noise=0.0, dtype=tf.float32):
+    def __init__(self, dims: int = 2, *, width: float = 1.0, noise: float = 0.0, dtype: tf.DType = tf.float32) -> None:
         super().__init__(dims, width, noise, dtype)
 
-    def value(self, x):
+    def value(self, x: Nest) -> tf.Tensor:
         """The function, over the last axis of `x`."""
         before, after = x[..., :-1], x[..., 1:]
         return tf.reduce_sum(100 * tf.square(after - tf.square(before)) + tf.square(1 - before), axis=-1)
@@ -95,10 +99,10 @@ class Rastrigin(_Function):
     `U[-5.12, 5.12]^D` unless `width` says otherwise; the other arguments are those of `Rosenbrock`.
     """
 
-    def __init__(self, dims=2, *, width=5.12, noise=0.0, dtype=tf.float32):
+    def __init__(self, dims: int = 2, *, width: float = 5.12, noise: float = 0.0, dtype: tf.DType = tf.float32) -> None:
         super().__init__(dims, width, noise, dtype)
 
-    def value(self, x):
+    def value(self, x: Nest) -> tf.Tensor:
         """The function, over the last axis of `x`."""
         return tf.reduce_sum(10 + tf.square(x) - 10 * tf.cos(2 * math.pi * x), axis=-1)
 
@@ -112,11 +116,13 @@ class Ackley(_Function):
     those of `Rosenbrock`.
     """
 
-    def __init__(self, dims=2, *, width=32.768, noise=0.0, dtype=tf.float32):
+    def __init__(
+        self, dims: int = 2, *, width: float = 32.768, noise: float = 0.0, dtype: tf.DType = tf.float32
+    ) -> None:
         super().__init__(dims, width, noise, dtype)
 
     @quietly()
-    def value(self, x):
+    def value(self, x: Nest) -> tf.Tensor:
         """The function, over the last axis of `x`."""
         square = tf.reduce_mean(tf.square(x), axis=-1)
         # The square root has no derivative at 0, and a NaN there would outlive a plain `tf.where`.

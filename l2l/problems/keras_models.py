@@ -1,15 +1,20 @@
 """Keras models as optimizees: the position is the model's weights."""
 
+from __future__ import annotations
+
 import json
+from typing import Any, Callable, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.problems.datasets import Examples
 from l2l.problems.minibatches import fold, minibatch, noise, uniform_noise
 from l2l.problems.problem import Problem
 from l2l.problems.programs import cut_out, run
 from l2l.problems.random_numbers import keys, moved
+from l2l.types import Nest, Seed
 
 _STREAM = 2**34  # above all streams of `uniform`, `normal` and `keys`
 _STREAMS_OF_ONE = 2**16  # of one draw: more than a model has random ops
@@ -69,7 +74,14 @@ class KerasProblem(Problem):
         weights can have: state, loops, custom gradients, constraints, or weights that were set.
     """
 
-    def __init__(self, build_model, loss, examples, *, batch_size=32):
+    def __init__(
+        self,
+        build_model: Callable[[], tf.keras.Model],
+        loss: Union[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]],
+        examples: Union[Examples, Tuple[Any, np.ndarray]],
+        *,
+        batch_size: Optional[int] = 32,
+    ) -> None:
         self.build_model = checks.function_without_arguments("build_model", build_model)
         _check_loss(loss)
         self.keras_loss = _described_loss(loss)
@@ -119,7 +131,7 @@ class KerasProblem(Problem):
             program = cut_out("the loss of build_model's model", [total], [*given, *weights])
             self._losses[len(targets)] = program, [tensor.name for tensor in given]
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: a key, and initial weights."""
         num = checks.positive_integer("num", num)
         number = tf.random.uniform([], maxval=2**62, dtype=tf.int64) if seed is None else tf.cast(seed, tf.int64)
@@ -139,11 +151,11 @@ class KerasProblem(Problem):
         trained = len(self.names)
         return {"key": keys(num, seed), "weights": drawn[:trained], "fixed": drawn[trained:]}
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """The weights, a list of tensors in the order of `names`."""
         return draw["weights"]
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """The minibatch of base iteration `t`, and what else the loss needs: weights that are not trained, a key."""
         inputs, targets = data
         if self.batch_size is not None:
@@ -151,7 +163,7 @@ class KerasProblem(Problem):
             inputs, targets = [tf.gather(one, places) for one in inputs], tf.gather(targets, places)
         return self._observed(draw, t, inputs, targets)
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """All examples, and what else the loss needs; dropout and the like as at base iteration 0."""
         return self._observed(draw, tf.constant(0), *data)
 
@@ -160,7 +172,7 @@ class KerasProblem(Problem):
         chance = {"key": draw["key"], "t": t} if program.random else {}
         return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """What `fit` minimizes, a scalar."""
         program, places = self._losses[observed["targets"].shape.as_list()[0]]
         tensors = [*observed["inputs"], observed["targets"], *x, *observed["fixed"]]

@@ -1,6 +1,9 @@
 """Minibatches and noise that follow from a draw and a base iteration, in the same way in every engine."""
 
+from __future__ import annotations
+
 import math
+from typing import Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 
 
-def minibatch(key, t, *, batch_size, examples):
+def minibatch(key: tf.Tensor, t: tf.Tensor, *, batch_size: int, examples: int) -> tf.Tensor:
     """Which examples base iteration `t` of a draw sees: `batch_size` indices, uniform, with replacement.
 
     They follow from `key` and `t` alone. TensorFlow's stateless random numbers will not do: XLA's differ from
@@ -34,7 +37,7 @@ def minibatch(key, t, *, batch_size, examples):
         return tf.math.floormod(_positive_integers(key, t, batch_size), examples)
 
 
-def noise(key, t, shape, *, dtype=tf.float32):
+def noise(key: tf.Tensor, t: tf.Tensor, shape: Sequence[int], *, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Normal random numbers of mean 0 and deviation 1 for base iteration `t` of a draw.
 
     They follow from `key` and `t` alone, by the same hash as a `minibatch`, and are independent of its indices;

@@ -17,13 +17,17 @@ A problem of your own takes a few lines::
             return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 """
 
+from __future__ import annotations
+
 import functools
+from typing import Optional
 
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws
 from l2l.problems.random_numbers import sampling
+from l2l.types import Nest, Seed
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 
@@ -40,14 +44,14 @@ class Problem:
         them once, and `observe` gets them as tensors.
     """
 
-    data = None
+    data: Optional[Nest] = None
 
     def __getattribute__(self, name):
         value = super().__getattribute__(name)
         # Of whatever kind it is: a method, a static one, one that is set later, a function of this object alone.
         return _with_streams(self, value) if name == "sample" else value
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` independent draws: a nest of tensors, each with a leading axis `num`.
 
         `seed` is None (each `session.run` draws anew) or a scalar integer tensor (the draws
@@ -58,11 +62,11 @@ class Problem:
         """
         raise NotImplementedError("%s does not define sample" % type(self).__name__)
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """The start `x_0` for one draw: a tensor or a nest of tensors, floating point, of static shape."""
         raise NotImplementedError("%s does not define initial_position" % type(self).__name__)
 
-    def observe(self, draw, t, data):
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
         """What base iteration `t` sees of a draw: the draw itself unless a subclass says otherwise.
 
         Where every base iteration has a minibatch of its own, this picks it: it has to follow from the
@@ -78,7 +82,7 @@ class Problem:
         """
         return draw
 
-    def observe_all(self, draw, data):
+    def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
         """What a loss on the whole data sees of a draw, for `Evaluation.losses_on_whole_data`.
 
         It is the draw where `observe` is not defined. A problem whose base iterations see minibatches has to say it,
@@ -92,7 +96,7 @@ class Problem:
         """
         return draw
 
-    def active(self, draw):
+    def active(self, draw: Nest) -> Optional[Nest]:
         """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
 
         The others are idle: no update moves them, and the library's networks do not adapt to their gradients, which
@@ -100,11 +104,11 @@ class Problem:
         """
         return None
 
-    def loss(self, x, observed):
+    def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The loss of position `x`, a scalar of its dtype, for what `observe` returned: without it, one draw."""
         raise NotImplementedError("%s does not define loss" % type(self).__name__)
 
-    def batch_loss(self, x, observed):
+    def batch_loss(self, x: Nest, observed: Nest) -> tf.Tensor:
         """The losses `[B]` of many draws at once: `x` and `observed` have a leading axis `B`.
 
         Here `loss` is mapped over the draws. A subclass may define a faster form; it is compared with
@@ -112,7 +116,7 @@ class Problem:
         """
         return OverDraws(type(self).__name__)(self.loss, x, observed)
 
-    def draw(self, seed=None):
+    def draw(self, seed: Seed = None) -> Nest:
         """One draw, without the leading axis of `sample`; with a seed, one that no training or evaluation sees."""
         if seed is not None:
             # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.

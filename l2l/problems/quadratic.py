@@ -1,5 +1,7 @@
 """Quadratic problems."""
 
+from __future__ import annotations
+
 from collections import namedtuple
 
 import tensorflow.compat.v1 as tf
@@ -7,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import normal, uniform
+from l2l.types import Nest, Seed
 
 QuadraticDraw = namedtuple("QuadraticDraw", ["scale", "start"])  # each [D]
 DenseQuadraticDraw = namedtuple("DenseQuadraticDraw", ["matrix", "target", "start"])  # [D, D], [D], [D]
@@ -26,11 +29,11 @@ class Quadratic(Problem):
       TypeError, ValueError: `dims` is not a positive integer, or `dtype` another one.
     """
 
-    def __init__(self, dims=2, dtype=tf.float32):
+    def __init__(self, dims: int = 2, dtype: tf.DType = tf.float32) -> None:
         self.dims = checks.positive_integer("dims", dims)
         self.dtype = checks.dtype("dtype", dtype)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: scale and start, each `[num, D]`."""
         shape = [checks.positive_integer("num", num), self.dims]
         return QuadraticDraw(
@@ -38,15 +41,15 @@ class Quadratic(Problem):
             start=uniform(shape, -1.0, 1.0, seed=seed, stream=1, dtype=self.dtype),
         )
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`x_0`, `[D]`."""
         return draw.start
 
-    def loss(self, x, draw):
+    def loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """`sum_i (scale_i x_i)^2`, a scalar, for `x` of shape `[D]`."""
         return tf.reduce_sum(tf.square(draw.scale * x), axis=-1)
 
-    def batch_loss(self, x, draw):
+    def batch_loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """The same over the last axis: `[B]` for `x` of shape `[B, D]`."""
         return self.loss(x, draw)
 
@@ -71,12 +74,12 @@ class DenseQuadratic(Problem):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, distribution="normal", *, dtype=tf.float32):
+    def __init__(self, dims: int = 10, distribution: str = "normal", *, dtype: tf.DType = tf.float32) -> None:
         self.dims = checks.positive_integer("dims", dims)
         self.distribution = checks.one_of("distribution", distribution, ["normal", "uniform"])
         self.dtype = checks.dtype("dtype", dtype)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: matrix `[num, D, D]`, target and start, each `[num, D]`."""
         num = checks.positive_integer("num", num)
 
@@ -91,14 +94,14 @@ class DenseQuadratic(Problem):
             start=normal([num, self.dims], 0.01, seed=seed, stream=2, dtype=self.dtype),
         )
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """`x_0`, `[D]`."""
         return draw.start
 
-    def loss(self, x, draw):
+    def loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """`|W x - y|^2`, a scalar, for `x` of shape `[D]`."""
         return tf.reduce_sum(tf.square(tf.linalg.matvec(draw.matrix, x) - draw.target), axis=-1)
 
-    def batch_loss(self, x, draw):
+    def batch_loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """The same over the last axis: `[B]` for `x` of shape `[B, D]`."""
         return self.loss(x, draw)

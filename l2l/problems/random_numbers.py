@@ -4,12 +4,17 @@ Streams tell apart what one problem draws. Problems within problems need not thi
 which problem's `sample` runs within which, and each gets streams that no other has.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import threading
 import warnings
+from typing import Sequence
 
 import tensorflow.compat.v1 as tf
+
+from l2l.types import Seed
 
 _running = threading.local()  # `levels`: a `_Level` for each `sample` that runs in this thread, the outermost first
 
@@ -79,7 +84,9 @@ def _pair(seed, stream):
     return tf.stack([tf.cast(seed, tf.int64), tf.constant(moved(stream), tf.int64)])
 
 
-def uniform(shape, low, high, *, seed=None, stream=0, dtype=tf.float32):
+def uniform(
+    shape: Sequence[int], low: float, high: float, *, seed: Seed = None, stream: int = 0, dtype: tf.DType = tf.float32
+) -> tf.Tensor:
     """A tensor of uniform random numbers in [low, high).
 
     Args:
@@ -99,7 +106,9 @@ def uniform(shape, low, high, *, seed=None, stream=0, dtype=tf.float32):
     return tf.random.stateless_uniform(shape, _pair(seed, stream), low, high, dtype=dtype)
 
 
-def normal(shape, stddev=1.0, *, seed=None, stream=0, dtype=tf.float32):
+def normal(
+    shape: Sequence[int], stddev: float = 1.0, *, seed: Seed = None, stream: int = 0, dtype: tf.DType = tf.float32
+) -> tf.Tensor:
     """A tensor of normal random numbers of mean 0.
 
     Args:
@@ -111,7 +120,7 @@ def normal(shape, stddev=1.0, *, seed=None, stream=0, dtype=tf.float32):
     return tf.random.stateless_normal(shape, _pair(seed, 2**33 + stream), 0.0, stddev, dtype=dtype)
 
 
-def keys(num, seed=None):
+def keys(num: int, seed: Seed = None) -> tf.Tensor:
     """`num` random int32 keys for `minibatch`, a tensor `[num]`; `seed` as in `Problem.sample`."""
     lowest, above = -(2**31), 2**31 - 1
     if seed is None:

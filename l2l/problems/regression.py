@@ -1,5 +1,7 @@
 """Regression on random examples: least squares and logistic."""
 
+from __future__ import annotations
+
 from collections import namedtuple
 
 import tensorflow.compat.v1 as tf
@@ -8,6 +10,7 @@ from l2l import checks
 from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import normal, uniform
 from l2l.quiet import quietly
+from l2l.types import Nest, Seed
 
 RegressionDraw = namedtuple("RegressionDraw", ["inputs", "targets"])  # [M, D], [M]
 
@@ -21,23 +24,23 @@ class _Regression(Problem):
       dtype: of draw, position and loss, float32 or float64.
     """
 
-    def __init__(self, dims, examples, dtype):
+    def __init__(self, dims: int, examples: int, dtype: tf.DType) -> None:
         self.dims = checks.positive_integer("dims", dims)
         self.examples = checks.positive_integer("examples", examples)
         self.dtype = checks.dtype("dtype", dtype)
 
-    def sample(self, num, seed=None):
+    def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: inputs `[num, M, D]` and targets `[num, M]`."""
         num = checks.positive_integer("num", num)
         inputs = normal([num, self.examples, self.dims], 1.0, seed=seed, stream=0, dtype=self.dtype)
         weights = normal([num, self.dims], 1.0, seed=seed, stream=1, dtype=self.dtype)
         return RegressionDraw(inputs, self._targets(tf.linalg.matvec(inputs, weights), seed))
 
-    def initial_position(self, draw):
+    def initial_position(self, draw: Nest) -> Nest:
         """Zeros, `[D]`."""
         return tf.zeros([self.dims], self.dtype)
 
-    def batch_loss(self, x, draw):
+    def batch_loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """The loss over the last axes: `[B]` for `x` of shape `[B, D]`."""
         return self.loss(x, draw)
 
@@ -55,14 +58,14 @@ class LeastSquares(_Regression):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, examples=50, *, noise=0.1, dtype=tf.float32):
+    def __init__(self, dims: int = 10, examples: int = 50, *, noise: float = 0.1, dtype: tf.DType = tf.float32) -> None:
         super().__init__(dims, examples, dtype)
         self.noise = checks.number_from_zero("noise", noise)
 
     def _targets(self, products, seed):
         return products + self.noise * normal(products.shape.as_list(), 1.0, seed=seed, stream=2, dtype=self.dtype)
 
-    def loss(self, x, draw):
+    def loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """A scalar, for `x` of shape `[D]`."""
         return tf.reduce_mean(tf.square(tf.linalg.matvec(draw.inputs, x) - draw.targets), axis=-1) / 2
 
@@ -82,7 +85,9 @@ class LogisticRegression(_Regression):
       TypeError, ValueError: an argument out of range.
     """
 
-    def __init__(self, dims=10, examples=50, *, penalty=0.01, dtype=tf.float32):
+    def __init__(
+        self, dims: int = 10, examples: int = 50, *, penalty: float = 0.01, dtype: tf.DType = tf.float32
+    ) -> None:
         super().__init__(dims, examples, dtype)
         self.penalty = checks.number_from_zero("penalty", penalty)
 
@@ -91,7 +96,7 @@ class LogisticRegression(_Regression):
         chance = uniform(products.shape.as_list(), 0.0, 1.0, seed=seed, stream=2, dtype=self.dtype)
         return tf.where(chance < tf.sigmoid(products), tf.ones_like(products), -tf.ones_like(products))
 
-    def loss(self, x, draw):
+    def loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """A scalar, for `x` of shape `[D]`."""
         losses = tf.nn.softplus(-draw.targets * tf.linalg.matvec(draw.inputs, x))
         return tf.reduce_mean(losses, axis=-1) + self.penalty * tf.reduce_sum(tf.square(x), axis=-1) / 2

@@ -10,11 +10,14 @@ meta-iterations. It holds
     history/COLUMN    the columns of the history
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
 import time
 import warnings
+from typing import Optional
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from l2l.describe import digests_in, is_digest, same, without_code
 from l2l.results import measured_with
 from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column
+from l2l.types import PathLike
 
 FORMAT = 3
 KEPT = 3  # checkpoints in a directory: the last ones
@@ -50,7 +54,7 @@ def _compared(record, free):
     return kept
 
 
-def latest_checkpoint(directory):
+def latest_checkpoint(directory: PathLike) -> Optional[str]:
     """Path of the newest checkpoint in a directory, or None where there is none.
 
     `Trainer(..., checkpoint_dir=directory, resume=True)` goes on from it.

@@ -1,11 +1,18 @@
 """Training in stages: horizons that grow, rates that fall, a teacher first; with validation or without."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any, Callable, Dict, Optional, Sequence, Union
+
+import numpy as np
 
 from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
+from l2l.problems.problem import Problem
 from l2l.runs.history import History
+from l2l.runs.nonfinite import Replay
 from l2l.runs.recipe import Recipe
 from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine, left_to_run
@@ -13,6 +20,7 @@ from l2l.runs.staged import StagedTraining
 from l2l.runs.stages import checked_stages, in_stage, joint_record
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import checked_validation
+from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
 class Curriculum(Run):
@@ -39,8 +47,9 @@ class Curriculum(Run):
     Args:
       problem, build_optimizer: as for `Trainer`, of all stages that say nothing else.
       stages: a list of dicts.
-      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
-        weights_seed, draws_seed: see `l2l.Settings`; of all stages that say nothing else.
+      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm: see `l2l.Settings`; of all stages
+        that say nothing else.
+      second_derivatives, batch, threads, weights_seed, draws_seed: likewise.
       validate_every: meta-iterations from one validation to the next, a positive integer; None for no validation.
       patience: a positive integer; None for stages that never end early.
       draws: held-out draws, a positive integer.
@@ -65,35 +74,35 @@ class Curriculum(Run):
 
     def __init__(
         self,
-        problem,
-        build_optimizer,
-        stages,
+        problem: Problem,
+        build_optimizer: Union[BuildOptimizer, Trained, Dict[str, BuildOptimizer]],
+        stages: Sequence[Dict[str, Any]],
         *,
-        meta_loss="sum",
-        validate_every=None,
-        patience=None,
-        draws=8,
-        measure=None,
-        validation_seed=1,
-        unroll_length=20,
-        horizon=None,
-        learning_rate=3e-4,
-        meta_optimizer=None,
-        clip_norm=1.0,
-        second_derivatives=True,
-        batch=1,
-        threads=1,
-        weights_seed=0,
-        draws_seed=0,
-        engine="xla",
-        name="training",
-        on_nonfinite="skip",
-        checkpoint_dir=None,
-        checkpoint_every=60.0,
-        resume=False,
-        allow_changed_code=False,
-        logdir=None,
-    ):
+        meta_loss: MetaLoss = "sum",
+        validate_every: Optional[int] = None,
+        patience: Optional[int] = None,
+        draws: int = 8,
+        measure: Optional[Callable[[np.ndarray], float]] = None,
+        validation_seed: int = 1,
+        unroll_length: int = 20,
+        horizon: Optional[int] = None,
+        learning_rate: Union[float, ScheduleFunction] = 3e-4,
+        meta_optimizer: Optional[MetaOptimizerFunction] = None,
+        clip_norm: Optional[float] = 1.0,
+        second_derivatives: bool = True,
+        batch: int = 1,
+        threads: int = 1,
+        weights_seed: int = 0,
+        draws_seed: int = 0,
+        engine: str = "xla",
+        name: str = "training",
+        on_nonfinite: str = "skip",
+        checkpoint_dir: Optional[PathLike] = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
+        allow_changed_code: bool = False,
+        logdir: Optional[PathLike] = None,
+    ) -> None:
         engine, may_fall_back = checked_engine(engine)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
@@ -147,14 +156,14 @@ class Curriculum(Run):
             ", closed" if self._is_closed else "",
         )
 
-    def left(self, meta_iterations, until):
+    def left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
         """As for `Trainer`, but at most up to the end, which is also what None for both says."""
         left = self._training.left()
         if meta_iterations is None and until is None:
             return left
         return min(left, left_to_run(len(self.history), meta_iterations, until))
 
-    def trained(self):
+    def trained(self) -> Trained:
         """What has been trained, a `Trained`: `best`, or without validation the weights now.
 
         Raises:
@@ -163,6 +172,6 @@ class Curriculum(Run):
         with self._open() as training:
             return training.trained()
 
-    def replay(self, path):
+    def replay(self, path: PathLike) -> Replay:
         """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, as `Trainer.replay`."""
         return self._training.replay(checks.path("path", path))

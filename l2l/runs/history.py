@@ -1,9 +1,14 @@
 """What a run produced: NumPy arrays, one entry for each meta-iteration."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
 import numpy as np
 
 from l2l import archives, checks
 from l2l.averages import any_negative, log_average
+from l2l.types import PathLike
 
 _CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
 
@@ -21,7 +26,7 @@ class History:
 
     COLUMNS = ("meta_loss", "last_loss", "gradient_norm", "seconds")
 
-    def __init__(self, config=None):
+    def __init__(self, config: Optional[Dict[str, Any]] = None) -> None:
         self.config = dict(config or {})
         self._columns = np.zeros([len(self.COLUMNS), 0])
         self._length = 0
@@ -32,11 +37,11 @@ class History:
     seconds = property(lambda self: self._columns[3, : self._length])
 
     @property
-    def skipped(self):
+    def skipped(self) -> np.ndarray:
         """Boolean `[n]`: where a figure is NaN or infinite, and so the weights were not updated."""
         return ~np.isfinite(self._columns[:3, : self._length]).all(axis=0)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Meta-iterations so far."""
         return self._length
 
@@ -48,7 +53,7 @@ class History:
             self.last_loss[-1] if len(self) else float("nan"),
         )
 
-    def reserve(self, number):
+    def reserve(self, number: int) -> None:
         """Takes the memory that so many meta-iterations more will need, 32 bytes each: later none is missing."""
         if self._length + number > self._columns.shape[1]:
             columns = np.empty([len(self.COLUMNS), self._length + number])
@@ -56,7 +61,7 @@ class History:
             columns[:, self._length :] = np.nan  # memory that was never written is not there yet
             self._columns = columns
 
-    def append(self, rows):
+    def append(self, rows: np.ndarray) -> None:
         """Adds meta-iterations: array `[n, 4]` in the order of `COLUMNS`."""
         rows = np.asarray(rows, np.float64).reshape(-1, len(self.COLUMNS))
         stop = self._length + len(rows)
@@ -65,13 +70,13 @@ class History:
         self._columns[:, self._length : stop] = rows.T
         self._length = stop
 
-    def part(self, first, last, config):
+    def part(self, first: int, last: int, config: Dict[str, Any]) -> History:
         """The meta-iterations from `first` to before `last`, another `History` with a configuration of its own."""
         part = History(config)
         part.append(self._columns[:, first:last].T)
         return part
 
-    def log_average(self, window, at=None):
+    def log_average(self, window: int, at: Optional[int] = None) -> float:
         """The log average of the last losses over the `window` meta-iterations up to `at` (default: the last).
 
         Those that were skipped changed nothing, and are left out: `skipped` counts them.
@@ -87,7 +92,7 @@ class History:
         part = slice(max(0, at - window), at)
         return log_average(self.last_loss[part][~self.skipped[part]])
 
-    def complaints(self):
+    def complaints(self) -> List[str]:
         """What is wrong with the run, a list of sentences; empty for a sound one.
 
         Looked for: meta-iterations skipped for a NaN or an infinity, and what `stalled` finds.
@@ -102,7 +107,7 @@ class History:
             *self.stalled(),
         ]
 
-    def stalled(self):
+    def stalled(self) -> List[str]:
         """Whether the run got nowhere, a list of sentences, of which `Trainer.run` warns; empty for a sound one.
 
         From 5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall
@@ -126,7 +131,7 @@ class History:
                 )
         return found
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """A `pandas.DataFrame`: a column for each of `COLUMNS`, and `skipped`; the index counts meta-iterations from 1.
 
         Raises:
@@ -140,12 +145,12 @@ class History:
         index = pandas.RangeIndex(1, len(self) + 1, name="meta_iteration")
         return pandas.DataFrame({**columns, "skipped": self.skipped}, index=index)
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes columns and configuration to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled."""
         archives.write(path, self.config, {column: getattr(self, column) for column in self.COLUMNS})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> History:
         """Reads what `save` wrote. A file from someone else can be read too: no code in it runs.
 
         Raises:

@@ -1,9 +1,12 @@
 """A meta-iteration that went bad: saved where it happened, and repeated."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 import os
 from collections import namedtuple
+from typing import Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -25,7 +28,7 @@ class NonFiniteError(FloatingPointError):
       path: of the file that `Trainer.replay` reads; None if it could not be written.
     """
 
-    def __init__(self, message, path):
+    def __init__(self, message: str, path: Optional[str]) -> None:
         super().__init__(message)
         self.path = path
 

@@ -1,8 +1,13 @@
 """What `Trainer` and `Curriculum` share: runs, checkpoints to go on from, one thread at a time, an end."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections import namedtuple
+from typing import Any, Callable, Dict, List, Optional, TypeVar
+
+import numpy as np
 
 from l2l import checks
 from l2l.learning.engines import ENGINES
@@ -10,8 +15,13 @@ from l2l.progress import progress, title
 from l2l.runs import checkpoints
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.events import Events
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.history import History
+from l2l.runs.interrupt import Stop, delayed_signals, leave
+from l2l.runs.training import Training
 from l2l.runs.turn import Turn
+from l2l.types import PathLike
+
+_Run = TypeVar("_Run", bound="Run")
 
 # An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
 XLA_OR_GRAPH = "xla_or_graph"
@@ -81,7 +91,7 @@ class Run:
       places: a `Places`, from which it resumes where it shall.
     """
 
-    def __init__(self, training, places):
+    def __init__(self, training: Training, places: Places) -> None:
         self._training, self._is_closed = training, False
         self._turn = Turn(self._name)
         if places.resume and checkpoints.latest_checkpoint(places.checkpoint_dir):
@@ -97,13 +107,13 @@ class Run:
 
     history = property(lambda self: self._training.history)
 
-    def __enter__(self):
+    def __enter__(self: _Run) -> _Run:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
-    def run(self, meta_iterations=None, *, until=None):
+    def run(self, meta_iterations: Optional[int] = None, *, until: Optional[int] = None) -> History:
         """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
 
             trainer.run(1000)            # 1,000 more
@@ -141,11 +151,11 @@ class Run:
             leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
-    def left(self, meta_iterations, until):
+    def left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
         """How many meta-iterations `run` with these arguments asks for, an integer from 0 on."""
         return left_to_run(len(self.history), meta_iterations, until)
 
-    def work(self, meta_iterations, report, stop):
+    def work(self, meta_iterations: int, report: Callable[[int, str], None], stop: Stop) -> int:
         """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
 
         Args:
@@ -160,7 +170,7 @@ class Run:
             self.check_ready()
             return self._training.work(meta_iterations, report, stop)
 
-    def restore(self, directory, *, allow_changed_code=False):
+    def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:
         """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
 
         `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
@@ -192,7 +202,7 @@ class Run:
                 training.checkpoints.newest = os.path.abspath(path)
             return training.history
 
-    def weights(self):
+    def weights(self) -> List[np.ndarray]:
         """The weights now: a list of arrays, in the order in which the variables were created.
 
         Raises:
@@ -201,7 +211,7 @@ class Run:
         with self._open() as training:
             return training.graph.weights()
 
-    def snapshot(self):
+    def snapshot(self) -> Dict[str, np.ndarray]:
         """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
 
         Raises:
@@ -211,11 +221,11 @@ class Run:
             return training.snapshot()
 
     @property
-    def has_checkpoints(self):
+    def has_checkpoints(self) -> bool:
         """Whether it has a directory for checkpoints."""
         return self._training.checkpoints is not None
 
-    def close(self):
+    def close(self) -> None:
         """Frees the session and the directory of checkpoints. The history stays.
 
         Raises:
@@ -234,7 +244,7 @@ class Run:
                 raise ValueError("%s is closed; create a new one" % self._called)
             yield self._training
 
-    def check_ready(self):
+    def check_ready(self) -> None:
         """Raises `ValueError` where the trainer cannot run: closed, running in another thread, in an unknown state, or
         about to write where it must not.
         """

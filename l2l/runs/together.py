@@ -1,15 +1,25 @@
 """Several trainings side by side."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import os
+from typing import List, Optional, Sequence, Union
 
 from l2l import checks
 from l2l.progress import progress, shortened, title
+from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.run import Run
 
 
-def train_together(trainers, meta_iterations=None, *, until=None, workers=None):
+def train_together(
+    trainers: Sequence[Run],
+    meta_iterations: Union[int, Sequence[int], None] = None,
+    *,
+    until: Union[int, Sequence[int], None] = None,
+    workers: Optional[int] = None,
+) -> List[History]:
     """Trains several trainers and curricula side by side, each on a core of its own, with one progress display.
 
     Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops

@@ -1,19 +1,25 @@
 """The trainer: it owns one training graph and one history."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
+from typing import Dict, Optional, Union
 
 from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
+from l2l.problems.problem import Problem
 from l2l.results import measured_with
 from l2l.runs import nonfinite
 from l2l.runs.history import History
+from l2l.runs.nonfinite import Replay
 from l2l.runs.recipe import Recipe
 from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
+from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
 class Trainer(Run):
@@ -32,9 +38,9 @@ class Trainer(Run):
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
-      unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
-        weights_seed, draws_seed: see `l2l.Settings`. The learning rate may be a schedule, such as
-        `l2l.exponential_decay(3e-4, 1000)`.
+      unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
+        learning rate may be a schedule, such as `l2l.exponential_decay(3e-4, 1000)`.
+      batch, threads, weights_seed, draws_seed: see `l2l.Settings`.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.
@@ -64,29 +70,29 @@ class Trainer(Run):
 
     def __init__(
         self,
-        problem,
-        build_optimizer,
-        meta_loss="sum",
+        problem: Problem,
+        build_optimizer: Union[BuildOptimizer, Trained, Dict[str, BuildOptimizer]],
+        meta_loss: MetaLoss = "sum",
         *,
-        unroll_length=20,
-        horizon=None,
-        learning_rate=3e-4,
-        meta_optimizer=None,
-        clip_norm=1.0,
-        second_derivatives=True,
-        batch=1,
-        threads=1,
-        weights_seed=0,
-        draws_seed=0,
-        engine="xla",
-        name="training",
-        on_nonfinite="skip",
-        checkpoint_dir=None,
-        checkpoint_every=60.0,
-        resume=False,
-        allow_changed_code=False,
-        logdir=None,
-    ):
+        unroll_length: int = 20,
+        horizon: Optional[int] = None,
+        learning_rate: Union[float, ScheduleFunction] = 3e-4,
+        meta_optimizer: Optional[MetaOptimizerFunction] = None,
+        clip_norm: Optional[float] = 1.0,
+        second_derivatives: bool = True,
+        batch: int = 1,
+        threads: int = 1,
+        weights_seed: int = 0,
+        draws_seed: int = 0,
+        engine: str = "xla",
+        name: str = "training",
+        on_nonfinite: str = "skip",
+        checkpoint_dir: Optional[PathLike] = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
+        allow_changed_code: bool = False,
+        logdir: Optional[PathLike] = None,
+    ) -> None:
         engine, may_fall_back = checked_engine(engine)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
@@ -125,7 +131,7 @@ class Trainer(Run):
             ", closed" if self._is_closed else "",
         )
 
-    def replay(self, path):
+    def replay(self, path: PathLike) -> Replay:
         """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, without training.
 
         Args:
@@ -140,7 +146,7 @@ class Trainer(Run):
         path = checks.path("path", path)
         return nonfinite.replay(self._recipe, self._draw_by_draw, self.history.config, path)
 
-    def trained(self):
+    def trained(self) -> Trained:
         """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
 
         Raises:

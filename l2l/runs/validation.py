@@ -8,7 +8,7 @@ import numpy as np
 from l2l import checks
 from l2l.averages import log_average
 from l2l.describe import describe
-from l2l.evaluation.graph import EvaluationGraph, drawn
+from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 from l2l.learning.engines import CannotCompileError
 
 # Columns of what validations found, in a checkpoint, and their dtypes.
@@ -32,7 +32,7 @@ class Validation(namedtuple("Validation", ["every", "patience", "draws", "measur
         Raises:
           CannotCompileError: XLA cannot, and "graph" may not take its place.
         """
-        draws = drawn(problem, self.draws, self.seed, horizon)
+        draws = drawn(problem, self.draws, seeds_of(self.seed), horizon)
         arguments = problem, trained, "build_optimizer", draws, horizon
         try:
             return EvaluationGraph(*arguments, engine)

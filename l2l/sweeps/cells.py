@@ -11,6 +11,8 @@ The result is an archive (see `l2l.archives`), `result.npz`, which holds
 Beside it `started.txt` has a line for each time that a process began to compute the cell.
 """
 
+from __future__ import annotations
+
 import datetime
 import hashlib
 import json
@@ -18,6 +20,7 @@ import os
 import re
 import socket
 from collections import namedtuple
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
@@ -195,7 +198,9 @@ class Cell:
       version: of l2l, that computed it.
     """
 
-    def __init__(self, job, build_trainer, config, arrays):
+    def __init__(
+        self, job: Job, build_trainer: Callable[..., Trainer], config: Dict[str, Any], arrays: Dict[str, np.ndarray]
+    ) -> None:
         self.settings, self.directory = job.settings, job.directory
         self.row = config["row"]
         self.figures = {**config["figures"], **_group(arrays, "figures/")}
@@ -209,7 +214,7 @@ class Cell:
             self.row["log_average"],
         )
 
-    def history(self):
+    def history(self) -> History:
         """The `History` of the cell."""
         config, arrays = self._result()
         history, columns = History(config["trainer"]), _group(arrays, "history/")
@@ -217,7 +222,7 @@ class Cell:
         history.append(np.stack(rows, axis=1))
         return history
 
-    def trained(self):
+    def trained(self) -> Trained:
         """The trained optimizer, a `Trained`. For one that is not the library's own, builds a trainer again."""
         config, arrays = self._result()
         measured = {name: config[name] for name in ("versions", "machine", "date")}
@@ -232,13 +237,13 @@ class Cell:
         return Trained(build, weights, adapted, record)
 
     @property
-    def code(self):
+    def code(self) -> List[str]:
         """Digests of the user's problem, builder and meta-loss; that of an optimizer may follow from settings."""
         code = self._record.get("code")
         parts = {key: part for key, part in code.items() if key != "optimizer"} if isinstance(code, dict) else code
         return digests_in([parts, self._record.get("problem_parameters")])
 
-    def check_trainer(self):
+    def check_trainer(self) -> None:
         """Builds the trainer again, and refuses a result that is from another one.
 
         Raises:

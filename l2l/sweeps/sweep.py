@@ -1,16 +1,21 @@
 """Sweeps: one call computes a grid of settings, and goes on after an interruption."""
 
+from __future__ import annotations
+
 import inspect
 import itertools
 import os
 import warnings
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Union
 
 from l2l import checks
 from l2l.progress import progress, shortened
 from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.trainer import Trainer
 from l2l.sweeps import cells, workers
-from l2l.sweeps.cells import Job
-from l2l.tables import format_table
+from l2l.sweeps.cells import Cell, Job
+from l2l.tables import Table, format_table
+from l2l.types import PathLike
 from l2l.version import __version__
 
 _SHOWN = 3  # complaints, or failed cells, that a message has in full
@@ -27,13 +32,13 @@ class Sweep:
         measured. If another version of l2l computed a cell, `version` says for each which it was.
     """
 
-    def __init__(self, cells):
+    def __init__(self, cells: Iterable[Cell]) -> None:
         self.cells = list(cells)
         self.rows = [cell.row for cell in self.cells]
         if any(cell.version != __version__ for cell in self.cells):
             self.rows = [{**cell.row, "version": cell.version} for cell in self.cells]
 
-    def table(self):
+    def table(self) -> Table:
         """The rows as a `format_table`; of other columns or formats, `l2l.format_table(sweep.rows, columns)`."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         known = {"meta_iterations": ",d", "log_average": ".2f", "seconds": ".1f"}
@@ -54,7 +59,16 @@ def _format(values):
     return "g" if kinds and kinds <= {int, float} else ""
 
 
-def sweep(build_trainer, grid, meta_iterations, *, directory, client=None, measure=None, allow_changed_code=False):
+def sweep(
+    build_trainer: Callable[..., Trainer],
+    grid: Union[Dict[str, Iterable[Any]], Sequence[Dict[str, Any]]],
+    meta_iterations: Union[int, Sequence[int]],
+    *,
+    directory: PathLike,
+    client: Optional[Any] = None,
+    measure: Optional[Callable[[Trainer], Dict[str, Any]]] = None,
+    allow_changed_code: bool = False,
+) -> Sweep:
     """Trains a trainer for each cell of a grid of settings, several at a time, and gathers what they measured.
 
     Called again with the same arguments it goes on where it stopped, however that came: a cell that is done is read,

@@ -3,6 +3,8 @@
 Optuna is imported inside the functions, since it is an extra of the package, `l2l[tune]`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
@@ -11,6 +13,7 @@ import math
 import numbers
 import warnings
 from collections import namedtuple
+from typing import Any, Callable, Dict
 
 import numpy as np
 
@@ -18,9 +21,11 @@ from l2l import checks
 from l2l.evaluation.graph import EvaluationGraph, drawn
 from l2l.graphs import own_graph
 from l2l.optimizers.optimizer import opened
+from l2l.problems.problem import Problem
 from l2l.progress import progress, title
 from l2l.runs.interrupt import delayed_signals, leave
-from l2l.tables import format_table
+from l2l.tables import Table, format_table
+from l2l.types import OptimizerFunction
 from l2l.xla import prepare_xla
 
 # Trainings draw with seeds from 0 on, evaluations from -1 down to -2^31, and `Problem.draw` a little below -2^40.
@@ -46,7 +51,7 @@ _Space = namedtuple(
 )
 
 
-def log_range(low, high):
+def log_range(low: float, high: float) -> LogRange:
     """A range for `tune`: numbers from `low` to `high` whose logarithm is uniform, such as learning rates.
 
     Raises:
@@ -56,7 +61,7 @@ def log_range(low, high):
     return LogRange(*_in_order(low, high))
 
 
-def near_one(low, high):
+def near_one(low: float, high: float) -> NearOne:
     """A range for `tune`: numbers from `low` to `high` whose distance from 1 has a uniform logarithm, such as decays.
 
     Raises:
@@ -86,7 +91,7 @@ class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "tria
 
     __slots__ = ()
 
-    def table(self, rows=SHOWN):
+    def table(self, rows: int = SHOWN) -> Table:
         """The best trials, a `Table` of so many rows."""
         best = sorted(self.trials, key=lambda trial: trial["figure"])[: checks.positive_integer("rows", rows)]
         is_text = {name: not all(_is_number(trial[name]) for trial in best) for name in best[0]}
@@ -100,7 +105,18 @@ class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "tria
         return self.table()._repr_html_()
 
 
-def tune(problem, rule, ranges, *, measure, budget, draws=1000, steps=20, seed=0, engine="xla"):
+def tune(
+    problem: Problem,
+    rule: Callable[..., OptimizerFunction],
+    ranges: Dict[str, Any],
+    *,
+    measure: Callable[[np.ndarray], float],
+    budget: int,
+    draws: int = 1000,
+    steps: int = 20,
+    seed: int = 0,
+    engine: str = "xla",
+) -> Tuned:
     """The hyperparameters with which a rule does best on draws of their own: a `Tuned`.
 
         tuned = l2l.tune(problem, l2l.adam, {"learning_rate": l2l.log_range(1e-4, 1), "beta1": (0.0, 0.99)},
