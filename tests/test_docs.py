@@ -107,6 +107,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
 def test_the_calls_and_settings_of_a_page_have_the_defaults_that_it_states():
     page = (ROOT / "docs" / "using.md").read_text()
     calls = [ast.parse(call).body[0].value for call in re.findall(r"^\| `(\w+\(.*?\))`", page, re.MULTILINE)]
+    calls = [call for call in calls if not call.args]  # `range(100, 1000)` is one of what a tuning tries
     assert len(calls) >= 9
     for call in calls:
         stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
@@ -338,7 +339,7 @@ def test_the_page_on_limits_shows_what_was_measured():
     ours = [row["learned"] for row in home if row["steps"] in (500, 2000, 5000, 10_000)]
     ahead = [other - one for one, other in zip(ours, tuned)]
     assert min(ahead[:2]) > 1.5 > max(ahead[2:]) and min(ahead) > 0
-    assert len(limits.SETTINGS) == 18
+    assert np.prod([len(choices) for choices in limits.SETTINGS.values()]) == 18
     ratio = {row["change"]: (row["ratio, 100"], row["ratio, 500"]) for row in parts["changes"]}
     behind = {change for change, both in ratio.items() if min(both) > 1.4}
     assert behind == {"1,024 inputs", "minibatches of 4", "5 layers", "loss times 1e-6"}
