@@ -182,7 +182,8 @@ def tuned(problem, ranges, steps):
         ranges,
         measure=lambda losses: np.median(logs(problem, losses)),
         budget=100,
-        draws=DRAWS,
+        # Of functions five draws are too few to tell rates apart, and many cost nothing.
+        draws=DRAWS if isinstance(problem, l2l.Classification) else length(1000),
         steps=max(LAST, length(steps)),
         seed=TUNING_SEED,
         engine=paper.ENGINE,
