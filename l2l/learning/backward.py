@@ -59,14 +59,19 @@ def _remembered_product(inputs, kernel, transposed, result):
     return output
 
 
-def check_follows_training(variables):
+def check_follows_training(variables, given):
     """Refuses what the current function takes from the graph around it, if that was computed from trained variables.
+
+    Args:
+      variables: the trained ones.
+      given: tensors that may be, since the function starts from them: position and state.
 
     Raises:
       ValueError: there is such a tensor. It would be computed once, and never see an update.
     """
+    given = {id(tensor) for tensor in given}
     for tensor in tf.get_default_graph().external_captures:
-        outside = not isinstance(tensor.graph, FuncGraph)
+        outside = not isinstance(tensor.graph, FuncGraph) and id(tensor) not in given
         if outside and is_differentiable(tensor) and _depends(tensor, variables):
             raise ValueError(
                 "build_optimizer must not compute with its variables before the optimizer is called: %r is "

@@ -103,6 +103,7 @@ def segment_gradient(
     problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop, horizon
 ):
     """The same of a `BoundProblem` and an `Optimizer` for its batch; the rest as for `meta_gradient`, checked."""
+    given = tensors_of((x, state))
     x = problem.start() if x is None else _without_gradient(x)
     active, bound, first = problem.active(), optimizer.bind(horizon=horizon), tf.convert_to_tensor(first)
     if state is not None:
@@ -162,7 +163,7 @@ def segment_gradient(
             )
         gradients = [_dense(*pair) for pair in zip(gradients, variables)]
     if loop == "while":
-        check_follows_training(variables)
+        check_follows_training(variables, given)
     return MetaGradient(losses, value, last_loss(last, problem.batch), gradients, next_x, next_state, adapted)
 
 

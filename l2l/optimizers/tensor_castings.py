@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers.casting import Casting
-from l2l.optimizers.relative_castings import LARGEST_RATIO, MomentsCasting
+from l2l.optimizers.relative_castings import LARGEST, MomentsCasting
 
 
 class _RelativeStep(MomentsCasting):
@@ -23,11 +23,14 @@ class _RelativeStep(MomentsCasting):
 
     def facts(self, gradients, memory, x, shape):
         """The size of a tensor: `max(RMS(x), floor)`, `[B]`."""
-        sizes = tf.clip_by_value(tf.abs(x), 0.0, LARGEST_RATIO)  # whose squares are floats
-        square = tf.reduce_mean(tf.square(sizes), axis=1)
-        is_small = square < self._floor**2  # where the root's derivative may be infinite, and is not needed
-        floor = tf.fill(tf.shape(square), tf.constant(self._floor, square.dtype))
-        return tf.where(is_small, floor, tf.sqrt(tf.where(is_small, tf.ones_like(square), square)))
+        sizes = tf.clip_by_value(tf.abs(x), 0.0, LARGEST)
+        # In units of the largest: squares of small positions, or sums of large ones, are no floats.
+        scale = tf.stop_gradient(tf.maximum(tf.reduce_max(sizes, axis=1, keepdims=True), self._floor))
+        square = tf.reduce_mean(tf.square(sizes * (1 / scale)), axis=1)
+        is_zero = tf.equal(square, 0)  # where the root's derivative is infinite
+        root = tf.sqrt(tf.where(is_zero, tf.ones_like(square), square))
+        size = tf.squeeze(scale, axis=1) * tf.where(is_zero, tf.zeros_like(root), root)
+        return tf.maximum(size, self._floor)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=(), facts=None):
         return facts * super().decode(outputs, gradients, memory, adapted)
@@ -46,12 +49,10 @@ def relative_step_cast(beta: float = 0.95, *, floor: float = 1e-3) -> Casting:
 
     Args:
       beta: as for `moments_cast`, a number.
-      floor: the size of a tensor of zeros, a positive number of float32 from 1e-15 on.
+      floor: the size of a tensor of zeros, a positive number of float32.
 
     Raises:
       TypeError, ValueError: an argument is no such number.
     """
     floor = checks.positive_float32("floor", floor)
-    if floor < 1e-15:  # its square would be no normal float32
-        raise ValueError("floor must be at least 1e-15, got %r" % floor)
     return _RelativeStep(checks.fraction("beta", beta), floor)

@@ -116,7 +116,7 @@ def test_castings_by_name():
     assert castings.get("log_and_sign").features == 2
     own = l2l.log_cast(-20)
     assert castings.get(own) is own
-    known = ["log", "log_and_sign", "log_ratio", "moments", "none", "ratio", "secant", "widening"]
+    known = ["log", "log_and_sign", "log_ratio", "moments", "none", "ratio", "relative_step", "secant", "widening"]
     assert sorted(l2l.CASTINGS) == known
     with pytest.raises(ValueError, match="casting must be one of %s, got 'mine'" % ", ".join(known)):
         castings.get("mine")
@@ -343,7 +343,10 @@ def test_finite_gradients_have_finite_inputs_updates_and_memories(engine):
         seen, after = [], []
         for casting, memory in zip(every, with_tensors(memories, tensors)):
             adapted = tuple(map(tf.constant, casting.adapted))
-            updates = casting.decode(0.9 * tf.ones_like(gradient), gradient, memory, adapted)
+            more, x = {}, gradient[tf.newaxis]  # positions as extreme as the gradients
+            if casting.facts is not None:
+                more["facts"] = casting.facts(x, None, x, x.shape[1:].as_list()) * tf.ones_like(gradient)
+            updates = casting.decode(0.9 * tf.ones_like(gradient), gradient, memory, adapted, **more)
             seen += [casting.encode(gradient, memory, adapted), updates]
             after.append(casting.remember(gradient, memory, updates))
         return [*tensors_of(after), *seen]

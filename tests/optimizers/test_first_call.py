@@ -162,14 +162,14 @@ def untrained(build, seed=1):
     """A `Trained` with initial weights, and no record."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(seed)
-        variables = created(build).variables
+        variables = created(build).optimizer.variables
         session.run(tf.global_variables_initializer())
         return l2l.Trained(build, session.run(variables))
 
 
 def weights_of(build, seed=0):
     with tf.Graph().as_default():
-        return [0.5 * array.astype(np.float32) for array in random_weights(created(build).variables, seed)]
+        return [0.5 * array.astype(np.float32) for array in random_weights(created(build).optimizer.variables, seed)]
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -178,7 +178,8 @@ def test_the_notebooks_network_has_the_losses_and_meta_gradients_of_ours(batch):
     draw = problem.draw(1) if batch is None else problem.sample(batch, 1)
     results = []
     for build in [notebook_network, same_network]:
-        optimizer, variables, _ = created(build)
+        optimizer = created(build).optimizer
+        variables = optimizer.variables
         meta = meta_gradient(problem, draw, optimizer, variables, meta_loss="sum", unroll_length=5, batch=batch)
         results.append((variables, [meta.losses, *meta.gradients]))
     with tf.Session() as session:
@@ -368,7 +369,7 @@ def test_it_moves_variables_of_a_users_own(build):
     for x, factor in [(start, 2), (start[:6], 1)]:
         x, state = tf.constant(x), None
         for _ in range(3):
-            update, state = optimizer(factor * x, state)
+            update, state = optimizer.bind().plain_step(factor * x, state, x)
             x += update
         ends.append(x)
     with tf.Session() as session:

@@ -36,7 +36,8 @@ def update_of(trained, gradients=(0.3, -2e-4)):
     with tf.Graph().as_default(), tf.Session() as session:
         optimizer, load = trained.create("trained")
         load(session)
-        return session.run(optimizer(tf.constant(gradients, optimizer.dtype), None)[0])
+        gradients = tf.constant(gradients, optimizer.variables[0].dtype.base_dtype)
+        return session.run(optimizer.bind().plain_step(gradients, None, gradients)[0])
 
 
 def same(one, other):
@@ -160,7 +161,7 @@ def test_two_of_one_kind_live_in_one_graph():
     trained = [l2l.Trained(lambda: l2l.CoordinatewiseLSTM((2,)), weights) for weights in [first, second]]
     gradients = tf.constant([1.0, -1.0])
     created = [each.create("trained") for each in trained]
-    updates = [optimizer(gradients, None)[0] for optimizer, _ in created]
+    updates = [optimizer.bind().plain_step(gradients, None, gradients)[0] for optimizer, _ in created]
     with tf.Session() as session:
         for _, load in created:
             load(session)
