@@ -72,9 +72,8 @@ def test_rules_are_tuned_for_a_measure_with_their_number_of_trials(monkeypatch):
 
 @pytest.mark.rehearsal
 def test_adam_is_tuned_finely_enough():
-    """Of three seeds the median; 200 trials of TPE, as once, ended at 0.975 to 1.004."""
-    figures = [episode_3.tuned(l2l.Quadratic(2), "Adam", "summed loss", 1000, 20, seed).figure for seed in [1, 2, 3]]
-    assert np.median(figures) < 0.93
+    """From one seed; 200 trials of TPE, as once, ended at 0.975 to 1.004."""
+    assert episode_3.tuned(l2l.Quadratic(2), "Adam", "summed loss", 1000, 20, 1).figure < 0.93
 
 
 def test_rmsprop_throws_and_then_takes_newtons_step():

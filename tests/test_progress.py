@@ -81,7 +81,7 @@ def test_a_training_ends_well_with_standard_error_on_a_full_disk(tmp_path):
     script = (
         "import warnings, l2l\n"
         "build = lambda: l2l.CoordinatewiseLSTM((5,))\n"
-        "trainer = l2l.Trainer(l2l.Quadratic(2), build, steps=4, engine='graph')\n"
+        "trainer = l2l.Trainer(l2l.Quadratic(2), build, unroll_length=4, engine='graph')\n"
         "trainer.run(250)\n"
         "warnings.warn('which Python itself keeps from failing')\n"
         "print(len(l2l.train_together([trainer], 10)[0]))\n"

@@ -368,7 +368,11 @@ def through(casting):
     def optimizer(gradients, memory):
         memory = casting.initial_memory(gradients) if memory is None else memory
         outputs = tf.reduce_sum(weights * casting.encode(gradients, memory, adapted), axis=1)
-        update = casting.decode(outputs, gradients, memory, adapted)
+        more = {}
+        if casting.facts is not None:
+            x = gradients[tf.newaxis]
+            more["facts"] = casting.facts(x, None, x, [gradients.shape[0].value]) * tf.ones_like(gradients)
+        update = casting.decode(outputs, gradients, memory, adapted, **more)
         return update, casting.remember(gradients, memory, update)
 
     return optimizer

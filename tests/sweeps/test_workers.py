@@ -82,7 +82,7 @@ sweep = l2l.sweep(
     ),
     {"weights_seed": [1]},
     3,
-    "sweep",
+    directory="sweep",
 )
 print(sweep.rows[0]["weights_seed"], sweep.cells[0].trained().record["problem"])
 """
