@@ -148,6 +148,7 @@ def tuned(problem, name, measure, draws, steps, seed, most=4500):
         draws=draws,
         steps=steps,
         seed=seed,
+        engine="xla" if length(1000) == 1000 else "graph",  # the few trials of a rehearsal are not worth compiling
     )
 
 
