@@ -92,6 +92,7 @@ def test_kinds_are_drawn_with_their_shares(run):
     assert np.abs(np.bincount(kinds, minlength=len(shares)) / 1000 - shares).max() < 5 * np.sqrt(0.25 / 1000)
 
 
+@pytest.mark.rehearsal
 def test_a_training_that_was_stopped_goes_on_and_one_that_is_done_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(digits, "SomeMLP", lambda: l2l.Quadratic(2))
     monkeypatch.setattr(digits, "STEPS", 2)

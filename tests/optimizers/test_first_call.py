@@ -206,7 +206,13 @@ def test_the_notebooks_network_trains_as_ours(engine, batch):
         np.testing.assert_allclose(one, other, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("notebook", "GRU", "learned start") else pytest.param(name, marks=pytest.mark.rehearsal)
+        for name in NETWORKS
+    ],
+)
 def test_every_kind_of_layer_trains_and_comes_back_from_a_file(name, tmp_path):
     build, number = NETWORKS[name]
     with small(build_optimizer=build, batch=2, learning_rate=0.01) as trainer:

@@ -88,8 +88,7 @@ def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resou
     assert len(set(losses)) == 4
 
 
-@pytest.mark.parametrize("casting", ["ratio", "relative step"])
-@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize("use_resource, casting", [(False, "relative step"), (True, "ratio")])
 def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource, casting):
     monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
     losses, expected = bowls(trained(CASTINGS[casting]), 4, use_resource)
@@ -373,9 +372,10 @@ def embedding(use_resource, optimizer, ids):
     return table, optimizer.minimize(loss, var_list=[table])
 
 
-@pytest.mark.parametrize("casting", ["moments", "relative step"])
-@pytest.mark.parametrize("chunk", [3, 1 << 14])
-@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize(
+    "use_resource, chunk, casting",
+    [(False, 3, "moments"), (True, 1 << 14, "moments"), (True, 3, "relative step"), (False, 1 << 14, "relative step")],
+)
 def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource, chunk, casting):
     """Rows named twice have the sum of their gradients; all others stay, with their states. These rows are a tensor."""
     monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)

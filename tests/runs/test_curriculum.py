@@ -263,6 +263,7 @@ def test_ctrl_c_in_the_last_call_of_an_interval_loses_no_validation(monkeypatch)
     assert_same(one, whole)
 
 
+@pytest.mark.rehearsal
 def test_what_does_not_fit_is_not_resumed(tmp_path):
     with two_stages(number=2, checkpoint_dir=tmp_path, validate_every=1, measure=lambda losses: 1.0) as one:
         one.run()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trainers import ENGINES, assert_same_run, recorded_graphs, same, small
+from trainers import assert_same_run, recorded_graphs, same, small
 
 import l2l
 from l2l.runs import training
@@ -32,7 +32,7 @@ def handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
 def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     trainer = small(engine=engine)
     trainer.run(1)  # compiled

@@ -100,7 +100,7 @@ def test_only_updates_that_were_applied_count(engine):
     assert weights[0] == weights[1] != weights[2] == weights[3]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
 def test_a_resumed_training_goes_on_bit_for_bit(engine, tmp_path):
     """With slots and counters of other optimizers than Adam."""
     makers = {
@@ -121,6 +121,7 @@ def test_a_resumed_training_goes_on_bit_for_bit(engine, tmp_path):
             assert any("Momentum" in key or "RMSProp_2" in key for key in whole.snapshot())
 
 
+@pytest.mark.rehearsal
 def test_both_engines_agree():
     for maker in (momentum, tf.train.AdagradOptimizer):
         weights = []
