@@ -281,3 +281,10 @@ class Contrast(l2l.Problem):
 def test_a_loss_with_an_op_without_a_gradient_is_refused(call):
     with pytest.raises(ValueError, match=r"loss must be made of ops that have a gradient: .*AdjustContrast"):
         call(Contrast())
+
+
+def test_the_only_loss_of_one_step_is_that_of_the_first_base_iteration(run):
+    problem = Regression(np.float32)
+    draw = problem.draw(1)
+    one, two = run([l2l.learn(problem, draw, l2l.sgd(), steps=number) for number in (1, 2)])
+    np.testing.assert_array_equal(one, two[:1])

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l.learning.updates import MetaOptimizer
 
 
 def variable(value, name="weight", trainable=True):
@@ -184,3 +185,9 @@ def test_several_whole_meta_iterations_against_numpy():
             # TensorFlow holds 1 - 0.999 in float32: 1e-5 of error in the mean square.
             np.testing.assert_allclose(session.run(weight), rate, rtol=1e-5)
     assert min(norms) < 0.5 < max(norms)  # so that some were clipped, and some were not
+
+
+def test_the_number_of_updates_is_no_weight():
+    """A regularizer, or an optimizer of the user's own in the same graph, would find it among the trainable ones."""
+    MetaOptimizer(l2l.Settings(learning_rate=l2l.exponential_decay(0.1, 10)))
+    assert tf.trainable_variables() == [] and len(tf.global_variables()) == 1

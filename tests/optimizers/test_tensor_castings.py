@@ -161,3 +161,27 @@ def test_facts_with_other_arguments_are_refused():
         TypeError, match=r"^facts of Wrong must take the arguments \(self, gradients, memory, x, shape\)"
     ):
         l2l.CoordinatewiseLSTM((3,), Wrong())
+
+
+class OfGradients(l2l.Casting):
+    """A casting of one's own whose facts are those of gradients, of its memory and of the tensor's shape."""
+
+    def initial_memory(self, gradients):
+        return 2 * tf.ones_like(gradients)
+
+    def facts(self, gradients, memory, x, shape):
+        return tf.reduce_max(tf.abs(gradients), axis=1) * tf.reduce_sum(memory, axis=1) * shape[-1]
+
+    def encode(self, gradients, memory, adapted, facts):
+        return facts[:, tf.newaxis]
+
+    def decode(self, outputs, gradients, memory, adapted, facts):
+        return outputs * facts
+
+
+def test_facts_are_those_of_gradients_memory_and_shape(run):
+    optimizer = l2l.CoordinatewiseLSTM((3,), OfGradients())
+    bound, state = optimizer.bind(), optimizer.initial_state([tf.zeros([2, 3]), tf.zeros([4])])
+    gradients = [tf.constant([[1.0, -5.0, 2.0], [0.0, 3.0, 0.0]]), tf.constant([0.5, 0.25, 0.0, -0.125])]
+    facts = bound.facts(gradients, state, [tf.fill([2, 3], 100.0), tf.fill([4], -7.0)])
+    np.testing.assert_allclose(run(facts), [5 * 12 * 3.0] * 6 + [0.5 * 8 * 4] * 4, rtol=1e-6)

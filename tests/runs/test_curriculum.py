@@ -134,7 +134,11 @@ def test_the_starting_weights_are_the_best_if_training_makes_them_worse():
 
 @pytest.mark.parametrize(
     "given, is_best",
-    [([np.inf, np.inf, 2.0], [True, True, True]), ([1.0, -np.inf, -5.0], [True, True, False])],
+    [
+        ([np.inf, np.inf, 2.0], [True, True, True]),
+        ([1.0, -np.inf, -5.0], [True, True, False]),
+        ([np.inf, 1.0, 2.0], [True, True, False]),
+    ],
 )
 def test_infinite_figures(given, is_best):
     """Of weights that diverge everywhere later ones are as good; nothing is better than minus infinity."""
