@@ -517,6 +517,11 @@ BAD_CALLS = [
         TypeError,
         "targets['b'] must be a number, the log average, got [1.0]",
     ),
+    (
+        lambda: l2l.plot_convergence({"a": np.ones(5)}, targets={"b": "-18.4"}),
+        TypeError,
+        "targets['b'] must be a number, the log average, got '-18.4'",
+    ),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, draws=0), ValueError, "draws must be a positive integer"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.sgd()}, seed=-1), ValueError, "seed must be an integer from 0"),
     (lambda: evaluate(steps=2.0), TypeError, "steps must be a positive integer, got 2.0"),

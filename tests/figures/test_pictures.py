@@ -84,6 +84,8 @@ def test_plot_updates_repeats_the_gradient_before():
 
 def test_a_secant_is_its_own_reference():
     upper, lower, _ = drawn(l2l.plot_updates({"secant": l2l.secant()}))
+    ticks = [text.get_text() for text in lower.get_xticklabels()]  # of the range that it has by itself
+    assert ticks == ["$-10^{2}$", "$-10^{-3}$", r"$\pm 10^{-8}$", "$10^{-3}$", "$10^{2}$"]
     apart = ~np.eye(6, dtype=bool)
     np.testing.assert_allclose(colors_of(upper)[apart], colors_of(lower)[apart], atol=1e-4)
     # Where both are alike the first step's 0.1 remains, seven decades below the largest color.
@@ -96,6 +98,9 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
     )
     first, second, third, strip, *_ = axes = drawn(figure)
     assert len(axes) == 6  # the first three coordinates, unless some are named
+    for one, other in [(first, strip), (first, third)]:  # who zooms into one zooms into all
+        assert first.get_shared_x_axes().joined(one, other)
+    assert first.get_shared_y_axes().joined(first, third) and not first.get_shared_y_axes().joined(first, strip)
     for panel in [first, second, third]:
         sgd, up = panel.get_lines()
         np.testing.assert_allclose(sgd.get_ydata(), 0.25, rtol=1e-5)
@@ -202,6 +207,14 @@ def test_trajectories_of_what_does_not_move_and_of_a_start_that_is_no_number(wit
     for loss in [1.25, np.nan]:
         (axes,) = drawn(l2l.plot_trajectories(*with_traces(it={"positions": still, "losses": np.full([1, 2], loss)})))
         assert legend(axes) == ["it", "start", "end"]
+
+
+@pytest.mark.parametrize("first", [1.25, np.nan])
+def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first):
+    wild = {"positions": np.float32([[[1, -0.5], [1e3, -1e3]]]), "losses": np.array([[first, 2e6]])}
+    (axes,) = drawn(l2l.plot_trajectories(*with_traces(wild=wild)))
+    assert legend(axes) == ["wild, leaves the figure", "start", "end"]
+    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [1, 1, -0.5, -0.5], atol=1e-6)
 
 
 def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):

@@ -704,9 +704,12 @@ def test_without_decay_adamw_is_adam(run):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_step_of_lamb_where_norms_are_zero(run, compiled):
-    """A ratio of 1, and derivatives that are finite, at a position of zeros, without a gradient, and at both."""
-    x = np.float32([[0, 0], [1, 2], [0, 0], [1, 2], [1e-30, 0]])
-    g = np.float32([[1, -2], [0, 0], [0, 0], [3, 1], [1, 1]])
+    """A ratio of 1, and derivatives that are finite, at a position of zeros, without a gradient, and at both.
+
+    A norm far below 1 is none of these.
+    """
+    x = np.float32([[0, 0], [1, 2], [0, 0], [1, 2], [1e-30, 0], [1e-3, 2e-3]])
+    g = np.float32([[1, -2], [0, 0], [0, 0], [3, 1], [1, 1], [1e-6, 0]])
     places = [tf.placeholder(tf.float32, x.shape) for _ in range(2)]
 
     def step(x, g):
@@ -721,7 +724,7 @@ def test_a_step_of_lamb_where_norms_are_zero(run, compiled):
     results = tf.xla.experimental.compile(step, places) if compiled else step(*places)
     update, *derivatives = run(results, dict(zip(places, [x, g])))
     length = 0.1 * np.sqrt(5 / 2)
-    expected = [[-0.1, 0.1], [0, 0], [0, 0], [-length, -length], [-0.1, -0.1]]
+    expected = [[-0.1, 0.1], [0, 0], [0, 0], [-length, -length], [-0.1, -0.1], [-1e-4 * np.sqrt(5), 0]]
     np.testing.assert_allclose(update, expected, rtol=1e-4)
     assert np.isfinite(derivatives).all() and np.any(derivatives[0][3])
 

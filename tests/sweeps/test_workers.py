@@ -186,7 +186,11 @@ def test_functions_that_cannot_be_sent_are_refused(tmp_path):
 
 
 def test_workers_that_cannot_start_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_WORKERS", "raise SystemExit('no workers today')")
+    """And they import what their caller can, and know its environment."""
+    (tmp_path / "of_the_caller.py").write_text("import os\nraise SystemExit('no workers ' + os.environ['WHEN'])")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("WHEN", "today")
+    monkeypatch.setattr(workers, "_WORKERS", "import of_the_caller")
     with pytest.raises(RuntimeError, match="the workers on this machine have ended"):
         l2l.sweep(build, {"weights_seed": [1]}, 1, directory=tmp_path)
     assert "no workers today" in (tmp_path / "workers.log").read_text()
