@@ -63,10 +63,14 @@ class MetaIterations:
             with tf.name_scope("structure"):
                 (part, *_), _ = self._shards(draw, [])
                 x = self._bound(part).start()
-                structure = x, self._optimizer.initial_state(x)
+                structure = x, self._first_state(x)
                 like = [(tensor.shape, tensor.dtype) for tensor in tensors_of(structure)]
                 carried = [tf.zeros(*one) for one in like * settings.threads]
         self.start = Place(tf.constant(0), carried)
+
+    def _first_state(self, x):
+        """The optimizer's state before the first step of a whole life, which may follow from how long that is."""
+        return self._optimizer.bind(horizon=self._settings.horizon).initial_state(x)
 
     def _shards(self, draw, carried):
         """Draw and carried tensors of each shard."""
@@ -85,7 +89,7 @@ class MetaIterations:
         settings, bound, x, state = self._settings, self._bound(draw), None, None
         if settings.carries:
             x = bound.start()
-            fresh = x, self._optimizer.initial_state(x)
+            fresh = x, self._first_state(x)
             with tf.name_scope("start"):
                 x, state = with_tensors(fresh, _picked(tf.equal(place.age, 0), tensors_of(fresh), place.carried))
         meta = segment_gradient(

@@ -248,7 +248,7 @@ class LearnedOptimizer(tf.train.Optimizer):
             rows = rows if places is None else tf.gather(places, rows)
             before, position = [tf.gather(slot, rows) for slot in slots], None if x is None else tf.gather(x, rows)
             updates, states = self._of_rows.step(chunk, before, position, whole)
-            with tf.control_dependencies([*before, *([] if position is None else [position]), updates, *states]):
+            with tf.control_dependencies([*before, updates, *states]):
                 writes = [tf.scatter_update(slot, rows, state).op for slot, state in zip(slots, states)]
                 updates = tf.where(is_new, updates, tf.zeros_like(updates))
                 writes.append(tf.scatter_nd_add(variable, _coordinates(rows, variable.shape), updates).op)

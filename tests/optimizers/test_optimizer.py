@@ -90,6 +90,32 @@ def test_one_that_sees_batches_is_told_of_them_and_not_mapped():
     assert told == [(4, 3), (20, None), (None, None)]
 
 
+@pytest.mark.parametrize("says_state", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"horizon": 6}, {"horizon": 6, "batch": 2}], ids=str)
+def test_a_training_tells_the_length_of_a_whole_life_not_that_of_a_segment(settings, says_state):
+    told = []
+
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1))
+
+        def rule(gradients, state):
+            raise AssertionError("an optimizer that binds is not called")
+
+        def bind(horizon):
+            told.append(horizon)
+            initial_state = tf.zeros_like if says_state else None
+            step = lambda gradients, state, x, product: (-rate * gradients, gradients)  # noqa: E731
+            return l2l.Bound(step, initial_state=initial_state)
+
+        rule.bind = bind
+        if says_state:
+            rule.initial_state = tf.zeros_like
+        return rule
+
+    l2l.Trainer(l2l.Quadratic(2), build, unroll_length=3, engine="graph", **settings).close()
+    assert set(told) - {None} == {settings.get("horizon", 3)}
+
+
 def test_the_initial_states_of_a_batch_are_those_of_its_draws(run):
     mapped, x = came_in(Saying(), 3), tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     count, (own,), hole = mapped.initial_state(x)
