@@ -72,6 +72,7 @@ from l2l.learning import (
 )
 from l2l.optimizers import (
     CASTINGS,
+    AdamController,
     Bound,
     Card,
     Casting,
@@ -150,6 +151,7 @@ __all__ = [
     "Casting",
     "Classification",
     "ConvNet",
+    "AdamController",
     "CoordinatewiseLSTM",
     "Curriculum",
     "DenseQuadratic",

@@ -1,5 +1,6 @@
 """Optimizers: functions `(gradients, state) -> (update, state)`, hand-designed and learned."""
 
+from l2l.optimizers.adam_controller import AdamController
 from l2l.optimizers.cards import Card, pretrained
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.castings import CASTINGS
@@ -15,6 +16,7 @@ from l2l.optimizers.trained import Trained, load, save
 
 __all__ = [
     "CASTINGS",
+    "AdamController",
     "Bound",
     "Card",
     "Casting",

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.nests import tensors_of
-from l2l.optimizers import networks
+from l2l.optimizers import adam_controller, networks
 from l2l.optimizers.optimizer import Bound, check_pair, described, opened
 from l2l.types import BuildOptimizer, Nest, State
 
@@ -148,6 +148,12 @@ def from_description(description):
         groups = description.get("groups")
         if not isinstance(groups, dict) or not 0 < len(groups) <= MOST_GROUPS:
             raise ValueError("groups must be a dict of 1 to %d optimizers, got %.200r" % (MOST_GROUPS, groups))
-        builders = checked_builders({name: networks.from_description(one) for name, one in groups.items()})
+        builders = checked_builders({name: _network_from(one) for name, one in groups.items()})
         return lambda: Grouped(builders)
+    return _network_from(description)
+
+
+def _network_from(description):
+    if isinstance(description, dict) and description.get("class") == adam_controller.AdamController.__name__:
+        return adam_controller.from_description(description)
     return networks.from_description(description)

@@ -1,0 +1,301 @@
+"""A learned optimizer for whole tensors: a small network that turns the knobs of Adam, once a step for each tensor."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2l import checks
+from l2l.optimizers.optimizer import Bound
+from l2l.quiet import quietly
+from l2l.types import Nest, State
+
+FACTS, CONTROLS = 19, 7
+MOST_UNITS = 8192  # of a network in a file
+
+BETAS = (0.9, 0.99, 0.95, 0.999)  # of the two means of gradients, and of the two of their squares
+AGREEMENT_BETA = 0.9
+FIRST_RATE = 3e-3
+LARGEST_CLIMB = 6.0  # of the logarithm of the rate
+LARGEST_MOVE = 10.0  # of a coordinate, in units of the rate
+LEAST_DECAY = 1e-3  # of the learning rate, after the planned steps
+
+# Gradients and positions beyond this are seen as this large: their squares, and sums of a million of them, are floats.
+LARGEST = 1e15
+# A denominator is never less than this part of its tensor's, nor than a number whose square is no float at all.
+RELATIVE_FLOOR, SMALLEST = 1e-7, 1e-30
+
+ControllerState = namedtuple(
+    "ControllerState",
+    [
+        "t",  # how many steps were made, a float32 scalar
+        "tensors",  # a list with the `TensorState` of each tensor
+    ],
+)
+
+TensorState = namedtuple(
+    "TensorState",
+    [
+        "last",  # the last update; it and the next four are like the tensor
+        "short_mean",  # running means of the gradient
+        "long_mean",
+        "short_square",  # and of its square
+        "long_square",
+        "agreement",  # running means of five cosines, `[5]`
+        "climb",  # a logarithm, by which the rate has been raised so far, `[1]`
+    ],
+)
+
+
+class AdamController:
+    """A network per tensor that controls Adam, `(gradients, state, x) -> (update, state)`.
+
+    Every coordinate has running means of its gradient, `m` and `M` (0.9 and 0.99), and of its square, `v` and `V`
+    (0.95 and 0.999), all without their bias towards zero. Its update is
+
+        -rate clip(((1 - s) ((1 - r) m + r g) + s M) / d, -10, 10)
+        d^2 = q v + (1 - q) V,    mixed with its tensor's mean by a share c
+        rate = 0.003 exp(2 o_0 + climb) decay^exp(o_2),    climb <- climb + 0.1 tanh(o_1)
+
+    `decay` falls from 1 to 0.001 along a cosine over the planned steps, and stays there after them; `s`, `r`, `q` and
+    `c` are sigmoids of the other outputs. The outputs `o`, seven for each tensor, are those of one hidden layer of
+    tanh units, `tanh(f W_1 + b_1) W_2 + b_2`. The 19 facts `f` that it sees: the tensor's fan-in and fan-out, and
+    whether it is a matrix; the size of its position; how much `m` and `M` are signal, and `v` against `V`; cosines of
+    the gradient with the last update and both means, and of `m` with the last update, two of them averaged over all
+    tensors; steps made, and planned; `climb`, and its mean over the tensors; how many tensors there are.
+
+    Where nobody knows how many steps are planned, it behaves as half way, at every step.
+
+    No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
+    finite gradients every update is finite.
+
+    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else, with
+    which it is Adam with a cosine decay, whatever the gradients.
+
+    Args:
+      hidden: units of the hidden layer, a positive integer.
+
+    Attributes:
+      variables: `W_1`, `b_1`, `W_2`, `b_2`.
+
+    Raises:
+      TypeError, ValueError: `hidden` is no positive integer. When it is called: gradients that are not float32, no
+        position, or one of another structure.
+    """
+
+    takes_x = True
+
+    @quietly()
+    def __init__(self, hidden: int = 16) -> None:
+        self._units = checks.positive_integer("hidden", hidden)
+        normal, zeros = tf.random_normal_initializer(stddev=1 / np.sqrt(FACTS)), tf.zeros_initializer()
+        with tf.variable_scope(None, default_name="adam_controller", use_resource=True, dtype=tf.float32):
+            self.variables = [
+                tf.get_variable("facts/kernel", [FACTS, self._units], initializer=normal),
+                tf.get_variable("facts/bias", [self._units], initializer=zeros),
+                tf.get_variable("controls/kernel", [self._units, CONTROLS], initializer=zeros),
+                tf.get_variable("controls/bias", [CONTROLS], initializer=zeros),
+            ]
+
+    def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
+        """The update, with the structure of `gradients`, and the next state; nobody knows how many steps are planned.
+
+        Raises:
+          TypeError, ValueError: as the class says.
+        """
+        return self.bind().plain_step(gradients, state, x)
+
+    def initial_state(self, x: Nest, batch: Optional[int] = None) -> ControllerState:
+        """The state before the first step at a position like `x`: zeros. With a batch, `x` has an axis of draws."""
+        tensors = []
+        for one in tf.nest.flatten(x):
+            zeros = tf.zeros_like(one)
+            per_tensor = [tf.zeros([*([] if batch is None else [batch]), size]) for size in (5, 1)]
+            tensors.append(TensorState(zeros, zeros, zeros, zeros, zeros, *per_tensor))
+        return ControllerState(tf.zeros([]), tensors)
+
+    def description(self) -> Dict[str, Any]:
+        """What the network is, in JSON types; `from_description` builds it again."""
+        return {"class": type(self).__name__, "hidden": self._units}
+
+    def bind(
+        self,
+        weights: Optional[Sequence[tf.Tensor]] = None,
+        horizon: Optional[int] = None,
+        batch: Optional[int] = None,
+    ) -> Bound:
+        """The network for one unroll, a `Bound`, with its weights or with these tensors in their place.
+
+        Args:
+          weights: tensors like `variables`.
+          horizon: how many steps are planned, an integer or a scalar tensor; None where nobody knows.
+          batch: how many draws there are along a leading axis; None for one draw.
+        """
+        kernel, bias, out_kernel, out_bias = map(tf.convert_to_tensor, self.variables if weights is None else weights)
+
+        def controls(facts):
+            rows = tf.reshape(facts, [-1, FACTS])
+            outputs = tf.matmul(tf.tanh(tf.matmul(rows, kernel) + bias), out_kernel) + out_bias
+            return tf.unstack(tf.reshape(outputs, [*facts.shape.as_list()[:-1], CONTROLS]), axis=-1)
+
+        def step(gradients, state, x, product):
+            state = self.initial_state(x, batch) if state is None else state
+            flat, positions = _flat(gradients, x)
+            updates, state = _step(flat, state, positions, controls, horizon, 0 if batch is None else 1)
+            return tf.nest.pack_sequence_as(gradients, updates), state
+
+        return Bound(step, initial_state=lambda x: self.initial_state(x, batch))
+
+
+def from_description(description):
+    """Function that builds the network that `AdamController.description` describes.
+
+    Raises:
+      ValueError: it is none, or larger than any file; nothing is built to find that out.
+    """
+    hidden = description.get("hidden")
+    if set(description) != {"class", "hidden"} or type(hidden) is not int or not 0 < hidden <= MOST_UNITS:
+        raise ValueError("hidden must be a number of units up to %d, got %.200r" % (MOST_UNITS, description))
+    return lambda: AdamController(hidden)
+
+
+def _flat(gradients, x):
+    """The tensors of gradients and position, two lists."""
+    if x is None:
+        raise ValueError("AdamController looks at the position: call it with (gradients, state, x), got no x")
+    flat = tf.nest.flatten(gradients)
+    for gradient in flat:
+        if gradient.dtype != tf.float32:
+            raise TypeError("gradients must be float32 for an AdamController, got %s" % gradient.dtype.name)
+    try:
+        tf.nest.assert_same_structure(gradients, x)
+    except (TypeError, ValueError):
+        raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
+    return flat, tf.nest.flatten(x)
+
+
+@quietly()
+def _step(gradients, state, positions, controls, horizon, draws):
+    """Updates and next state. Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape below."""
+    t = state.t + 1
+    steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
+    fraction = tf.minimum(t / steps, 1.0)
+    gradients = [tf.clip_by_value(one, -LARGEST, LARGEST) for one in gradients]
+    noted = [_noted(gradient, tensor, t) for gradient, tensor in zip(gradients, state.tensors)]
+    agreements = [tensor.agreement / (1 - AGREEMENT_BETA**t) for tensor in noted]  # [B, 5]
+    climbs = [tf.squeeze(tensor.climb, axis=-1) for tensor in noted]  # [B]
+    shared = [
+        *[3 * sum(one[..., i] for one in agreements) / len(agreements) for i in (0, 1)],
+        sum(climbs) / len(climbs) / 2,
+        tf.math.log(float(len(noted))) - 1.0,
+    ]
+    clock = [tf.math.log(t) / 3 - 1.0, 2 * fraction - 1, tf.math.log(steps) / 2 - 3]
+    unbiased = [_unbiased(tensor, t) for tensor in noted]
+    facts = [
+        _facts(position, *means, agreement, climb, clock, shared, draws)
+        for position, means, agreement, climb in zip(positions, unbiased, agreements, climbs)
+    ]
+    outputs = controls(tf.clip_by_value(tf.stack(facts, axis=0), -4.0, 4.0))  # seven [n, B]
+    rate, climb, exponent = outputs[:3]
+    climb = tf.clip_by_value(tf.stack(climbs) + 0.1 * tf.tanh(climb), -LARGEST_CLIMB, LARGEST_CLIMB)
+    decay = (0.5 * (1 + tf.cos(np.pi * fraction)) + LEAST_DECAY) ** tf.exp(tf.clip_by_value(exponent, -3.0, 2.0))
+    rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
+    shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
+    updates, tensors = [], []
+    for i, (gradient, means, tensor) in enumerate(zip(gradients, unbiased, noted)):
+        own = [_spread(one[i], gradient, draws) for one in (rate, *shares)]
+        updates.append(_update(gradient, *means, *own, draws))
+        tensors.append(tensor._replace(last=updates[-1], climb=climb[i][..., tf.newaxis]))
+    return updates, ControllerState(t, tensors)
+
+
+def _noted(gradient, tensor, t):
+    """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
+    draws = tensor.climb.shape.ndims - 1
+    first, second, third, fourth = BETAS
+    # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
+    adams = tf.sqrt(tensor.long_square / (1 - fourth ** tf.maximum(t - 1, 1.0)))
+    adams = gradient / (adams + RELATIVE_FLOOR * _rms(adams, draws, keepdims=True) + SMALLEST)
+    adams = tf.clip_by_value(adams, -LARGEST, LARGEST)  # at the first step, of which nothing was seen before
+    last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
+    pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
+    cosines = tf.stack([_cosine(a, b, draws) for a, b in pairs], axis=-1)
+    square = tf.square(gradient)
+    return TensorState(
+        last,
+        first * short + (1 - first) * gradient,
+        second * long + (1 - second) * gradient,
+        third * tensor.short_square + (1 - third) * square,
+        fourth * tensor.long_square + (1 - fourth) * square,
+        AGREEMENT_BETA * tensor.agreement + (1 - AGREEMENT_BETA) * cosines,
+        tensor.climb,
+    )
+
+
+def _unbiased(tensor, t):
+    """The four running means of a tensor without their bias towards zero."""
+    means = [tensor.short_mean, tensor.long_mean, tensor.short_square, tensor.long_square]
+    return [mean / (1 - beta**t) for mean, beta in zip(means, BETAS)]
+
+
+def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, draws):
+    """The facts of a tensor, `[B, 19]`; `clock` and `shared` are those that all tensors have."""
+    shape = position.shape.as_list()[draws:]
+    fan_in, fan_out = (shape[0] if len(shape) == 2 else 1), (shape[-1] if shape else 1)
+    spread, long_spread = _root(short_square, draws), _root(long_square, draws)
+    size = _rms(tf.clip_by_value(position, -LARGEST, LARGEST), draws)
+    ratio = _rms(spread, draws) / (_rms(long_spread, draws) + SMALLEST)
+    facts = [
+        np.log(fan_in) / 4 - 0.5,
+        np.log(fan_out) / 4 - 0.5,
+        1.0 if len(shape) >= 2 else -1.0,
+        tf.math.log(size + 1e-4) / 3,
+        tf.math.log(_rms(short / spread, draws) + 1e-3) + 0.7,
+        tf.math.log(_rms(long / long_spread, draws) + 1e-3) + 1.5,
+        *clock,
+        tf.math.log(ratio + 1e-3),
+        *[3 * agreement[..., i] for i in range(4)],
+        *shared[:2],
+        climb / 2,
+        *shared[2:],
+    ]
+    return tf.stack([tf.broadcast_to(tf.cast(one, tf.float32), climb.shape) for one in facts], axis=-1)
+
+
+def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, draws):
+    """The update of a tensor, with the controls spread over its coordinates."""
+    direction = (1 - slow) * ((1 - raw) * short + raw * gradient) + slow * long
+    spread = tf.sqrt(fresh * short_square + (1 - fresh) * long_square)
+    whole = _rms(spread, draws, keepdims=True)
+    spread = (1 - common) * spread + (common + RELATIVE_FLOOR) * whole + SMALLEST
+    return -rate * tf.clip_by_value(direction / spread, -LARGEST_MOVE, LARGEST_MOVE)
+
+
+def _axes(tensor, draws):
+    return list(range(draws, tensor.shape.ndims))
+
+
+def _rms(tensor, draws, keepdims=False):
+    """The root of the mean square of each draw's tensor, `[B]`."""
+    return tf.sqrt(tf.reduce_mean(tf.square(tensor), axis=_axes(tensor, draws), keepdims=keepdims))
+
+
+def _root(square, draws):
+    """The root of a mean square, never zero."""
+    root = tf.sqrt(square)
+    return root + RELATIVE_FLOOR * _rms(root, draws, keepdims=True) + SMALLEST
+
+
+def _cosine(a, b, draws):
+    """The cosine between two tensors, `[B]`; 0 where one of them is zero."""
+    product = tf.reduce_sum(a * b, axis=_axes(a, draws))
+    norms = [tf.sqrt(tf.reduce_sum(tf.square(one), axis=_axes(one, draws))) for one in (a, b)]
+    return tf.clip_by_value(product / (norms[0] * norms[1] + SMALLEST), -1.0, 1.0)
+
+
+def _spread(value, tensor, draws):
+    """A number for each draw, `[B]`, in a shape that broadcasts over its tensor."""
+    return tf.reshape(value, [*tensor.shape.as_list()[:draws], *[1] * (tensor.shape.ndims - draws)])
