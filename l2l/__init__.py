@@ -59,6 +59,8 @@ from l2l.figures import (
 )
 from l2l.learning import (
     META_LOSSES,
+    PES,
+    EvolutionStrategies,
     Imitation,
     MetaGradient,
     Settings,
@@ -156,6 +158,7 @@ __all__ = [
     "Curriculum",
     "DenseQuadratic",
     "Evaluation",
+    "EvolutionStrategies",
     "Examples",
     "Grouped",
     "History",
@@ -166,6 +169,7 @@ __all__ = [
     "LeastSquares",
     "LogisticRegression",
     "META_LOSSES",
+    "PES",
     "MLP",
     "MetaGradient",
     "Mixture",

@@ -1,6 +1,7 @@
 """Learning to learn: the unroll, meta-losses, the meta-gradient, the update, and engines that run them."""
 
 from l2l.learning.engines import CannotCompileError
+from l2l.learning.evolution import PES, EvolutionStrategies
 from l2l.learning.imitation import Imitation
 from l2l.learning.meta_losses import META_LOSSES
 from l2l.learning.segments import MetaGradient, meta_gradient
@@ -10,7 +11,9 @@ from l2l.learning.updates import Update, clipped, update
 
 __all__ = [
     "META_LOSSES",
+    "PES",
     "CannotCompileError",
+    "EvolutionStrategies",
     "Imitation",
     "MetaGradient",
     "Settings",

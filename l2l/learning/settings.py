@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks, schedules
+from l2l.learning.evolution import EvolutionStrategies
 from l2l.learning.meta_losses import get_meta_loss
 from l2l.types import MetaLoss, MetaOptimizerFunction, ScheduleFunction
 
 _FIELDS = [
     "meta_loss",
+    "estimator",
     "unroll_length",
     "horizon",
     "learning_rate",
@@ -26,16 +29,27 @@ _FIELDS = [
 ]
 
 
+# How many base iterations a draw lives: a number; or the least and the most, between which it is drawn; or a function
+# of the number of meta-iterations so far to one of these.
+Horizon = Union[int, Tuple[int, int], Callable[[int], Union[int, Tuple[int, int]]]]
+
+
 class Settings(namedtuple("Settings", _FIELDS)):
     """How a learned optimizer is trained. All are checked here, and nowhere else.
 
     Args:
       meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar.
+      estimator: what makes the meta-gradient: None for backpropagation through a segment; or `EvolutionStrategies` or
+        `PES`, which need forward passes alone. With one, `batch` and `second_derivatives` have no meaning and must
+        be left as they are, and `threads` is how many members run side by side.
       unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
       horizon: how many base iterations a draw lives, a multiple of `unroll_length`, the default and the
         document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state
         are carried from one segment to the next without a gradient, and the next draw comes when the horizon is
-        reached, or after a meta-iteration that is skipped for a NaN.
+        reached, or after a meta-iteration that is skipped for a NaN. With an estimator it need be no multiple, but for
+        `PES`, which rounds it up to one. It may then be a pair `(least, most)`, from which the horizon of each
+        meta-iteration is drawn with a uniform logarithm, or a function of the number of meta-iterations so far to a
+        number or a pair.
       learning_rate: a number, or a schedule: a function of the number of updates so far, a scalar int64 tensor, such
         as `exponential_decay(3e-4, 1000)`. Meta-iterations that are skipped for a NaN do not count.
       meta_optimizer: None for `tf.train.AdamOptimizer` with its defaults; or a function of the learning rate, a scalar
@@ -56,8 +70,9 @@ class Settings(namedtuple("Settings", _FIELDS)):
         cls,
         meta_loss: MetaLoss = "sum",
         *,
+        estimator: Optional[EvolutionStrategies] = None,
         unroll_length: int = 20,
-        horizon: Optional[int] = None,
+        horizon: Optional[Horizon] = None,
         learning_rate: Union[float, ScheduleFunction] = 3e-4,
         meta_optimizer: Optional[MetaOptimizerFunction] = None,
         clip_norm: Optional[float] = 1.0,
@@ -69,21 +84,36 @@ class Settings(namedtuple("Settings", _FIELDS)):
     ) -> Settings:
         get_meta_loss(meta_loss)
         unroll_length = checks.positive_integer("unroll_length", unroll_length)
-        horizon = unroll_length if horizon is None else checks.positive_integer("horizon", horizon)
-        if horizon % unroll_length:
-            raise ValueError("horizon must be a multiple of unroll_length, %r, got %r" % (unroll_length, horizon))
+        horizon = unroll_length if horizon is None else horizon
         batch, threads = checks.positive_integer("batch", batch), checks.positive_integer("threads", threads)
-        if batch % threads:
-            raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
+        checks.boolean("second_derivatives", second_derivatives)
+        if estimator is not None:
+            if not isinstance(estimator, EvolutionStrategies):
+                raise TypeError(
+                    "estimator must be None, l2l.EvolutionStrategies(...) or l2l.PES(...), got %r" % (estimator,)
+                )
+            if batch != 1 or not second_derivatives:
+                raise ValueError(
+                    "batch and second_derivatives must be left as they are with an estimator, which has pairs of its "
+                    "own and no derivatives, got %r and %r" % (batch, second_derivatives)
+                )
+            horizon = _checked_horizon(horizon)
+        else:
+            horizon = checks.positive_integer("horizon", horizon)
+            if horizon % unroll_length:
+                raise ValueError("horizon must be a multiple of unroll_length, %r, got %r" % (unroll_length, horizon))
+            if batch % threads:
+                raise ValueError("threads must divide the batch, %r, got %r" % (batch, threads))
         return super().__new__(
             cls,
             meta_loss,
+            estimator,
             unroll_length,
             horizon,
             _checked_rate(learning_rate),
             _checked_meta_optimizer(meta_optimizer),
             None if clip_norm is None else checks.positive_float32("clip_norm", clip_norm),
-            checks.boolean("second_derivatives", second_derivatives),
+            second_derivatives,
             batch,
             threads,
             checks.seed("weights_seed", weights_seed),
@@ -93,7 +123,22 @@ class Settings(namedtuple("Settings", _FIELDS)):
     @property
     def carries(self) -> bool:
         """Whether position and state are carried from one segment to the next."""
-        return self.horizon > self.unroll_length
+        return self.estimator is None and self.horizon > self.unroll_length
+
+    def horizon_of(self, number: int, random: np.random.RandomState) -> int:
+        """The horizon of a training with an estimator in meta-iteration `number`, drawn from `random` if it is drawn.
+
+        Raises:
+          TypeError, ValueError: the function `horizon` returns no horizon.
+        """
+        horizon = self.horizon
+        if callable(horizon):
+            horizon = _checked_horizon(horizon(number))
+        if isinstance(horizon, tuple):
+            low, high = np.log(horizon[0]), np.log(horizon[1] + 1)
+            horizon = int(min(np.exp(low + (high - low) * random.uniform()), horizon[1]))
+        unit = self.unroll_length if self.estimator.persistent else 1
+        return -(-horizon // unit) * unit
 
     def description(self) -> Dict[str, Any]:
         """The settings as a dict of JSON types; functions of the user's own by their names."""
@@ -101,7 +146,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
 
     def functions(self) -> Dict[str, Optional[Callable[..., Any]]]:
         """The settings that may be functions of the user's own, by name; None for one that is none."""
-        values = {name: getattr(self, name) for name in ("meta_loss", "learning_rate", "meta_optimizer")}
+        values = {name: getattr(self, name) for name in ("meta_loss", "horizon", "learning_rate", "meta_optimizer")}
         return {name: value if _is_own(value) else None for name, value in values.items()}
 
 
@@ -112,7 +157,20 @@ def _is_own(value):
 def _described(value):
     if _is_own(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
-    return value.description() if isinstance(value, schedules.Schedule) else value
+    return value.description() if isinstance(value, (schedules.Schedule, EvolutionStrategies)) else value
+
+
+def _checked_horizon(value):
+    if callable(value):
+        return checks.function_of_one_argument("horizon", value, "the number of meta-iterations")
+    if not isinstance(value, (tuple, list)):
+        return checks.positive_integer("horizon", value)
+    if len(value) != 2:
+        raise ValueError("horizon must be a number or a pair (least, most), got %r" % (value,))
+    low, high = (checks.positive_integer("horizon[%d]" % i, one) for i, one in enumerate(value))
+    if low > high:
+        raise ValueError("horizon must have its least first, got %r" % (value,))
+    return low, high
 
 
 def _checked_rate(value):

@@ -25,7 +25,7 @@ from l2l import archives, checks
 from l2l.describe import digests_in, is_digest, same, without_code
 from l2l.results import measured_with
 from l2l.runs.directory_lock import DirectoryLock
-from l2l.runs.history import History, checked_column
+from l2l.runs.history import History, checked_column, columns_of
 from l2l.types import PathLike
 
 FORMAT = 3
@@ -42,7 +42,8 @@ _FREE = {"name", "engine", "xla", "built_by", "version", "begun"}
 
 def _free(record):
     stages = [{**record, **stage} for stage in record.get("stages", [{}])]
-    return _FREE | ({"threads"} if all(one["horizon"] == one["unroll_length"] for one in stages) else set())
+    in_shards = any(one.get("estimator") is None and one["horizon"] != one["unroll_length"] for one in stages)
+    return _FREE | (set() if in_shards else {"threads"})
 
 
 def _compared(record, free):
@@ -99,7 +100,7 @@ def read(path, record, allow_changed_code):
             % (path, number, "a newer" if number > FORMAT else "an older", FORMAT)
         )
     check_same_trainer(path, stored["trainer"], record, allow_changed_code)
-    columns = {column: arrays.pop("history/" + column, None) for column in History.COLUMNS}
+    columns = {column: arrays.pop("history/" + column, None) for column in columns_of(stored["trainer"])}
     if any(column is None for column in columns.values()):
         raise ValueError("%r is no checkpoint: it lacks a column of the history" % path)
     before, now = stored["trainer"].get("xla"), record["xla"]
@@ -110,7 +111,7 @@ def read(path, record, allow_changed_code):
             RuntimeWarning,
             stacklevel=4,
         )
-    rows = np.stack([checked_column(path, columns, column) for column in History.COLUMNS], axis=1)
+    rows = np.stack([checked_column(path, columns, column) for column in columns], axis=1)
     if os.path.basename(path) != _NAME % len(rows):
         raise ValueError("%r is not what its name says: it holds %d meta-iterations" % (path, len(rows)))
     ours = {*_free(record), "code", "stages"} - {"begun"}
@@ -133,7 +134,8 @@ def check_snapshot(path, arrays, snapshot, record):
     """
     check_same_arrays(path, arrays, snapshot)
     draw, age = arrays["place"].tolist()
-    if draw < 0 or age not in range(0, record["horizon"], record["unroll_length"]):
+    ages = range(1) if record.get("estimator") else range(0, record["horizon"], record["unroll_length"])
+    if draw < 0 or age not in ages:
         raise ValueError("%r is no checkpoint: its place is %r" % (path, [draw, age]))
 
 
@@ -254,7 +256,7 @@ class CheckpointDirectory:
         self.check_held()
         path = os.path.join(self.path, _NAME % len(history))
         config = {"format": FORMAT, "trainer": history.config, **measured_with()}
-        columns = {"history/" + column: getattr(history, column) for column in History.COLUMNS}
+        columns = {"history/" + column: getattr(history, column) for column in history.columns}
         archives.write(path, config, {**snapshot, **columns})
         self.newest = path
         self.check_held()

@@ -22,19 +22,32 @@ class History:
       last_loss: float64 `[n]`, the last of the `T` losses; with a batch, `10^mean(log10(loss))` over it.
       gradient_norm: float64 `[n]`, global norm of the meta-gradient before clipping.
       seconds: float64 `[n]`, time of each meta-iteration.
+      columns: the names of these, and of those that a training with an estimator has besides.
+      problem, horizon, diverged: with an estimator, float64 `[n]`: which of the problems it was, a number in their
+        order; the horizon, in base iterations; and how many members diverged.
     """
 
     COLUMNS = ("meta_loss", "last_loss", "gradient_norm", "seconds")
+    COLUMNS_OF_ESTIMATORS = ("problem", "horizon", "diverged")
 
     def __init__(self, config: Optional[Dict[str, Any]] = None) -> None:
         self.config = dict(config or {})
-        self._columns = np.zeros([len(self.COLUMNS), 0])
+        self.columns = columns_of(self.config)
+        self._columns = np.zeros([len(self.columns), 0])
         self._length = 0
 
     meta_loss = property(lambda self: self._columns[0, : self._length])
     last_loss = property(lambda self: self._columns[1, : self._length])
     gradient_norm = property(lambda self: self._columns[2, : self._length])
     seconds = property(lambda self: self._columns[3, : self._length])
+    problem = property(lambda self: self._column("problem"))
+    horizon = property(lambda self: self._column("horizon"))
+    diverged = property(lambda self: self._column("diverged"))
+
+    def _column(self, name):
+        if name not in self.columns:
+            raise AttributeError("a history has %r only with an estimator" % name)
+        return self._columns[self.columns.index(name), : self._length]
 
     @property
     def skipped(self) -> np.ndarray:
@@ -56,14 +69,14 @@ class History:
     def reserve(self, number: int) -> None:
         """Takes the memory that so many meta-iterations more will need, 32 bytes each: later none is missing."""
         if self._length + number > self._columns.shape[1]:
-            columns = np.empty([len(self.COLUMNS), self._length + number])
+            columns = np.empty([len(self.columns), self._length + number])
             columns[:, : self._length] = self._columns[:, : self._length]
             columns[:, self._length :] = np.nan  # memory that was never written is not there yet
             self._columns = columns
 
     def append(self, rows: np.ndarray) -> None:
-        """Adds meta-iterations: array `[n, 4]` in the order of `COLUMNS`."""
-        rows = np.asarray(rows, np.float64).reshape(-1, len(self.COLUMNS))
+        """Adds meta-iterations: array `[n, C]` in the order of `columns`."""
+        rows = np.asarray(rows, np.float64).reshape(-1, len(self.columns))
         stop = self._length + len(rows)
         if stop > self._columns.shape[1]:
             self.reserve(max(len(rows), self._length))  # twice as much: appending one by one stays cheap
@@ -132,7 +145,7 @@ class History:
         return found
 
     def to_frame(self) -> Any:
-        """A `pandas.DataFrame`: a column for each of `COLUMNS`, and `skipped`; the index counts meta-iterations from 1.
+        """A `pandas.DataFrame`: a column for each of `columns`, and `skipped`; the index counts meta-iterations from 1.
 
         Raises:
           ImportError: pandas, which the extra `l2l[data]` has, is not installed.
@@ -141,13 +154,13 @@ class History:
             import pandas
         except ImportError as error:
             raise ImportError("History.to_frame needs pandas: pip install 'pandas<1.2'") from error
-        columns = {column: getattr(self, column).copy() for column in self.COLUMNS}
+        columns = {column: getattr(self, column).copy() for column in self.columns}
         index = pandas.RangeIndex(1, len(self) + 1, name="meta_iteration")
         return pandas.DataFrame({**columns, "skipped": self.skipped}, index=index)
 
     def save(self, path: PathLike) -> None:
         """Writes columns and configuration to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled."""
-        archives.write(path, self.config, {column: getattr(self, column) for column in self.COLUMNS})
+        archives.write(path, self.config, {column: getattr(self, column) for column in self.columns})
 
     @classmethod
     def load(cls, path: PathLike) -> History:
@@ -157,10 +170,17 @@ class History:
           FileNotFoundError: there is no such file.
           ValueError: a file that is no saved history, or is damaged.
         """
-        config, columns = archives.read(path, cls.COLUMNS)
+        config, columns = archives.read(path)
         history = cls(config)
-        history.append(np.stack([checked_column(path, columns, name) for name in cls.COLUMNS], axis=1))
+        if set(columns) != set(history.columns):
+            raise ValueError("%r must hold a history, %s, got %.200s" % (path, history.columns, sorted(columns)))
+        history.append(np.stack([checked_column(path, columns, name) for name in history.columns], axis=1))
         return history
+
+
+def columns_of(config):
+    """The names of the columns of a history with this configuration, a tuple."""
+    return History.COLUMNS + (History.COLUMNS_OF_ESTIMATORS if config.get("estimator") else ())
 
 
 def checked_column(path, columns, name):

@@ -22,9 +22,15 @@ def record_of(name, recipe, graph):
       graph: its `TrainingGraph`, which knows the optimizer and the shapes of draws.
     """
     problem, build_optimizer, settings, engine, start = recipe
-    optimizer, described = graph.optimizer, describe("problem", problem)
+    optimizer, described = graph.optimizer, {name: describe("problem", one) for name, one in recipe.problems.items()}
+
+    def of_problems(function, values):
+        """What the function gives of the problem, or of each problem of a dict."""
+        found = {name: function(one) for name, one in values.items()}
+        return found if isinstance(problem, dict) else next(iter(found.values()))
+
     code = {
-        "problem": _code_of(described),
+        "problem": of_problems(_code_of, described),
         "optimizer": describe_code(optimizer.given),
         "build_optimizer": describe("build_optimizer", build_optimizer),
         **{name: None if one is None else describe(name, one) for name, one in settings.functions().items()},
@@ -35,8 +41,8 @@ def record_of(name, recipe, graph):
         "name": name,
         "engine": engine,
         "xla": xla_in_force() if engine == "xla" else None,
-        "problem": type(problem).__name__,
-        "problem_parameters": _parameters_of(described),
+        "problem": of_problems(lambda one: type(one).__name__, recipe.problems),
+        "problem_parameters": of_problems(_parameters_of, described),
         "draws": graph.draws,
         "optimizer": said_by(optimizer),
         "casting": optimizer.casting,

@@ -7,11 +7,13 @@ import functools
 from typing import Dict, Optional, Union
 
 from l2l import checks
-from l2l.learning.settings import Settings
+from l2l.learning.evolution import EvolutionStrategies
+from l2l.learning.settings import Horizon, Settings
 from l2l.optimizers.trained import Trained
 from l2l.problems.problem import Problem
 from l2l.results import measured_with
 from l2l.runs import nonfinite
+from l2l.runs.evolving_graph import EvolvingGraph
 from l2l.runs.history import History
 from l2l.runs.nonfinite import Replay
 from l2l.runs.recipe import Recipe
@@ -31,13 +33,15 @@ class Trainer(Run):
     it closes itself at the end: `with l2l.Trainer(...) as trainer:`.
 
     Args:
-      problem: a `Problem`.
+      problem: a `Problem`. With an `estimator` it may be a dict of problems of any shapes by name, of which each
+        meta-iteration draws one.
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
+      estimator: None for backpropagation through a segment, or `l2l.EvolutionStrategies(...)` or `l2l.PES(...)`.
       unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
         learning rate may be a schedule, such as `l2l.exponential_decay(3e-4, 1000)`.
       batch, threads, weights_seed, draws_seed: see `l2l.Settings`.
@@ -70,12 +74,13 @@ class Trainer(Run):
 
     def __init__(
         self,
-        problem: Problem,
+        problem: Union[Problem, Dict[str, Problem]],
         build_optimizer: Union[BuildOptimizer, Trained, Dict[str, BuildOptimizer]],
         meta_loss: MetaLoss = "sum",
         *,
+        estimator: Optional[EvolutionStrategies] = None,
         unroll_length: int = 20,
-        horizon: Optional[int] = None,
+        horizon: Optional[Horizon] = None,
         learning_rate: Union[float, ScheduleFunction] = 3e-4,
         meta_optimizer: Optional[MetaOptimizerFunction] = None,
         clip_norm: Optional[float] = 1.0,
@@ -94,10 +99,11 @@ class Trainer(Run):
         logdir: Optional[PathLike] = None,
     ) -> None:
         engine, may_fall_back = checked_engine(engine)
-        checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"] if estimator is None else ["skip"])
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
         settings = Settings(
             meta_loss,
+            estimator=estimator,
             unroll_length=unroll_length,
             horizon=horizon,
             learning_rate=learning_rate,
@@ -110,14 +116,15 @@ class Trainer(Run):
             draws_seed=draws_seed,
         )
         self._recipe = Recipe(problem, build_optimizer, settings, engine)
-        graph = TrainingGraph(self._recipe)
+        kind = TrainingGraph if estimator is None else EvolvingGraph
+        graph = kind(self._recipe)
         self._draw_by_draw = graph.draw_by_draw
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             undo.callback(graph.close)
             record = record_of(str(name), self._recipe, graph)
             history = History(checked_record(record, graph.snapshot()))
             op_by_op = self._recipe._replace(engine="graph")
-            fall_back = functools.partial(TrainingGraph, op_by_op) if may_fall_back else None
+            fall_back = functools.partial(kind, op_by_op) if may_fall_back else None
             training = Training(graph, history, *places.open(graph, undo), on_nonfinite, fall_back)
             super().__init__(training, places)
             undo.pop_all()

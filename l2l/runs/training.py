@@ -121,7 +121,7 @@ class Training:
             self.is_known = True  # an op that failed has updated nothing
             raise
         seconds = time.perf_counter() - start
-        self.history.append(np.column_stack([rows, np.full(len(rows), seconds / len(rows))]))
+        self.history.append(np.column_stack([rows[:, :3], np.full(len(rows), seconds / len(rows)), rows[:, 3:]]))
         self.is_known = True
         if seconds > SECONDS_PER_CALL:
             self._most_per_call = max(1, self._most_per_call // 2)

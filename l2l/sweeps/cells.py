@@ -29,7 +29,7 @@ from l2l.describe import digests_in
 from l2l.optimizers.trained import Trained, builder
 from l2l.results import measured_with
 from l2l.runs import checkpoints
-from l2l.runs.history import History, checked_column
+from l2l.runs.history import History, checked_column, columns_of
 from l2l.runs.trainer import Trainer
 from l2l.runs.training import PROGRESS_WINDOW
 
@@ -126,7 +126,7 @@ def write(job, trainer, figures):
         **plain,
     }
     config = {"format": FORMAT, "settings": job.settings, "trainer": history.config, "row": row, "figures": plain}
-    arrays = {"history/" + column: getattr(history, column) for column in History.COLUMNS}
+    arrays = {"history/" + column: getattr(history, column) for column in history.columns}
     arrays.update({"weights/%d" % i: array for i, array in enumerate(trained.weights)})
     arrays.update({"adapted/%d" % i: np.asarray(value) for i, value in enumerate(trained.adapted)})
     arrays.update({"figures/" + name: array for name, array in measured.items()})
@@ -171,9 +171,9 @@ def _read(job):
         )
     history, weights = _group(arrays, "history/"), _group(arrays, "weights/")
     adapted = _group(arrays, "adapted/")
-    if set(history) != set(History.COLUMNS) or not isinstance(row.get("meta_iterations"), int):
+    if set(history) != set(columns_of(config["trainer"])) or not isinstance(row.get("meta_iterations"), int):
         raise ValueError("%r is no result of a cell: its history is not whole" % job.result)
-    lengths = {len(checked_column(job.result, history, column)) for column in History.COLUMNS}
+    lengths = {len(checked_column(job.result, history, column)) for column in history}
     if lengths != {row["meta_iterations"]}:
         raise ValueError("%r is no result of a cell: its history is not whole" % job.result)
     if not weights or any(set(group) != set(map(str, range(len(group)))) for group in [weights, adapted]):
@@ -218,7 +218,7 @@ class Cell:
         """The `History` of the cell."""
         config, arrays = self._result()
         history, columns = History(config["trainer"]), _group(arrays, "history/")
-        rows = [checked_column(self._job.result, columns, column) for column in History.COLUMNS]
+        rows = [checked_column(self._job.result, columns, column) for column in history.columns]
         history.append(np.stack(rows, axis=1))
         return history
 

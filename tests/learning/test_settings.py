@@ -14,6 +14,7 @@ def test_the_defaults_are_episode_1s():
     """Part of the record of every training: a change of one of them is a change of what a training means."""
     assert l2l.Settings()._asdict() == {
         "meta_loss": "sum",
+        "estimator": None,
         "unroll_length": 20,
         "horizon": 20,
         "learning_rate": 3e-4,

@@ -56,8 +56,11 @@ def test_pickled_objects_are_refused(tmp_path):
 
 def test_loading_something_else_says_what_is_missing(tmp_path):
     np.savez(tmp_path / "other.npz", meta_loss=np.zeros(3))
-    with pytest.raises(ValueError, match="it lacks config, last_loss"):
+    with pytest.raises(ValueError, match="it lacks config"):
         l2l.History.load(tmp_path / "other.npz")
+    np.savez(tmp_path / "more.npz", config=np.array("{}"), meta_loss=np.zeros(3))
+    with pytest.raises(ValueError, match=r"must hold a history, \('meta_loss', 'last_loss'.*got \['meta_loss'\]"):
+        l2l.History.load(tmp_path / "more.npz")
 
 
 def with_last_losses(losses, name="mine"):

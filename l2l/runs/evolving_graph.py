@@ -1,0 +1,237 @@
+"""A training by evolution strategies: a small graph with the weights, and one for each problem that runs them."""
+
+import concurrent.futures
+import functools
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from l2l.graphs import OwnGraph, load_variables
+from l2l.learning.evolution import choices, differences, estimated, unit_noise
+from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
+from l2l.learning.segments import MetaGradient
+from l2l.learning.updates import MetaOptimizer, update
+from l2l.optimizers.first_call import create, in_json
+from l2l.optimizers.trained import names_of
+from l2l.problems.binding import position_specs
+from l2l.problems.problem import sample
+from l2l.runs.members import TURNS, Members
+
+
+class EvolvingGraph:
+    """What a `TrainingGraph` is for backpropagation: the same attributes and methods, for a training with an estimator.
+
+    Each problem has a graph and a session of its own, built and compiled when it is drawn first. All random numbers of
+    a meta-iteration follow from the seed and its number: which problem, how long a horizon, which directions, which
+    draws.
+
+    Args:
+      recipe: a `Recipe` whose settings have an estimator.
+    """
+
+    def __init__(self, recipe):
+        self._recipe, self._members, self._number = recipe, {}, 0
+        settings = recipe.settings
+        self._problems, self._estimator = recipe.problems, settings.estimator
+        first = next(iter(self._problems.values()))
+        self._own, self.draw_by_draw = OwnGraph(), False
+        with self._own.building() as graph:
+            tf.set_random_seed(settings.weights_seed)  # first of all, as in a `TrainingGraph`
+            created = create(recipe.build_optimizer, functools.partial(position_specs, first), "build_optimizer")
+            self.optimizer, self._weights = created.optimizer, created.optimizer.variables
+            if not self._weights or any(one.dtype.base_dtype != tf.float32 for one in self._weights):
+                raise ValueError(
+                    "build_optimizer must create trainable variables of float32 for an estimator, %r created %s"
+                    % (recipe.build_optimizer, [one.dtype.base_dtype.name for one in self._weights] or "none")
+                )
+            self.position = None if created.position is None else in_json(created.position)
+            self.variables = names_of(self._weights)
+            if recipe.start:
+                self._own.load_with(recipe.start.loader(self.optimizer, "build_optimizer"))
+            draws = {name: tf.nest.flatten(sample(one, 1, 0)) for name, one in self._problems.items()}
+            self.draws = [[[t.dtype.name, t.shape.as_list()[1:]] for t in many] for many in draws.values()]
+            self._build_meta_loss(settings)
+            self._build_update(settings)
+            self._variables = OrderedDict((variable.op.name, variable) for variable in tf.global_variables())
+        self.graph, self._session = graph, self._own.start(settings.threads)
+        graph.finalize()
+        self._figures = self._session.make_callable(*self._figures)
+        self._update = self._session.make_callable(*self._update)
+        self._shapes = [variable.shape.as_list() for variable in self._weights]
+        self._pool = concurrent.futures.ThreadPoolExecutor(settings.threads)
+        # Of persistent strategies: the pairs of each problem, which are carried on.
+        self._pairs = {}
+        if self._estimator.persistent:
+            self._pairs = {name: self._begun(name, range(self._estimator.pairs)) for name in self._problems}
+
+    def _build_meta_loss(self, settings):
+        """Meta-loss and logarithm of the last loss of one member."""
+        losses = tf.placeholder(tf.float32, [None], name="losses")
+        value = meta_loss_of(settings.meta_loss, losses)
+        check_depends_on_losses(settings.meta_loss, value, losses, settings.unroll_length)
+        self._figures = [value, floored_log(losses[-1])], [losses]
+
+    def _build_update(self, settings):
+        gradients = [tf.placeholder(tf.float32, one.shape) for one in self._weights]
+        value, last = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
+        meta = MetaGradient(value, value, last, gradients, None, None, [])
+        done = update(meta, self._weights, MetaOptimizer(settings), clip_norm=settings.clip_norm)
+        with tf.control_dependencies([done.applied]):
+            norm = tf.identity(done.gradient_norm)
+        self._update = norm, [value, last, *gradients]
+
+    def _chosen(self):
+        """`(name of the problem, horizon)` of the next meta-iteration."""
+        random = choices(self._recipe.settings.draws_seed, self._number)
+        names = list(self._problems)
+        return names[random.randint(len(names))], self._recipe.settings.horizon_of(self._number, random)
+
+    def _members_of(self, name):
+        if name not in self._members:
+            estimator, settings = self._estimator, self._recipe.settings
+            self._members[name] = Members(
+                self._problems[name],
+                self._recipe.build_optimizer,
+                self._recipe.engine,
+                pairs=estimator.pairs,
+                turns=settings.unroll_length if estimator.persistent else TURNS,
+                threads=settings.threads,
+            )
+        return self._members[name]
+
+    def to_prepare(self):
+        """The name of what `prepare` will build or compile, None for nothing."""
+        name, _ = self._chosen()
+        return None if name in self._members and self._members[name].is_ready else name
+
+    def prepare(self):
+        """Builds and compiles what the next meta-iteration needs.
+
+        Raises:
+          CannotCompileError: XLA cannot compile the problem or the optimizer.
+        """
+        name, _ = self._chosen()
+        self._members_of(name).prepare()
+
+    def run(self, most):
+        """One meta-iteration: an array `[1, 6]` of meta-loss, last loss, gradient norm, problem, horizon, diverged.
+
+        Meta-loss and last loss are means over the members that did not diverge, the second of logarithms.
+        """
+        name, horizon = self._chosen()
+        estimator, settings = self._estimator, self._recipe.settings
+        directions = unit_noise(settings.draws_seed, self._number, estimator.pairs, self._shapes)
+        weights, members = self.weights(), self._members_of(name)
+        pairs = self._pairs[name] if estimator.persistent else self._begun(name, range(estimator.pairs))
+
+        def work(job):
+            i, sign = job
+            pair, factor = pairs[i], np.float32((estimator.sigma, -estimator.sigma)[sign])
+            moved = [value + factor * one[i] for value, one in zip(weights, directions)]
+            steps = settings.unroll_length if estimator.persistent else pair.horizon
+            losses, carried = members.run(
+                moved, pair.draw, pair.carried[sign], first=pair.age, steps=steps, horizon=pair.horizon
+            )
+            figures = self._figures(losses) if np.isfinite(losses).all() else [np.nan, np.nan]
+            return np.asarray(figures, np.float64), carried
+
+        jobs = [(i, sign) for i in range(estimator.pairs) for sign in (0, 1)]
+        results = list(self._pool.map(work, jobs))
+        ends, lasts = np.transpose([figures for figures, _ in results]).reshape([2, estimator.pairs, 2])
+        found, diverged = differences(ends.T, estimator.clip)
+        if estimator.persistent:
+            for i, pair in enumerate(pairs):
+                sums = [before + one[i] for before, one in zip(pair.sums, directions)]
+                pairs[i] = pair._replace(carried=[results[2 * i + sign][1] for sign in (0, 1)], sums=sums)
+            directions = [np.stack(many) for many in zip(*[pair.sums for pair in pairs])]
+        gradients = estimated(found, directions, estimator.sigma)
+        value, last = (_mean(figures) for figures in (ends, lasts))
+        last = np.exp(last)
+        norm = self._update(value, last, *gradients)
+        self._number += 1
+        if estimator.persistent:
+            ages = [pair.age + settings.unroll_length for pair in pairs]
+            over = [i for i, age in enumerate(ages) if age >= pairs[i].horizon or not np.isfinite(ends[i]).all()]
+            anew = dict(zip(over, self._begun(name, over))) if over else {}
+            self._pairs[name] = [anew.get(i, pair._replace(age=ages[i])) for i, pair in enumerate(pairs)]
+        return np.array([[value, last, norm, list(self._problems).index(name), horizon, diverged]], np.float64)
+
+    def _begun(self, name, which):
+        """New pairs with these numbers, whose draws and horizon are those of the next meta-iteration, a list."""
+        members, weights = self._members_of(name), self.weights()
+        draws, (_, horizon) = members.draws(self._seed_of(self._number)), self._chosen()
+        sums = [np.zeros(shape, np.float32) for shape in self._shapes]
+        carried = [members.begun(weights, draws[i], horizon) for i in which]
+        return [_Pair(self._number, draws[i], horizon, 0, [one, one], sums) for i, one in zip(which, carried)]
+
+    def _seed_of(self, number):
+        return (self._recipe.settings.draws_seed << 32) | number
+
+    def weights(self):
+        """The weights now, a list of arrays in the order in which they were created."""
+        return self._session.run(self._weights)
+
+    def adapted(self):
+        """What the optimizer adapts: nothing."""
+        return []
+
+    def snapshot(self):
+        """All that the training needs to go on from here, a dict from name to array.
+
+        `variables/NAME` are as for a `TrainingGraph`, `place` is the number of the next meta-iteration. Of persistent
+        strategies `pairs/I/...` is what the pairs of problem number `I` carry: `places` are the meta-iteration that
+        each began with, its age and its horizon, `[P, 3]`.
+        """
+        arrays = {"variables/" + name: value for name, value in self._session.run(self._variables).items()}
+        arrays["place"] = np.array([self._number, 0], np.int64)
+        for i, pairs in enumerate(self._pairs.values()):
+            prefix = "pairs/%d/" % i
+            arrays[prefix + "places"] = np.array([[one.number, one.age, one.horizon] for one in pairs], np.int64)
+            for j, many in enumerate(zip(*[one.sums for one in pairs])):
+                arrays[prefix + "sums/%d" % j] = np.stack(many)
+            for sign in (0, 1):
+                for j, many in enumerate(zip(*[one.carried[sign] for one in pairs])):
+                    arrays[prefix + "carried/%d/%d" % (sign, j)] = np.stack(many)
+        return arrays
+
+    def load(self, snapshot):
+        """Goes on from a snapshot of a training with the same settings."""
+        values = [snapshot["variables/" + name] for name in self._variables]
+        load_variables(self._session, self._variables.values(), values)
+        self._number = int(snapshot["place"][0])
+        for i, (name, pairs) in enumerate(self._pairs.items()):
+            prefix = "pairs/%d/" % i
+
+            def part(path, place, number, prefix=prefix):
+                return [snapshot["%s%s/%d" % (prefix, path, j)][place] for j in range(number)]
+
+            for place, (number, age, horizon) in enumerate(snapshot[prefix + "places"].tolist()):
+                carried = [part("carried/%d" % sign, place, len(pairs[place].carried[sign])) for sign in (0, 1)]
+                draw = self._members_of(name).draws(self._seed_of(number))[place]
+                sums = part("sums", place, len(self._shapes))
+                pairs[place] = _Pair(number, draw, horizon, age, carried, sums)
+
+    def close(self):
+        self._pool.shutdown()
+        for one in [self._own, *self._members.values()]:
+            one.close()
+
+
+_Pair = namedtuple(
+    "_Pair",
+    [
+        "number",  # of the meta-iteration that it began with, from which its draw follows
+        "draw",  # a flat list of arrays
+        "horizon",
+        "age",  # base iterations that it has lived
+        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays
+        "sums",  # of the directions since it began, like the weights
+    ],
+)
+
+
+def _mean(figures):
+    """The mean of those that are finite; NaN where none is."""
+    finite = figures[np.isfinite(figures)]
+    return finite.mean() if finite.size else np.nan
