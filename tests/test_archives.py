@@ -283,7 +283,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         archives.read(tmp_path / "nothing")
     for use in [archives.read, lambda path: archives.write(path, {}, {})]:
-        with pytest.raises(TypeError, match="path must be "):
+        with pytest.raises(TypeError, match=r"^path must be "):
             use(3)
 
 

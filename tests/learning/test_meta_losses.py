@@ -139,7 +139,7 @@ def test_one_that_uses_the_callers_graph_is_judged_there(factor):
     if factor:
         check_depends_on_losses(meta_loss, meta_loss(losses), losses, 3)
         return
-    with pytest.raises(ValueError, match="^meta_loss must depend on the losses "):
+    with pytest.raises(ValueError, match=r"^meta_loss must depend on the losses "):
         check_depends_on_losses(meta_loss, meta_loss(losses), losses, 3)
 
 
