@@ -256,7 +256,6 @@ def _check_end(file, size, wrong):
     (table_bytes,) = struct.unpack("<L", end[12:16])
     if table_bytes > MOST_MEMBERS * _TABLE_BYTES_PER_MEMBER:
         raise wrong("too many members (a table of %d bytes)", table_bytes)
-    file.seek(0)
 
 
 def _array(content, name, wrong):

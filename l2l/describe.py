@@ -259,7 +259,8 @@ class _Description:
     def _typed(self, function, where):
         code = function.__code__
         arguments = code.co_varnames[: code.co_argcount]
-        defaults = dict(zip(arguments[::-1], (function.__defaults__ or ())[::-1]))
+        values = function.__defaults__ or ()  # of the last arguments
+        defaults = dict(zip(arguments[len(arguments) - len(values) :], values))
         defaults.update(function.__kwdefaults__ or {})
         defaults = self._named(defaults, lambda name: "argument %s of %s" % (name, where))
         closure = {}
@@ -345,7 +346,7 @@ class _Description:
             if hasattr(value, "columns"):
                 columns = [value.iloc[:, i] for i in range(value.shape[1])]
                 return [self._content(one, where) for one in [value.columns, value.index, *columns]]
-            if hasattr(value, "dtype") and hasattr(value, "__array__"):
+            if hasattr(value, "__array__"):
                 content = [str(value.dtype), self.of(getattr(value, "name", None), where)]
                 index = [] if not hasattr(value, "iloc") else [self.of(value.index, where)]
                 categories = getattr(value.dtype, "categories", None)
@@ -458,7 +459,7 @@ def _full_name(value):
 
 
 def _short_name(value):
-    return value.__qualname__.rsplit("<locals>.", 1)[-1]
+    return value.__qualname__.split("<locals>.")[-1]
 
 
 def _is_constant(value):

@@ -171,6 +171,8 @@ GOOD_FILE = zipped(GOOD)
 
 BAD_FILES = {
     "empty": (b"", "too short"),
+    "as short as an end": (bytes(41), "too short (41 bytes)"),
+    "as long as an end": (bytes(42), "its end is missing"),
     "text": (b"meta_loss,last_loss\n" * 10, "its end is missing"),
     "random bytes": (np.random.RandomState(0).bytes(5000), "its end is missing"),
     "a pickle": (b"cos\nsystem\n(S'echo bad > /tmp/bad'\ntR." * 3, "its end is missing"),
@@ -222,6 +224,13 @@ BAD_FILES = {
     "a config of another kind": (with_config(b"[1, 2]"), "its config must be a JSON object"),
     "a config of brackets": (with_config(b"[" * 60000), "its config is no JSON"),
     "a config that is too long": (with_config(b" " * 70000 + b"{}"), "its config is not"),
+    "a config longer by a byte": (with_config(b" " * (64 * 1024 - 1) + b"{}"), "its config is not 65536 bytes at most"),
+    "a config of other numbers": (
+        zipped(
+            {"config.npy": npy(b"{'descr': '|i1', 'fortran_order': False, 'shape': (2,), }", b"{}"), "a.npy": npy()}
+        ),
+        "its config is not 65536 bytes at most",
+    ),
     "a config in no encoding": (with_config(b"\xff\xfe"), "its config is no JSON"),
 }
 
@@ -268,8 +277,27 @@ def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
     for path in [tmp_path, tmp_path / "pipe", tmp_path / "zeros", tmp_path / "socket"]:
         with pytest.raises(ValueError, match="not a regular file"):
             archives.read(path)
+        with pytest.raises(OSError, match="Not a regular file"):
+            archives.write(path, {}, {})
+    assert os.path.islink(str(tmp_path / "zeros")) and len(os.listdir(str(tmp_path))) == 3
     with pytest.raises(FileNotFoundError):
         archives.read(tmp_path / "nothing")
+    for use in [archives.read, lambda path: archives.write(path, {}, {})]:
+        with pytest.raises(TypeError, match=r"^path must be "):
+            use(3)
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_obstacle(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def fsync(number):
+        if os.path.isdir("/proc/self/fd/%d" % number):
+            raise OSError(22, "Invalid argument")
+        flush(number)
+
+    monkeypatch.setattr(archives.os, "fsync", fsync)
+    archives.write(tmp_path / "x", {"number": 1}, {})
+    assert archives.read(tmp_path / "x")[0] == {"number": 1}
 
 
 def test_arrays_in_any_order_can_be_written(tmp_path):
@@ -282,7 +310,14 @@ def test_arrays_in_any_order_can_be_written(tmp_path):
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
-    for array in [np.zeros(2, complex), np.array(["x"]), np.array([{}], object), np.zeros(2, ">f8"), np.zeros(2, "V2")]:
+    for array in [
+        np.zeros(2, complex),
+        np.array(["x"]),
+        np.array([{}], object),
+        np.zeros(2, ">f8"),
+        np.zeros(2, "V2"),
+        np.zeros(2, "g"),
+    ]:
         with pytest.raises(ValueError, match="arrays must hold plain numbers of up to 64 bits, 'a' has dtype"):
             archives.write(tmp_path / "x", {}, {"a": array})
     circular = {}
@@ -290,10 +325,15 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
     for config in [{"a": b"x"}, {"a": np.float32(1)}, {(1, 2): 3}, circular]:
         with pytest.raises(ValueError, match="config must hold JSON types alone: "):
             archives.write(tmp_path / "x", config, {})
-    with pytest.raises(ValueError, match="config must have at most 65536 bytes as JSON"):
-        archives.write(tmp_path / "x", {"text": "x" * 70000}, {})
-    assert archives.MOST_BYTES < 2**31  # of longer files Python writes the table's place elsewhere
+    longest = {"text": "x" * (65536 - len('{"text": ""}'))}
+    archives.write(tmp_path / "x", longest, {})
+    assert archives.read(tmp_path / "x") == (longest, {})
+    os.remove(str(tmp_path / "x"))
+    with pytest.raises(ValueError, match="config must have at most 65536 bytes as JSON, got 65537"):
+        archives.write(tmp_path / "x", {"text": longest["text"] + "x"}, {})
+    assert 2**31 - 2**25 < archives.MOST_BYTES < 2**31  # of longer files Python writes the table's place elsewhere
     monkeypatch.setattr(archives, "MOST_BYTES", 100)
+    archives.check({}, {"a": np.zeros(50, np.uint8), "b": np.zeros(50, bool)})
     with pytest.raises(ValueError, match="arrays must have at most 100 bytes together, got 160"):
         archives.write(tmp_path / "x", {}, {"a": np.zeros(20)})
     monkeypatch.setattr(archives, "MOST_MEMBERS", 3)

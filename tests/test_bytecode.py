@@ -1,5 +1,8 @@
 """Digests of code: what a function does counts, and how it was typed does not."""
 
+import inspect
+import types
+
 import pytest
 
 from l2l.bytecode import digest, instructions
@@ -9,6 +12,47 @@ def code_of(text, name="f"):
     space = {}
     exec(compile(text, "cell", "exec"), space)
     return digest(instructions(space[name].__code__))
+
+
+def test_a_digest_does_not_depend_on_an_order_and_stays_what_records_have():
+    assert digest({"a": 1, "b": [2, None]}) == digest({"b": [2, None], "a": 1}) == "c8caf5ad035ad1d6"
+    assert digest({"a": 1, "b": [None, 2]}) != digest({"a": 1, "b": [2, None]})
+    assert code_of(PLAIN) == "5efaab9faf08f64e"
+
+
+async def coroutine():
+    pass
+
+
+async def generator_of_coroutines():
+    yield 1
+
+
+def generator(first, *, second, third):
+    yield first
+
+
+@types.coroutine
+def generator_as_coroutine():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function, flags",
+    [
+        (code_of, 0),
+        (lambda *rest: rest, inspect.CO_VARARGS),
+        (lambda **more: more, inspect.CO_VARKEYWORDS),
+        (generator, inspect.CO_GENERATOR),
+        (coroutine, inspect.CO_COROUTINE),
+        (generator_as_coroutine, inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE),
+        (generator_of_coroutines, inspect.CO_ASYNC_GENERATOR),
+    ],
+)
+def test_the_kind_of_a_function_and_the_names_of_its_arguments_count(function, flags):
+    described, code = instructions(function.__code__), function.__code__
+    assert described[0] == [code.co_argcount, code.co_kwonlyargcount, flags]
+    assert described[1] == list(inspect.signature(function).parameters)
 
 
 PLAIN = "def f(x, k=1, *rest, flag, **more):\n    return [x + k for k in rest if k in {'a', 'b', 1.5}]\n"

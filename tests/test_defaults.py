@@ -5,6 +5,7 @@ import inspect
 import tensorflow as tf
 
 import l2l
+from l2l.optimizers import castings
 
 TRAINER = {
     **l2l.Settings()._asdict(),  # which test_settings.py has
@@ -131,3 +132,43 @@ def test_defaults():
     del functions["Settings"]
     found = {name: defaults(function) for name, function in functions.items()}
     assert {name: one for name, one in found.items() if one} == DEFAULTS
+
+
+METHODS = {
+    "CoordinatewiseLSTM.adapt": {"active": None},
+    "CoordinatewiseLSTM.bind": {"weights": None, "batch": None},
+    "Evaluation.ranking": {"window": None},
+    "Grouped.adapt": {"active": None},
+    "Grouped.bind": {"horizon": None, "batch": None},
+    "History.log_average": {"at": None},
+    "LearnedOptimizer.apply_gradients": {"global_step": None, "name": None},
+    "LearnedOptimizer.load": {"build": None, "horizon": None, "name": "LearnedOptimizer"},
+    "Problem.draw": {"seed": None},
+    "Run.restore": {"allow_changed_code": False},
+    "Run.run": {"meta_iterations": None, "until": None},
+    "Trained.create": {"position": None},
+    "Tuned.table": {"rows": 10},
+}
+
+
+def methods(kind):
+    """What the library itself defines of a class, inherited methods too: `(name, function)`."""
+    for one in kind.__mro__:
+        for name, function in vars(one).items() if one.__module__.startswith("l2l") else ():
+            function = getattr(function, "__func__", function)
+            if not name.startswith("_") and inspect.isfunction(function):
+                yield "%s.%s" % (one.__name__, name), function
+
+
+def test_defaults_of_methods():
+    found = {}
+    for kind in [getattr(l2l, name) for name in l2l.__all__ if inspect.isclass(getattr(l2l, name))]:
+        found.update({name: defaults(function) for name, function in methods(kind) if defaults(function)})
+    samples = {name: one for name, one in found.items() if name.endswith(".sample")}
+    assert len(samples) > 8 and all(one == {"seed": None} for one in samples.values())
+    of_castings = {name: one for name, one in found.items() if name.startswith("Casting.")}
+    assert {name: one for name, one in found.items() if name not in {**samples, **of_castings}} == METHODS
+    for casting in [l2l.Casting(), *(make() for make in castings.CASTINGS.values())]:
+        assert defaults(casting.encode) == {"memory": None, "adapted": ()}
+        decode = defaults(casting.decode)
+        assert decode.pop("facts", None) is None and decode == {"gradients": None, "memory": None, "adapted": ()}

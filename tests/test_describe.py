@@ -26,7 +26,7 @@ import tensorflow as tf
 from other_problems import Regression, Rosenbrock
 
 import l2l
-from l2l.describe import describe, describe_code, digests_in, same, without_code, without_names
+from l2l.describe import describe, describe_code, digests_in, is_digest, same, without_code, without_names
 from l2l.optimizers import castings
 
 
@@ -106,6 +106,7 @@ KINDS = {
     "lambda": lambda n: (lambda x: x + 1) if n == 1 else (lambda x: x + 2),
     "closure": lambda n: lambda x: x + n,
     "default": lambda n: lambda x, y=n: x + y,
+    "first of three defaults": lambda n: lambda x=n, y=0, z=0: x,
     "default by keyword": lambda n: lambda x, *, y=n: x + y,
     "closure in a closure": lambda n: lambda x: (lambda: n)(),
     "partial": lambda n: functools.partial(plus, number=n),
@@ -128,6 +129,9 @@ KINDS = {
     "static method": lambda n: type("Own", (), {"loss": staticmethod(KINDS["lambda"](n))}),
     "inherited": lambda n: type("Own", (KINDS["class"](n),), {}),
     "special method": lambda n: type("Own", (), {"__call__": KINDS["lambda"](n)}),
+    "class of no module": lambda n: type("Own", (), {"__module__": None, "loss": KINDS["lambda"](n)}),
+    "names of two underscores": lambda n: type("Own", (), {"__before": (n,)}),
+    "names before two underscores": lambda n: type("Own", (), {"after__": n}),
     "attribute of a class": lambda n: type("Own", (), {"one": n}),
     "constant of a class": lambda n: type("Own", (), {"_ONE": (n,)}),
     "instance of a class": lambda n: KINDS["class"](n)(),
@@ -218,6 +222,12 @@ def test_sparse_matrices_are_told_apart_by_what_they_hold():
         assert one == again and len({one, other, larger}) == 3
 
 
+def test_a_sparse_matrix_that_lists_a_place_twice_stays_as_it_is():
+    sparse = pytest.importorskip("scipy.sparse")
+    one = sparse.csr_matrix((np.array([1.0, 2.0]), np.array([0, 0]), np.array([0, 2])), shape=(1, 1))
+    assert text_of(one) == text_of(sparse.csr_matrix([[3.0]])) and one.nnz == 2
+
+
 def test_frozen_distributions_are_told_apart():
     stats = pytest.importorskip("scipy.stats")
     assert text_of(stats.norm(0, 1)) == text_of(stats.norm(0, 1)) != text_of(stats.norm(0, 2))
@@ -287,10 +297,37 @@ def test_an_object_says_it_itself():
         describe("it", Mine(np.ones(2)))
 
 
+def test_what_is_called_code_is_a_digest_beside_a_class_or_a_function_alone():
+    for kind in ["class", "function"]:
+        one = {kind: "Mine", "code": "0" * 16, "more": 1}
+        assert is_digest(one, "code") and not is_digest(one, "more") and digests_in([one]) == ["0" * 16]
+        assert without_code([one]) == [{kind: "Mine", "more": 1}]
+    assert without_code({"code": 3, "more": 1}) == {"code": 3, "more": 1} and digests_in({"code": 3, "more": 1}) == []
+    assert not any(is_digest(one, "code") for one in [{"class": "Mine"}, ["code", "class"], "code", None])
+
+
+def test_a_partial_says_its_arguments():
+    described = describe("it", functools.partial(plus, 1, number=2))
+    assert without_code(described) == {"partial": {"function": "plus"}, "arguments": [1], "keywords": {"number": 2}}
+
+
+def test_a_variable_that_is_not_set_yet_does_not_count():
+    described = []
+
+    def function():
+        return later
+
+    described.append(describe("it", function))
+    later = 1
+    described.append(describe("it", function))
+    assert "closure" not in described[0] and described[1]["closure"] == {"later": 1}
+
+
 def test_numbers_without_a_value_survive():
     values = {"nan": float("nan"), "infinity": [float("inf"), -float("inf")]}
     again = json.loads(json.dumps(describe("it", values)))
     assert same(again, values) and not same(again, {**values, "nan": float("inf")})
+    assert same({"a": 1, "b": 2}, {"b": 2, "a": 1})
     assert same([1, {"a": 2.0}], (1.0, {"a": 2})) and not same([1], [True]) and not same(2**60, 2**60 + 1)
 
 
@@ -348,6 +385,7 @@ def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused():
         (lambda: np.frompyfunc(plus, 1, 1), "it.one"),
         (lambda: KINDS["closure"](threading.Lock()), "variable n of it.one"),
         (lambda: KINDS["default"](threading.Lock()), "argument y of it.one"),
+        (lambda: (lambda lock: lambda x, y=lock, z=1: x)(threading.Lock()), "argument y of it.one"),
         (lambda: type("Own", (), {"lock": threading.Lock()}), "Own.lock"),
         (lambda: threading.Lock().acquire, "the object of it.one"),
     ],
@@ -478,6 +516,43 @@ def test_code_that_holds_variables_counts_without_their_values(graph):
         assert describe_code(ours) is None
     subclass = type("CoordinatewiseLSTM", (l2l.CoordinatewiseLSTM,), {})
     assert describe_code(subclass((2,)))["class"] == "CoordinatewiseLSTM"
+
+
+CODES = {
+    "lambda": "a3856f533ca85cf2",
+    "closure": "0ed2d03770e647e5",
+    "default": "c32df51064ac4468",
+    "default by keyword": "7096b7ca51b53436",
+    "class": "e737dd96b2ae55b4",
+    "property": "76bb890e70f576dc",
+    "class method": "e737dd96b2ae55b4",
+    "static method": "e737dd96b2ae55b4",
+    "inherited": "b68eeb1a2f1af816",
+    "special method": "9399ea9934172830",
+    "attribute of a class": "f04f3084f6608f88",
+    "constant of a class": "202c8959098c6827",
+    "instance of a class": "ba69b453c026a5f2",
+    "dataclass": "60aca1ac4057a403",
+    "slots": "97583998b35e51a9",
+    "list of its own": "504af09d8ed2f402",
+    "class of a class": "3841b1623b2f9875",
+    "array in a closure": "91487261347796bc",
+    "named tuple": "e8bec5d0df64469e",
+    "cached": "a3856f533ca85cf2",
+    "method": "5ac6063660f89cfc",
+    "enum": "9e74f71c0b655f14",
+    "holds a lock": "b74c3339db0f80b9",
+    "holds a tensor": "1023ee9fe35148e3",
+}
+
+
+def test_digests_of_code_are_those_that_records_of_before_have(monkeypatch):
+    made = {
+        **{kind: KINDS[kind](1) for kind in CODES if kind in KINDS},
+        "holds a lock": KINDS["closure"](threading.Lock()),
+        "holds a tensor": KINDS["closure"](tf.zeros([2])),
+    }
+    assert {kind: describe_code(one)["code"] for kind, one in made.items()} == CODES
 
 
 def test_the_same_function_may_have_two_names():

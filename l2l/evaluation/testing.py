@@ -240,7 +240,7 @@ def _look_at(found, own, created, steps):
     variables = optimizer.variables
     with own.graph.as_default():
         flat = [tf.constant(array) for array in _some_draws(problem)]
-        batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS, 1), flat)
+        batch = tf.nest.pack_sequence_as(problem.sample(_DRAWS), flat)
         singles = [tf.nest.map_structure(lambda many, i=i: many[i], batch) for i in range(_DRAWS)]
         whole = unroll(problem, singles[0], optimizer, steps=steps)
         looped = unroll(problem, singles[0], optimizer, steps=steps, loop="while")

@@ -134,9 +134,9 @@ def _probes(random, steps):
     A meta-loss may look at losses in a narrow range alone, or at a draw whose loss fell by much.
     """
     for spread in [0.3, 3, 30]:
-        for exponent in [0, -1, 1, -3, 3, -6, 6, -12, 12, -30, 30]:
+        for exponent in range(-30, 31, 3):
             values = 10.0 ** np.clip(exponent + spread * random.uniform(-1, 1, steps), -37, 37)
-            falling = np.sort(values)[::-1]
-            yield from [values, falling, falling[::-1], -values]
+            rising = np.sort(values)
+            yield from [values, rising, rising[::-1], -values]
     for exponent in np.linspace(-6, 6, 241):  # steps of an eighth
         yield np.full(steps, 10.0**exponent)

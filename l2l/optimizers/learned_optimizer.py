@@ -256,9 +256,7 @@ class LearnedOptimizer(tf.train.Optimizer):
                 return start + size
 
         start = tf.constant(0, tf.int64)
-        done = tf.while_loop(
-            lambda start: start < number, body, [start], parallel_iterations=1, back_prop=False, name="chunks"
-        )
+        done = tf.while_loop(lambda start: start < number, body, [start], parallel_iterations=1, name="chunks")
         return done.op
 
 

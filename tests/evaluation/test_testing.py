@@ -294,6 +294,41 @@ def test_it_is_noticed_where_xla_computes_something_else(check, monkeypatch):
         check()
 
 
+@pytest.mark.parametrize(
+    "which, sentence",
+    [
+        ({"loop": "while"}, "a loop must give the losses of steps in a row"),
+        ({"first": 2}, "an unroll that is continued must give the losses of one that is not"),
+        ({"batch": 3}, "a batch of draws must have the losses of each draw alone"),
+    ],
+    ids=str,
+)
+def test_each_unroll_is_compared(which, sentence, monkeypatch, compiled_for_xla_alone):
+    """Where one kind alone has other losses, that kind is named, and no other."""
+
+    def unroll(*arguments, **more):
+        done = l2l.unroll(*arguments, **more)
+        ((name, value),) = which.items()
+        return done._replace(losses=1.01 * done.losses) if more.get(name) == value else done
+
+    monkeypatch.setattr(testing, "unroll", unroll)
+    with pytest.raises(ValueError, match="breaks its contract") as caught:
+        check_optimizer(l2l.sgd)
+    lines = [line[2:] for line in str(caught.value).split("\n")[1:] if "XLA" not in line]  # which has loops too
+    assert [line.startswith(sentence) for line in lines] == [True]
+
+
+class Unsized(Valley):
+    def initial_position(self, draw):
+        return tf.placeholder_with_default(draw, [None])
+
+
+@pytest.mark.filterwarnings("ignore:Unsized is computed draw by draw")
+def test_a_position_of_unknown_size_is_named(compiled_for_xla_alone):
+    with pytest.raises(ValueError, match=r"initial_position must have static shapes, got .*\(\?,\)"):
+        check_problem(Unsized())
+
+
 def test_what_cannot_be_checked_is_refused():
     with pytest.raises(TypeError, match="problem must be a Problem"):
         check_problem(Valley)

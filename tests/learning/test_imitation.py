@@ -29,6 +29,22 @@ def test_losses_are_distances_from_the_teachers_updates_along_its_path(run):
     np.testing.assert_allclose(done[1], theirs, rtol=1e-6)
 
 
+def test_learner_and_teacher_see_the_problems_position(run):
+    """Both decay towards 0, by 0.2 and 0.5 of the position beside their rates: their distance is known by hand."""
+    imitation = l2l.Imitation(l2l.Quadratic(2), lambda gradients, state, x: (-0.1 * gradients - 0.5 * x, state))
+    optimizer = imitation.build(lambda: lambda gradients, state, x: (-0.1 * gradients - 0.2 * x, state))()
+    gradients = {"error": tf.zeros([]), "x": tf.constant([1.0, -2.0])}
+    x = {"error": tf.zeros([]), "x": tf.constant([4.0, 2.0])}
+    update, _ = optimizer(gradients, optimizer.initial_state(gradients), x)
+    error, moved = run([update["error"], update["x"]])
+    np.testing.assert_allclose(moved, [-2.1, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(error, 0.3**2 * 20 / (2.1**2 + 0.8**2), rtol=1e-6)
+    draw = imitation.draw(1)
+    ours = l2l.unroll(imitation, draw, optimizer, steps=3).x["x"]
+    theirs = l2l.unroll(l2l.Quadratic(2), draw["draw"], imitation.teacher, steps=3).x
+    np.testing.assert_allclose(*run([ours, theirs]), rtol=1e-6)
+
+
 def test_the_meta_gradient_is_that_of_the_distance_alone(run):
     """For a rate `r` and a teacher's of 0.1 the losses are `(r - 0.1)^2 / 0.01`: three of them count."""
     imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.learning.meta_losses import floored_log, get_meta_loss, meta_loss_of
+from l2l.learning.meta_losses import check_depends_on_losses, floored_log, get_meta_loss, meta_loss_of
 
 BY_HAND = {
     "sum": np.sum,
@@ -98,3 +98,51 @@ def test_by_name_or_as_a_function():
         get_meta_loss("last")
     with pytest.raises(TypeError, match="meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"):
         get_meta_loss(3)
+
+
+def within(low, high):
+    """Looks at losses alone that are nearly alike and lie between two numbers."""
+
+    def meta_loss(losses):
+        smallest, largest = tf.reduce_min(losses), tf.reduce_max(losses)
+        is_seen = (smallest > low) & (largest < high) & (largest < 1.001 * smallest)
+        return tf.where(is_seen, losses[-1], 0 * losses[-1])
+
+    return meta_loss
+
+
+SELDOM = {
+    "rising": lambda losses: tf.nn.relu(tf.reduce_min(losses[1:] - losses[:-1])),
+    "falling": lambda losses: tf.nn.relu(tf.reduce_min(losses[:-1] - losses[1:])),
+    "negative": lambda losses: tf.nn.relu(-losses[-1]),
+    "tiny": lambda losses: tf.where(tf.abs(losses[-1]) < 1e-29, losses[-1], 0 * losses[-1]),
+    "huge": lambda losses: tf.nn.relu(losses[-1] - 1e29),
+    "all tiny": lambda losses: tf.where(tf.reduce_max(losses) < 1e-29, losses[-1], 0 * losses[-1]),
+    "all huge": lambda losses: tf.nn.relu(tf.reduce_min(losses) - 1e29),
+    "far apart": lambda losses: tf.nn.relu(tf.reduce_max(losses) - 1e40 * tf.reduce_min(tf.abs(losses))),
+    "near a millionth": within(0.99e-6, 1.01e-6),
+    "near one": within(1.05, 1.15),
+    "near a million": within(0.99e6, 1.01e6),
+    "second": lambda losses: losses[1],
+}
+
+
+@pytest.mark.parametrize("meta_loss", SELDOM.values(), ids=SELDOM)
+def test_one_that_seldom_depends_on_the_losses_is_found_to(meta_loss):
+    check_depends_on_losses(meta_loss, None, tf.zeros([12], tf.float64), 12)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_one_that_uses_the_callers_graph_is_judged_there(factor):
+    losses, weight = tf.placeholder(tf.float32, [3]), tf.constant(2.0)
+    meta_loss = lambda one: weight * (one[-1] if factor else tf.stop_gradient(one[-1]))  # noqa: E731
+    if factor:
+        check_depends_on_losses(meta_loss, meta_loss(losses), losses, 3)
+        return
+    with pytest.raises(ValueError, match=r"^meta_loss must depend on the losses "):
+        check_depends_on_losses(meta_loss, meta_loss(losses), losses, 3)
+
+
+def test_what_cannot_run_elsewhere_is_taken():
+    """Nobody feeds the placeholder there."""
+    check_depends_on_losses(lambda one: tf.placeholder(tf.float32, []) * one[-1], None, tf.zeros([3]), 3)

@@ -307,6 +307,17 @@ def test_an_update_of_zero_leaves_a_way_out(run):
     np.testing.assert_allclose(update, [-0.5])
 
 
+def test_moments_of_an_infinite_gradient_stay_for_all_to_see(run):
+    casting, memory, inputs = l2l.moments_cast(0.9), None, []
+    for gradient in [1.0, np.inf, 1.0, 0.0]:
+        gradient = tf.constant([gradient, 1.0])
+        memory = casting.initial_memory(gradient) if memory is None else memory
+        inputs.append(casting.encode(gradient, memory))
+        memory = casting.remember(gradient, memory, None)
+    inputs = np.array(run(inputs))
+    assert np.isfinite(inputs[0]).all() and np.isfinite(inputs[:, 1]).all() and np.isnan(inputs[1:, 0, 0]).all()
+
+
 @pytest.mark.rehearsal
 @pytest.mark.parametrize("kind", ["log_ratio", "moments", "secant"])  # which do all that the others do
 def test_they_keep_the_contract_of_an_optimizer(kind):
