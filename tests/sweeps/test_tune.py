@@ -112,8 +112,7 @@ def spread(given, number=200):
     ids=["uniform", "logarithmic", "near one", "integers"],
 )
 def test_ranges_are_uniform_on_their_scale(given, low, high, map_, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BY_TPE", 0)  # a first generation is random
-    monkeypatch.setattr(module, "POPULATION", 200)
+    monkeypatch.setitem(module.EVOLUTION, "popsize", 200)  # a first population is random
     values = map_(spread(given))
     assert low - 1e-3 <= values.min() < low + 0.05 * (high - low)
     assert high - 0.05 * (high - low) < values.max() <= high + 1e-3
@@ -200,21 +199,65 @@ def test_what_diverges_is_the_worst_and_never_nan():
         assert tune(measure=lambda losses: np.nan).figure == np.inf
 
 
-def test_many_trials_are_suggested_by_generations_and_go_down(monkeypatch):
-    monkeypatch.setattr(module, "MOST_BY_TPE", 10)
-    monkeypatch.setattr(module, "POPULATION", 10)
+def test_five_hyperparameters_of_all_kinds_are_found_together():
+    """The minimum of a squared distance on the scales of the ranges; random places do not come as near."""
+    ranges = {
+        "rate": l2l.log_range(1e-4, 1.0),
+        "decay": l2l.near_one(0.0, 1 - 1e-6),
+        "mean": (-1.0, 2.0),
+        "whole": range(3, 100),
+        "word": ["a", "b", "c"],
+    }
+    spaces, figures = module._spaces(ranges), []
+
+    def figure_at(places):
+        if len(figures) == 1500:
+            raise module._StoppedError
+        rate, decay, mean, whole, word = (space.value(place) for space, place in zip(spaces.values(), places))
+        apart = [
+            np.log10(rate / 0.02),
+            np.log10((1 - decay) / 1e-3),
+            mean + 0.7,
+            (whole - 41) / 30,
+            "abc".index(word) - 1,
+        ]
+        figures.append(np.square(apart).sum())
+        return figures[-1]
+
+    with pytest.raises(module._StoppedError):
+        module._evolve(figure_at, len(ranges), 1)
+    assert min(figures) < 1e-3 < min(figures[:25])
+
+
+def test_trials_go_down_and_are_the_same_again():
     ranges = {**RATE, "momentum": (0.0, 0.9)}
     trials = [tune(l2l.momentum, ranges, budget=60, steps=10).trials for _ in range(2)]
     figures = [trial["figure"] for trial in trials[0]]
     assert trials[0] == trials[1] and np.median(figures[-20:]) < np.median(figures[:20]) - 1
 
 
-def test_a_search_begins_anew_with_other_numbers(monkeypatch):
-    for name, value in [("MOST_BY_TPE", 5), ("POPULATION", 5), ("ONE_SEARCH", 10)]:
-        monkeypatch.setattr(module, name, value)
-    rates = [trial["learning_rate"] for trial in tune(budget=20, steps=2).trials]
-    assert len(set(rates[:5] + rates[10:15])) == 10
-    assert np.ptp(np.log10(rates[10:15])) > 0.5  # random again
+def test_another_population_begins_where_the_figures_of_one_agree():
+    rates = [trial["learning_rate"] for trial in tune(budget=30, steps=2, measure=lambda losses: 1.0).trials]
+    assert len(set(rates)) == 30
+    for first in range(0, 30, 10):  # five of a Latin hypercube, one in each fifth, and one generation
+        fifths = np.floor((np.log10(rates[first : first + 5]) + 3) / 4 * 5)
+        assert sorted(fifths) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, RuntimeError, KeyError])
+@pytest.mark.parametrize("number", [1, 9])
+def test_what_a_measure_raises_comes_out_as_it_is(error, number):
+    seen = []
+
+    def measure(losses):
+        seen.append(1)
+        if len(seen) == number:
+            raise error("of the measure")
+        return losses.sum()
+
+    with pytest.raises(error, match="of the measure") as raised:
+        tune(budget=20, measure=measure)
+    assert type(raised.value) is error and len(seen) == number
 
 
 def test_ctrl_c_keeps_what_was_found():
@@ -248,18 +291,11 @@ def test_progress_and_tables_show_the_best(capsys):
     assert repr(tuned).startswith("<Tuned, momentum(learning_rate=") and "after 12 trials" in repr(tuned)
 
 
-def test_without_optuna_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"tune needs Optuna .*: pip install l2l\[tune\]"):
+def test_without_scipy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ImportError, match=r"tune needs SciPy .*: pip install l2l\[tune\]"):
         tune()
-
-
-def test_optuna_says_nothing_and_is_left_as_it_was(capsys):
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    tune(budget=1)
-    assert "study" not in capsys.readouterr().err and optuna.logging.get_verbosity() == before
+    assert len(tune(ranges={"learning_rate": [0.1, 0.2]}).trials) == 2  # each of a few combinations needs none
 
 
 @pytest.mark.parametrize(
