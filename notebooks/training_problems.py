@@ -52,9 +52,10 @@ def digits_at(side):
     return l2l.Examples(inputs, images.labels)
 
 
-def standardized(inputs, floor=0.1):
-    """Inputs less their mean, over their standard deviation and a floor, in float32."""
-    return ((inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + floor)).astype(np.float32)
+def standardized(inputs, like=None, floor=0.1):
+    """Inputs less their mean, over their standard deviation and a floor; with `like`, those of other inputs."""
+    like = inputs if like is None else like
+    return (inputs - like.mean(axis=0)) / (like.std(axis=0) + np.float32(floor))
 
 
 def teacher(dims, classes, seed, examples=EXAMPLES, noise=0.3):
