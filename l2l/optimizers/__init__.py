@@ -9,6 +9,7 @@ from l2l.optimizers.learned_optimizer import LearnedOptimizer
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
 from l2l.optimizers.optimizer import Bound
+from l2l.optimizers.prodigy import prodigy
 from l2l.optimizers.relative_castings import log_ratio_cast, moments_cast, ratio_cast, secant_cast
 from l2l.optimizers.rules import adam, adamw, lamb, momentum, nesterov, rmsprop, secant, sgd, vsgd
 from l2l.optimizers.tensor_castings import relative_step_cast
@@ -37,6 +38,7 @@ __all__ = [
     "nesterov",
     "no_casting",
     "pretrained",
+    "prodigy",
     "ratio_cast",
     "relative_step_cast",
     "rmsprop",

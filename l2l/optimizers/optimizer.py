@@ -37,7 +37,7 @@ from typing import Any, Callable, Optional, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from l2l.describe import description_of
-from l2l.optimizers import rules
+from l2l.optimizers import prodigy, rules
 from l2l.types import Nest, State
 
 
@@ -159,7 +159,8 @@ def check_optimizer(name, value):
         raise TypeError(
             "%s must be an optimizer, a function (gradients, state) -> (update, state), got %r" % (name, value)
         )
-    if isinstance(value, type) or getattr(rules, getattr(value, "__name__", ""), None) is value:
+    name_of_value = getattr(value, "__name__", "")
+    if isinstance(value, type) or any(getattr(room, name_of_value, None) is value for room in (rules, prodigy)):
         raise TypeError("%s must be an optimizer, not what makes one: call it first, got %r" % (name, value))
     position = {"x": None} if "x" in _parameters(value) else {}
     try:

@@ -58,19 +58,28 @@ class Rule(schedules.Named):
           ValueError: the rule looks at the position, and `x` is None or has another structure than the gradients.
         """
         flat, t = tf.nest.flatten(gradients), None
-        positions = [{"x": one} for one in self._positions(gradients, x)] if self._sees_x else [{}] * len(flat)
-        is_scheduled = any(map(callable, self.hyperparameters.values()))
-        if is_scheduled:
+        positions = self._positions(gradients, x) if self._sees_x else None
+        if self._is_scheduled:
             t, state = (tf.constant(0), None) if state is None else state
-        states = [None] * len(flat) if state is None else state
         now = {name: schedules.at(name, value, t) for name, value in self.hyperparameters.items()}
+        updates, states = self._updates(flat, state, positions, now)
+        return tf.nest.pack_sequence_as(gradients, updates), ScheduledState(
+            t + 1, states
+        ) if self._is_scheduled else states
+
+    @property
+    def _is_scheduled(self):
+        return any(map(callable, self.hyperparameters.values()))
+
+    def _updates(self, gradients, states, positions, hyperparameters):
+        """Lists of updates and of states, of all tensors; `states` is None at the first step."""
+        states = [None] * len(gradients) if states is None else states
+        positions = [{"x": one} for one in positions] if positions else [{}] * len(gradients)
         pairs = [
-            self._function(gradient, one, **position, **_for_dtype(now, gradient.dtype))
-            for gradient, one, position in zip(flat, states, positions)
+            self._function(gradient, one, **position, **for_dtype(hyperparameters, gradient.dtype))
+            for gradient, one, position in zip(gradients, states, positions)
         ]
-        update = tf.nest.pack_sequence_as(gradients, [pair[0] for pair in pairs])
-        states = [pair[1] for pair in pairs]
-        return update, ScheduledState(t + 1, states) if is_scheduled else states
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     @property
     def _sees_x(self):
@@ -91,7 +100,7 @@ class Rule(schedules.Named):
         return {"rule": self.name, **self._described()}
 
 
-def _for_dtype(hyperparameters, dtype):
+def for_dtype(hyperparameters, dtype):
     """Hyperparameters for gradients of a dtype: TensorFlow converts numbers itself, tensors it refuses."""
     return {
         name: value if isinstance(value, float) else tf.cast(value, dtype) for name, value in hyperparameters.items()
@@ -106,7 +115,7 @@ def _fraction(name, value):
     return schedules.checked(name, value, checks.fraction)
 
 
-def _root(squares):
+def root(squares):
     """The square root, without a gradient at 0: its derivative there is infinite, and would become a NaN."""
     is_zero = tf.equal(squares, 0)
     root = tf.sqrt(tf.where(is_zero, tf.ones_like(squares), squares))
@@ -179,7 +188,7 @@ def rmsprop(
 def _rmsprop(gradient, mean_square, learning_rate, decay, epsilon):
     mean_square = tf.zeros_like(gradient) if mean_square is None else mean_square
     mean_square = decay * mean_square + (1 - decay) * tf.square(gradient)
-    return -learning_rate * gradient / (_root(mean_square) + epsilon), mean_square
+    return -learning_rate * gradient / (root(mean_square) + epsilon), mean_square
 
 
 AdamState = namedtuple("AdamState", ["mean", "mean_square", "beta1_power", "beta2_power"])
@@ -220,7 +229,7 @@ def _adam(gradient, state, learning_rate, beta1, beta2, epsilon):
     mean_square = beta2 * state.mean_square + (1 - beta2) * tf.square(gradient)
     power1, power2 = beta1 * state.beta1_power, beta2 * state.beta2_power
     corrected_rate = learning_rate * tf.sqrt(1 - power2) / (1 - power1)
-    update = -corrected_rate * mean / (_root(mean_square) + epsilon)
+    update = -corrected_rate * mean / (root(mean_square) + epsilon)
     return update, AdamState(mean, mean_square, power1, power2)
 
 
@@ -286,7 +295,7 @@ def lamb(
 
 def _lamb(gradient, state, x, learning_rate, beta1, beta2, epsilon, weight_decay):
     step, state = _adamw(gradient, state, x, 1.0, beta1, beta2, epsilon, weight_decay)
-    length, own_length = (_root(tf.reduce_sum(tf.square(one))) for one in (x, step))
+    length, own_length = (root(tf.reduce_sum(tf.square(one))) for one in (x, step))
     both = tf.logical_and(length > 0, own_length > 0)
     one = tf.ones_like(length)
     # The quotient that is not picked must be finite too, or its NaN leaks into the gradient.

@@ -334,7 +334,7 @@ def test_guarded_roots_are_the_same_numbers(run, dtype):
     """Bit for bit those of a root without a guard; NaN stays NaN."""
     values = np.array([0.0, 1e-45, 1e-38, 1.2e-38, 1e-30, 0.3, 4.0, 1e30, np.inf, np.nan], dtype)
     place = tf.constant(values)
-    root = rules._root(place)
+    root = rules.root(place)
     ours, plain, slope = run([root, tf.sqrt(place), tf.gradients(root, place)[0]])
     np.testing.assert_array_equal(ours, plain)
     assert slope[0] == 0 and np.isfinite(slope[:-2]).all() and slope[6] == 0.25
