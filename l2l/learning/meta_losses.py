@@ -29,11 +29,30 @@ def floored_log(losses):
     return tf.log(tf.where(losses < 0, filled(np.nan), floored))
 
 
+# Of the meta-losses of whole horizons: a loss this small has arrived, and is worth no more effort.
+_ARRIVED = 2e-5
+_LATE = 0.8  # the weight of the end in "late_and_mean_log"
+
+
+def _late_log(losses):
+    """The log of the mean of the last tenth, from base iteration `ceil(0.9 T)` on."""
+    steps = tf.shape(losses)[0]
+    first = (9 * steps + 9) // 10
+    return tf.log(tf.reduce_mean(losses[tf.minimum(first, steps - 1) :], axis=0) + _ARRIVED)
+
+
+def _mean_log(losses):
+    return tf.reduce_mean(tf.log(losses + _ARRIVED), axis=0)
+
+
 META_LOSSES: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "sum": lambda losses: tf.reduce_sum(losses, axis=0),
     "end": lambda losses: losses[-1],
     "end_log": lambda losses: floored_log(losses[-1]),
     "sum_log": lambda losses: tf.reduce_sum(floored_log(losses), axis=0),
+    "late_log": _late_log,
+    "mean_log": _mean_log,
+    "late_and_mean_log": lambda losses: _LATE * _late_log(losses) + (1 - _LATE) * _mean_log(losses),
 }
 
 

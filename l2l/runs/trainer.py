@@ -40,7 +40,7 @@ class Trainer(Run):
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
-      meta_loss: what is minimized, "sum", "end", "end_log", "sum_log" or a function; see `l2l.Settings`.
+      meta_loss: what is minimized, a name in `META_LOSSES` or a function; see `l2l.Settings`.
       estimator: None for backpropagation through a segment, or `l2l.EvolutionStrategies(...)` or `l2l.PES(...)`.
       unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
         learning rate may be a schedule, such as `l2l.exponential_decay(3e-4, 1000)`.

@@ -94,9 +94,9 @@ def test_what_is_no_scalar_is_refused(batch):
 
 def test_by_name_or_as_a_function():
     assert get_meta_loss("end") is l2l.META_LOSSES["end"] and get_meta_loss(spread) is spread
-    with pytest.raises(ValueError, match="meta_loss must be one of end, end_log, sum, sum_log, got 'last'"):
+    with pytest.raises(ValueError, match="meta_loss must be one of end, end_log, late_and_mean_log, late_log, mean_log, sum, sum_log, got 'last'"):
         get_meta_loss("last")
-    with pytest.raises(TypeError, match="meta_loss must be callable or one of end, end_log, sum, sum_log, got 3"):
+    with pytest.raises(TypeError, match="meta_loss must be callable or one of end, end_log, late_and_mean_log, late_log, mean_log, sum, sum_log, got 3"):
         get_meta_loss(3)
 
 
