@@ -63,7 +63,7 @@ def progress(total, description, **options):
       options: of tqdm.
 
     Yields:
-      `report(finished, text)`, for any thread, `finished` being how many since the last report.
+      `report(finished, text)`, for any thread, `finished` being how many since the last report; at 0 it shows at once.
     """
     lock = threading.Lock()
     # Two at a time take turns on one line: a notebook knows nothing of a line above.
@@ -72,7 +72,7 @@ def progress(total, description, **options):
 
         def report(finished, text):
             with lock:
-                line.set_postfix_str(text, refresh=False)
+                line.set_postfix_str(text, refresh=not finished)  # what is about to begin is said at once
                 line.update(finished)
 
         yield report

@@ -9,8 +9,9 @@ import tensorflow.compat.v1 as tf
 from l2l.learning.engines import CannotCompileError
 from l2l.runs import checkpoints, nonfinite
 
-# The progress line is refreshed after so many meta-iterations, and averages over so many.
+# The progress line is refreshed after so many meta-iterations or seconds, and averages over so many meta-iterations.
 PROGRESS_EVERY = 100
+PROGRESS_SECONDS = 1.0
 PROGRESS_WINDOW = 2000
 
 # An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
@@ -44,21 +45,27 @@ class Training:
         """Trains until done or asked to stop, and keeps it all; see `Run.work`."""
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
-        last, reported = first + meta_iterations, first
+        last, reported, written, shown = first + meta_iterations, first, first, time.perf_counter()
         if self.events:
             self.events.begin(history)
         try:
             while not stop.is_set():
                 most = self._before_call(last - len(history))
                 if most:
+                    uncompiled = self.graph.to_prepare()
+                    if uncompiled:
+                        report(0, "preparing %s" % uncompiled)
                     self._check_finite(self._call_engine(most))
                 at, is_last = (len(history), len(history) == last) if most else (last, True)
-                if at - reported >= PROGRESS_EVERY or (is_last and at > reported):
+                is_due = at - written >= PROGRESS_EVERY or is_last
+                if at > reported and (is_due or time.perf_counter() - shown > PROGRESS_SECONDS):
                     average = self._log_average()
                     report(at - reported, self._text(average))
-                    reported = at
-                    if self.events:
-                        self.events.write(history, average, self.graph.weights, is_last=is_last)
+                    reported, shown = at, time.perf_counter()
+                    if is_due:
+                        written = at
+                        if self.events:
+                            self.events.write(history, average, self.graph.weights, is_last=is_last)
                 if not most:
                     break
                 if self.checkpoints and self.checkpoints.is_due():
@@ -146,10 +153,11 @@ class Training:
 
     def _check_finite(self, rows):
         """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
-        if np.isfinite(rows[-1]).all() or (self._on_nonfinite == "skip" and self._warned):
+        figures = rows[-1][:3]
+        if np.isfinite(figures).all() or (self._on_nonfinite == "skip" and self._warned):
             return
         number = len(self.history) - 1
-        description = nonfinite.described(self.record, number, rows[-1])
+        description = nonfinite.described(self.record, number, figures)
         if self._on_nonfinite == "raise":
             raise nonfinite.error_of(self._folder_for_errors, description, number, self.record, self.graph.failure())
         warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=5)

@@ -94,6 +94,10 @@ class TrainingGraph:
         carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
         self._at = At(0, 0, carried)
 
+    def to_prepare(self):
+        """The name of what `prepare` will compile, None for nothing."""
+        return "the training" if self._run is None else None
+
     def prepare(self):
         """Compiles, if there is something to compile; to be called before `run`, and may be again.
 
