@@ -81,6 +81,11 @@ def test_what_diverges_leaves_a_curve_and_flattens_no_other():
     np.testing.assert_array_equal(figure.axes[0].get_lines()[0].get_ydata()[2:], [1e30, np.inf])
 
 
+def test_lists_are_arrays():
+    for figure in [l2l.plot_losses({"it": [[1, 2]]}, draws=1), l2l.plot_curves({"it": [[[1, 2]], [[1, 2]]]})]:
+        assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [1, 2]
+
+
 def test_zeros_are_drawn_at_the_floor():
     figure = l2l.plot_curves({"it": np.array([[1.0, 0.0]])})
     assert figure.axes[0].get_lines()[0].get_ydata()[1] == 1e-38 and figure.axes[0].get_ylim()[0] < 1e-38

@@ -215,6 +215,25 @@ def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert_same(one, whole)
 
 
+def test_in_the_middle_of_going_over_to_a_stage_nobody_knows_whose_weights_these_are(tmp_path, monkeypatch):
+    one = two_stages(number=2, checkpoint_dir=tmp_path)
+    one.run(2)
+    with monkeypatch.context() as patched:
+        interrupting(patched, type(one._training), "_take")
+        with pytest.raises(DisturbedError):
+            one.run()
+    with pytest.raises(ValueError, match="stopped in the middle of a call"):
+        one.run()
+    other = two_stages(number=2)
+    other.run()
+    with monkeypatch.context() as patched:  # and where it goes back to another stage
+        interrupting(patched, type(one._training), "_take")
+        with pytest.raises(DisturbedError):
+            other.restore(tmp_path)
+    with pytest.raises(ValueError, match="stopped in the middle of a call"):
+        other.run()
+
+
 def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, monkeypatch):
     """Checkpoints at every point where one may be written, in the middle of stages and where one ends and begins."""
     places, write = [], archives.write
@@ -366,8 +385,9 @@ def test_a_meta_iteration_that_went_bad_in_a_later_stage_is_replayed(tmp_path, m
         one.run()
     replay = curriculum(stages).replay(caught.value.path)
     assert np.isnan(replay.losses).any()
-    with pytest.raises(ValueError, match="is from another trainer"):
-        curriculum(stages[:1]).replay(caught.value.path)
+    for fewer, seed in [(stages[:1], 2), (stages, 7)]:  # no stage has that seed
+        with pytest.raises(ValueError, match="is from another trainer"):
+            curriculum(fewer, draws_seed=seed).replay(caught.value.path)
 
 
 def test_a_measure_that_gives_no_number_is_refused_and_nothing_is_lost():
@@ -424,6 +444,11 @@ def rate_and_decay():
             {"second": {"weights_seed": 3}},
             TypeError,
             "stages[1]: a stage has no setting 'weights_seed'; there are meta_it",
+        ),
+        (
+            {"second": {"build_optimizer": l2l.Trained(learned_momentum, [np.float32(0.1)] * 2)}},
+            TypeError,
+            "stages[1]: build_optimizer must be a function, since stages go on with the weights",
         ),
         ({"second": {"problem": 3}}, TypeError, "stages[1]: problem must be a Problem, such as Quadratic(2), got 3"),
         (
