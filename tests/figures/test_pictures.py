@@ -89,6 +89,15 @@ def test_plot_updates_shows_rates_over_both_gradients():
     assert np.array_equal(mesh._coordinates[0, :, 0], np.arange(-3, 4))  # its cells are between the ticks
 
 
+@pytest.mark.parametrize("low, ticks", [(-4, [-4, -3, -2, -1, 0, 1, 2, 3, 4]), (-5, [-5, -3, -1, 0, 1, 3, 5])])
+def test_the_color_bar_has_a_tick_for_each_decade_or_for_every_other(monkeypatch, low, ticks):
+    monkeypatch.setattr(pictures, "decades", lambda rates: (low, 0))
+    _, lower, bar = drawn(l2l.plot_updates({"SGD": l2l.sgd()}, smallest=0.1, largest=1))
+    assert list(bar.get_yticks()) == ticks and lower.collections[0].colorbar.extend == "both"
+    names = [text.get_text() for text in bar.get_yticklabels()]
+    assert names[0] == "$-10^{0}$" and names[-1] == "$10^{0}$"
+
+
 def test_plot_updates_repeats_the_gradient_before():
     figure = l2l.plot_updates({"it": l2l.momentum(0.1, momentum=0.5)}, smallest=0.1, largest=1, repeats=3)
     upper, lower, bar = drawn(figure)
@@ -124,6 +133,8 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
         np.testing.assert_allclose(sgd.get_ydata(), 0.25, rtol=1e-5)
         np.testing.assert_allclose(up.get_ydata(), 2, rtol=1e-5)
         assert panel.get_yscale() == "log" and len(panel.collections) == 2
+        with np.errstate(divide="ignore"):  # a rate of 0 is a gap
+            assert panel.yaxis.get_transform().transform(np.zeros(1)) == -np.inf
         assert len({line.get_marker() for line in (sgd, up)}) == len({line.get_color() for line in (sgd, up)}) == 2
         for line, area in zip((sgd, up), panel.collections):
             np.testing.assert_array_equal(area.get_facecolor()[0, :3], to_rgb(line.get_color()))
@@ -179,7 +190,9 @@ def test_panels_and_what_is_beside_them_have_room(with_traces, picture):
             "states": lambda: l2l.plot_states(*traces, draws=2, steps=3),
             "trajectories": lambda: l2l.plot_trajectories(*traces, steps=2),
         }[picture]()
-        extents = [panel.get_window_extent() for panel in drawn(figure)]
+        panels = [panel for panel in drawn(figure) if panel.get_label() != "<colorbar>"]
+        extents = [panel.get_window_extent() for panel in panels]
+        assert np.ptp([extent.width for extent in extents]) < 0.1 * extents[0].width
         sizes.append((extents[0].width / figure.dpi, extents[0].height / figure.dpi))
     assert np.allclose(*sizes, rtol=0.1) and np.allclose(sizes, ROOM[picture], rtol=0.1)
 
@@ -200,7 +213,8 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     along = np.arange(5.0)[:, np.newaxis, np.newaxis] * [1, 2, 0] + np.zeros([4, 5, 3, 3])
     other = np.random.RandomState(0).normal(size=[4, 5, 3, 2])
     other[2, 3, 1] = np.nan
-    figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
+    with plt.rc_context({"image.cmap": "gray"}):
+        figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
     a, b, bar = drawn(figure)
     assert a.get_xlabel() == "component 1, 100% of variance" and a.get_ylabel() == "component 2, 0% of variance"
     assert bar.get_ylabel() == "base iteration" and all(tick == round(tick) for tick in bar.get_yticks())
@@ -276,6 +290,12 @@ def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first):
     (axes,) = drawn(l2l.plot_trajectories(*with_traces(wild=wild)))
     assert legend(axes) == ["wild, leaves the figure", "start", "end"]
     np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [1, 1, -0.5, -0.5], atol=1e-6)
+
+
+def test_ten_times_the_first_loss_is_still_near(with_traces):
+    positions = np.float32([[[1, -0.5], [5, 2]]])
+    (axes,) = drawn(l2l.plot_trajectories(*with_traces(it={"positions": positions, "losses": np.array([[1.0, 10.0]])})))
+    assert legend(axes) == ["it", "start", "end"]
 
 
 def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):

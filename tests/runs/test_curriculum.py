@@ -148,15 +148,19 @@ def test_infinite_figures(given, is_best):
     assert [row["is_best"] for row in one.validations] == is_best
 
 
-def test_the_measure_sees_the_losses_of_the_horizon():
-    seen = []
+def test_the_measure_sees_the_losses_of_the_horizon(monkeypatch):
+    """And what evaluated them is closed: that of a stage with the stage."""
+    seen, closed, close = [], [], EvaluationGraph.close
+    monkeypatch.setattr(EvaluationGraph, "close", lambda graph: closed.append(graph) or close(graph))
 
     def measure(losses):
         seen.append(losses.shape)
         return losses[:, -1].mean()
 
-    two_stages(4, 12, 3, measure=measure, **VALIDATED).run()
-    assert seen == [(5, 4)] * 2 + [(5, 12)] * 2
+    with two_stages(4, 12, 3, measure=measure, **VALIDATED) as one:
+        one.run()
+        assert seen == [(5, 4)] * 2 + [(5, 12)] * 2 and len(closed) == 1
+    assert len(set(map(id, closed))) == 2
 
 
 def test_run_until_counts_all_stages():
