@@ -249,7 +249,7 @@ class StagedTraining(Training):
         horizons = [stage.recipe.settings.horizon for stage in self._stages[: number + 1]]
         rows = checked_rows(path, columns, horizons)
         best = {name: arrays.pop(name) for name in sorted(arrays) if name.startswith("best/")}
-        is_here = number == self.number
+        is_here = self.is_known and number == self.number  # what was interrupted may have the graph of another stage
         graph = self.graph if is_here else self._unused.get(number) or self._build(number=number)
         record = {**self._records[number], "start": history.config["begun"][number]["start"]}
         checkpoints.check_snapshot(path, arrays, graph.snapshot(), record)

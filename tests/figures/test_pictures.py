@@ -284,9 +284,9 @@ def test_trajectories_of_what_does_not_move_and_of_a_start_that_is_no_number(wit
         assert legend(axes) == ["it", "start", "end"]
 
 
-@pytest.mark.parametrize("first", [1.25, np.nan])
-def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first):
-    wild = {"positions": np.float32([[[1, -0.5], [1e3, -1e3]]]), "losses": np.array([[first, 2e6]])}
+@pytest.mark.parametrize("first, far", [(1.25, [1e3, 1e3]), (1.25, [-1e3, -0.5]), (np.nan, [1, 1e3])])
+def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first, far):
+    wild = {"positions": np.float32([[[1, -0.5], far]]), "losses": np.array([[first, 2e6]])}
     (axes,) = drawn(l2l.plot_trajectories(*with_traces(wild=wild)))
     assert legend(axes) == ["wild, leaves the figure", "start", "end"]
     np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [1, 1, -0.5, -0.5], atol=1e-6)

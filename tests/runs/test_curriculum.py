@@ -220,22 +220,19 @@ def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
 
 
 def test_in_the_middle_of_going_over_to_a_stage_nobody_knows_whose_weights_these_are(tmp_path, monkeypatch):
-    one = two_stages(number=2, checkpoint_dir=tmp_path)
-    one.run(2)
-    with monkeypatch.context() as patched:
-        interrupting(patched, type(one._training), "_take")
-        with pytest.raises(DisturbedError):
+    with two_stages(number=2, checkpoint_dir=tmp_path) as before:
+        before.run(2)
+    one = two_stages(number=2)
+    one.restore(tmp_path)
+    for go_on in [one.run, lambda: one.restore(tmp_path)]:  # to the next stage, and back from it
+        with monkeypatch.context() as patched:
+            interrupting(patched, type(one._training), "_take")
+            with pytest.raises(DisturbedError):
+                go_on()
+        with pytest.raises(ValueError, match="stopped in the middle of a call"):
             one.run()
-    with pytest.raises(ValueError, match="stopped in the middle of a call"):
+        one.restore(tmp_path)
         one.run()
-    other = two_stages(number=2)
-    other.run()
-    with monkeypatch.context() as patched:  # and where it goes back to another stage
-        interrupting(patched, type(one._training), "_take")
-        with pytest.raises(DisturbedError):
-            other.restore(tmp_path)
-    with pytest.raises(ValueError, match="stopped in the middle of a call"):
-        other.run()
 
 
 def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, monkeypatch):

@@ -573,3 +573,25 @@ def test_weights_of_another_optimizer_are_no_start():
         small(build_optimizer=trained._replace(build=lambda: l2l.CoordinatewiseLSTM((5,), "none")))
     with pytest.raises(ValueError, match="build_optimizer must have the weights that it builds"):
         small(build_optimizer=trained._replace(build=lambda: l2l.CoordinatewiseLSTM((6,), "log")))
+
+
+def test_a_call_of_the_engine_takes_about_a_second(monkeypatch):
+    """It is twice as long after one of less than half a second, unless that had less to do, and half after a longer."""
+    asked, now = [], [0.0]
+
+    class Graph:
+        def prepare(self):
+            pass
+
+        def run(self, most):
+            asked.append(most)
+            now[0] += seconds
+            return np.ones([most, 3])
+
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    one = training.Training(Graph(), l2l.History(), None, None, "skip", None)
+    calls = [(0.25, 9), (0.25, 9), (0.5, 9), (1.0, 9), (0.25, 3), (0.25, 9), (0.75, 9), (1.5, 9), (4.0, 9), (4.0, 9)]
+    for seconds, most in [*calls, (4.0, 9), (4.0, 9), (0.75, 9)]:
+        one._call_engine(most)
+    assert asked == [1, 2, 4, 4, 3, 4, 8, 8, 4, 2, 1, 1, 1]
+    assert one.history.seconds.sum() == now[0] and len(one.history) == sum(asked)
