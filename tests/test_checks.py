@@ -36,16 +36,16 @@ def test_bounds(check, allowed, refused):
     for value in allowed:
         check("it", value)
     for value in refused:
-        with pytest.raises((TypeError, ValueError), match="^it.* must "):
+        with pytest.raises((TypeError, ValueError), match=r"^it.* must "):
             check("it", value)
 
 
 def test_words_and_places():
     assert checks.one_of("it", "a", ["b", "a"]) == "a"
     for value in ["c", 1, ["a"], None]:
-        with pytest.raises(ValueError, match="^it must be one of a, b, got "):
+        with pytest.raises(ValueError, match=r"^it must be one of a, b, got "):
             checks.one_of("it", value, ["b", "a"])
     assert [checks.index("it", value, 3) for value in (0, 2, np.int64(1))] == [0, 2, 1]
     for value in [-1, 3, True, 1.0]:
-        with pytest.raises((TypeError, ValueError), match="^it must hold integers from 0 to 2, got "):
+        with pytest.raises((TypeError, ValueError), match=r"^it must hold integers from 0 to 2, got "):
             checks.index("it", value, 3)

@@ -42,6 +42,12 @@ def has_grid(panel):
     return all(lines[0].get_visible() for lines in (panel.get_xgridlines(), panel.get_ygridlines()))
 
 
+PICTURES = {
+    "updates": lambda _, names, number: l2l.plot_updates({name: l2l.sgd() for name in names}),
+    "learning_rates": lambda *arrays: l2l.plot_learning_rates(*arrays[:2], steps=3, coordinates=range(arrays[2])),
+    "states": lambda *arrays: l2l.plot_states(*arrays[:2], draws=2, steps=3),
+    "trajectories": lambda *arrays: l2l.plot_trajectories(*arrays[:2], steps=2),
+}
 # Width and height of the first panel, in inches.
 ROOM = {"updates": (2.0, 2.0), "learning_rates": (3.3, 2.7), "states": (3.0, 3.1), "trajectories": (4.9, 4.1)}
 
@@ -143,8 +149,8 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
     assert strip.get_xlabel() == "base iteration" and first.get_title() == "coordinate 1"
     assert legend(third) == ["SGD", "up"]
     assert strip.yaxis.get_major_formatter()(0.5) == "50%" and strip.get_ylim() == (-0.05, 1.05)
-    for panel, line in [(panel, line) for panel in axes for line in panel.get_lines()]:
-        assert has_grid(panel) and line.get_markevery() == 1
+    for panel in axes:
+        assert has_grid(panel) and all(line.get_markevery() == 1 for line in panel.get_lines())
     assert first.get_gridspec().get_height_ratios() == [3, 1]
 
 
@@ -183,13 +189,8 @@ def test_panels_and_what_is_beside_them_have_room(with_traces, picture):
     one.update(positions=ones[..., 0, :], losses=np.ones([2, 3]))
     sizes = []
     for number in [1, 3]:
-        traces = with_traces(**{"optimizer %d" % i: one for i in range(number)})
-        figure = {
-            "updates": lambda: l2l.plot_updates({name: l2l.sgd() for name in traces[1]}),
-            "learning_rates": lambda: l2l.plot_learning_rates(*traces, steps=3, coordinates=range(number)),
-            "states": lambda: l2l.plot_states(*traces, draws=2, steps=3),
-            "trajectories": lambda: l2l.plot_trajectories(*traces, steps=2),
-        }[picture]()
+        arrays = with_traces(**{"optimizer %d" % i: one for i in range(number)})
+        figure = PICTURES[picture](*arrays, number)
         panels = [panel for panel in drawn(figure) if panel.get_label() != "<colorbar>"]
         extents = [panel.get_window_extent() for panel in panels]
         assert np.ptp([extent.width for extent in extents]) < 0.1 * extents[0].width
