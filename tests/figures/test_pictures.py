@@ -100,6 +100,7 @@ def test_the_color_bar_has_a_tick_for_each_decade_or_for_every_other(monkeypatch
     monkeypatch.setattr(pictures, "decades", lambda rates: (low, 0))
     _, lower, bar = drawn(l2l.plot_updates({"SGD": l2l.sgd()}, smallest=0.1, largest=1))
     assert list(bar.get_yticks()) == ticks and lower.collections[0].colorbar.extend == "both"
+    assert bar.get_window_extent().height > 1.2 * lower.get_window_extent().height  # it is that of all panels
     names = [text.get_text() for text in bar.get_yticklabels()]
     assert names[0] == "$-10^{0}$" and names[-1] == "$10^{0}$"
 

@@ -193,11 +193,14 @@ def test_what_xla_cannot_compile_says_so():
     assert np.isfinite(small(problem=InPython(2)).run(2).last_loss).all()
 
 
-def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it(tmp_path):
+def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it(tmp_path, monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
     trainer = small(problem=InPython(2), engine="xla_or_graph", horizon=8)
     with pytest.warns(RuntimeWarning, match="cannot compile this problem.*Going on with engine='graph'"):
         history = trainer.run(5)
-    assert history.config["engine"] == "graph"
+    assert history.config["engine"] == "graph" and len(graphs) == 2
+    with pytest.raises(RuntimeError, match="closed"):
+        graphs[0].weights()
     plain = small(problem=InPython(2), horizon=8, checkpoint_dir=tmp_path)
     plain.run(5)
     assert_same_run(trainer, plain)
