@@ -1,5 +1,6 @@
 """What one gets without a word: the default of every argument of everything public, as documented."""
 
+import importlib
 import inspect
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ TRAINER = {
     "logdir": None,
 }
 DEFAULTS = {
+    "AdamController": {"hidden": 16},
     "Bound": {"kernels": (), "facts": None, "initial_state": None},
     "CoordinatewiseLSTM": {
         "hidden": (20, 20),
@@ -173,3 +175,30 @@ def test_defaults_of_methods():
         assert defaults(casting.encode) == {"memory": None, "adapted": ()}
         decode = defaults(casting.decode)
         assert decode.pop("facts", None) is None and decode == {"gradients": None, "memory": None, "adapted": ()}
+
+
+# What pages, docstrings, files and figures say, and what a bound must let through.
+NUMBERS = {
+    "averages": {"LOG_FLOOR": 1e-38},
+    "evaluation.evaluation": {"MINIBATCH_WINDOW": 20},
+    "evaluation.graph": {"MOST_LOSSES": 200_000},
+    "figures.axes": {"FAR_ABOVE": 1000, "MOST_LINES": 28},
+    "figures.pictures": {"GRID": 60, "MOST_PANELS": 3, "MOST_PATHS": 6, "CONTOURS": 80, "FAR": 10},
+    "figures.summaries": {"MOST_DECADES": 8},
+    "learning.backward": {"MOST_ROWS_KEPT": 64},
+    "mapping": {"MOST_DRAW_BY_DRAW": 16},
+    "progress": {"MOST_CHARACTERS": 40},
+    "runs.checkpoints": {"FORMAT": 3, "KEPT": 3},
+    "runs.events": {"WEIGHTS_EVERY": 1000},
+    "runs.history": {"_CHECKED_WINDOW": 1000},
+    "runs.training": {"PROGRESS_EVERY": 100, "PROGRESS_WINDOW": 2000, "SECONDS_PER_CALL": 1},
+    "runs.training_graph": {"DRAWS_PER_BLOCK": 1000},
+    "sweeps.cells": {"FORMAT": 2, "_READABLE": 80},
+    "sweeps.sweep": {"_SHOWN": 3},
+}
+
+
+def test_numbers_of_modules():
+    modules = {name: importlib.import_module("l2l." + name) for name in NUMBERS}
+    found = {name: {number: getattr(modules[name], number) for number in numbers} for name, numbers in NUMBERS.items()}
+    assert found == NUMBERS

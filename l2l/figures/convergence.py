@@ -72,17 +72,18 @@ def plot_convergence(
         seeds = " (%d seeds)" % len(several) if len(several) > 1 else ""
         labels.append(str(name) + seeds + remark(several, drawn[name], limits))
     figure, (axes,) = closed_figure(1, 7.6, 4.8, [*labels, *map(str, targets)])
+    axes.set_yscale("log", nonpositive="mask")
     for i, (name, several) in enumerate(averages.items()):
         color, middle = styles[i]["color"], several[0]
         if len(several) == 1:
-            axes.semilogy(drawn[name][0], color=color, alpha=0.25, linewidth=0.4, nonpositive="mask")
+            axes.plot(drawn[name][0], color=color, alpha=0.25, linewidth=0.4)
         else:
             with warnings.catch_warnings():  # where every seed has a NaN, NaN is the right answer
                 warnings.simplefilter("ignore", RuntimeWarning)
                 lowest, middle, highest = (f(several, axis=0) for f in (np.nanmin, np.nanmedian, np.nanmax))
             axes.fill_between(np.arange(len(middle)), lowest, highest, color=color, alpha=0.2, linewidth=0)
         # In front of all pale parts: a solid line must not vanish under the next run's raw values.
-        axes.semilogy(middle, **styles[i], linewidth=1.8, label=labels[i], zorder=3)
+        axes.plot(middle, **styles[i], linewidth=1.8, label=labels[i], zorder=3)
     for i, (name, height) in enumerate(zip(targets, heights)):
         # Gray, since a run may be black and dashed.
         axes.axhline(height, color="0.4", linestyle=LINE_STYLES[1 + i % 3], linewidth=1.4, label=name, zorder=4)

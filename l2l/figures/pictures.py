@@ -59,10 +59,9 @@ def plot_updates(optimizers: Optimizers, *, smallest: float = 1e-8, largest: flo
     before, current = (np.ravel(each) for each in np.meshgrid(axis, axis, indexing="ij"))
     answers = responses(optimizers, np.stack([before] * repeats + [current]))
     rows = [[learning_rates(current, updates[-1]) for updates in answers.values()]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change = current.astype(np.float64) - before
-        change[change == 0] = np.nan
-        rows.append([updates[-2] / change for updates in answers.values()])
+    change = current.astype(np.float64) - before
+    change[change == 0] = np.nan
+    rows.append([updates[-2] / change for updates in answers.values()])
     low, high = decades(np.concatenate(rows[0]))
     colors = plt.get_cmap("PuOr").copy()
     colors.set_bad("0.6")

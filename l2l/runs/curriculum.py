@@ -139,7 +139,6 @@ class Curriculum(Run):
             training = StagedTraining(
                 stages, graphs, records, validation, may_fall_back, History(joint), *opened, on_nonfinite
             )
-            undo.callback(training.close)
             super().__init__(training, places)
             undo.pop_all()
 

@@ -57,6 +57,7 @@ class StagedTraining(Training):
         self._unused = dict(enumerate(graphs[1:], 1))  # graphs of stages that have not begun
         self._draw_by_draw = [graph.draw_by_draw for graph in graphs]
         self._may_fall_back, self._evaluation = may_fall_back, None
+        self._number_of_graph = 0  # until an interrupted change of stages is over, it may not be `number`
         self.found = Found([], None)
 
     # Where it is.
@@ -130,14 +131,14 @@ class StagedTraining(Training):
         begun = {"first": len(self.history), "start": described_start(trained)}
         over, self.is_known = self.graph, False
         del self._unused[number]
-        self._take(graph)
+        self._take(graph, number)
         self._begun.append(begun)
         self.is_known = True
         over.close()
 
-    def _take(self, graph):
-        """Makes a graph that of the current stage."""
-        self.graph, self._most_per_call = graph, 1
+    def _take(self, graph, number):
+        """Makes a graph that of the current stage, which has this number."""
+        self.graph, self._number_of_graph, self._most_per_call = graph, number, 1
         if self._evaluation is not None:
             self._evaluation.close()
             self._evaluation = None
@@ -249,7 +250,7 @@ class StagedTraining(Training):
         horizons = [stage.recipe.settings.horizon for stage in self._stages[: number + 1]]
         rows = checked_rows(path, columns, horizons)
         best = {name: arrays.pop(name) for name in sorted(arrays) if name.startswith("best/")}
-        is_here = number == self.number
+        is_here = number == self._number_of_graph
         graph = self.graph if is_here else self._unused.get(number) or self._build(number=number)
         record = {**self._records[number], "start": history.config["begun"][number]["start"]}
         checkpoints.check_snapshot(path, arrays, graph.snapshot(), record)
@@ -260,7 +261,7 @@ class StagedTraining(Training):
         self._unused.pop(number, None)
         self.history = history
         if not is_here:
-            self._take(graph)
+            self._take(graph, number)
         weights = [best["best/weights/%d" % i] for i in range(len(like.weights))] if rows else []
         adapted = [best["best/adapted/%d" % i] for i in range(len(like.adapted))] if rows else []
         self.found = Found(rows, self._trained(rows, weights, adapted) if rows else None)

@@ -51,7 +51,7 @@ def checked_stages(stages, recipe):
             one = Recipe(problem, build, settings, recipe.engine)
             if one.start is not None:
                 raise TypeError(
-                    "build_optimizer must be a function, since stages go on with the weights, got %r" % one.start
+                    "build_optimizer must be a function, since stages go on with the weights, got %r" % (one.start,)
                 )
             number = checks.positive_integer("meta_iterations", stage["meta_iterations"])
             checked.append(Stage(number, one if i else one._replace(start=recipe.start)))

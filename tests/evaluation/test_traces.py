@@ -214,3 +214,21 @@ def test_gradients_that_are_answered_are_checked(bad):
 def test_weights_that_were_never_trained_are_worth_a_warning():
     with pytest.warns(RuntimeWarning, match=r"optimizers\['it'\] was never trained"):
         traced(l2l.Trained(one_rate, [np.float32(0.5)], record={"meta_iterations": 0}), draws=1, steps=1)
+
+
+@pytest.mark.parametrize("coordinatewise", [False, True])
+def test_an_optimizer_is_told_how_many_base_iterations_there_are(coordinatewise):
+    class OneRound:
+        def __call__(self, gradients, state):
+            raise AssertionError("bind has the step")
+
+        def bind(self, horizon):
+            return l2l.Bound(
+                lambda gradients, state, x, product: (-gradients / horizon, state), initial_state=tf.zeros_like
+            )
+
+    OneRound.coordinatewise = coordinatewise
+    one = traced(OneRound())
+    np.testing.assert_allclose(one.updates, -one.gradients / 4, rtol=1e-6)
+    gradients = np.ones([3, 2], np.float32)
+    np.testing.assert_allclose(traces.responses({"it": OneRound()}, gradients)["it"], -gradients / 3, rtol=1e-6)

@@ -66,6 +66,8 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     assert len(raw_short.get_ydata()) == len(smooth_short.get_ydata()) == 900
     np.testing.assert_allclose(target.get_ydata(), 10**-18.4)
     assert legend(figure) == ["long", "short", "RMSProp"]
+    assert target.get_color() == "0.4" and axes.get_title() == "Rolling log average over 100 meta-iterations"
+    assert axes.get_ylabel() == "last loss of the unroll" and axes.xaxis.get_major_formatter()(2000) == "2,000"
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "meta-iteration" and axes.get_ylabel()
 
 
@@ -78,6 +80,7 @@ def test_several_seeds_show_median_and_range():
     np.testing.assert_allclose(median.get_ydata(), np.full(50, 1e-5))
     assert median.get_label() == "RNN (3 seeds)"
     (band,) = figure.axes[0].collections
+    assert band.get_facecolor()[0, :3].tolist() == list(to_rgb(median.get_color())) and band.get_facecolor()[0, 3] < 0.5
     heights = band.get_paths()[0].vertices[:, 1]
     np.testing.assert_allclose([heights.min(), heights.max()], [1e-7, 1e-1])
 
@@ -240,12 +243,50 @@ def test_a_legend_takes_as_many_columns_as_it_needs(lines, columns):
     [
         lambda: l2l.plot_losses({"RNN": np.full([1, 3], 0.1)}, draws=1),
         lambda: l2l.plot_convergence({"RNN": np.full(50, 0.1)}),
+        lambda: l2l.plot_curves({"RNN": np.full([1, 3], 0.1)}),
     ],
-    ids=["losses", "convergence"],
+    ids=["losses", "convergence", "curves"],
 )
 def test_figures_have_a_grid(figure):
     (axes,) = figure().axes
     assert all(line.get_visible() for line in [axes.get_xgridlines()[0], axes.get_ygridlines()[0]])
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: l2l.plot_losses({"RNN": np.full([1, 3], 0.1)}, draws=1),
+        lambda: l2l.plot_convergence({"RNN": np.full(50, 0.1)}),
+        lambda: l2l.plot_curves({"RNN": np.full([1, 3], 0.1)}),
+    ],
+    ids=["losses", "convergence", "curves"],
+)
+def test_what_has_no_logarithm_is_a_gap(figure):
+    """And no line down to the lower edge."""
+    with np.errstate(all="ignore"):
+        assert not np.isfinite(figure().axes[0].yaxis.get_transform().transform(np.array([0.0, -1.0]))).any()
+
+
+ONES = np.ones([4, 5])
+
+
+@pytest.mark.parametrize(
+    "figure, width, height",
+    [
+        (lambda number: l2l.plot_losses({"RNN": ONES}, draws=number), 3.2, 2.8),
+        (lambda number: l2l.plot_curves({"panel %d" % i: {"RNN": ONES} for i in range(number)}), 4.7, 3.3),
+        (lambda number: l2l.plot_convergence({"run %d" % i: ONES[0] for i in range(number)}), 6.7, 4.1),
+    ],
+    ids=["losses", "curves", "convergence"],
+)
+def test_panels_have_room_and_a_legend_at_their_upper_edge(figure, width, height):
+    for one in map(figure, [1, 3]):
+        names = legend(one)
+        extents = [panel.get_window_extent() for panel in one.axes]
+        sizes = [(extent.width / one.dpi, extent.height / one.dpi) for extent in extents]
+        assert np.allclose(sizes, (width, height), rtol=0.1), (names, sizes)
+        box = one.axes[-1].get_legend().get_window_extent()
+        assert 0 <= extents[-1].y1 - box.y1 < 5 and 0 < box.x0 - extents[-1].x1 < 0.03 * extents[-1].width
 
 
 def test_a_run_of_negative_losses_does_not_end_in_nan():

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from test_axes import legend
 
 import l2l
@@ -30,6 +31,9 @@ def test_a_curve_is_the_median_over_draws_with_a_band_of_nine_tenths():
     np.testing.assert_allclose([one.get_ydata(), other.get_ydata()], [[6.0] * 4, [12.0] * 4])
     assert one.get_xdata().tolist() == [0, 1, 2, 3] and one.get_color() != other.get_color()
     np.testing.assert_allclose(band(axes), [[2.0] * 4, [10.0] * 4])
+    for line, area in zip([one, other], axes.collections):
+        color = area.get_facecolor()[0]
+        assert color[:3].tolist() == list(to_rgb(line.get_color())) and color[3] < 0.5 and line.get_alpha() is None
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "base iteration" and axes.get_ylabel().startswith("loss")
     assert legend(axes.figure) == ["Adam", "SGD"]
 
@@ -79,6 +83,11 @@ def test_what_diverges_leaves_a_curve_and_flattens_no_other():
     assert legend(figure) == ["wild, diverges", "sound", "rare"]
     assert figure.axes[0].get_ylim()[1] <= 1e3
     np.testing.assert_array_equal(figure.axes[0].get_lines()[0].get_ydata()[2:], [1e30, np.inf])
+
+
+def test_lists_are_arrays():
+    for figure in [l2l.plot_losses({"it": [[1, 2]]}, draws=1), l2l.plot_curves({"it": [[[1, 2]], [[1, 2]]]})]:
+        assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [1, 2]
 
 
 def test_zeros_are_drawn_at_the_floor():

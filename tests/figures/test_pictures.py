@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from trainers import Listed, one_rate
 
 import l2l
@@ -35,6 +36,20 @@ def drawn(figure):
 
 def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def has_grid(panel):
+    return all(lines[0].get_visible() for lines in (panel.get_xgridlines(), panel.get_ygridlines()))
+
+
+PICTURES = {
+    "updates": lambda _, names, number: l2l.plot_updates({name: l2l.sgd() for name in names}),
+    "learning_rates": lambda *arrays: l2l.plot_learning_rates(*arrays[:2], steps=3, coordinates=range(arrays[2])),
+    "states": lambda *arrays: l2l.plot_states(*arrays[:2], draws=2, steps=3),
+    "trajectories": lambda *arrays: l2l.plot_trajectories(*arrays[:2], steps=2),
+}
+# Width and height of the first panel, in inches.
+ROOM = {"updates": (2.0, 2.0), "learning_rates": (3.3, 2.7), "states": (3.0, 3.1), "trajectories": (4.9, 4.1)}
 
 
 def colors_of(panel):
@@ -69,6 +84,25 @@ def test_plot_updates_shows_rates_over_both_gradients():
     assert ticks == ["$-10^{0}$", "$-10^{-1}$", r"$\pm 10^{-2}$", "$10^{-1}$", "$10^{0}$"]
     ticks = [text.get_text() for text in bar.get_yticklabels()]
     assert ticks[0] == "$-10^{1}$" and ticks[3] == r"$\pm 10^{-2}$" and ticks[-1] == "$10^{1}$"
+    assert list(bar.get_yticks()) == [-3, -2, -1, 0, 1, 2, 3]
+    assert momentum.get_aspect() == 1 and [line.get_xydata()[0, i] for i, line in enumerate(momentum.lines[::-1])] == [
+        0,
+        0,
+    ]
+    (mesh,) = momentum.collections
+    assert mesh.get_cmap()(0.9) == plt.get_cmap("PuOr")(0.9) and tuple(mesh.get_cmap()(np.nan)) == (0.6, 0.6, 0.6, 1)
+    assert mesh.get_rasterized() and mesh.get_clim() == (-3, 3)
+    assert np.array_equal(mesh._coordinates[0, :, 0], np.arange(-3, 4))  # its cells are between the ticks
+
+
+@pytest.mark.parametrize("low, ticks", [(-4, [-4, -3, -2, -1, 0, 1, 2, 3, 4]), (-5, [-5, -3, -1, 0, 1, 3, 5])])
+def test_the_color_bar_has_a_tick_for_each_decade_or_for_every_other(monkeypatch, low, ticks):
+    monkeypatch.setattr(pictures, "decades", lambda rates: (low, 0))
+    _, lower, bar = drawn(l2l.plot_updates({"SGD": l2l.sgd()}, smallest=0.1, largest=1))
+    assert list(bar.get_yticks()) == ticks and lower.collections[0].colorbar.extend == "both"
+    assert bar.get_window_extent().height > 1.2 * lower.get_window_extent().height  # it is that of all panels
+    names = [text.get_text() for text in bar.get_yticklabels()]
+    assert names[0] == "$-10^{0}$" and names[-1] == "$10^{0}$"
 
 
 def test_plot_updates_repeats_the_gradient_before():
@@ -106,11 +140,18 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
         np.testing.assert_allclose(sgd.get_ydata(), 0.25, rtol=1e-5)
         np.testing.assert_allclose(up.get_ydata(), 2, rtol=1e-5)
         assert panel.get_yscale() == "log" and len(panel.collections) == 2
+        with np.errstate(divide="ignore"):  # a rate of 0 is a gap
+            assert panel.yaxis.get_transform().transform(np.zeros(1)) == -np.inf
+        assert len({line.get_marker() for line in (sgd, up)}) == len({line.get_color() for line in (sgd, up)}) == 2
+        for line, area in zip((sgd, up), panel.collections):
+            np.testing.assert_array_equal(area.get_facecolor()[0, :3], to_rgb(line.get_color()))
     assert [list(line.get_ydata()) for line in strip.get_lines()] == [[0] * 4, [1] * 4]
     assert first.get_ylabel() == "|effective learning rate|" and strip.get_ylabel() == "uphill"
     assert strip.get_xlabel() == "base iteration" and first.get_title() == "coordinate 1"
     assert legend(third) == ["SGD", "up"]
-    assert strip.yaxis.get_major_formatter()(0.5) == "50%"
+    assert strip.yaxis.get_major_formatter()(0.5) == "50%" and strip.get_ylim() == (-0.05, 1.05)
+    for panel in axes:
+        assert has_grid(panel) and all(line.get_markevery() == 1 for line in panel.get_lines())
     assert first.get_gridspec().get_height_ratios() == [3, 1]
 
 
@@ -121,11 +162,41 @@ def with_traces(monkeypatch):
     def with_traces(**arrays):
         empty = dict.fromkeys(l2l.Trace._fields)
         traces = {name: l2l.Trace(**{**empty, **some}) for name, some in arrays.items()}
-        monkeypatch.setattr(pictures, "trace", lambda *_, **__: traces)
+        monkeypatch.setattr(pictures, "trace", lambda *_, **asked: with_traces.asked.append(asked) or traces)
         monkeypatch.setattr(pictures, "losses_at", lambda problem, positions, seed: (positions**2).sum(axis=1))
         return None, traces  # as if it were a problem, and optimizers
 
+    with_traces.asked = []  # the keyword arguments of each call of `trace`
     return with_traces
+
+
+def test_the_pictures_ask_for_what_they_show(with_traces):
+    ones = np.ones([4, 30, 2, 2])
+    one = {"gradients": ones[..., 0], "updates": ones[..., 0], "states": ones}
+    arrays = with_traces(it={**one, "positions": ones[..., 0], "losses": ones[..., 0, 0]})
+    settings = {"draws": 4, "steps": 30, "seed": 7}
+    figure = l2l.plot_learning_rates(*arrays, **settings)
+    l2l.plot_states(*arrays, **settings)
+    l2l.plot_trajectories(*arrays, steps=29, seed=7)
+    assert with_traces.asked == [settings, {**settings, "states": True}, {**settings, "draws": 1}]
+    assert figure.axes[0].get_lines()[0].get_markevery() == 2  # some twenty markers a line
+
+
+@pytest.mark.parametrize("picture", ["updates", "learning_rates", "states", "trajectories"])
+def test_panels_and_what_is_beside_them_have_room(with_traces, picture):
+    """A panel is about as large alone as beside others."""
+    ones = np.random.RandomState(0).normal(size=[2, 3, 3, 2])
+    one = {"gradients": ones[..., 0], "updates": ones[..., 0], "states": ones}
+    one.update(positions=ones[..., 0, :], losses=np.ones([2, 3]))
+    sizes = []
+    for number in [1, 3]:
+        arrays = with_traces(**{"optimizer %d" % i: one for i in range(number)})
+        figure = PICTURES[picture](*arrays, number)
+        panels = [panel for panel in drawn(figure) if panel.get_label() != "<colorbar>"]
+        extents = [panel.get_window_extent() for panel in panels]
+        assert np.ptp([extent.width for extent in extents]) < 0.1 * extents[0].width
+        sizes.append((extents[0].width / figure.dpi, extents[0].height / figure.dpi))
+    assert np.allclose(*sizes, rtol=0.1) and np.allclose(sizes, ROOM[picture], rtol=0.1)
 
 
 def test_plot_learning_rates_of_some_coordinates_and_of_one_that_has_arrived(with_traces):
@@ -144,7 +215,8 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     along = np.arange(5.0)[:, np.newaxis, np.newaxis] * [1, 2, 0] + np.zeros([4, 5, 3, 3])
     other = np.random.RandomState(0).normal(size=[4, 5, 3, 2])
     other[2, 3, 1] = np.nan
-    figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
+    with plt.rc_context({"image.cmap": "gray"}):
+        figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
     a, b, bar = drawn(figure)
     assert a.get_xlabel() == "component 1, 100% of variance" and a.get_ylabel() == "component 2, 0% of variance"
     assert bar.get_ylabel() == "base iteration" and all(tick == round(tick) for tick in bar.get_yticks())
@@ -154,7 +226,12 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     for path in paths:
         np.testing.assert_allclose(path[:, 0], np.sqrt(5) * np.arange(-2, 3), atol=1e-12)
     points, shares = l2l.figures.summaries.principal_components(np.moveaxis(other[[0, 1, 3]], 2, 1).reshape(-1, 2))
-    np.testing.assert_allclose(b.collections[0].get_offsets(), points)
+    cloud, *dots = b.collections
+    np.testing.assert_allclose(cloud.get_offsets(), points)
+    assert cloud.get_rasterized() and cloud.get_facecolor()[0].tolist() == [0.8, 0.8, 0.8, 1]
+    assert len(dots) == 6 and all(line.get_color() == "0.6" for line in b.get_lines())
+    assert dots[0].get_array().tolist() == [0, 1, 2, 3, 4] and dots[0].get_cmap().name == "viridis"
+    assert has_grid(a) and has_grid(b)
     np.testing.assert_allclose(b.get_lines()[1].get_xydata(), points[5:10])
     assert b.get_xlabel() == "component 1, %.0f%% of variance" % (100 * shares[0])
 
@@ -209,12 +286,18 @@ def test_trajectories_of_what_does_not_move_and_of_a_start_that_is_no_number(wit
         assert legend(axes) == ["it", "start", "end"]
 
 
-@pytest.mark.parametrize("first", [1.25, np.nan])
-def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first):
-    wild = {"positions": np.float32([[[1, -0.5], [1e3, -1e3]]]), "losses": np.array([[first, 2e6]])}
+@pytest.mark.parametrize("first, far", [(1.25, [1e3, 1e3]), (1.25, [-1e3, -0.5]), (np.nan, [1, 1e3])])
+def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first, far):
+    wild = {"positions": np.float32([[[1, -0.5], far]]), "losses": np.array([[first, 2e6]])}
     (axes,) = drawn(l2l.plot_trajectories(*with_traces(wild=wild)))
     assert legend(axes) == ["wild, leaves the figure", "start", "end"]
     np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [1, 1, -0.5, -0.5], atol=1e-6)
+
+
+def test_ten_times_the_first_loss_is_still_near(with_traces):
+    positions = np.float32([[[1, -0.5], [5, 2]]])
+    (axes,) = drawn(l2l.plot_trajectories(*with_traces(it={"positions": positions, "losses": np.array([[1.0, 10.0]])})))
+    assert legend(axes) == ["it", "start", "end"]
 
 
 def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):

@@ -98,7 +98,7 @@ def test_what_is_no_scalar_is_refused(batch):
     losses = tf.zeros([4] if batch is None else [4, 3])
     with pytest.raises(ValueError, match=r"meta_loss must be a scalar \(shape \(\)\), got shape \(2,\)"):
         meta_loss_of(lambda losses: losses[:2], losses, batch)
-    with pytest.raises(TypeError, match="meta_loss must be a tensor, got None"):
+    with pytest.raises(TypeError, match=r"meta_loss must be a tensor, got None"):
         meta_loss_of(lambda losses: None, losses, batch)
 
 
@@ -106,12 +106,12 @@ def test_by_name_or_as_a_function():
     assert get_meta_loss("end") is l2l.META_LOSSES["end"] and get_meta_loss(spread) is spread
     with pytest.raises(
         ValueError,
-        match="meta_loss must be one of end, end_log, .*sum, sum_log, got 'last'",
+        match=r"meta_loss must be one of end, end_log, .*sum, sum_log, got 'last'",
     ):
         get_meta_loss("last")
     with pytest.raises(
         TypeError,
-        match="meta_loss must be callable or one of end, end_log, .*sum, sum_log, got 3",
+        match=r"meta_loss must be callable or one of end, end_log, .*sum, sum_log, got 3",
     ):
         get_meta_loss(3)
 

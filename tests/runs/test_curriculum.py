@@ -148,15 +148,19 @@ def test_infinite_figures(given, is_best):
     assert [row["is_best"] for row in one.validations] == is_best
 
 
-def test_the_measure_sees_the_losses_of_the_horizon():
-    seen = []
+def test_the_measure_sees_the_losses_of_the_horizon(monkeypatch):
+    """And what evaluated them is closed: that of a stage with the stage."""
+    seen, closed, close = [], [], EvaluationGraph.close
+    monkeypatch.setattr(EvaluationGraph, "close", lambda graph: closed.append(graph) or close(graph))
 
     def measure(losses):
         seen.append(losses.shape)
         return losses[:, -1].mean()
 
-    two_stages(4, 12, 3, measure=measure, **VALIDATED).run()
-    assert seen == [(5, 4)] * 2 + [(5, 12)] * 2
+    with two_stages(4, 12, 3, measure=measure, **VALIDATED) as one:
+        one.run()
+        assert seen == [(5, 4)] * 2 + [(5, 12)] * 2 and len(closed) == 1
+    assert len(set(map(id, closed))) == 2
 
 
 def test_run_until_counts_all_stages():
@@ -213,6 +217,22 @@ def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
                 one._training.checkpoints.newest = l2l.latest_checkpoint(tmp_path / "run")
     assert 15 < interruptions < 100
     assert_same(one, whole)
+
+
+def test_in_the_middle_of_going_over_to_a_stage_nobody_knows_whose_weights_these_are(tmp_path, monkeypatch):
+    with two_stages(number=2, checkpoint_dir=tmp_path) as before:
+        before.run(2)
+    one = two_stages(number=2)
+    one.restore(tmp_path)
+    for go_on in [one.run, lambda: one.restore(tmp_path)]:  # to the next stage, and back from it
+        with monkeypatch.context() as patched:
+            interrupting(patched, type(one._training), "_take")
+            with pytest.raises(DisturbedError):
+                go_on()
+        with pytest.raises(ValueError, match="stopped in the middle of a call"):
+            one.run()
+        one.restore(tmp_path)
+        one.run()
 
 
 def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, monkeypatch):
@@ -366,8 +386,9 @@ def test_a_meta_iteration_that_went_bad_in_a_later_stage_is_replayed(tmp_path, m
         one.run()
     replay = curriculum(stages).replay(caught.value.path)
     assert np.isnan(replay.losses).any()
-    with pytest.raises(ValueError, match="is from another trainer"):
-        curriculum(stages[:1]).replay(caught.value.path)
+    for fewer, seed in [(stages[:1], 2), (stages, 7)]:  # no stage has that seed
+        with pytest.raises(ValueError, match="is from another trainer"):
+            curriculum(fewer, draws_seed=seed).replay(caught.value.path)
 
 
 def test_a_measure_that_gives_no_number_is_refused_and_nothing_is_lost():
@@ -424,6 +445,11 @@ def rate_and_decay():
             {"second": {"weights_seed": 3}},
             TypeError,
             "stages[1]: a stage has no setting 'weights_seed'; there are meta_it",
+        ),
+        (
+            {"second": {"build_optimizer": l2l.Trained(learned_momentum, [np.float32(0.1)] * 2)}},
+            TypeError,
+            "stages[1]: build_optimizer must be a function, since stages go on with the weights",
         ),
         ({"second": {"problem": 3}}, TypeError, "stages[1]: problem must be a Problem, such as Quadratic(2), got 3"),
         (

@@ -133,3 +133,13 @@ def test_a_directory_that_is_a_file_or_full_is_refused_at_the_start(tmp_path, mo
     for path in [tmp_path / "log", "/proc/self"]:
         with pytest.raises(ValueError, match="logdir must be a directory that can be written"):
             small(engine="graph", logdir=path)
+
+
+def test_a_trainer_that_is_refused_leaves_no_file_open(tmp_path, monkeypatch):
+    closed, close = [], events.Events.close
+    monkeypatch.setattr(events.Events, "close", lambda self: closed.append(self) or close(self))
+    with small(checkpoint_dir=tmp_path / "run") as trainer:
+        trainer.run(1)
+    with pytest.raises(ValueError, match="is from another trainer"):
+        small(weights_seed=9, checkpoint_dir=tmp_path / "run", resume=True, logdir=tmp_path / "log")
+    assert len(closed) == 1

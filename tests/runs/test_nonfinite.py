@@ -215,7 +215,7 @@ def test_a_file_that_is_no_saved_meta_iteration_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch": 3, "second_derivatives": False}, {"batch": 4, "threads": 2, "horizon": 12}]
+    "settings", [{"batch": 2, "second_derivatives": False}, {"batch": 4, "threads": 2, "horizon": 12}]
 )
 def test_replay_gives_the_figures_of_the_run(settings, tmp_path):
     """Of a meta-iteration that had nothing wrong with it, in the middle of a draw's life where there is a horizon."""

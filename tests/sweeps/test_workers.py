@@ -159,12 +159,27 @@ def test_when_asked_to_stop_the_workers_are_told(tmp_path, monkeypatch):
         stop.set()
         while not told.is_set():
             time.sleep(0.001)
+        time.sleep(0.3)  # longer than it waits for a cell that ends
 
     monkeypatch.setattr(cells, "compute", compute)
+    monkeypatch.setattr(workers, "SECONDS_BETWEEN_LOOKS", 60)
     client = Waiting(2)
     assert workers.compute_all(client, lambda: None, jobs(5, tmp_path), None, None, stop, reported.append) == []
-    assert reported == [] and len(client.submitted) == 2 and client.told
+    assert reported == [] and len(client.submitted) == 2 and len(client.told) == 1
     assert workers.run_cell(client.submitted[0]) == (workers.STOPPED, None)
+
+
+def test_a_cluster_that_grows_with_its_work_gets_some(tmp_path, monkeypatch):
+    """Dask's adaptive clusters have no worker until there is a cell to compute."""
+    looks = iter(range(5))
+    monkeypatch.setattr(cells, "compute", lambda *arguments: 1.0)
+    monkeypatch.setattr(workers, "SECONDS_BETWEEN_LOOKS", 0)
+    client, reported = Client(), []
+    client.nthreads = dict
+    workers.compute_all(
+        client, lambda: next(looks), jobs(2, tmp_path), None, None, Stop(), lambda *one: reported.append(one)
+    )
+    assert len(reported) == 2
 
 
 def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
