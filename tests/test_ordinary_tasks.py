@@ -174,11 +174,15 @@ def _regression(name="it"):
     return ordinary_tasks._task(name, training_problems.dense([1], None), "mse", examples, True, steps=(24,))
 
 
-def test_a_cell_has_the_best_rate_of_other_draws_and_figures_of_its_own():
+def test_a_cell_has_the_best_rate_of_other_draws_and_figures_of_its_own(monkeypatch):
+    examined, seen = ordinary_suite.examined, []
+    monkeypatch.setattr(ordinary_suite, "examined", lambda *given: seen.append(given[1:3]) or examined(*given))
     task, rates = _regression(), [1e-4, 0.3, 30.0]
     contestant = ordinary_suite.Contestant(lambda steps, rate: l2l.adam(l2l.cosine_decay(rate, steps)), rates)
     problem = task.problem()
     row = ordinary_suite.measure(task, problem, contestant, 24, draws=2, tuning_draws=1, engine="graph")
+    (tuning, tuning_seeds), (test, test_seeds) = seen
+    assert (tuning, test) == (1, 2) and tuning_seeds[0] != test_seeds[0]
     rule = l2l.adam(l2l.cosine_decay(0.3, 24))
     found = l2l.evaluate(problem, {"it": rule}, draws=2, steps=24, seed=ordinary_suite.TEST_SEED, engine="graph")
     assert row["rate"] == 0.3 and row["failures"] == 0 and row["ms_per_step"] > 0
