@@ -12,8 +12,8 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained refresh-episode-1 \
-	refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained ordinary-tasks \
+	refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ train-options: $(READY)  ## for maintainers: what each way to train for more tha
 
 train-pretrained: $(READY)  ## for maintainers: train and measure all optimizers that come with the package, hours; in build/
 	$(PYTHON) notebooks/pretrained.py
+
+ordinary-tasks: $(READY)  ## for maintainers: the general optimizer beside tuned Adam and Prodigy on twelve tasks, hours; in results/
+	$(PYTHON) notebooks/ordinary_suite.py $(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py

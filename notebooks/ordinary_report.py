@@ -116,7 +116,7 @@ def plot_suite(rows):
     styles = dict(zip(names, zip([COLORS[1], COLORS[0], COLORS[5], COLORS[2], COLORS[3]], MARKERS)))
     most = 3.0  # decades
     figure, panels = plt.subplots(
-        1, len(budgets), figsize=(2.2 + 2.6 * len(budgets), 1.6 + 0.36 * len(tasks)), sharey=True, squeeze=False
+        1, len(budgets), figsize=(2.2 + 2.6 * len(budgets), 2.0 + 0.36 * len(tasks)), sharey=True, squeeze=False
     )
     plt.close(figure)
     for axes, steps in zip(panels[0], budgets):
@@ -145,11 +145,9 @@ def plot_suite(rows):
     panels[0][0].set_yticklabels([task if seen[task] else task + " *" for task in tasks])
     panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=len(names), frameon=False)
-    figure.suptitle(
-        "Training loss, times that of %s (left is better; * kinds that %s one never saw)" % (REFERENCE, "the learned")
-    )
-    figure.tight_layout(rect=(0, 0.06, 1, 0.95))
+    figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False)
+    figure.suptitle("Training loss over that of %s\nleft is better; * kinds never trained on" % REFERENCE, fontsize=11)
+    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
     return figure
 
 
