@@ -32,9 +32,11 @@ DEFAULTS = {
         "input_activation": None,
     },
     "Curriculum": {
-        **TRAINER,
+        **{name: one for name, one in TRAINER.items() if name != "estimator"},
         **{"validate_every": None, "patience": None, "draws": 8, "measure": None, "validation_seed": 1},
     },
+    "EvolutionStrategies": {"pairs": 8, "sigma": 0.03, "clip": 0.5},
+    "PES": {"pairs": 8, "sigma": 0.03, "clip": 0.5},
     "Mixture": {"chances": None},
     "RandomlyScaled": {"width": 3.0},
     "WithConvexTerm": {"dims": 20},
@@ -138,6 +140,8 @@ def test_defaults():
 
 
 METHODS = {
+    "AdamController.bind": {"weights": None, "horizon": None, "batch": None},
+    "AdamController.initial_state": {"batch": None},
     "CoordinatewiseLSTM.adapt": {"active": None},
     "CoordinatewiseLSTM.bind": {"weights": None, "batch": None},
     "Evaluation.ranking": {"window": None},
