@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained ordinary-tasks \
+.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained train-general ordinary-tasks \
 	refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
 
 help:  ## list the targets
@@ -41,6 +41,9 @@ train-pretrained: $(READY)  ## for maintainers: train and measure all optimizers
 
 ordinary-tasks: $(READY)  ## for maintainers: the general optimizer beside tuned Adam and Prodigy on twelve tasks, hours; in results/
 	$(PYTHON) notebooks/ordinary_suite.py $(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
+
+train-general: $(READY)  ## for maintainers: train the optimizer that needs no tuning from three seeds, hours; in build/
+	$(PYTHON) notebooks/general.py 1 2 3
 
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
