@@ -226,6 +226,7 @@ def test_the_history_records_what_was_trained():
         "problem": None,
         "optimizer": None,
         "meta_loss": None,
+        "horizon": None,
         "learning_rate": None,
         "meta_optimizer": None,
     }
@@ -250,6 +251,7 @@ def test_the_history_records_what_was_trained():
         "start": None,
         "built_by": mine.__qualname__,
         "meta_loss": "end",
+        "estimator": None,
         "unroll_length": 4,
         "horizon": 8,
         "learning_rate": 3e-4,
@@ -335,8 +337,21 @@ def test_the_learning_rate_halves(engine, tmp_path):
 def test_progress_is_reported_every_hundred_meta_iterations_and_at_the_end():
     reports = []
     with small() as trainer:
-        trainer.work(250, lambda finished, average: reports.append(finished), threading.Event())
-    assert reports == [100, 100, 50]
+        trainer.work(250, lambda finished, text: reports.append((finished, text[:11])), threading.Event())
+    assert reports == [(0, "preparing t"), (100, "log average"), (100, "log average"), (50, "log average")]
+
+
+def test_progress_of_slow_meta_iterations_is_reported_every_second(monkeypatch):
+    now, reports = [0.0], []
+
+    def clock():
+        now[0] += 0.4  # of which a meta-iteration asks three times
+        return now[0]
+
+    monkeypatch.setattr("l2l.runs.training.time.perf_counter", clock)
+    with small() as trainer:
+        trainer.work(5, lambda finished, text: reports.append(finished), threading.Event())
+    assert sum(reports) == 5 and max(reports) == 1
 
 
 def test_progress_goes_to_standard_error_with_name_and_log_average(capsys):
