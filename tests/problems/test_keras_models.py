@@ -451,6 +451,11 @@ def with_lambda(function):
             {"build_model": sequential(dense(kernel_constraint="non_neg"))},
         ),
         (
+            TypeError,
+            "weight 'sequential/dense/kernel' must be float32 or float64, got float16",
+            {"build_model": sequential(dense(dtype="float16"))},
+        ),
+        (
             ValueError,
             "build_model must not set, load or update weights that the loss uses, it assigns to 'sequential/batch_norm",
             {"build_model": sequential(lambda: L.BatchNormalization(renorm=True), dense())},

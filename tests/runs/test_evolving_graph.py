@@ -138,6 +138,8 @@ def test_what_is_refused(settings, error, message):
 def test_a_set_of_problems_needs_an_estimator():
     with pytest.raises(ValueError, match="a non-empty dict of problems where there is an estimator"):
         l2l.Trainer(TWO, l2l.AdamController)
+    with pytest.raises(ValueError, match="a non-empty dict of problems"):
+        l2l.Trainer({}, l2l.AdamController, estimator=l2l.EvolutionStrategies())
 
 
 def test_what_adapts_is_refused():
