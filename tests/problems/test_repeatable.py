@@ -160,7 +160,5 @@ def test_each_base_iteration_must_be_computable_and_none_after_them(steps):
 
     check(steps)
     if steps > 1:
-        with pytest.raises(
-            ValueError, match="computable from the first base iteration to the last, %d: " % (steps - 1)
-        ):
+        with pytest.raises(ValueError, match="from the first base iteration to the last, %d: " % (steps - 1)):
             check(steps - 1)

@@ -195,4 +195,4 @@ def test_columns_of_estimators_are_there_with_one_alone():
     history.append([[1, 2, 3, 4, 5, 6, 7]])
     assert [history.problem, history.horizon, history.diverged] == [5, 6, 7]
     with pytest.raises(AttributeError, match="a history has 'horizon' only with an estimator"):
-        filled(1).horizon
+        assert filled(1).horizon is None
