@@ -110,6 +110,8 @@ def test_jumps_count_by_where_they_lead():
     )
     assert code_of(text) == code_of(text.replace("def f(x):\n", "def f(x):\n    '''A docstring.'''\n"))
     assert code_of(text) != code_of(text.replace("if x: continue", "if not x: continue"))
+    within = "def f(x):\n    if x:\n        x()\n        x()\n"  # whose instructions differ in nothing else
+    assert code_of(within) != code_of("def f(x):\n    if x:\n        x()\n    x()\n")
 
 
 CLASS = "def f():\n    class Own:\n        def loss(self, x):\n            return x\n    return Own\n"

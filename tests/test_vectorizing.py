@@ -93,3 +93,14 @@ def test_what_tensorflow_could_do_faster_is_not_logged(caplog):
     with contextlib.suppress(Exception):
         vectorized(body, 2)
     assert "while_loop" not in caplog.text
+
+
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_a_product_of_one_matrix_with_one_of_each_draw(run, transpose_a, transpose_b):
+    random = np.random.RandomState(0)
+    one, many = (random.normal(size=shape).astype(np.float32) for shape in ([3, 3], [4, 3, 3]))
+    how = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    (found,) = vectorized(lambda i: [tf.matmul(tf.constant(one), tf.gather(tf.constant(many), i), **how)], 4)
+    expected = [(one.T if transpose_a else one) @ (each.T if transpose_b else each) for each in many]
+    np.testing.assert_allclose(run(found), expected, rtol=1e-5, atol=1e-6)

@@ -336,3 +336,10 @@ def test_what_cannot_be_checked_is_refused():
         check_optimizer(mixing)
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
         check_optimizer(l2l.sgd, steps=2)
+
+
+def test_losses_that_are_no_numbers_at_all_can_be_compared():
+    nothing = np.full(3, np.nan)
+    assert testing._close([nothing], [nothing]) and not testing._close([np.zeros(3)], [nothing])
+    assert testing._close([np.zeros(3), np.ones(2)], [np.full(3, 9e-6), np.ones(2)])
+    assert not testing._close([np.zeros(3), np.ones(2)], [np.zeros(3), np.full(2, 1.1)])

@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 
 import l2l
+from l2l.figures.axes import MARKERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,6 +42,13 @@ def test_plot_losses_has_a_panel_a_draw_and_a_line_an_optimizer():
     colors = [line.get_color() for line in figure.axes[0].get_lines()]
     assert len(set(colors)) == 2
     np.testing.assert_allclose(figure.axes[1].get_lines()[1].get_ydata(), losses["RNN"][1])
+
+
+def test_plot_losses_tells_its_most_lines_apart():
+    (axes,) = l2l.plot_losses({i: np.ones([1, 2]) for i in range(28)}, draws=1).axes
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.get_lines()}
+    markers = [line.get_marker() for line in axes.get_lines()]
+    assert len(looks) == 28 and markers[:3] == list(MARKERS[:3]) and len(set(markers)) == len(MARKERS)
 
 
 def test_plot_losses_draws_runs_of_different_length_zeros_and_nan():

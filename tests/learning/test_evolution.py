@@ -21,6 +21,18 @@ def test_directions_are_normal_and_follow_from_seed_and_meta_iteration():
     assert choices(3, 5).standard_normal() != directions[0].flat[0]
 
 
+def test_streams_of_random_numbers_stay_what_they_are():
+    """A training that is restored goes on with them. Seed and number go in as words of 32 bits."""
+    seed, number = (7 << 32) + 3, (2 << 32) + 2**32 - 1
+    words = [3, 7, 2**32 - 1, 2]
+    (directions,) = unit_noise(seed, number, 2, [[4]])
+    expected = np.random.RandomState([0, *words]).standard_normal([2, 4])
+    np.testing.assert_array_equal(directions, expected.astype(np.float32))
+    assert choices(seed, number).uniform() == np.random.RandomState([1, *words]).uniform()
+    (last,) = unit_noise(2**64 - 1, 0, 1, [[]])
+    assert last[0] == np.float32(np.random.RandomState([0, 2**32 - 1, 2**32 - 1, 0, 0]).standard_normal())
+
+
 @pytest.mark.parametrize(
     "plus, minus, clip, expected, diverged",
     [
@@ -91,6 +103,7 @@ def test_estimators_are_checked(kind, arguments, error, message):
 
 
 def test_what_an_estimator_says_of_itself():
+    assert l2l.PES.persistent and not l2l.EvolutionStrategies.persistent
     assert l2l.PES(3).description() == {"class": "PES", "pairs": 3, "sigma": 0.03, "clip": 0.5}
     assert l2l.EvolutionStrategies().description() == {
         "class": "EvolutionStrategies",

@@ -108,3 +108,66 @@ def test_its_description_is_a_record_of_all_settings():
     assert l2l.Settings(own).description()["meta_loss"] == "own"
     assert l2l.Settings(Own()).description()["meta_loss"] == "Own"
     assert json.dumps(l2l.Settings(own).description())
+
+
+class _Uniform:
+    """Gives this number for a random one."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def uniform(self):
+        return self._number
+
+
+ES, PES = l2l.EvolutionStrategies(), l2l.PES()
+
+
+@pytest.mark.parametrize(
+    "horizon, estimator, uniform, expected",
+    [
+        (30, ES, 0.5, 30),
+        ((1, 7), ES, 0.0, 1),
+        ((1, 7), ES, 0.9, 6),  # 8 ** 0.9 is 6.5
+        ((1, 7), ES, 1 - 1e-9, 7),
+        ((1, 7), ES, 1.0, 7),  # which rounding may make of a number just below
+        ((3, 7), ES, 0.5, 4),  # sqrt(3 * 8) is 4.9
+        (lambda number: 10 * number, ES, 0.5, 40),
+        (lambda number: [number, 7], ES, 0.0, 4),
+        (30, PES, 0.5, 30),
+        (31, PES, 0.5, 35),
+        ((31, 31), PES, 0.5, 35),
+    ],
+)
+def test_a_horizon_is_a_number_or_drawn_with_a_uniform_logarithm(horizon, estimator, uniform, expected):
+    settings = l2l.Settings(estimator=estimator, unroll_length=5, horizon=horizon)
+    found = settings.horizon_of(4, _Uniform(uniform))
+    assert found == expected and type(found) is int and not settings.carries
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"estimator": "ES"}, TypeError, "estimator must be None, l2l.EvolutionStrategies"),
+        ({"batch": 2}, ValueError, "batch and second_derivatives must be left as they are .* got 2 and True"),
+        ({"second_derivatives": False}, ValueError, "batch and second_derivatives must be left .* got 1 and False"),
+        ({"horizon": (5, 2)}, ValueError, "horizon must have its least first"),
+        ({"horizon": "5"}, TypeError, "horizon must be a positive integer, got '5'"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_an_estimator_has_no_use_for_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        l2l.Settings(**{"estimator": ES, **changes})
+
+
+def test_a_function_must_return_a_horizon():
+    with pytest.raises(ValueError, match="horizon must have its least first"):
+        l2l.Settings(estimator=ES, horizon=lambda number: (5, number)).horizon_of(4, _Uniform(0.5))
+
+
+def test_functions_of_the_users_own_are_told_from_schedules():
+    settings = l2l.Settings(own, learning_rate=l2l.exponential_decay(0.1, 10))
+    assert settings.functions() == {"meta_loss": own, "horizon": None, "learning_rate": None, "meta_optimizer": None}
+    assert settings.description()["learning_rate"] == settings.learning_rate.description()
+    assert l2l.Settings(estimator=PES).description()["estimator"] == PES.description()

@@ -52,6 +52,7 @@ def test_a_right_form_is_accepted(right):
         (lambda losses: with_gradient(losses, 2 * losses), "gradients"),
         (lambda losses: with_gradient(losses, tf.fill([3], losses[0])), "gradients"),
         (lambda losses: losses * np.array([1, 1, np.nan], np.float32), "losses"),
+        (lambda losses: losses * np.array([1.01, 1, 1], np.float32), "losses"),
     ],
 )
 def test_a_wrong_form_is_found(wrong, what):
@@ -69,6 +70,29 @@ def test_a_form_that_is_right_at_the_start_alone_is_found():
 
     with pytest.raises(ValueError, match="batch_loss of RightAtTheStart must be loss of each draw"):
         check(RightAtTheStart(2))
+
+
+def test_small_losses_are_compared_on_their_own_scale():
+    class Small(l2l.Quadratic):
+        def loss(self, x, draw):
+            return 1e-6 * super().loss(x, draw)
+
+        def batch_loss(self, x, draw):
+            return 1.01e-6 * super().batch_loss(x, draw)
+
+    with pytest.raises(ValueError, match="batch_loss of Small must be loss of each draw"):
+        check(Small(2))
+
+
+def test_second_derivatives_that_there_are_none_of_are_not_compared():
+    class Labels(l2l.Quadratic):
+        batch_loss = l2l.Problem.batch_loss
+
+        def loss(self, x, draw):
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.constant(0), logits=x)
+
+    with pytest.warns(RuntimeWarning, match="Labels is computed draw by draw"):
+        assert check(Labels(2), second_derivatives=True)
 
 
 def test_losses_that_are_infinite_or_nan_in_both_forms_agree():

@@ -1,5 +1,7 @@
 """Test functions against NumPy and finite differences; what noise does to a gradient."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,8 +34,7 @@ def differences(function, x, step=1e-6):
     return np.array([(function(x + one) - function(x - one)) / (2 * step) for one in steps])
 
 
-@pytest.mark.parametrize("kind", FUNCTIONS)
-@pytest.mark.parametrize("dims", [2, 5])
+@pytest.mark.parametrize("kind, dims", [*itertools.product(FUNCTIONS, [2, 5]), (l2l.Rastrigin, 1), (l2l.Ackley, 1)])
 def test_values_and_gradients_are_those_of_numpy(run, kind, dims):
     problem, function = kind(dims, dtype=tf.float64), IN_NUMPY[kind]
     draws = problem.sample(3, 1)

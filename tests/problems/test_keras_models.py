@@ -9,6 +9,7 @@ from trainers import learned_momentum
 
 import l2l
 from l2l.describe import describe
+from l2l.problems import keras_models
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import sample
 
@@ -451,6 +452,11 @@ def with_lambda(function):
             {"build_model": sequential(dense(kernel_constraint="non_neg"))},
         ),
         (
+            TypeError,
+            "weight 'sequential/dense/kernel' must be float32 or float64, got float16",
+            {"build_model": sequential(dense(dtype="float16"))},
+        ),
+        (
             ValueError,
             "build_model must not set, load or update weights that the loss uses, it assigns to 'sequential/batch_norm",
             {"build_model": sequential(lambda: L.BatchNormalization(renorm=True), dense())},
@@ -534,3 +540,15 @@ def test_a_compiled_model_and_a_layer_that_asks_for_the_learning_phase_serve(run
     draw = problem.draw(1)
     loss = run(BoundProblem(problem, draw).loss(draw["weights"], tf.constant(0)))
     np.testing.assert_allclose(loss, np.mean((2 * VECTORS.sum(axis=1) - NUMBERS) ** 2), rtol=1e-5)
+
+
+def test_examples_have_the_dtypes_and_ranks_that_fit_would_give_them():
+    numbers, rows = np.arange(3), np.ones([3, 2])
+    floats, plain = keras_models._as_in_fit([numbers, rows], [tf.placeholder(tf.float32, [None, 1])] * 2)
+    assert floats.dtype == plain.dtype == np.float32 and floats.shape == (3, 1) and plain.shape == (3, 2)
+    (vector,) = keras_models._as_in_fit([numbers], [tf.placeholder(tf.float64, [None])])
+    assert vector.dtype == np.float64 and vector.shape == (3,)
+    numbers, rows = keras_models._as_in_fit([numbers, rows], None)
+    assert numbers.dtype == np.int64 and numbers.shape == (3, 1) and rows.dtype == np.float32
+    with pytest.raises(ValueError, match="examples must have inputs for each of the model's 1, got 2"):
+        keras_models._as_in_fit([numbers, rows], [tf.placeholder(tf.float32, [None, 1])])

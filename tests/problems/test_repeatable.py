@@ -8,6 +8,7 @@ import tensorflow as tf
 from trainers import small
 
 import l2l
+from l2l.problems.repeatable import check_repeatable
 
 
 class Plain(l2l.Problem):
@@ -135,3 +136,29 @@ def test_a_draw_of_ones_own_is_none_that_a_training_or_an_evaluation_sees(run):
     others = run([problem.sample(1, seed) for seed in [*seeds, *(-1 - seed for seed in seeds)]])
     assert not {tuple(draw.start) for draw in draws} & {tuple(many.start[0]) for many in others}
     assert len({tuple(draw.start) for draw in draws}) == 3
+
+
+class Rows(Plain):
+    """Each base iteration sees a row of its own, of so many."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self._rows = rows
+
+    def observe(self, draw, t, data):
+        return tf.gather(tf.ones([self._rows, 2]), t)
+
+    def loss(self, x, row):
+        return tf.reduce_sum(x * row)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_each_base_iteration_must_be_computable_and_none_after_them(steps):
+    def check(rows):
+        with tf.Graph().as_default(), tf.Session() as session:
+            check_repeatable(Rows(rows), tf.placeholder(tf.int64, []), steps)(session, 1, 2)
+
+    check(steps)
+    if steps > 1:
+        with pytest.raises(ValueError, match="from the first base iteration to the last, %d: " % (steps - 1)):
+            check(steps - 1)

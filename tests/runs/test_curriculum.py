@@ -486,3 +486,17 @@ def test_bad_arguments(changes, error, message, tmp_path):
         curriculum(stages, **{"checkpoint_dir": None if "resume" in changes else tmp_path / "run", **changes})
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_whose_network_is_another_is_refused():
+    def rates(number):
+        def build():
+            rates = tf.get_variable("rates", [number], initializer=tf.constant_initializer(0.01))
+            return lambda gradients, state: (-tf.reduce_sum(rates) * gradients, state)
+
+        return build
+
+    builds = [rates(2), rates(2), rates(3)]
+    for some, last in [(builds, 2), (builds[1:], 1)]:
+        with pytest.raises(ValueError, match=r"stages\[%d\]: build_optimizer" % last):
+            curriculum([{"meta_iterations": 1, "build_optimizer": build} for build in some])

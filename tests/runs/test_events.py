@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -39,6 +40,8 @@ def test_figures_histograms_and_the_graph_are_written(tmp_path, monkeypatch, eng
     trainer.close()
     found = written(tmp_path / "log")
     assert any(event.HasField("graph_def") for event in found)
+    assert found[0].file_version == "brain.Event:2" and abs(time.time() - found[0].wall_time) < 600
+    assert [event.HasField("file_version") for event in found[1:]] == [False] * (len(found) - 1)
     at = [10, 20, 25]
     for tag, column in [("meta_loss", history.meta_loss), ("meta_gradient_norm", history.gradient_norm)]:
         means = {stop: column[start:stop].mean() for start, stop in zip([0, *at], at)}

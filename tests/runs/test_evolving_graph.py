@@ -138,6 +138,8 @@ def test_what_is_refused(settings, error, message):
 def test_a_set_of_problems_needs_an_estimator():
     with pytest.raises(ValueError, match="a non-empty dict of problems where there is an estimator"):
         l2l.Trainer(TWO, l2l.AdamController)
+    with pytest.raises(ValueError, match="a non-empty dict of problems"):
+        l2l.Trainer({}, l2l.AdamController, estimator=l2l.EvolutionStrategies())
 
 
 def test_what_adapts_is_refused():
@@ -148,3 +150,13 @@ def test_what_adapts_is_refused():
         assert training.history.config["optimizer"] is not None
     with pytest.raises(ValueError, match="estimator needs an optimizer that adapts nothing"):
         l2l.Trainer(l2l.Quadratic(2), build, estimator=l2l.EvolutionStrategies(1), engine="graph").run(1)
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, None], ids=["float64", "none"])
+def test_weights_must_be_there_and_of_float32(dtype):
+    def build():
+        rate = 0.1 if dtype is None else tf.cast(tf.get_variable("rate", [], dtype), tf.float32)
+        return lambda gradients, state: (-rate * gradients, state)
+
+    with pytest.raises(ValueError, match="must create trainable variables"):
+        l2l.Trainer(l2l.Quadratic(2), build, estimator=l2l.EvolutionStrategies(1), engine="graph")

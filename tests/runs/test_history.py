@@ -168,3 +168,31 @@ def test_it_becomes_a_table_of_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="needs pandas"):
         history.to_frame()
+
+
+def test_reserved_memory_begins_with_what_there_is():
+    history, expected = filled(3), filled(3)
+    history.reserve(100)
+    assert len(history) == 3
+    for column in l2l.History.COLUMNS:
+        np.testing.assert_array_equal(getattr(history, column), getattr(expected, column))
+
+
+def test_a_part_has_its_meta_iterations_and_a_configuration_of_its_own():
+    history = filled(7)
+    part = history.part(2, 5, {"name": "part"})
+    assert len(part) == 3 and part.config == {"name": "part"}
+    np.testing.assert_array_equal(part.seconds, history.seconds[2:5])
+
+
+def test_a_window_cannot_end_after_the_history():
+    with pytest.raises(ValueError, match="at must not exceed the 7 meta-iterations of the history, got 8"):
+        filled(7).log_average(2, at=8)
+
+
+def test_columns_of_estimators_are_there_with_one_alone():
+    history = l2l.History({"estimator": l2l.PES().description()})
+    history.append([[1, 2, 3, 4, 5, 6, 7]])
+    assert [history.problem, history.horizon, history.diverged] == [5, 6, 7]
+    with pytest.raises(AttributeError, match="a history has 'horizon' only with an estimator"):
+        assert filled(1).horizon is None

@@ -107,3 +107,19 @@ def test_a_turn_that_was_never_given_back_ends_with_its_thread():
     assert in_thread(left_by_thread.__enter__) is None
     with other.run():
         pass
+
+
+def test_a_moment_waits_for_the_one_before_it():
+    turn, order = Turn("x"), []
+
+    def other():
+        with turn.moment():
+            order.append("other")
+
+    with turn.moment():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "other"]

@@ -185,13 +185,15 @@ def test_a_cluster_that_grows_with_its_work_gets_some(tmp_path, monkeypatch):
 def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(cells, "compute", lambda *arguments: called.append(arguments) or 1.0)
+    monkeypatch.setattr(workers, "prepare_xla", lambda: called.append("XLA"))
     with workers._written((build, None), str(tmp_path)) as functions:
         message = pickle.dumps((functions, {}, 1, str(tmp_path)))
         assert workers.run_cell(message) == (workers.DONE, 1.0)
+        assert called.pop(0) == "XLA" and len(called) == 1  # whatever engine the first cell has
         with open(functions[0], "ab") as file:
             file.write(b".")
         outcome, text = workers.run_cell(message)
-    assert outcome == workers.FAILED and "is not what the caller wrote" in text and len(called) == 1
+    assert outcome == workers.FAILED and "is not what the caller wrote" in text and called[1:] == ["XLA"]
 
 
 def test_functions_that_cannot_be_sent_are_refused(tmp_path):
