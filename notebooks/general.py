@@ -72,7 +72,7 @@ def train(seed, folder=BUILD, **settings):
         seed, meta_iterations, checkpoint_dir=folder / ("checkpoints-%d" % seed), resume=True, threads=2, **settings
     ) as training:
         training.run(until=meta_iterations)
-        l2l.save(training.trained(), folder / ("seed-%d.npz" % seed))
+        l2l.save(folder / ("seed-%d.npz" % seed), training.trained())
     return folder / ("seed-%d.npz" % seed)
 
 
