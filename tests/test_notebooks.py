@@ -370,11 +370,12 @@ def test_the_conclusions_are_those_of_the_committed_results():
         "changes little: %.2f, and the ranges overlap" % by_log["median"],
         "gain four powers of ten more, and reach %.2f" % both["median"],
         "the five seeds lie within %.2f" % (both["highest"] - both["lowest"]),
-        "The document's %.2f is lower than all five of ours" % unsteady["document"],
+        "The document's %.2f lies among our five, from %.2f to %.2f"
+        % (unsteady["document"], unsteady["lowest"], unsteady["highest"]),
         "our median, %.2f, is above" % unsteady["median"],
         "the document's %.2f is of a run" % of["RNN_log30_end_log_res", 50_000]["document"],
         "Seed 4 was at %.2f then, and at %.2f by 100,000" % tuple(by_seed(rows, n)[4] for n in at),
-        "at %.2f too, but at %.2f by 100,000" % tuple(by_seed(without_fast_math, n)[4] for n in at),
+        "at %.2f, and at %.2f by 100,000" % tuple(by_seed(without_fast_math, n)[4] for n in at),
         "version 0.1 of this library",
         "last two summed losses, %.3f and %.3f" % tuple(list(episode_1.DOCUMENT_SUMMED_LOSS.values())[2:]),
         "lie just below the %.3f that no optimizer can beat on average" % least_summed_loss()[0],
@@ -387,9 +388,9 @@ def test_the_conclusions_are_those_of_the_committed_results():
     assert by_end["highest"] < by_sum["lowest"] and 0.5 < by_sum["median"] - by_end["median"] < 1.5
     assert longer["lowest"] < by_log["highest"] and by_log["lowest"] < longer["highest"]
     assert 4 < by_log["median"] - both["median"] < 5
-    assert unsteady["document"] < unsteady["lowest"] and longer["median"] < unsteady["median"]
-    for n in at:
-        assert sum(figure < of["RMSProp", 0]["lowest"] for figure in by_seed(rows, n).values()) == 4
+    assert unsteady["lowest"] < unsteady["document"] < unsteady["highest"] and longer["median"] < unsteady["median"]
+    for n, below in zip(at, [4, 5]):
+        assert sum(figure < of["RMSProp", 0]["lowest"] for figure in by_seed(rows, n).values()) == below
 
 
 def least_summed_loss():

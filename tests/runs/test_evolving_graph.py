@@ -160,3 +160,19 @@ def test_weights_must_be_there_and_of_float32(dtype):
 
     with pytest.raises(ValueError, match="must create trainable variables"):
         l2l.Trainer(l2l.Quadratic(2), build, estimator=l2l.EvolutionStrategies(1), engine="graph")
+
+
+def test_segments_of_one_base_iteration_are_enough_for_persistent_strategies():
+    def last(losses):
+        return losses[-1]
+
+    with l2l.Trainer(
+        l2l.Quadratic(2),
+        l2l.AdamController,
+        last,
+        estimator=l2l.PES(1),
+        unroll_length=1,
+        horizon=2,
+        engine="graph",
+    ) as training:
+        assert np.isfinite(training.run(2).meta_loss).all()
