@@ -176,3 +176,96 @@ def test_segments_of_one_base_iteration_are_enough_for_persistent_strategies():
         engine="graph",
     ) as training:
         assert np.isfinite(training.run(2).meta_loss).all()
+
+
+class _Moving(l2l.Problem):
+    """`(x - a (1 + t))^2` with another `a` for each draw: it tells draws and base iterations apart."""
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num], 0.5, 1.5, seed=seed)
+
+    def initial_position(self, draw):
+        return tf.zeros([])
+
+    def observe(self, draw, t, data):
+        return draw * (1 + tf.cast(t, tf.float32))
+
+    def loss(self, x, observed):
+        return tf.square(x - observed)
+
+
+class _Rate:
+    """Gradient descent with a rate that is learned."""
+
+    def __init__(self):
+        self.rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1), use_resource=True)
+        self.variables = [self.rate]
+
+    def bind(self, weights=None):
+        rate = self.rate if weights is None else weights[0]
+        return l2l.Bound(lambda gradients, state, x, product: (-rate * gradients, ()), initial_state=lambda x: ())
+
+    def __call__(self, gradients, state):
+        return self.bind().plain_step(gradients, state, gradients)
+
+
+@pytest.mark.parametrize("kind", [l2l.EvolutionStrategies, l2l.PES])
+def test_a_training_is_that_of_numpy(kind, run):
+    """Six meta-iterations: what is carried, what begins anew, clips, figures, the update."""
+    pairs, sigma, clip, clip_norm, step, segment, horizon = 2, 0.05, 2.0, 10.0, 0.003, 2, 4
+    with l2l.Trainer(
+        _Moving(),
+        _Rate,
+        "sum",
+        estimator=kind(pairs, sigma=sigma, clip=clip),
+        unroll_length=segment,
+        horizon=horizon,
+        engine="graph",
+        draws_seed=3,
+        clip_norm=clip_norm,
+        meta_optimizer=lambda rate: tf.train.GradientDescentOptimizer(rate),
+        learning_rate=step,
+    ) as training:
+        history, trained = training.run(6), training.weights()[0]
+
+    draws = run([_Moving().sample(pairs, tf.constant((3 << 32) | number, tf.int64)) for number in range(7)])
+    persistent = kind is l2l.PES
+    rate, pair_states = 0.1, None
+    expected, clipped = [], 0
+    for number in range(6):
+        (directions,) = unit_noise(3, number, pairs, [[]])
+        if not persistent or pair_states is None:
+            pair_states = [{"a": a, "age": 0, "x": [0.0, 0.0], "sum": 0.0} for a in draws[number]]
+        steps, gradient, ends, lasts = (segment if persistent else horizon), 0.0, [], []
+        for state, direction in zip(pair_states, directions):
+            own = []
+            for sign, factor in enumerate([sigma, -sigma]):
+                losses = []
+                for t in range(state["age"], state["age"] + steps):
+                    distance = state["x"][sign] - state["a"] * (1 + t)
+                    losses.append(distance**2)
+                    state["x"][sign] -= (rate + factor * direction) * 2 * distance
+                own.append(sum(losses))
+                lasts.append(losses[-1])
+            state["sum"] += direction
+            clipped += abs(own[0] - own[1]) > clip
+            difference = np.clip(own[0] - own[1], -clip, clip)
+            gradient += difference * (state["sum"] if persistent else direction) / (2 * sigma * pairs)
+            state["age"] += steps
+            ends += own
+        expected.append([np.mean(ends), np.exp(np.mean(np.log(lasts))), abs(gradient)])
+        rate -= step * gradient / max(1, abs(gradient) / clip_norm)
+        if persistent and pair_states[0]["age"] >= horizon:
+            pair_states = [{"a": a, "age": 0, "x": [0.0, 0.0], "sum": 0.0} for a in draws[number + 1]]
+    found = np.stack([history.meta_loss, history.last_loss, history.gradient_norm], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    np.testing.assert_allclose(trained, rate, rtol=1e-4)
+    assert 0 < clipped < 12 and found[:, 2].max() > clip_norm > found[:, 2].min()  # both clips are seen
+
+
+def test_pairs_that_diverge_begin_anew():
+    with trainer(l2l.PES(2), _Explodes(2), unroll_length=2, horizon=6) as training:
+        with pytest.warns(RuntimeWarning, match="has meta-loss nan"):
+            training.run(1)
+        places = training.snapshot()["pairs/0/places"]
+    assert places.tolist() == [[1, 0, 6], [1, 0, 6]]  # the next meta-iteration's draws, from their start
