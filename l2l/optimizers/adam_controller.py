@@ -73,7 +73,7 @@ class AdamController:
     finite gradients every update is finite.
 
     The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else, with
-    which it is Adam with a cosine decay, whatever the gradients.
+    which its steps are close to those of Adam with a cosine decay.
 
     Args:
       hidden: units of the hidden layer, a positive integer.
@@ -142,8 +142,8 @@ class AdamController:
             return tf.unstack(tf.reshape(outputs, [*facts.shape.as_list()[:-1], CONTROLS]), axis=-1)
 
         def step(gradients, state, x, product):
-            state = self.initial_state(x, batch) if state is None else state
             flat, positions = _flat(gradients, x)
+            state = self.initial_state(x, batch) if state is None else state
             updates, state = _step(flat, state, positions, controls, horizon, 0 if batch is None else 1)
             return tf.nest.pack_sequence_as(gradients, updates), state
 
@@ -244,7 +244,7 @@ def _unbiased(tensor, t):
 def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, draws):
     """The facts of a tensor, `[B, 19]`; `clock` and `shared` are those that all tensors have."""
     shape = position.shape.as_list()[draws:]
-    fan_in, fan_out = (shape[0] if len(shape) == 2 else 1), (shape[-1] if shape else 1)
+    fan_in, fan_out = max(1, shape[0] if len(shape) == 2 else 1), max(1, shape[-1] if shape else 1)
     spread, long_spread = _root(short_square, draws), _root(long_square, draws)
     size = _rms(tf.clip_by_value(position, -LARGEST, LARGEST), draws)
     ratio = _rms(spread, draws) / (_rms(long_spread, draws) + SMALLEST)
@@ -279,8 +279,9 @@ def _axes(tensor, draws):
 
 
 def _rms(tensor, draws, keepdims=False):
-    """The root of the mean square of each draw's tensor, `[B]`."""
-    return tf.sqrt(tf.reduce_mean(tf.square(tensor), axis=_axes(tensor, draws), keepdims=keepdims))
+    """The root of the mean square of each draw's tensor, `[B]`; 0 of one without coordinates."""
+    number = max(1, int(np.prod(tensor.shape.as_list()[draws:])))
+    return tf.sqrt(tf.reduce_sum(tf.square(tensor), axis=_axes(tensor, draws), keepdims=keepdims) / number)
 
 
 def _root(square, draws):
