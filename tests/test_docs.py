@@ -385,3 +385,12 @@ def test_a_table_is_replaced_by_one_of_the_same_first_column():
     text = "before\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n| c | d |\n|---|---|\n| 3 | 4 |\n\nafter\n"
     new = "| c | d |\n|---|---|\n| 5 | 6 |\n| 7 | 8 |"
     assert readme.with_table(text, new) == text.replace("| 3 | 4 |", "| 5 | 6 |\n| 7 | 8 |")
+
+
+def test_the_page_on_estimators_says_where_each_training_ended():
+    rows = results("short_horizons")["rows"]
+    ends = {row["estimator"].split()[0]: row["learning_rate"] for row in rows if "estimator" in row}
+    best = min((row for row in rows if "loss" in row), key=lambda row: row["loss"])["learning_rate"]
+    assert "at a third of the best rate" in (ROOT / "docs" / "estimators.md").read_text()
+    assert 0.3 < ends["backpropagation"] / best < 0.4
+    assert 0.95 < ends["evolution"] / best < 1.05 and 0.85 < ends["persistent"] / best < 1.15
