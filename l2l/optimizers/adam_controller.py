@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers.optimizer import Bound
+from l2l.optimizers.sheets import sheets_of
 from l2l.quiet import quietly
 from l2l.types import Nest, State
 
@@ -22,7 +23,6 @@ FIRST_RATE = 3e-3
 LARGEST_CLIMB = 6.0  # of the logarithm of the rate
 LARGEST_MOVE = 10.0  # of a coordinate, in units of the rate
 LEAST_DECAY = 1e-3  # of the learning rate, after the planned steps
-LARGEST_PACKED = 8**4  # coordinates of a tensor that is computed together with others
 
 # Gradients and positions beyond this are seen as this large: their squares, and sums of a million of them, are floats.
 LARGEST = 1e15
@@ -187,7 +187,7 @@ def _step(gradients, state, positions, controls, horizon, draws):
     t = state.t + 1
     steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
     fraction = tf.minimum(t / steps, 1.0)
-    sheets = _sheets([one.shape.as_list()[draws:] for one in gradients], draws)
+    sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
     positions = [sheet.pack(positions) for sheet in sheets]
     gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
     before = [_packed(state.tensors, sheet) for sheet in sheets]
@@ -213,80 +213,13 @@ def _step(gradients, state, positions, controls, horizon, draws):
     rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
     shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
     numbers = [len(sheet.members) for sheet in sheets]
-    own = [tf.split(one, numbers, axis=draws) for one in (climb, rate, *shares)]  # of each sheet [B, k]
+    parts = zip(*[tf.split(one, numbers, axis=draws) for one in (climb, rate, *shares)])  # for each sheet [B, k]
     updates, tensors = [[None] * sum(numbers) for _ in range(2)]
-    for gradient, means, tensor, sheet, climb, *own in zip(gradients, unbiased, noted, sheets, *own):
+    for gradient, means, tensor, sheet, (climb, *own) in zip(gradients, unbiased, noted, sheets, parts):
         update = _update(gradient, *means, *[sheet.spread(one, gradient) for one in own], sheet)
         for i, one in zip(sheet.members, _unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
             updates[i], tensors[i] = one.last, one
     return updates, ControllerState(t, tensors)
-
-
-class _Sheet(namedtuple("_Sheet", ["members", "shapes", "draws"])):
-    """Tensors that are computed together, `[B, k, ...]`: one as it is, or small ones, flat and filled up with zeros.
-
-    A step of many small tensors is few large ops so. Zeros add nothing to a sum, and are never moved.
-    """
-
-    def pack(self, tensors):
-        """Those of a list of all tensors that are members."""
-        own = [tensors[i] for i in self.members]
-        if len(own) == 1:
-            return tf.expand_dims(own[0], self.draws)
-        batch = own[0].shape.as_list()[: self.draws]
-        flat = [tf.reshape(one, [*batch, _size(shape)]) for one, shape in zip(own, self.shapes)]
-        flat = tf.concat([*flat, tf.zeros([*batch, 1])], axis=-1)
-        sizes = [_size(shape) for shape in self.shapes]
-        columns = np.arange(max(sizes))
-        places = np.where(columns < np.array(sizes)[:, np.newaxis], _starts(sizes)[:, np.newaxis] + columns, sum(sizes))
-        return tf.gather(flat, places.astype(np.int32), axis=self.draws)
-
-    def unpack(self, packed):
-        """The members as they were, a list."""
-        if len(self.members) == 1:
-            return [tf.squeeze(packed, axis=self.draws)]
-        *batch, number, width = packed.shape.as_list()
-        sizes = [_size(shape) for shape in self.shapes]
-        places = np.concatenate([i * width + np.arange(size) for i, size in enumerate(sizes)])
-        flat = tf.gather(tf.reshape(packed, [*batch, number * width]), places.astype(np.int32), axis=self.draws)
-        rows = tf.split(flat, sizes, axis=self.draws)
-        return [tf.reshape(row, [*batch, *shape]) for row, shape in zip(rows, self.shapes)]
-
-    def spread(self, value, packed):
-        """A number for each tensor, `[B, k]`, in a shape that broadcasts over a packed tensor."""
-        axes = self.draws + 1
-        return tf.reshape(value, [*packed.shape.as_list()[:axes], *[1] * (packed.shape.ndims - axes)])
-
-    def sum(self, packed):
-        """The sum of each tensor, `[B, k]`."""
-        return tf.reduce_sum(packed, axis=list(range(self.draws + 1, packed.shape.ndims)))
-
-    def rms(self, packed):
-        """The root of the mean square of each tensor, `[B, k]`; 0 of one without coordinates."""
-        return tf.sqrt(self.sum(tf.square(packed)) / np.maximum(list(map(_size, self.shapes)), 1).astype(np.float32))
-
-    def norm(self, packed):
-        """The Euclidean norm of each tensor, `[B, k]`."""
-        return tf.sqrt(self.sum(tf.square(packed)))
-
-
-def _size(shape):
-    return int(np.prod(shape, dtype=np.int64))
-
-
-def _starts(sizes):
-    return np.cumsum([0, *sizes[:-1]])
-
-
-def _sheets(shapes, draws):
-    """The sheets of tensors of these shapes: together lie those of similar size, up to `LARGEST_PACKED`."""
-    together = {}
-    for i, shape in enumerate(shapes):
-        key = 1
-        while key < _size(shape):
-            key *= 8
-        together.setdefault(key if key <= LARGEST_PACKED else (key, i), []).append(i)
-    return [_Sheet(members, [shapes[i] for i in members], draws) for members in together.values()]
 
 
 def _packed(tensors, sheet):
@@ -307,9 +240,8 @@ def _noted(gradient, tensor, t, sheet):
     """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
     first, second, third, fourth = BETAS
     # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
-    adams = tf.sqrt(tensor.long_square / (1 - fourth ** tf.maximum(t - 1, 1.0)))
-    adams = gradient / (adams + RELATIVE_FLOOR * sheet.spread(sheet.rms(adams), adams) + SMALLEST)
-    adams = tf.clip_by_value(adams, -LARGEST, LARGEST)  # at the first step, of which nothing was seen before
+    adams, _ = _root(tensor.long_square / (1 - fourth ** tf.maximum(t - 1, 1.0)), sheet)
+    adams = tf.clip_by_value(gradient / adams, -LARGEST, LARGEST)  # nothing was seen before the first step
     last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
     norms = {id(one): sheet.norm(one) for one in (adams, gradient, last, short, long)}
     pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
@@ -337,16 +269,16 @@ def _unbiased(tensor, t):
 def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, sheet):
     """The facts of each tensor, `[B, k, 19]`; `clock` and `shared` are those that all tensors have."""
     shapes = [[max(size, 1) for size in shape] for shape in sheet.shapes]
-    spread, long_spread = _root(short_square, sheet), _root(long_square, sheet)
-    size = sheet.rms(tf.clip_by_value(position, -LARGEST, LARGEST))
-    ratio = sheet.rms(spread) / (sheet.rms(long_spread) + SMALLEST)
+    (spread, root), (long_spread, long_root) = _root(short_square, sheet), _root(long_square, sheet)
+    size = tf.sqrt(sheet.mean(tf.square(tf.clip_by_value(position, -LARGEST, LARGEST))))
+    ratio = root / (long_root + SMALLEST)
     facts = [
         np.log([shape[0] if len(shape) == 2 else 1 for shape in shapes]) / 4 - 0.5,
         np.log([shape[-1] if shape else 1 for shape in shapes]) / 4 - 0.5,
         [1.0 if len(shape) >= 2 else -1.0 for shape in shapes],
         tf.math.log(size + 1e-4) / 3,
-        tf.math.log(sheet.rms(short / spread) + 1e-3) + 0.7,
-        tf.math.log(sheet.rms(long / long_spread) + 1e-3) + 1.5,
+        tf.math.log(tf.sqrt(sheet.mean(tf.square(short / spread))) + 1e-3) + 0.7,
+        tf.math.log(tf.sqrt(sheet.mean(tf.square(long / long_spread))) + 1e-3) + 1.5,
         *clock,
         tf.math.log(ratio + 1e-3),
         *[3 * agreement[..., i] for i in range(4)],
@@ -361,12 +293,13 @@ def _update(gradient, short, long, short_square, long_square, rate, slow, raw, f
     """The update of a sheet, with the controls in shapes that broadcast over its coordinates."""
     direction = (1 - slow) * ((1 - raw) * short + raw * gradient) + slow * long
     spread = tf.sqrt(fresh * short_square + (1 - fresh) * long_square)
-    whole = sheet.spread(sheet.rms(spread), spread)
+    whole = [sheet.spread(sheet.mean(one), one) for one in (short_square, long_square)]
+    whole = tf.sqrt(fresh * whole[0] + (1 - fresh) * whole[1])
     spread = (1 - common) * spread + (common + RELATIVE_FLOOR) * whole + SMALLEST
     return -rate * tf.clip_by_value(direction / spread, -LARGEST_MOVE, LARGEST_MOVE)
 
 
 def _root(square, sheet):
-    """The root of a mean square, never zero."""
-    root = tf.sqrt(square)
-    return root + RELATIVE_FLOOR * sheet.spread(sheet.rms(root), root) + SMALLEST
+    """The root of a mean square, never zero, and the root of its mean over each tensor, `[B, k]`."""
+    whole = tf.sqrt(sheet.mean(square))
+    return tf.sqrt(square) + RELATIVE_FLOOR * sheet.spread(whole, square) + SMALLEST, whole
