@@ -240,8 +240,8 @@ def _noted(gradient, tensor, t, sheet):
     """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
     first, second, third, fourth = BETAS
     # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
-    adams, _ = _root(tensor.long_square / (1 - fourth ** tf.maximum(t - 1, 1.0)), sheet)
-    adams = tf.clip_by_value(gradient / adams, -LARGEST, LARGEST)  # nothing was seen before the first step
+    adams, _ = _root(tensor.long_square * (1 / (1 - fourth ** tf.maximum(t - 1, 1.0))), sheet)
+    adams = tf.clip_by_value(gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST)  # nothing was seen before the first step
     last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
     norms = {id(one): sheet.norm(one) for one in (adams, gradient, last, short, long)}
     pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
@@ -263,7 +263,8 @@ def _noted(gradient, tensor, t, sheet):
 def _unbiased(tensor, t):
     """The four running means of a tensor without their bias towards zero."""
     means = [tensor.short_mean, tensor.long_mean, tensor.short_square, tensor.long_square]
-    return [mean / (1 - beta**t) for mean, beta in zip(means, BETAS)]
+    # One division: XLA would store what each coordinate's gave, to divide no coordinate twice.
+    return [mean * (1 / (1 - beta**t)) for mean, beta in zip(means, BETAS)]
 
 
 def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, sheet):

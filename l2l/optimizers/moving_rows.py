@@ -1,4 +1,4 @@
-"""How `LearnedOptimizer` moves variables by a coordinate-wise optimizer: as rows, small ones together, large in chunks."""
+"""How `LearnedOptimizer` moves variables by a coordinate-wise optimizer: small together, large ones in chunks."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
