@@ -241,7 +241,9 @@ def _noted(gradient, tensor, t, sheet):
     first, second, third, fourth = BETAS
     # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
     adams, _ = _root(tensor.long_square * (1 / (1 - fourth ** tf.maximum(t - 1, 1.0))), sheet)
-    adams = tf.clip_by_value(gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST)  # nothing was seen before the first step
+    adams = tf.clip_by_value(
+        gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST
+    )  # nothing was seen before the first step
     last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
     norms = {id(one): sheet.norm(one) for one in (adams, gradient, last, short, long)}
     pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
