@@ -73,8 +73,9 @@ class AdamController:
     No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
     finite gradients every update is finite.
 
-    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else, with
-    which it is Adam with a cosine decay, whatever the gradients.
+    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else. With them
+    all outputs are zero, whatever the gradients: a step is close to Adam's with a rate of 0.003 and a cosine decay, but
+    `s` is 0.18, `r` 0.08, `q` 0.27 and `c` 0.02.
 
     Args:
       hidden: units of the hidden layer, a positive integer.
@@ -143,8 +144,8 @@ class AdamController:
             return tf.unstack(tf.reshape(outputs, [*facts.shape.as_list()[:-1], CONTROLS]), axis=-1)
 
         def step(gradients, state, x, product):
-            state = self.initial_state(x, batch) if state is None else state
             flat, positions = _flat(gradients, x)
+            state = self.initial_state(x, batch) if state is None else state
             updates, state = _step(flat, state, positions, controls, horizon, 0 if batch is None else 1)
             return tf.nest.pack_sequence_as(gradients, updates), state
 

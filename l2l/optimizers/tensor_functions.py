@@ -71,6 +71,8 @@ class TensorFunctions:
     def first(self, zeros):
         """The tensors of the state before the first step, in the order of `leaves`, for zeros like the tensors."""
         shapes = [one.shape.as_list() for one in zeros]
+        if not self.leaves(shapes):
+            return []
 
         def first(*zeros):
             return tensors_of(self._bound(shapes, None).initial_state(list(zeros)))
@@ -90,7 +92,11 @@ class TensorFunctions:
         Returns:
           `(positions, leaves, skipped)`: next ones, and how many tensors were left out, an int64 scalar.
         """
-        shapes, number = [one.shape.as_list() for one in gradients], len(gradients)
+        shapes, number = [one.shape.as_list() for one in positions], len(positions)
+        # Within conditions and functions TensorFlow may not know the shape of a gradient.
+        gradients = [
+            one if one.shape.is_fully_defined() else tf.reshape(one, shape) for one, shape in zip(gradients, shapes)
+        ]
         planned = [] if steps is None else [steps]
 
         def step(*inputs):
