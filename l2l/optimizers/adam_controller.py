@@ -68,9 +68,7 @@ class AdamController:
     the gradient with the last update and both means, and of `m` with the last update, two of them averaged over all
     tensors; steps made, and planned; `climb`, and its mean over the tensors; how many tensors there are.
 
-    Where nobody knows how many steps are planned, it behaves as half way, at every step.
-
-    No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
+    Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
     finite gradients every update is finite.
 
     The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else. With them

@@ -1,5 +1,6 @@
 """A trained optimizer's steps on whole tensors, as TensorFlow functions, made in a graph of their own."""
 
+import contextlib
 from collections import namedtuple
 
 import numpy as np
@@ -56,16 +57,9 @@ class TensorFunctions:
         """
         key = ("leaves", *map(tuple, shapes))
         if key not in self._made:
-            try:
-                with own_graph():
-                    states = [self._first(many) for many in (shapes, [*shapes, shapes[-1]])]
-                found = list(_leaves(*states, len(shapes)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    "trained must hold an optimizer for a list of tensors of the variables' shapes, %s: %s"
-                    % (shapes, first_line(error))
-                ) from error
-            self._made[key] = _named(found)
+            with _said(shapes), own_graph():
+                states = [self._first(many) for many in (shapes, [*shapes, shapes[-1]])]
+                self._made[key] = _named(_leaves(*states, len(shapes)))
         return self._made[key]
 
     def first(self, zeros):
@@ -158,9 +152,21 @@ class TensorFunctions:
     def _function(self, name, shapes, function, specs):
         key = (name, *map(tuple, shapes))
         if key not in self._made:
-            with own_graph():
+            with _said(shapes), own_graph():
                 self._made[key] = tensorflow_function(function, specs)
         return self._made[key]
+
+
+@contextlib.contextmanager
+def _said(shapes):
+    """Says in a sentence that an optimizer does not serve tensors of these shapes."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "trained must hold an optimizer for a list of tensors of the variables' shapes, %.300s, or one that is "
+            "coordinate-wise, and says so with coordinatewise = True: %s" % (shapes, first_line(error))
+        ) from error
 
 
 def _class_in(record):

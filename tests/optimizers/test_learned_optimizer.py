@@ -631,8 +631,6 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(l2l.adam())
     with pytest.raises(ValueError, match="weights that it builds"):
         l2l.LearnedOptimizer(trained()._replace(weights=[np.zeros(3, np.float32)] * 6))
-    with pytest.raises(ValueError, match="coordinate-wise"):
-        l2l.LearnedOptimizer(l2l.Trained(one_rate, [np.float32(0.1)]))
     groups = l2l.Trainer(l2l.MLP(batch_size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
     with pytest.raises(ValueError, match="for positions that are one tensor"):
         l2l.LearnedOptimizer(groups.trained())
@@ -674,11 +672,6 @@ class OfThree:
 
     def __call__(self, gradients, state):
         return -self.rate * gradients * tf.ones([gradients.shape[0].value]), state
-
-
-def one_rate():
-    rate = tf.get_variable("rate", [])
-    return lambda gradients, state: (tf.nest.map_structure(lambda gradient: -rate * gradient, gradients), state)
 
 
 def test_a_network_of_ones_own(run):
