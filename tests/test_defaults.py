@@ -38,6 +38,7 @@ DEFAULTS = {
     "History": {"config": None},
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
+    "AdamController": {"hidden": 16},
     "KerasOptimizer": {"steps": None, "learning_rate": 1.0, "weight_decay": 0.0, "name": "KerasOptimizer"},
     "LearnedOptimizer": {"steps": None, "learning_rate": 1.0, "weight_decay": 0.0, "name": "LearnedOptimizer"},
     "Trainer": TRAINER,

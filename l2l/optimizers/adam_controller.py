@@ -29,13 +29,8 @@ LARGEST = 1e15
 # A denominator is never less than this part of its tensor's, nor than a number whose square is no float at all.
 RELATIVE_FLOOR, SMALLEST = 1e-7, 1e-30
 
-ControllerState = namedtuple(
-    "ControllerState",
-    [
-        "t",  # how many steps were made, a float32 scalar
-        "tensors",  # a list with the `TensorState` of each tensor
-    ],
-)
+# How many steps were made, a float32 scalar, and a list with the `TensorState` of each tensor.
+ControllerState = namedtuple("ControllerState", ["t", "tensors"])
 
 TensorState = namedtuple(
     "TensorState",
@@ -68,8 +63,9 @@ class AdamController:
     the gradient with the last update and both means, and of `m` with the last update, two of them averaged over all
     tensors; steps made, and planned; `climb`, and its mean over the tensors; how many tensors there are.
 
-    Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
-    finite gradients every update is finite.
+    Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss
+    is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With finite gradients every update is
+    finite.
 
     The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else. With them
     all outputs are zero, whatever the gradients: a step is close to Adam's with a rate of 0.003 and a cosine decay, but
