@@ -97,11 +97,7 @@ class AdamController:
             ]
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state; nobody knows how many steps are planned.
-
-        Raises:
-          TypeError, ValueError: as the class says.
-        """
+        """The update, with the structure of `gradients`, and the next state; nobody knows how many steps are planned."""
         return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x: Nest, batch: Optional[int] = None) -> ControllerState:

@@ -110,25 +110,23 @@ class MovingTensors:
             alone(leaf.name) if leaf.owner is None else self._optimizer.get_slot(variables[leaf.owner], leaf.name)
             for leaf in leaves
         ]
-        made, skipped = alone("steps_made"), alone("skipped")
-        before = [variable.read_value() for variable in [made, *variables, *state]]
-        number, positions, values = before[0], before[1 : 1 + len(variables)], before[1 + len(variables) :]
+        counts = [alone("steps_made"), alone("skipped")]
+        positions = [variable.read_value() for variable in variables]
+        # No scope of the caller's, such as a caching device, has reached these: their value needs no second op.
+        values, numbers = ([variable.value() for variable in many] for many in (state, counts))
         steps = None if self._steps is None else self._steps()
-        outputs = self._functions.step(
-            list(gradients), positions, values, tf.cast(number, tf.float32), self._rate(), steps
-        )
+        *outputs, is_over = self._functions.step(list(gradients), positions, values, numbers, self._rate(), steps)
+        outputs = [output for many in outputs for output in many]
         # Nothing is written while something is to be read.
-        with tf.control_dependencies([tf.group(*gradients, *before, *outputs[0], *outputs[1])]):
-            writes = [
-                one.assign(new, read_value=False) for one, new in zip([*variables, *state], [*outputs[0], *outputs[1]])
-            ]
-            writes += [tf.assign_add(made, 1).op, tf.assign_add(skipped, outputs[2]).op]
+        with tf.control_dependencies([tf.group(*gradients, *positions, *values, *numbers, *outputs)]):
+            moved = zip([*variables, *state, *counts], outputs)
+            writes = [one.assign(new, read_value=False) for one, new in moved]
         constraints = [variable for variable in variables if variable.constraint is not None]
         if constraints:
             with tf.control_dependencies(writes):
                 writes += [one.assign(one.constraint(one.read_value()), read_value=False) for one in constraints]
         if steps is not None and not control_flow_util.GraphOrParentsInXlaContext(graph):  # which cannot print
-            writes.append(_warning(self._optimizer.get_name(), number + 1, steps))
+            writes.append(_warning(self._optimizer.get_name(), is_over, steps))
         return writes
 
     def _name(self, name, end):
@@ -166,7 +164,7 @@ def _set_slice(slot, variable):
     slot._set_save_slice_info(info)
 
 
-def _warning(name, number, steps):
+def _warning(name, is_over, steps):
     """The op that says on standard error, once, that all planned steps are made."""
 
     def warn():
@@ -174,4 +172,4 @@ def _warning(name, number, steps):
         with tf.control_dependencies([tf.print(text % name, steps, output_stream=sys.stderr)]):
             return tf.constant(True)
 
-    return tf.cond(tf.equal(tf.cast(number, tf.float32), steps + 1), warn, lambda: tf.constant(False)).op
+    return tf.cond(is_over, warn, lambda: tf.constant(False)).op

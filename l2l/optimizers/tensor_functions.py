@@ -73,18 +73,18 @@ class TensorFunctions:
 
         return functional_ops.partitioned_call(zeros, self._function("first", shapes, first, self._specs(shapes)))
 
-    def step(self, gradients, positions, leaves, made, rate, steps):
+    def step(self, gradients, positions, leaves, counts, rate, steps):
         """Moves tensors once. The step of a tensor whose gradient is not finite is left out, and its state stays.
 
         Args:
           gradients, positions: lists of tensors.
           leaves: list of tensors, the state.
-          made: how many steps were made before, a float32 scalar.
+          counts: how many steps were made before, and how many tensors left out, int64 scalars.
           rate: the multiplier of updates, a scalar.
           steps: how many steps are planned in total, a float32 scalar; None where nobody knows.
 
         Returns:
-          `(positions, leaves, skipped)`: next ones, and how many tensors were left out, an int64 scalar.
+          `(positions, leaves, counts, is_over)`: next ones, and whether this is the first step after the planned ones.
         """
         shapes, number = [one.shape.as_list() for one in positions], len(positions)
         # Within conditions and functions TensorFlow may not know the shape of a gradient.
@@ -95,13 +95,13 @@ class TensorFunctions:
 
         def step(*inputs):
             gradients, positions, inputs = inputs[:number], inputs[number : 2 * number], inputs[2 * number :]
-            before, (made, rate, *planned) = inputs[: len(leaves)], inputs[len(leaves) :]
-            return self._stepped(shapes, gradients, positions, before, made, rate, *planned)
+            before, (made, skipped, rate, *planned) = inputs[: len(leaves)], inputs[len(leaves) :]
+            return self._stepped(shapes, gradients, positions, before, [made, skipped], rate, *planned)
 
         specs = [*self._specs(shapes) * 2, *[leaf.spec for leaf in self.leaves(shapes)]]
-        specs += [tf.TensorSpec([], one.dtype) for one in (made, rate, *planned)]
+        specs += [tf.TensorSpec([], one.dtype) for one in (*counts, rate, *planned)]
         function = self._function(("step", steps is None), shapes, step, specs)
-        inputs = [*gradients, *positions, *leaves, made, rate, *planned]
+        inputs = [*gradients, *positions, *leaves, *counts, rate, *planned]
         graph = tf.get_default_graph()
         inside = control_flow_util.GraphOrParentsInXlaContext(graph)
         if number <= MOST_COMPILED and self._is_compiled and not inside:
@@ -111,14 +111,16 @@ class TensorFunctions:
             outputs = [tf.identity(one) for one in functional_ops.partitioned_call(inputs, function)]
         for output, inner in zip(outputs, function.graph.outputs):
             output.set_shape(inner.shape)
-        return outputs[:number], outputs[number:-1], outputs[-1]
+        return outputs[:number], outputs[number:-3], outputs[-3:-1], outputs[-1]
 
     @property
     def _is_compiled(self):
         """Whether XLA has all that the optimizer consists of, which is not known of those of users."""
         return self._trained.build is AdamController or _class_in(self._trained.record) == AdamController.__name__
 
-    def _stepped(self, shapes, gradients, positions, before, made, rate, steps=None):
+    def _stepped(self, shapes, gradients, positions, before, counts, rate, steps=None):
+        counts = [counts[0] + 1, counts[1]]
+        made = tf.cast(counts[0], tf.float32)
         bound = self._bound(shapes, steps)
         state = with_tensors(bound.initial_state([tf.zeros(shape, self.dtype) for shape in shapes]), before)
         is_ok = [tf.reduce_all(is_finite(one)) for one in gradients]
@@ -127,7 +129,7 @@ class TensorFunctions:
         check_same_state(state, after)
         updates = [rate * tf.convert_to_tensor(update) for update in updates]
         if self._weight_decay:
-            share = 0.5 if steps is None else (1 + tf.cos(np.pi * tf.minimum((made + 1) / steps, 1.0))) / 2 + LEAST
+            share = 0.5 if steps is None else (1 + tf.cos(np.pi * tf.minimum(made / steps, 1.0))) / 2 + LEAST
             share = rate * tf.cast(DECAY_UNIT * self._weight_decay * share, self.dtype)
             updates = [update - share * x for update, x in zip(updates, positions)]
         positions = [tf.where_v2(ok, x + update, x) for ok, x, update in zip(is_ok, positions, updates)]
@@ -136,7 +138,8 @@ class TensorFunctions:
             new if owner is None else tf.where_v2(is_ok[owner], new, old)
             for owner, new, old in zip(owners, tensors_of(after), before)
         ]
-        return [*positions, *after, tf.reduce_sum(tf.cast(tf.logical_not(is_ok), tf.int64))]
+        counts[1] += tf.reduce_sum(tf.cast(tf.logical_not(is_ok), tf.int64))
+        return [*positions, *after, *counts, tf.constant(False) if steps is None else tf.equal(made, steps + 1)]
 
     def _bound(self, shapes, steps):
         trained, specs = self._trained, self._specs(shapes)
