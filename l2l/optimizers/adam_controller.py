@@ -97,7 +97,7 @@ class AdamController:
             ]
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state; nobody knows how many steps are planned."""
+        """The update, with the structure of `gradients`, and the next state, where nobody knows the number of steps."""
         return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x: Nest, batch: Optional[int] = None) -> ControllerState:

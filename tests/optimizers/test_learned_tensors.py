@@ -138,7 +138,7 @@ def test_the_learning_rate_multiplies_updates():
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("steps, shares", [(None, [0.5, 0.5]), (2, [0.501, 0.001])])
+@pytest.mark.parametrize("steps, shares", [(None, [0.5, 0.5, 0.5]), (2, [0.501, 0.001, 0.001])])
 def test_weight_decay_is_that_of_adamw_at_its_usual_rate(steps, shares):
     """Of the first step; and of the second, where gradients do not depend on positions."""
     results = []
@@ -158,7 +158,18 @@ def test_weight_decay_is_that_of_adamw_at_its_usual_rate(steps, shares):
     expected = 2.0
     for share in shares:
         expected = expected - 1e-3 * 10 * share * expected
-    np.testing.assert_allclose(after(2, optimizer.apply_gradients([(tf.zeros([1]), x)]), x), [expected], rtol=1e-6)
+    np.testing.assert_allclose(after(3, optimizer.apply_gradients([(tf.zeros([1]), x)]), x), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_a_step_waits_for_what_a_subclass_does_before_it(use_resource):
+    decayed, results = tf.contrib.opt.extend_with_decoupled_weight_decay(l2l.LearnedOptimizer), []
+    for optimizer in (l2l.LearnedOptimizer(constant()), decayed(0.1, trained=constant())):
+        with tf.Graph().as_default():
+            x = variables(use_resource)
+            results.append(after(1, optimizer.apply_gradients([(tf.ones_like(one), one) for one in x]), x))
+    for plain, other, before in zip(*results, start()):
+        np.testing.assert_allclose(other, plain - 0.1 * before, rtol=1e-5, atol=1e-6)
 
 
 def constant():
