@@ -4,6 +4,12 @@
 
 On one core and on two. Each measurement is a process of its own; the three alternate. Writes
 results/learned_optimizer.json.
+
+    .venv/bin/python benchmarks/learned_optimizer.py controller
+
+Steps of an `AdamController` that nobody trained beside Adam's, alternating in one process on one core: a thousand and a
+million coordinates, and 60 small variables with the time until after the first step. Writes
+results/adam_controller.json.
 """
 
 import json
@@ -14,12 +20,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 import l2l
-from l2l.optimizers.learned_optimizer import CHUNK
+from l2l.optimizers.moving_rows import CHUNK
 
 ROOT = Path(__file__).resolve().parent.parent
 COORDINATES, STEPS, ROUNDS = 1_000_000, 5, 5
@@ -84,6 +91,55 @@ def measured(what, threads):
     return {"ms": milliseconds, "slot_bytes": slots, "peak_bytes": peak - before}
 
 
+SMALL = [(16 + i % 7, 8 + i % 5) if i % 2 == 0 else (8 + i % 5,) for i in range(60)]
+MODELS = {"1,000 coordinates": [(1000,)], "1,000,000 coordinates": [(1000, 1000)], "60 small variables": SMALL}
+
+
+def controller():
+    """An `AdamController` with random weights; the time of a step does not depend on them."""
+    random = np.random.RandomState(0)
+    weights = [random.normal(0, 0.1, shape).astype(np.float32) for shape in [(19, 16), (16,), (16, 7), (7,)]]
+    return l2l.LearnedOptimizer(l2l.Trained(l2l.AdamController, weights), steps=10000)
+
+
+def compared(shapes, number):
+    """Seconds until after the first step, and least and median microseconds of a step, of both; steps alternate."""
+    found, steps, times = {}, {}, {}
+    for what, make in [("learned", controller), ("Adam", tf.train.AdamOptimizer)]:
+        with tf.Graph().as_default() as graph:
+            x, g = (
+                [tf.get_variable("%s%d" % (name, i), shape, use_resource=True) for i, shape in enumerate(shapes)]
+                for name in ("x", "g")
+            )
+            start = time.perf_counter()
+            train = make().apply_gradients([(one.read_value(), other) for one, other in zip(g, x)])
+            config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+            session = tf.Session(graph=graph, config=config)
+            session.run(tf.global_variables_initializer())
+            session.run(train)
+            found[what], times[what] = {"first_step_s": time.perf_counter() - start}, []
+            steps[what] = session.make_callable(train)
+    for _ in range(number):
+        for what, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[what].append(1e6 * (time.perf_counter() - start))
+    for what, many in times.items():
+        found[what].update(least_us=min(many), median_us=statistics.median(many))
+    return found
+
+
+def compare():
+    os.sched_setaffinity(0, {0})
+    rows = []
+    for name, shapes in MODELS.items():
+        found = compared(shapes, 100 if name.startswith("1,000,000") else 1000)
+        ratios = {key: found["learned"][key] / found["Adam"][key] for key in ("least_us", "median_us")}
+        rows.append({"model": name, **found, "ratios": ratios})
+        print(rows[-1], flush=True)
+    l2l.save_results(str(ROOT / "results" / "adam_controller.json"), rows)
+
+
 def in_a_process(what, threads):
     command = [sys.executable, str(Path(__file__).resolve()), what, str(threads)]
     cores = "0" if threads == 1 else "0,1"
@@ -125,7 +181,9 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["controller"]:
+        compare()
+    elif len(sys.argv) > 1:
         print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
     else:
         main()

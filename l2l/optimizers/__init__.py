@@ -5,6 +5,7 @@ from l2l.optimizers.cards import Card, pretrained
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.castings import CASTINGS
 from l2l.optimizers.grouped import Grouped
+from l2l.optimizers.keras_optimizer import KerasOptimizer
 from l2l.optimizers.learned_optimizer import LearnedOptimizer
 from l2l.optimizers.log_castings import log_and_sign, log_cast, no_casting, widening_log_cast
 from l2l.optimizers.networks import CoordinatewiseLSTM, NetworkState
@@ -23,6 +24,7 @@ __all__ = [
     "Casting",
     "CoordinatewiseLSTM",
     "Grouped",
+    "KerasOptimizer",
     "LearnedOptimizer",
     "NetworkState",
     "Trained",

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.optimizers.optimizer import Bound
+from l2l.optimizers.sheets import sheets_of
 from l2l.quiet import quietly
 from l2l.types import Nest, State
 
@@ -28,13 +29,8 @@ LARGEST = 1e15
 # A denominator is never less than this part of its tensor's, nor than a number whose square is no float at all.
 RELATIVE_FLOOR, SMALLEST = 1e-7, 1e-30
 
-ControllerState = namedtuple(
-    "ControllerState",
-    [
-        "t",  # how many steps were made, a float32 scalar
-        "tensors",  # a list with the `TensorState` of each tensor
-    ],
-)
+# How many steps were made, a float32 scalar, and a list with the `TensorState` of each tensor.
+ControllerState = namedtuple("ControllerState", ["t", "tensors"])
 
 TensorState = namedtuple(
     "TensorState",
@@ -67,13 +63,13 @@ class AdamController:
     the gradient with the last update and both means, and of `m` with the last update, two of them averaged over all
     tensors; steps made, and planned; `climb`, and its mean over the tensors; how many tensors there are.
 
-    Where nobody knows how many steps are planned, it behaves as half way, at every step.
+    Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss
+    is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With finite gradients every update is
+    finite.
 
-    No fact changes where the loss is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With
-    finite gradients every update is finite.
-
-    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else, with
-    which its steps are close to those of Adam with a cosine decay.
+    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else. With them
+    all outputs are zero, whatever the gradients: a step is close to Adam's with a rate of 0.003 and a cosine decay, but
+    `s` is 0.18, `r` 0.08, `q` 0.27 and `c` 0.02.
 
     Args:
       hidden: units of the hidden layer, a positive integer.
@@ -101,11 +97,7 @@ class AdamController:
             ]
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state; nobody knows how many steps are planned.
-
-        Raises:
-          TypeError, ValueError: as the class says.
-        """
+        """The update, with the structure of `gradients`, and the next state, where nobody knows the number of steps."""
         return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x: Nest, batch: Optional[int] = None) -> ControllerState:
@@ -179,50 +171,76 @@ def _flat(gradients, x):
 
 @quietly()
 def _step(gradients, state, positions, controls, horizon, draws):
-    """Updates and next state. Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape below."""
+    """Updates and next state. Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape below.
+
+    The tensors of a sheet, `k` of them, lie along an axis after those; all sheets together have `n`.
+    """
     t = state.t + 1
     steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
     fraction = tf.minimum(t / steps, 1.0)
-    gradients = [tf.clip_by_value(one, -LARGEST, LARGEST) for one in gradients]
-    noted = [_noted(gradient, tensor, t) for gradient, tensor in zip(gradients, state.tensors)]
-    agreements = [tensor.agreement / (1 - AGREEMENT_BETA**t) for tensor in noted]  # [B, 5]
-    climbs = [tf.squeeze(tensor.climb, axis=-1) for tensor in noted]  # [B]
+    sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
+    positions = [sheet.pack(positions) for sheet in sheets]
+    gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
+    before = [_packed(state.tensors, sheet) for sheet in sheets]
+    noted = [_noted(gradient, tensor, t, sheet) for gradient, tensor, sheet in zip(gradients, before, sheets)]
+    agreements = [tensor.agreement / (1 - AGREEMENT_BETA**t) for tensor in noted]  # [B, k, 5]
+    climbs = tf.concat([tensor.climb for tensor in noted], axis=draws)[..., 0]  # [B, n]
+    everywhere = tf.reduce_mean(tf.concat(agreements, axis=draws), axis=draws, keepdims=True)  # [B, 1, 5]
     shared = [
-        *[3 * sum(one[..., i] for one in agreements) / len(agreements) for i in (0, 1)],
-        sum(climbs) / len(climbs) / 2,
-        tf.math.log(float(len(noted))) - 1.0,
+        *[3 * everywhere[..., i] for i in (0, 1)],
+        tf.reduce_mean(climbs, axis=-1, keepdims=True) / 2,
+        np.log(len(state.tensors)) - 1.0,
     ]
     clock = [tf.math.log(t) / 3 - 1.0, 2 * fraction - 1, tf.math.log(steps) / 2 - 3]
     unbiased = [_unbiased(tensor, t) for tensor in noted]
     facts = [
-        _facts(position, *means, agreement, climb, clock, shared, draws)
-        for position, means, agreement, climb in zip(positions, unbiased, agreements, climbs)
+        _facts(position, *means, agreement, tensor.climb[..., 0], clock, shared, sheet)
+        for position, means, agreement, tensor, sheet in zip(positions, unbiased, agreements, noted, sheets)
     ]
-    outputs = controls(tf.clip_by_value(tf.stack(facts, axis=0), -4.0, 4.0))  # seven [n, B]
+    outputs = controls(tf.clip_by_value(tf.concat(facts, axis=draws), -4.0, 4.0))  # seven [B, n]
     rate, climb, exponent = outputs[:3]
-    climb = tf.clip_by_value(tf.stack(climbs) + 0.1 * tf.tanh(climb), -LARGEST_CLIMB, LARGEST_CLIMB)
+    climb = tf.clip_by_value(climbs + 0.1 * tf.tanh(climb), -LARGEST_CLIMB, LARGEST_CLIMB)
     decay = (0.5 * (1 + tf.cos(np.pi * fraction)) + LEAST_DECAY) ** tf.exp(tf.clip_by_value(exponent, -3.0, 2.0))
     rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
     shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
-    updates, tensors = [], []
-    for i, (gradient, means, tensor) in enumerate(zip(gradients, unbiased, noted)):
-        own = [_spread(one[i], gradient, draws) for one in (rate, *shares)]
-        updates.append(_update(gradient, *means, *own, draws))
-        tensors.append(tensor._replace(last=updates[-1], climb=climb[i][..., tf.newaxis]))
+    numbers = [len(sheet.members) for sheet in sheets]
+    parts = zip(*[tf.split(one, numbers, axis=draws) for one in (climb, rate, *shares)])  # for each sheet [B, k]
+    updates, tensors = [[None] * sum(numbers) for _ in range(2)]
+    for gradient, means, tensor, sheet, (climb, *own) in zip(gradients, unbiased, noted, sheets, parts):
+        update = _update(gradient, *means, *[sheet.spread(one, gradient) for one in own], sheet)
+        for i, one in zip(sheet.members, _unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
+            updates[i], tensors[i] = one.last, one
     return updates, ControllerState(t, tensors)
 
 
-def _noted(gradient, tensor, t):
+def _packed(tensors, sheet):
+    """The `TensorState` of a sheet."""
+    *like, agreement, climb = zip(*tensors)
+    own = [tf.stack([many[i] for i in sheet.members], axis=sheet.draws) for many in (agreement, climb)]
+    return TensorState(*[sheet.pack(many) for many in like], *own)
+
+
+def _unpacked(tensor, sheet):
+    """A `TensorState` for each tensor of a sheet."""
+    *like, agreement, climb = tensor
+    own = [tf.unstack(one, axis=sheet.draws) for one in (agreement, climb)]
+    return [TensorState(*fields) for fields in zip(*[sheet.unpack(one) for one in like], *own)]
+
+
+def _noted(gradient, tensor, t, sheet):
     """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
-    draws = tensor.climb.shape.ndims - 1
     first, second, third, fourth = BETAS
     # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
-    adams = tf.sqrt(tensor.long_square / (1 - fourth ** tf.maximum(t - 1, 1.0)))
-    adams = gradient / (adams + RELATIVE_FLOOR * _rms(adams, draws, keepdims=True) + SMALLEST)
-    adams = tf.clip_by_value(adams, -LARGEST, LARGEST)  # at the first step, of which nothing was seen before
+    adams, _ = _root(tensor.long_square * (1 / (1 - fourth ** tf.maximum(t - 1, 1.0))), sheet)
+    adams = tf.clip_by_value(
+        gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST
+    )  # nothing was seen before the first step
     last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
+    norms = {id(one): sheet.norm(one) for one in (adams, gradient, last, short, long)}
     pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
-    cosines = tf.stack([_cosine(a, b, draws) for a, b in pairs], axis=-1)
+    cosines = [
+        tf.clip_by_value(sheet.sum(a * b) / (norms[id(a)] * norms[id(b)] + SMALLEST), -1.0, 1.0) for a, b in pairs
+    ]
     square = tf.square(gradient)
     return TensorState(
         last,
@@ -230,7 +248,7 @@ def _noted(gradient, tensor, t):
         second * long + (1 - second) * gradient,
         third * tensor.short_square + (1 - third) * square,
         fourth * tensor.long_square + (1 - fourth) * square,
-        AGREEMENT_BETA * tensor.agreement + (1 - AGREEMENT_BETA) * cosines,
+        AGREEMENT_BETA * tensor.agreement + (1 - AGREEMENT_BETA) * tf.stack(cosines, axis=-1),
         tensor.climb,
     )
 
@@ -238,23 +256,23 @@ def _noted(gradient, tensor, t):
 def _unbiased(tensor, t):
     """The four running means of a tensor without their bias towards zero."""
     means = [tensor.short_mean, tensor.long_mean, tensor.short_square, tensor.long_square]
-    return [mean / (1 - beta**t) for mean, beta in zip(means, BETAS)]
+    # One division: XLA would store what each coordinate's gave, to divide no coordinate twice.
+    return [mean * (1 / (1 - beta**t)) for mean, beta in zip(means, BETAS)]
 
 
-def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, draws):
-    """The facts of a tensor, `[B, 19]`; `clock` and `shared` are those that all tensors have."""
-    shape = position.shape.as_list()[draws:]
-    fan_in, fan_out = max(1, shape[0] if len(shape) == 2 else 1), max(1, shape[-1] if shape else 1)
-    spread, long_spread = _root(short_square, draws), _root(long_square, draws)
-    size = _rms(tf.clip_by_value(position, -LARGEST, LARGEST), draws)
-    ratio = _rms(spread, draws) / (_rms(long_spread, draws) + SMALLEST)
+def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, sheet):
+    """The facts of each tensor, `[B, k, 19]`; `clock` and `shared` are those that all tensors have."""
+    shapes = [[max(size, 1) for size in shape] for shape in sheet.shapes]
+    (spread, root), (long_spread, long_root) = _root(short_square, sheet), _root(long_square, sheet)
+    size = tf.sqrt(sheet.mean(tf.square(tf.clip_by_value(position, -LARGEST, LARGEST))))
+    ratio = root / (long_root + SMALLEST)
     facts = [
-        np.log(fan_in) / 4 - 0.5,
-        np.log(fan_out) / 4 - 0.5,
-        1.0 if len(shape) >= 2 else -1.0,
+        np.log([shape[0] if len(shape) == 2 else 1 for shape in shapes]) / 4 - 0.5,
+        np.log([shape[-1] if shape else 1 for shape in shapes]) / 4 - 0.5,
+        [1.0 if len(shape) >= 2 else -1.0 for shape in shapes],
         tf.math.log(size + 1e-4) / 3,
-        tf.math.log(_rms(short / spread, draws) + 1e-3) + 0.7,
-        tf.math.log(_rms(long / long_spread, draws) + 1e-3) + 1.5,
+        tf.math.log(tf.sqrt(sheet.mean(tf.square(short / spread))) + 1e-3) + 0.7,
+        tf.math.log(tf.sqrt(sheet.mean(tf.square(long / long_spread))) + 1e-3) + 1.5,
         *clock,
         tf.math.log(ratio + 1e-3),
         *[3 * agreement[..., i] for i in range(4)],
@@ -265,38 +283,17 @@ def _facts(position, short, long, short_square, long_square, agreement, climb, c
     return tf.stack([tf.broadcast_to(tf.cast(one, tf.float32), climb.shape) for one in facts], axis=-1)
 
 
-def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, draws):
-    """The update of a tensor, with the controls spread over its coordinates."""
+def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, sheet):
+    """The update of a sheet, with the controls in shapes that broadcast over its coordinates."""
     direction = (1 - slow) * ((1 - raw) * short + raw * gradient) + slow * long
     spread = tf.sqrt(fresh * short_square + (1 - fresh) * long_square)
-    whole = _rms(spread, draws, keepdims=True)
+    whole = [sheet.spread(sheet.mean(one), one) for one in (short_square, long_square)]
+    whole = tf.sqrt(fresh * whole[0] + (1 - fresh) * whole[1])
     spread = (1 - common) * spread + (common + RELATIVE_FLOOR) * whole + SMALLEST
     return -rate * tf.clip_by_value(direction / spread, -LARGEST_MOVE, LARGEST_MOVE)
 
 
-def _axes(tensor, draws):
-    return list(range(draws, tensor.shape.ndims))
-
-
-def _rms(tensor, draws, keepdims=False):
-    """The root of the mean square of each draw's tensor, `[B]`; 0 of one without coordinates."""
-    number = max(1, int(np.prod(tensor.shape.as_list()[draws:])))
-    return tf.sqrt(tf.reduce_sum(tf.square(tensor), axis=_axes(tensor, draws), keepdims=keepdims) / number)
-
-
-def _root(square, draws):
-    """The root of a mean square, never zero."""
-    root = tf.sqrt(square)
-    return root + RELATIVE_FLOOR * _rms(root, draws, keepdims=True) + SMALLEST
-
-
-def _cosine(a, b, draws):
-    """The cosine between two tensors, `[B]`; 0 where one of them is zero."""
-    product = tf.reduce_sum(a * b, axis=_axes(a, draws))
-    norms = [tf.sqrt(tf.reduce_sum(tf.square(one), axis=_axes(one, draws))) for one in (a, b)]
-    return tf.clip_by_value(product / (norms[0] * norms[1] + SMALLEST), -1.0, 1.0)
-
-
-def _spread(value, tensor, draws):
-    """A number for each draw, `[B]`, in a shape that broadcasts over its tensor."""
-    return tf.reshape(value, [*tensor.shape.as_list()[:draws], *[1] * (tensor.shape.ndims - draws)])
+def _root(square, sheet):
+    """The root of a mean square, never zero, and the root of its mean over each tensor, `[B, k]`."""
+    whole = tf.sqrt(sheet.mean(square))
+    return tf.sqrt(square) + RELATIVE_FLOOR * sheet.spread(whole, square) + SMALLEST, whole

@@ -59,7 +59,7 @@ def pretrained() -> Dict[str, Card]:
     Usage::
 
         print(l2l.pretrained()["small_networks"])
-        l2l.LearnedOptimizer.load("small_networks").minimize(loss)
+        l2l.LearnedOptimizer("small_networks").minimize(loss)
     """
     paths = sorted(FOLDER.glob("*.json"))
     return {path.stem: Card(name=path.stem, **json.loads(path.read_text())) for path in paths}

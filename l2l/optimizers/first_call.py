@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import first_line
+from l2l.optimizers.adam_controller import AdamController
 from l2l.optimizers.networks import CoordinatewiseLSTM
 from l2l.optimizers.optimizer import check_pair, opened
 
@@ -85,7 +86,7 @@ def _created(build, position, name, scope):
             "%s created no variables when it was built, and the record of the training, which must say of what shape "
             "the gradients of a first call are, says nothing" % name
         )
-    if position is None or type(value) is CoordinatewiseLSTM:  # which creates all at once
+    if position is None or type(value) in (AdamController, CoordinatewiseLSTM):  # which creates all at once
         return found()
     like = position()
     if asked and not _creates_when_called(build, like):

@@ -99,11 +99,11 @@ class RowFunctions:
                 return function(with_initial_state(optimizer, rows=True).bind(horizon=self._horizon), *tensors)
 
             with own_graph():
-                self._functions[name] = _tensorflow_function(with_weights, specs)
+                self._functions[name] = tensorflow_function(with_weights, specs)
         return functional_ops.partitioned_call(inputs, self._functions[name])
 
 
-def _tensorflow_function(function, specs):
+def tensorflow_function(function, specs):
     """A function of tensors that returns a list of tensors, as a function of TensorFlow's.
 
     `tf.function` makes them too, but registers each for differentiation, which keeps it as long as the process lives.
@@ -117,23 +117,40 @@ def _one_coordinate(dtype):
     return lambda: tf.TensorSpec([1], dtype)
 
 
+def is_coordinatewise(trained):
+    """Whether a `Trained` says so.
+
+    Raises:
+      ValueError: its weights have several dtypes, or do not fit, or its first call fails for one coordinate and for a
+        list of tensors.
+    """
+    dtype = _dtype(trained)
+    with own_graph():
+        try:
+            return trained.create("trained", _one_coordinate(dtype))[0].coordinatewise
+        except FirstCallError as error:
+            failed = error
+    with own_graph():
+        try:
+            optimizer, _ = trained.create("trained", lambda: [tf.TensorSpec([1], dtype)])
+        except FirstCallError:
+            raise _serves_no(1, trained, dtype, failed) from failed
+    return optimizer.coordinatewise
+
+
+def _dtype(trained):
+    dtypes = {np.asarray(array).dtype for array in trained.weights}
+    if len(dtypes) != 1:
+        raise ValueError("trained must have weights of one dtype, got %s" % sorted(map(str, dtypes)))
+    return tf.as_dtype(dtypes.pop())
+
+
 def _checked(trained):
     """The dtype of a trained optimizer's weights, its state's tensors as specs `[None, ...]`, whether it looks at the
     position, and what its facts are like, None without.
     """
-    dtypes = {np.asarray(array).dtype for array in trained.weights}
-    if len(dtypes) != 1:
-        raise ValueError("trained must have weights of one dtype, got %s" % sorted(map(str, dtypes)))
-    dtype = tf.as_dtype(dtypes.pop())
-    try:
-        optimizer, _ = trained.create("trained", _one_coordinate(dtype))
-    except FirstCallError as error:
-        raise _serves_no(1, trained, dtype, error) from error
-    if not optimizer.coordinatewise:
-        raise ValueError(
-            "trained must hold an optimizer that is coordinate-wise, and says so with coordinatewise = True, got %r"
-            % optimizer.given
-        )
+    dtype = _dtype(trained)
+    optimizer, _ = trained.create("trained", _one_coordinate(dtype))
     optimizer = with_initial_state(optimizer, rows=True)
     # The number of coordinates is not known where gradients are sparse, and of large variables.
     for number in [3, 2, None]:

@@ -408,14 +408,14 @@ def of_static_shape():
             notebook_network,
             "trained must hold an optimizer for any number of coordinates, its state has a fixed size, for 2",
         ),
-        (lambda: notebook_network(None), "is coordinate-wise, and says so with coordinatewise = True"),
+        (lambda: notebook_network(None), "or one that is coordinate-wise, and says so with coordinatewise = True"),
         (of_static_shape, "any number of coordinates, also where the graph does not know it"),
     ],
     ids=["fixed", "not coordinate-wise", "static"],
 )
 def test_what_does_not_serve_any_number_of_coordinates_is_refused(build, message):
     with pytest.raises(ValueError, match=message) as caught:
-        l2l.LearnedOptimizer(untrained(build))
+        l2l.LearnedOptimizer(untrained(build)).minimize(tf.nn.l2_loss(tf.get_variable("x", [2, 3])))
     assert "\n" not in str(caught.value)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import l2l
 from l2l.graphs import session_with_threads
-from l2l.optimizers import learned_optimizer
+from l2l.optimizers import moving_rows
 
 CASTINGS = {
     "log": l2l.log_cast(-20),
@@ -90,13 +90,13 @@ def test_it_moves_variables_of_every_rank_as_the_library_does(casting, use_resou
 
 @pytest.mark.parametrize("use_resource, casting", [(False, "relative step"), (True, "ratio")])
 def test_large_variables_are_moved_in_chunks_with_the_same_result(monkeypatch, use_resource, casting):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    monkeypatch.setattr(moving_rows, "CHUNK", 4)
     losses, expected = bowls(trained(CASTINGS[casting]), 4, use_resource)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
 def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 100)
+    monkeypatch.setattr(moving_rows, "CHUNK", 100)
     variable = tf.get_variable("x", [1001], use_resource=True)
     optimizer = l2l.LearnedOptimizer(trained())
     before = set(graph.get_operations())
@@ -113,7 +113,7 @@ def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch
 
 @pytest.mark.parametrize("number, in_chunks", [(4, False), (5, True)])
 def test_a_variable_that_is_larger_than_a_chunk_is_cut(graph, monkeypatch, number, in_chunks):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    monkeypatch.setattr(moving_rows, "CHUNK", 4)
     l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(tf.get_variable("x", [number])))
     assert any(op.type == "LoopCond" for op in graph.get_operations()) == in_chunks
 
@@ -122,7 +122,7 @@ def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
     """Of ten coordinates, by three."""
     results = []
     for chunk in [3, 100]:
-        monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+        monkeypatch.setattr(moving_rows, "CHUNK", chunk)
         with tf.Graph().as_default() as graph:
             variable = tf.get_variable("x", initializer=np.arange(10, dtype=np.float32))
             train = l2l.LearnedOptimizer(trained()).minimize(tf.nn.l2_loss(variable))
@@ -179,8 +179,8 @@ def test_small_variables_move_together_as_they_do_alone():
 
 
 def test_a_step_is_no_larger_than_a_chunk_and_on_one_device(graph, monkeypatch):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 10)
-    monkeypatch.setattr(learned_optimizer, "SMALL", 5)
+    monkeypatch.setattr(moving_rows, "CHUNK", 10)
+    monkeypatch.setattr(moving_rows, "SMALL", 5)
     variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate([4, 5, 6, 3, 5])]
     with tf.device("/cpu:1"):
         variables += [tf.get_variable("y%d" % i, [size]) for i, size in enumerate([2, 3])]
@@ -378,7 +378,7 @@ def embedding(use_resource, optimizer, ids):
 )
 def test_sparse_gradients_move_the_rows_that_they_name(monkeypatch, use_resource, chunk, casting):
     """Rows named twice have the sum of their gradients; all others stay, with their states. These rows are a tensor."""
-    monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+    monkeypatch.setattr(moving_rows, "CHUNK", chunk)
     optimizer = l2l.LearnedOptimizer(trained(CASTINGS[casting]))
     ids = tf.placeholder(tf.int32, [None])
     table, train = embedding(use_resource, optimizer, ids)
@@ -427,8 +427,8 @@ def test_with_decoupled_weight_decay(use_resource):
 
 def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
     """Small variables, large ones, and tables of which some rows are named twice."""
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 7)
-    monkeypatch.setattr(learned_optimizer, "SMALL", 4)
+    monkeypatch.setattr(moving_rows, "CHUNK", 7)
+    monkeypatch.setattr(moving_rows, "SMALL", 4)
     optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))  # whose memory follows from the gradients alone
     large, middle = (
         tf.get_variable("v%d" % n, initializer=np.linspace(-1, 1, n, dtype=np.float32), use_resource=True)
@@ -457,7 +457,7 @@ def test_it_works_within_a_program_that_xla_compiles(monkeypatch):
 
 
 def test_functions_and_conditions_of_the_users_own(monkeypatch):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", 4)
+    monkeypatch.setattr(moving_rows, "CHUNK", 4)
     optimizer = l2l.LearnedOptimizer(trained(CASTINGS["ratio"]))
     variables = [
         tf.get_variable("x%d" % i, initializer=np.linspace(0.5, 1, 5, dtype=np.float32), use_resource=True)
@@ -631,8 +631,6 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(l2l.adam())
     with pytest.raises(ValueError, match="weights that it builds"):
         l2l.LearnedOptimizer(trained()._replace(weights=[np.zeros(3, np.float32)] * 6))
-    with pytest.raises(ValueError, match="coordinate-wise"):
-        l2l.LearnedOptimizer(l2l.Trained(one_rate, [np.float32(0.1)]))
     groups = l2l.Trainer(l2l.MLP(batch_size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
     with pytest.raises(ValueError, match="for positions that are one tensor"):
         l2l.LearnedOptimizer(groups.trained())
@@ -674,11 +672,6 @@ class OfThree:
 
     def __call__(self, gradients, state):
         return -self.rate * gradients * tf.ones([gradients.shape[0].value]), state
-
-
-def one_rate():
-    rate = tf.get_variable("rate", [])
-    return lambda gradients, state: (tf.nest.map_structure(lambda gradient: -rate * gradient, gradients), state)
 
 
 def test_a_network_of_ones_own(run):
@@ -734,10 +727,10 @@ def decaying():
 @pytest.mark.parametrize("chunk", [3, 1 << 12])
 @pytest.mark.parametrize("horizon", [None, 30])
 def test_one_that_looks_at_the_position_and_asks_for_the_number_of_steps(monkeypatch, chunk, horizon):
-    monkeypatch.setattr(learned_optimizer, "CHUNK", chunk)
+    monkeypatch.setattr(moving_rows, "CHUNK", chunk)
     x = np.array([1.0, -2.0, 0.5, 3.0, 0.0])
     variables = [tf.get_variable(name, initializer=tf.constant(x, tf.float32)) for name in ("x", "y")]
-    optimizer = l2l.LearnedOptimizer(l2l.Trained(decaying, [np.float32(0.1), np.float32(0.02)]), horizon=horizon)
+    optimizer = l2l.LearnedOptimizer(l2l.Trained(decaying, [np.float32(0.1), np.float32(0.02)]), steps=horizon)
     train = optimizer.minimize(sum(tf.reduce_sum(tf.square(one)) for one in variables))
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())

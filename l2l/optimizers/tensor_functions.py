@@ -1,0 +1,234 @@
+"""A trained optimizer's steps on whole tensors, as TensorFlow functions, made in a graph of their own."""
+
+import contextlib
+from collections import namedtuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue, NameAttrList
+from tensorflow.python.ops import control_flow_util, functional_ops
+
+from l2l.graphs import own_graph
+from l2l.mapping import first_line
+from l2l.nests import is_finite, tensors_of, with_tensors
+from l2l.optimizers.adam_controller import AdamController
+from l2l.optimizers.first_call import rebuilt
+from l2l.optimizers.first_state import check_same_state, with_initial_state
+from l2l.optimizers.row_functions import tensorflow_function
+
+# XLA compiles each tensor of a step on its own: for more tensors a first step would take longer than many later ones.
+MOST_COMPILED = 8
+DECAY_UNIT = 1e-3  # `weight_decay` is meant for Adam's usual learning rate
+LEAST = 1e-3  # of the cosine that `weight_decay` follows
+
+# One tensor of a state: the index of the variable that it belongs to, or None; a name; and a `tf.TensorSpec`.
+Leaf = namedtuple("Leaf", ["owner", "name", "spec"])
+
+
+class TensorFunctions:
+    """The first state and the steps of a trained optimizer that is not coordinate-wise, for tensors of given shapes.
+
+    No scope around a call reaches the learned network: its weights are constants of the functions.
+
+    Args:
+      trained: a `Trained`.
+      weight_decay: a number.
+
+    Attributes:
+      dtype: of weights, gradients and updates.
+
+    Raises:
+      ValueError: weights that are neither float32 nor float64.
+    """
+
+    def __init__(self, trained, weight_decay):
+        self._trained, self._weight_decay, self._made = trained, weight_decay, {}
+        self.dtype = tf.as_dtype(np.asarray(trained.weights[0]).dtype)
+        if self.dtype not in (tf.float32, tf.float64):
+            raise ValueError("trained must have weights that are float32 or float64, got %s" % self.dtype.name)
+
+    def leaves(self, shapes):
+        """What a state for tensors of these shapes consists of, a list of `Leaf`.
+
+        A list with an entry for each tensor has one more for one tensor more: so the entries are known to be theirs.
+
+        Raises:
+          ValueError: the optimizer serves no list of such tensors, or its state has unknown shapes.
+        """
+        key = ("leaves", *map(tuple, shapes))
+        if key not in self._made:
+            with _said(shapes), own_graph():
+                states = [self._first(many) for many in (shapes, [*shapes, shapes[-1]])]
+                self._made[key] = _named(_leaves(*states, len(shapes)))
+        return self._made[key]
+
+    def first(self, zeros):
+        """The tensors of the state before the first step, in the order of `leaves`, for zeros like the tensors."""
+        shapes = [one.shape.as_list() for one in zeros]
+        if not self.leaves(shapes):
+            return []
+
+        def first(*zeros):
+            return tensors_of(self._bound(shapes, None).initial_state(list(zeros)))
+
+        return functional_ops.partitioned_call(zeros, self._function("first", shapes, first, self._specs(shapes)))
+
+    def step(self, gradients, positions, leaves, counts, rate, steps):
+        """Moves tensors once. The step of a tensor whose gradient is not finite is left out, and its state stays.
+
+        Args:
+          gradients, positions: lists of tensors.
+          leaves: list of tensors, the state.
+          counts: how many steps were made before, and how many tensors left out, int64 scalars.
+          rate: the multiplier of updates, a scalar.
+          steps: how many steps are planned in total, a float32 scalar; None where nobody knows.
+
+        Returns:
+          `(positions, leaves, counts, is_over)`: next ones, and whether this is the first step after the planned ones.
+        """
+        shapes, number = [one.shape.as_list() for one in positions], len(positions)
+        # Within conditions and functions TensorFlow may not know the shape of a gradient.
+        gradients = [
+            one if one.shape.is_fully_defined() else tf.reshape(one, shape) for one, shape in zip(gradients, shapes)
+        ]
+        planned = [] if steps is None else [steps]
+
+        def step(*inputs):
+            gradients, positions, inputs = inputs[:number], inputs[number : 2 * number], inputs[2 * number :]
+            before, (made, skipped, rate, *planned) = inputs[: len(leaves)], inputs[len(leaves) :]
+            return self._stepped(shapes, gradients, positions, before, [made, skipped], rate, *planned)
+
+        specs = [*self._specs(shapes) * 2, *[leaf.spec for leaf in self.leaves(shapes)]]
+        specs += [tf.TensorSpec([], one.dtype) for one in (*counts, rate, *planned)]
+        function = self._function(("step", steps is None), shapes, step, specs)
+        inputs = [*gradients, *positions, *leaves, *counts, rate, *planned]
+        graph = tf.get_default_graph()
+        inside = control_flow_util.GraphOrParentsInXlaContext(graph)
+        if number <= MOST_COMPILED and self._is_compiled and not inside:
+            outputs = _compiled_call(function, inputs)
+        else:
+            # TensorFlow puts the function's ops in place of the call; what waits for the call waits for none of them.
+            outputs = [tf.identity(one) for one in functional_ops.partitioned_call(inputs, function)]
+        for output, inner in zip(outputs, function.graph.outputs):
+            output.set_shape(inner.shape)
+        return outputs[:number], outputs[number:-3], outputs[-3:-1], outputs[-1]
+
+    @property
+    def _is_compiled(self):
+        """Whether XLA has all that the optimizer consists of, which is not known of those of users."""
+        return self._trained.build is AdamController or _class_in(self._trained.record) == AdamController.__name__
+
+    def _stepped(self, shapes, gradients, positions, before, counts, rate, steps=None):
+        counts = [counts[0] + 1, counts[1]]
+        made = tf.cast(counts[0], tf.float32)
+        bound = self._bound(shapes, steps)
+        state = with_tensors(bound.initial_state([tf.zeros(shape, self.dtype) for shape in shapes]), before)
+        is_ok = [tf.reduce_all(is_finite(one)) for one in gradients]
+        gradients = [tf.where_v2(ok, one, tf.zeros_like(one)) for ok, one in zip(is_ok, gradients)]
+        updates, after = bound.plain_step(gradients, state, list(positions))
+        check_same_state(state, after)
+        updates = [rate * tf.convert_to_tensor(update) for update in updates]
+        if self._weight_decay:
+            share = 0.5 if steps is None else (1 + tf.cos(np.pi * tf.minimum(made / steps, 1.0))) / 2 + LEAST
+            share = rate * tf.cast(DECAY_UNIT * self._weight_decay * share, self.dtype)
+            updates = [update - share * x for update, x in zip(updates, positions)]
+        positions = [tf.where_v2(ok, x + update, x) for ok, x, update in zip(is_ok, positions, updates)]
+        owners = [leaf.owner for leaf in self.leaves(shapes)]
+        after = [
+            new if owner is None else tf.where_v2(is_ok[owner], new, old)
+            for owner, new, old in zip(owners, tensors_of(after), before)
+        ]
+        counts[1] += tf.reduce_sum(tf.cast(tf.logical_not(is_ok), tf.int64))
+        return [*positions, *after, *counts, tf.constant(False) if steps is None else tf.equal(made, steps + 1)]
+
+    def _bound(self, shapes, steps):
+        trained, specs = self._trained, self._specs(shapes)
+        optimizer = rebuilt(trained.build, lambda: specs, trained.weights, trained.adapted)
+        return with_initial_state(optimizer).bind(horizon=steps)
+
+    def _first(self, shapes):
+        return self._bound(shapes, None).initial_state([tf.zeros(shape, self.dtype) for shape in shapes])
+
+    def _specs(self, shapes):
+        return [tf.TensorSpec(shape, self.dtype) for shape in shapes]
+
+    def _function(self, name, shapes, function, specs):
+        key = (name, *map(tuple, shapes))
+        if key not in self._made:
+            with _said(shapes), own_graph():
+                self._made[key] = tensorflow_function(function, specs)
+        return self._made[key]
+
+
+@contextlib.contextmanager
+def _said(shapes):
+    """Says in a sentence that an optimizer does not serve tensors of these shapes."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "trained must hold an optimizer for a list of tensors of the variables' shapes, %.300s, or one that is "
+            "coordinate-wise, and says so with coordinatewise = True: %s" % (shapes, first_line(error))
+        ) from error
+
+
+def _class_in(record):
+    described = record.get("optimizer")
+    return described.get("class") if isinstance(described, dict) else None
+
+
+def _leaves(one, more, number, path=(), owner=None):
+    """`(owner, path, tensor)` of each tensor of a state, in the order of `tf.nest`; `more` has one tensor more."""
+    if isinstance(one, dict):
+        parts = [(str(key), one[key], more[key]) for key in sorted(one)]
+    elif isinstance(one, (list, tuple)):
+        if owner is None and (len(one), len(more)) == (number, number + 1):
+            for i, part in enumerate(one):
+                yield from _leaves(part, part, number, path + ("",), i)
+            return
+        names = getattr(one, "_fields", map(str, range(len(one))))
+        parts = list(zip(names, one, more))
+    else:
+        if one is not None:
+            yield owner, path, tf.convert_to_tensor(one)
+        return
+    for name, part, other in parts:
+        yield from _leaves(part, other, number, path + (name,), owner)
+
+
+def _named(found):
+    """The list of `Leaf`; one that belongs to a tensor is named by the path inside, if there is one."""
+    leaves, taken = [], set()
+    for owner, path, tensor in found:
+        if not tensor.shape.is_fully_defined():
+            raise ValueError("trained must hold an optimizer whose state has known shapes, got %r" % (tensor,))
+        inside = path[path.index("") + 1 :] if "" in path else path
+        name = "_".join(inside or [part for part in path if part])
+        name = name if name.isidentifier() else ("state_%s" % name).rstrip("_")
+        while (owner, name) in taken:
+            name += "_"
+        taken.add((owner, name))
+        leaves.append(Leaf(owner, name, tf.TensorSpec(tensor.shape, tensor.dtype)))
+    return leaves
+
+
+def _compiled_call(function, inputs):
+    """The outputs of a function that XLA compiles at its first call, as `tf.xla.experimental.compile` has it done.
+
+    That one works in a graph's outermost level alone; this op works in functions and conditions too.
+    """
+    graph = tf.get_default_graph()
+    function.add_to_graph(graph)
+
+    def types(tensors):
+        return AttrValue(list=AttrValue.ListValue(type=[tensor.dtype.as_datatype_enum for tensor in tensors]))
+
+    attributes = {
+        "Tconstants": AttrValue(list=AttrValue.ListValue()),
+        "Targs": types(inputs),
+        "Nresources": AttrValue(i=0),
+        "Tresults": types(function.graph.outputs),
+        "function": AttrValue(func=NameAttrList(name=tf.compat.as_str(function.name))),
+    }
+    dtypes = [tensor.dtype for tensor in function.graph.outputs]
+    return graph.create_op("XlaLaunch", inputs, dtypes, name="compiled", attrs=attributes).outputs

@@ -1,0 +1,545 @@
+"""`LearnedOptimizer` and `KerasOptimizer` with an optimizer of whole tensors: all variables move in one step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2l
+from l2l.optimizers import tensor_functions
+
+keras = tf.keras
+
+
+def controller(seed=0):
+    """A network that nobody trained, whose weights use all that it sees."""
+    random = np.random.RandomState(seed)
+    shapes = [(19, 4), (4,), (4, 7), (7,)]
+    return l2l.Trained(lambda: l2l.AdamController(4), [np.float32(random.normal(0, 0.5, shape)) for shape in shapes])
+
+
+@pytest.fixture(params=["op by op", "compiled"])
+def compiled(request, monkeypatch):
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "_is_compiled", request.param == "compiled")
+
+
+class Bowls(l2l.Problem):
+    shapes = [[], [3], [2, 3], [2, 1, 2]]
+
+    def sample(self, num, seed=None):
+        return [l2l.normal([num, *shape], 1.0, seed=i) for i, shape in enumerate(self.shapes)]
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.add_n([tf.reduce_sum((i + 1) * tf.square(tensor)) for i, tensor in enumerate(x)])
+
+
+def start():
+    random = np.random.RandomState(3)
+    return [random.normal(size=shape).astype(np.float32) for shape in Bowls.shapes]
+
+
+def variables(use_resource=True, values=None):
+    return [
+        tf.get_variable("x%d" % i, initializer=value, use_resource=use_resource)
+        for i, value in enumerate(start() if values is None else values)
+    ]
+
+
+def after(number, train, fetched, session=None):
+    """What is fetched after so many steps, in a session that optimizes graphs, as those of users do."""
+    with tf.Session() if session is None else session as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(number):
+            session.run(train)
+        return session.run(fetched)
+
+
+def moved(number, optimizer, values=None, use_resource=True):
+    """Positions after steps on bowls, in a graph of their own."""
+    with tf.Graph().as_default():
+        x = variables(use_resource, values)
+        return after(number, optimizer.minimize(Bowls().loss(x, None)), x)
+
+
+@pytest.mark.parametrize("use_resource, steps", [(False, None), (True, 6)])
+def test_it_moves_variables_as_the_library_does(compiled, use_resource, steps):
+    values = start()
+    with tf.Graph().as_default():
+        optimizer, load = controller().create("trained")
+        bound, x, state = optimizer.bind(horizon=steps), [tf.constant(value) for value in values], None
+        for _ in range(4):
+            updates, state = bound.plain_step(tf.gradients(Bowls().loss(x, None), x), state, x)
+            x = [one + update for one, update in zip(x, updates)]
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            load(session)
+            expected = session.run(x)
+    found = moved(4, l2l.LearnedOptimizer(controller(), steps=steps), values, use_resource)
+    for one, other, before in zip(found, expected, values):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+        assert not np.array_equal(one, before)
+
+
+def test_slots_have_the_names_of_the_state_and_the_rest_is_the_optimizers():
+    with tf.variable_scope("model"):
+        x = variables()
+    before = set(tf.global_variables())
+    optimizer = l2l.LearnedOptimizer(controller())
+    assert optimizer.skipped is None
+    optimizer.minimize(Bowls().loss(x, None))
+    fields = ["last", "short_mean", "long_mean", "short_square", "long_square", "agreement", "climb"]
+    assert optimizer.get_slot_names() == sorted(fields)
+    assert optimizer.get_slot(x[2], "last").shape == [2, 3] and optimizer.get_slot(x[2], "climb").shape == [1]
+    rest = {one.op.name for one in set(tf.global_variables()) - before if one.op.name.startswith("Learned")}
+    assert rest == {"LearnedOptimizer_t", "LearnedOptimizer_steps_made", "LearnedOptimizer_skipped"}
+    assert optimizer.skipped.op.name == "LearnedOptimizer_skipped" and not tf.trainable_variables()[4:]
+
+
+def test_a_name_or_path_is_loaded(tmp_path):
+    trained = controller()._replace(build=l2l.AdamController, weights=wide())
+    with l2l.graphs.own_graph():
+        described = l2l.AdamController().description()
+    path = tmp_path / "general.npz"
+    l2l.save(path, trained._replace(record={"optimizer": described}))
+    one, other = (moved(2, l2l.LearnedOptimizer(what, steps=5)) for what in (path, trained))
+    for a, b in zip(one, other):
+        np.testing.assert_array_equal(a, b)
+    assert l2l.LearnedOptimizer("small_networks").get_name() == "LearnedOptimizer"
+
+
+def wide(seed=0):
+    random = np.random.RandomState(seed)
+    return [np.float32(random.normal(0, 0.3, shape)) for shape in [(19, 16), (16,), (16, 7), (7,)]]
+
+
+def test_the_learning_rate_multiplies_updates():
+    """A number, a variable that changes, a function; and for coordinate-wise optimizers too."""
+    with l2l.graphs.own_graph():
+        rows = l2l.load("small_networks")
+    for trained in (controller(), rows):
+        once, none, half = (moved(1, l2l.LearnedOptimizer(trained, learning_rate=rate)) for rate in (1, 0.0, 0.5))
+        for one, zero, other, before in zip(once, none, half, start()):
+            np.testing.assert_array_equal(zero, before)
+            np.testing.assert_allclose(other - before, (one - before) / 2, rtol=1e-3, atol=1e-6)
+    rate = tf.get_variable("rate", initializer=0.5, trainable=False)
+    x = variables()
+    train = l2l.LearnedOptimizer(controller(), learning_rate=lambda: 2 * rate).minimize(Bowls().loss(x, None))
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer()])
+        session.run(train)
+        for one, other in zip(session.run(x), moved(1, l2l.LearnedOptimizer(controller()))):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+        rate.load(0.0, session)
+        before = session.run(x)
+        session.run(train)
+        for one, other in zip(session.run(x), before):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("steps, shares", [(None, [0.5, 0.5, 0.5]), (2, [0.501, 0.001, 0.001])])
+def test_weight_decay_is_that_of_adamw_at_its_usual_rate(steps, shares):
+    """Of the first step; and of the second, where gradients do not depend on positions."""
+    results = []
+    for decay in (0.0, 10.0):
+        with tf.Graph().as_default():
+            x = variables()
+            optimizer = l2l.LearnedOptimizer(controller(), steps=steps, learning_rate=0.5, weight_decay=decay)
+            train = optimizer.apply_gradients([(tf.ones_like(one), one) for one in x])
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                session.run(train)
+                results.append(session.run(x))
+    for plain, decayed, before in zip(*results, start()):
+        np.testing.assert_allclose(decayed, plain - 0.001 * 0.5 * shares[0] * 10 * before, rtol=1e-5, atol=1e-6)
+    x = tf.get_variable("alone", initializer=np.float32([2.0]))
+    optimizer = l2l.LearnedOptimizer(constant(), steps=steps, weight_decay=10.0)
+    expected = 2.0
+    for share in shares:
+        expected = expected - 1e-3 * 10 * share * expected
+    np.testing.assert_allclose(after(3, optimizer.apply_gradients([(tf.zeros([1]), x)]), x), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_a_step_waits_for_what_a_subclass_does_before_it(use_resource):
+    decayed, results = tf.contrib.opt.extend_with_decoupled_weight_decay(l2l.LearnedOptimizer), []
+    for optimizer in (l2l.LearnedOptimizer(constant()), decayed(0.1, trained=constant())):
+        with tf.Graph().as_default():
+            x = variables(use_resource)
+            results.append(after(1, optimizer.apply_gradients([(tf.ones_like(one), one) for one in x]), x))
+    for plain, other, before in zip(*results, start()):
+        np.testing.assert_allclose(other, plain - 0.1 * before, rtol=1e-5, atol=1e-6)
+
+
+def constant():
+    """Gradient descent with a rate of its own, which is not coordinate-wise, and has no state."""
+
+    def build():
+        rate = tf.get_variable("rate", [])
+
+        def optimizer(gradients, state):
+            return tf.nest.map_structure(lambda gradient: -rate * gradient, gradients), state
+
+        optimizer.initial_state = lambda x: ()
+        return optimizer
+
+    return l2l.Trained(build, [np.float32(0.1)])
+
+
+def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(compiled):
+    """With its state; others move. A variable counts."""
+    x = variables()
+    places = [tf.placeholder_with_default(np.ones(one.shape, np.float32), one.shape) for one in x]
+    optimizer = l2l.LearnedOptimizer(controller(), weight_decay=1.0)
+    train = optimizer.apply_gradients(zip(places, x))
+    slots = [[optimizer.get_slot(one, name) for name in optimizer.get_slot_names()] for one in x]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train)
+        before = session.run([x, slots])
+        bad = np.float32([[1.0, np.nan, 1.0], [1.0, 1.0, 1.0]])
+        session.run(train, {places[2]: bad, places[1]: np.float32([0, -np.inf, 0])})
+        moved, skipped = session.run([[x, slots], optimizer.skipped])
+        assert skipped == 2
+        for i in range(4):
+            same = [np.array_equal(a, b) for a, b in zip([moved[0][i], *moved[1][i]], [before[0][i], *before[1][i]])]
+            assert all(same) if i in (1, 2) else not any(same[:6])
+        session.run(train)
+        assert (
+            session.run(optimizer.skipped) == 2
+            and np.isfinite(np.concatenate([v.ravel() for v in session.run(x)])).all()
+        )
+        assert not np.array_equal(session.run(x[2]), moved[0][2])
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_sparse_gradients_become_dense(use_resource):
+    """Rows named twice have the sum; all others move too, once they have a state."""
+    value = np.arange(10, dtype=np.float32).reshape(5, 2)
+    results = []
+    for sparse in (True, False):
+        with tf.Graph().as_default():
+            table = tf.get_variable("table", initializer=value, use_resource=use_resource)
+            rows = (
+                tf.nn.embedding_lookup(table, [3, 1, 1])
+                if sparse
+                else tf.matmul(np.float32(np.eye(5)[[3, 1, 1]]), table)
+            )
+            train = l2l.LearnedOptimizer(controller()).minimize(tf.reduce_sum(tf.square(rows - 0.5)))
+            results.append(after(3, train, table))
+    np.testing.assert_allclose(*results, rtol=1e-5)
+
+
+def test_after_the_planned_steps_it_says_so_once_and_goes_on_slowly(capfd):
+    x = variables()
+    train = l2l.LearnedOptimizer(controller(), steps=3).apply_gradients([(tf.ones_like(one), one) for one in x])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        moves, before = [], session.run(x[1])
+        for step in range(6):
+            session.run(train)
+            moves.append(np.abs(session.run(x[1]) - before).max())
+            before = session.run(x[1])
+            assert capfd.readouterr().err.count("the planned steps are made") == (step == 3)
+    assert 0 < max(moves[3:]) < 0.1 * moves[0]
+
+
+def test_a_restored_training_goes_on_and_may_plan_other_steps(tmp_path):
+    def graph(steps):
+        x = variables()
+        optimizer = l2l.LearnedOptimizer(controller(), steps=steps)
+        return x, optimizer.minimize(Bowls().loss(x, None))
+
+    def run(steps, number, restore=None, save=None):
+        with tf.Graph().as_default(), tf.Session() as session:
+            x, train = graph(steps)
+            session.run(tf.global_variables_initializer())
+            if restore is not None:
+                tf.train.Saver().restore(session, restore)
+            for _ in range(number):
+                session.run(train)
+            path = None if save is None else tf.train.Saver().save(session, str(tmp_path / save))
+            return np.concatenate([value.ravel() for value in session.run(x)]), path
+
+    whole, _ = run(8, 5)
+    _, path = run(8, 2, save="half")
+    np.testing.assert_array_equal(run(8, 3, restore=path)[0], whole)
+    replanned, _ = run(100, 3, restore=path)
+    assert not np.allclose(replanned, whole, rtol=1e-3)
+    changing = tf.get_variable("steps", initializer=8, trainable=False)  # within one session
+    x = variables()
+    train = l2l.LearnedOptimizer(controller(), steps=changing).minimize(Bowls().loss(x, None))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run([train])
+        session.run(train)
+        changing.load(100, session)
+        for _ in range(3):
+            session.run(train)
+        np.testing.assert_allclose(np.concatenate([v.ravel() for v in session.run(x)]), replanned, rtol=1e-5)
+
+
+def test_without_steps_every_step_is_half_way():
+    """The only fact that is about the plan then is how long it is: twice what was made."""
+    trained = controller()
+    two = moved(1, l2l.LearnedOptimizer(trained)), moved(1, l2l.LearnedOptimizer(trained, steps=2))
+    for one, other in zip(*two):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_two_calls_have_states_of_their_own():
+    """As a canned estimator makes them, and as two optimizers of one name do."""
+    x, optimizer = variables(), l2l.LearnedOptimizer(controller(), steps=4)
+    trains = [optimizer.apply_gradients([(tf.ones_like(one), one)]) for one in x[1:3]]
+    trains.append(l2l.LearnedOptimizer(controller(), steps=4).apply_gradients([(tf.ones_like(x[3]), x[3])]))
+    again = optimizer.apply_gradients([(tf.ones_like(x[1]), x[1])])
+    names = [one.op.name for one in tf.global_variables()]
+    assert len(names) == len(set(names)) and sum("steps_made" in name for name in names) == 3
+    found = after(1, [trains[1:], trains[0]], x)
+    alone = []
+    for i in (1, 2, 3):
+        with tf.Graph().as_default():
+            one = variables()[i]
+            train = l2l.LearnedOptimizer(controller(), steps=4).apply_gradients([(tf.ones_like(one), one)])
+            alone.append(after(1, train, one))
+    for one, other in zip(found[1:], alone):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert again is not None
+
+
+def test_constraints_hold_after_a_step():
+    x = tf.get_variable(
+        "x", initializer=np.float32([0.01, -0.5]), constraint=lambda v: tf.maximum(v, 0.0), use_resource=True
+    )
+    found = after(3, l2l.LearnedOptimizer(controller()).apply_gradients([(tf.constant([5.0, -1.0]), x)]), x)
+    assert (found >= 0).all() and found[1] > 0
+
+
+def test_within_the_users_own_program_functions_and_conditions():
+    optimizer = l2l.LearnedOptimizer(controller(), steps=5)
+    expected = moved(2, l2l.LearnedOptimizer(controller(), steps=5))
+
+    def step():
+        x = variables()
+        with tf.control_dependencies([optimizer.minimize(Bowls().loss(x, None), var_list=x)]):
+            return tf.constant(1.0)
+
+    def made(kind):
+        with tf.variable_scope(kind):
+            x = variables()
+
+        def step():
+            with tf.control_dependencies([optimizer.minimize(Bowls().loss(x, None), var_list=x)]):
+                return tf.constant(1.0)
+
+        if kind == "xla":
+            return x, tf.xla.experimental.compile(step)
+        if kind == "function":
+            return x, tf.function(step, autograph=False)()
+        return x, tf.cond(tf.placeholder_with_default(True, []), step, lambda: tf.constant(0.0))
+
+    for kind in ("xla", "function", "cond"):
+        with tf.Graph().as_default():
+            x, train = made(kind)
+            for one, other in zip(after(2, train, x), expected):
+                np.testing.assert_allclose(one, other, rtol=1e-5, err_msg=kind)
+
+
+def test_replicas_of_a_mirrored_strategy_move_alike():
+    strategy, optimizer = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]), l2l.LearnedOptimizer(controller())
+    y = tf.get_variable("y", initializer=np.ones(3, np.float32), use_resource=True)
+    alone = l2l.LearnedOptimizer(controller()).apply_gradients([(4 * y, y)])
+    with strategy.scope():
+        x = tf.get_variable("x", initializer=np.ones(3, np.float32))
+        strategy.experimental_run_v2(lambda: optimizer.minimize(lambda: 4 * tf.nn.l2_loss(x) / 2, var_list=[x]))
+    _, train = tf.get_collection(tf.GraphKeys.TRAIN_OP)
+    with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(2):
+            session.run([train, alone])
+        for value in session.run(x.values):
+            np.testing.assert_allclose(value, session.run(y), rtol=1e-5)
+
+
+def test_parts_of_a_variable_are_tensors():
+    """Each has a slot of a cosine; slots like the variable are saved as one."""
+    with tf.variable_scope("model", partitioner=tf.fixed_size_partitioner(2)):
+        matrix = tf.get_variable("x", [4, 6])
+    optimizer = l2l.LearnedOptimizer(controller())
+    train = optimizer.minimize(tf.nn.l2_loss(tf.convert_to_tensor(matrix)))
+    part = list(matrix)[1]
+    assert optimizer.get_slot(part, "last")._save_slice_info.full_name == "model/x/LearnedOptimizer_last"
+    assert optimizer.get_slot(part, "climb")._save_slice_info is None
+    assert np.isfinite(after(2, train, list(matrix))).all()
+
+
+def test_a_monitored_session_and_a_canned_estimator(tmp_path):
+    random = np.random.RandomState(0)
+    data = {"x": random.normal(size=[8, 2]).astype(np.float32), "word": np.arange(8) % 4}
+    inputs = tf.compat.v1.estimator.inputs.numpy_input_fn(data, np.arange(8) % 2, 4, num_epochs=None, shuffle=False)
+    word = tf.feature_column.categorical_column_with_identity("word", 4)
+    columns = [tf.feature_column.numeric_column("x", shape=[2]), tf.feature_column.embedding_column(word, 2)]
+    optimizer = l2l.LearnedOptimizer(controller(), steps=4)
+    estimator = tf.estimator.DNNLinearCombinedClassifier(
+        str(tmp_path),
+        linear_feature_columns=[word],
+        linear_optimizer=optimizer,
+        dnn_feature_columns=columns,
+        dnn_hidden_units=[3],
+        dnn_optimizer=optimizer,
+    )
+    for _ in range(2):  # the second restores
+        estimator.train(inputs, steps=2)
+    names = estimator.get_variable_names()
+    made = [estimator.get_variable_value(name) for name in names if "steps_made" in name]
+    assert made == [4, 4] and "dnn/hiddenlayer_0/kernel/LearnedOptimizer_last" in str(names)
+
+
+def test_optimizers_of_ones_own():
+    """A state of lists like the position, of a flag, and of what belongs to no tensor."""
+
+    class Heavy:
+        def __init__(self):
+            self.rate = tf.get_variable("rate", [])
+
+        def initial_state(self, x):
+            return {"velocity": [tf.zeros_like(one) for one in x], "norm": tf.zeros([])}
+
+        def __call__(self, gradients, state):
+            norm = tf.linalg.global_norm(gradients)
+            velocity = [0.5 * v - self.rate * g / norm for v, g in zip(state["velocity"], gradients)]
+            return velocity, {"velocity": velocity, "norm": norm}
+
+    x = [tf.get_variable(name, initializer=np.float32(value)) for name, value in [("x", [3.0, 0.0]), ("y", 4.0)]]
+    optimizer = l2l.LearnedOptimizer(l2l.Trained(Heavy, [np.float32(0.1)]))
+    train = optimizer.apply_gradients([(tf.constant([3.0, 0.0]), x[0]), (tf.constant(4.0), x[1])])
+    assert optimizer.get_slot_names() == ["velocity"]
+    one, other = after(2, train, x)
+    np.testing.assert_allclose([one[0], one[1], other], [3 - 0.06 * 2.5, 0, 4 - 0.08 * 2.5], rtol=1e-6)
+
+
+def test_what_it_cannot_do_is_said():
+    with pytest.raises(TypeError, match="trained must be what"):
+        l2l.LearnedOptimizer(l2l.adam())
+    with pytest.raises(FileNotFoundError):
+        l2l.LearnedOptimizer("no_such_name")
+    with pytest.raises(ValueError, match="steps must be"):
+        l2l.LearnedOptimizer(controller(), steps=0)
+    with pytest.raises(TypeError, match="steps must be"):
+        l2l.LearnedOptimizer(controller(), steps="many")
+    for name in ("learning_rate", "weight_decay"):
+        with pytest.raises(ValueError, match=name + " must be a finite number, 0 or above"):
+            l2l.LearnedOptimizer(controller(), **{name: -1.0})
+    with pytest.raises(ValueError, match="weight_decay must be 0 for a coordinate-wise optimizer"):
+        l2l.LearnedOptimizer("small_networks", weight_decay=0.1)
+    x = tf.get_variable("x", [3])
+    with pytest.raises(ValueError, match="learning_rate must be a scalar number"):
+        l2l.LearnedOptimizer(controller(), learning_rate=tf.ones([2])).minimize(tf.nn.l2_loss(x))
+    with pytest.raises(ValueError, match="it is float64, the weights are float32"):
+        l2l.LearnedOptimizer(controller()).apply_gradients(
+            [(tf.ones([1], tf.float64), tf.Variable([1.0], dtype=tf.float64))]
+        )
+    with pytest.raises(ValueError, match="one gradient for 'x:0', got several"):
+        l2l.LearnedOptimizer(controller()).apply_gradients([(tf.ones([3]), x), (tf.ones([3]), x)])
+    with pytest.raises(ValueError, match="gradient of 'x:0' must be float32 of shape"):
+        l2l.LearnedOptimizer(controller()).apply_gradients([(tf.ones([4]), x)])
+
+
+def test_sixty_variables_add_few_ops(graph):
+    shapes = [(3 + i, 2) if i % 2 else (3 + i,) for i in range(60)]
+    x = [tf.get_variable("x%d" % i, shape, use_resource=True) for i, shape in enumerate(shapes)]
+    optimizer = l2l.LearnedOptimizer(controller())
+    optimizer.apply_gradients([(tf.ones(one.shape), one) for one in x])
+    (function,) = [one for name, one in graph._functions.items() if "step" in name]
+    assert len(function.definition.node_def) < 80 * 60
+
+
+# Keras.
+
+
+def keras_data():
+    random = np.random.RandomState(0)
+    x = random.normal(size=[32, 5]).astype(np.float32)
+    return x, x[:, :1] - 0.5 * x[:, 1:2]
+
+
+def keras_model(optimizer):
+    layers = [keras.layers.Dense(4, "tanh", input_shape=(5,), kernel_initializer=keras.initializers.glorot_uniform(1))]
+    layers.append(keras.layers.Dense(1, kernel_initializer=keras.initializers.glorot_uniform(2)))
+    model = keras.Sequential(layers)
+    model.compile(optimizer, "mse")
+    return model
+
+
+SETTINGS = {"batch_size": 8, "verbose": 0, "shuffle": False}
+
+
+def saved(tmp_path):
+    path = tmp_path / "general.npz"
+    with l2l.graphs.own_graph():
+        described = l2l.AdamController().description()
+    l2l.save(path, l2l.Trained(l2l.AdamController, wide(), record={"optimizer": described}))
+    return str(path)
+
+
+def test_keras_trains_with_callbacks_saves_and_loads(tmp_path):
+    x, y = keras_data()
+    path = saved(tmp_path)
+    with tf.Graph().as_default(), tf.Session().as_default():
+        model = keras_model(l2l.KerasOptimizer(path, steps=40))
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=1e9)
+        losses = model.fit(x, y, epochs=3, callbacks=[plateau], **SETTINGS).history
+        assert np.isfinite(losses["loss"]).all() and losses["lr"] == [1.0, 1.0, 0.5]
+        model.fit(x, y, epochs=1, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: 0.75)], **SETTINGS)
+        assert keras.backend.get_value(model.optimizer.lr) == 0.75
+        assert keras.backend.get_value(model.optimizer.iterations) == 16
+        assert keras.backend.get_value(model.optimizer.skipped) == 0
+        assert model.optimizer.get_config()["learning_rate"] == 0.75 and model.optimizer.get_config()["steps"] == 40
+        model.save_weights(str(tmp_path / "weights"))
+        model.save(str(tmp_path / "model.h5"))
+        expected = model.fit(x, y, epochs=1, **SETTINGS).history["loss"]
+    with tf.Graph().as_default(), tf.Session().as_default():
+        again = keras_model(l2l.KerasOptimizer(path, steps=40))
+        again.load_weights(str(tmp_path / "weights"))
+        assert again.fit(x, y, epochs=1, **SETTINGS).history["loss"] == expected
+    with tf.Graph().as_default(), tf.Session().as_default():
+        known = {"KerasOptimizer": l2l.KerasOptimizer}
+        loaded = keras.models.load_model(str(tmp_path / "model.h5"), custom_objects=known)
+        np.testing.assert_allclose(loaded.fit(x, y, epochs=1, **SETTINGS).history["loss"], expected, rtol=1e-6)
+
+
+def test_keras_moves_as_the_other_face_does(tmp_path):
+    x, y = keras_data()
+    weights = []
+    for make in (l2l.KerasOptimizer, l2l.LearnedOptimizer):
+        with tf.Graph().as_default(), tf.Session().as_default():
+            model = keras_model(make(controller(), steps=8, learning_rate=0.5))
+            model.fit(x, y, epochs=2, **SETTINGS)
+            weights.append(model.get_weights())
+    for one, other in zip(*weights):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_a_second_fit_may_plan_more_steps(capfd):
+    x, y = keras_data()
+    with tf.Graph().as_default(), tf.Session().as_default():
+        model = keras_model(l2l.KerasOptimizer(controller(), steps=4))
+        model.fit(x, y, epochs=1, **SETTINGS)
+        assert "planned steps are made" not in capfd.readouterr().err
+        keras.backend.set_value(model.optimizer.steps, 12)
+        model.fit(x, y, epochs=2, **SETTINGS)
+        assert "planned steps are made" not in capfd.readouterr().err
+        model.fit(x, y, epochs=1, **SETTINGS)
+        assert capfd.readouterr().err.count("planned steps are made") == 1
+
+
+def test_what_keras_cannot_have():
+    with pytest.raises(NotImplementedError, match=r"see l2l\.save"):
+        l2l.KerasOptimizer(controller()).get_config()
+    with pytest.raises(TypeError, match="trained must be what"):
+        l2l.KerasOptimizer(3)
+    with pytest.raises(ValueError, match="learning_rate must be"):
+        l2l.KerasOptimizer(controller(), learning_rate=-1.0)
+    with pytest.raises(ValueError, match="steps must be"):
+        l2l.KerasOptimizer(controller(), steps=0)
