@@ -142,6 +142,7 @@ def test_defaults():
 
 METHODS = {
     "AdamController.bind": {"weights": None, "horizon": None, "batch": None},
+    "AdamController.controls": {"horizon": None, "weights": None},
     "AdamController.initial_state": {"batch": None},
     "CoordinatewiseLSTM.adapt": {"active": None},
     "CoordinatewiseLSTM.bind": {"weights": None, "batch": None},

@@ -45,6 +45,18 @@ TensorState = namedtuple(
     ],
 )
 
+Controls = namedtuple(
+    "Controls",
+    [
+        "climb",  # a logarithm, by which the rate has been raised
+        "rate",  # the learning rate, with `climb` and the decay
+        "s",  # shares, see `AdamController`
+        "r",
+        "q",
+        "c",
+    ],
+)
+
 
 class AdamController:
     """A network per tensor that controls Adam, `(gradients, state, x) -> (update, state)`.
@@ -126,20 +138,41 @@ class AdamController:
           horizon: how many steps are planned, an integer or a scalar tensor; None where nobody knows.
           batch: how many draws there are along a leading axis; None for one draw.
         """
-        kernel, bias, out_kernel, out_bias = map(tf.convert_to_tensor, self.variables if weights is None else weights)
-
-        def controls(facts):
-            rows = tf.reshape(facts, [-1, FACTS])
-            outputs = tf.matmul(tf.tanh(tf.matmul(rows, kernel) + bias), out_kernel) + out_bias
-            return tf.unstack(tf.reshape(outputs, [*facts.shape.as_list()[:-1], CONTROLS]), axis=-1)
+        network = _network(self.variables if weights is None else weights)
 
         def step(gradients, state, x, product):
             flat, positions = _flat(gradients, x)
             state = self.initial_state(x, batch) if state is None else state
-            updates, state = _step(flat, state, positions, controls, horizon, 0 if batch is None else 1)
+            updates, state = _step(flat, state, positions, network, horizon, 0 if batch is None else 1)
             return tf.nest.pack_sequence_as(gradients, updates), state
 
         return Bound(step, initial_state=lambda x: self.initial_state(x, batch))
+
+    def controls(
+        self,
+        gradients: Nest,
+        state: State,
+        x: Nest,
+        *,
+        horizon: Optional[int] = None,
+        weights: Optional[Sequence[tf.Tensor]] = None,
+    ) -> Controls:
+        """What the network chooses at a step from one draw, to look at: `Controls` of tensors `[n]`.
+
+        `n` is how many tensors there are, in the order of `tf.nest.flatten(x)`.
+
+        Args:
+          gradients, state, x: those of the step; a state of None is that before the first.
+          horizon, weights: as for `bind`.
+        """
+        flat, positions = _flat(gradients, x)
+        state = self.initial_state(x) if state is None else state
+        sheets = sheets_of([one.shape.as_list() for one in flat], 0)
+        packed = [tf.clip_by_value(sheet.pack(flat), -LARGEST, LARGEST) for sheet in sheets]
+        network = _network(self.variables if weights is None else weights)
+        _, _, controls = _controlled(packed, state, positions, network, horizon, sheets)
+        order = np.argsort(np.concatenate([sheet.members for sheet in sheets]))
+        return Controls(*[tf.gather(one, order) for one in controls])
 
 
 def from_description(description):
@@ -152,6 +185,18 @@ def from_description(description):
     if set(description) != {"class", "hidden"} or type(hidden) is not int or not 0 < hidden <= MOST_UNITS:
         raise ValueError("hidden must be a number of units up to %d, got %.200r" % (MOST_UNITS, description))
     return lambda: AdamController(hidden)
+
+
+def _network(weights):
+    """Function of facts `[..., 19]` to seven outputs `[...]`, with these weights."""
+    kernel, bias, out_kernel, out_bias = map(tf.convert_to_tensor, weights)
+
+    def outputs(facts):
+        rows = tf.reshape(facts, [-1, FACTS])
+        found = tf.matmul(tf.tanh(tf.matmul(rows, kernel) + bias), out_kernel) + out_bias
+        return tf.unstack(tf.reshape(found, [*facts.shape.as_list()[:-1], CONTROLS]), axis=-1)
+
+    return outputs
 
 
 def _flat(gradients, x):
@@ -170,17 +215,30 @@ def _flat(gradients, x):
 
 
 @quietly()
-def _step(gradients, state, positions, controls, horizon, draws):
+def _step(gradients, state, positions, network, horizon, draws):
     """Updates and next state. Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape below.
 
     The tensors of a sheet, `k` of them, lie along an axis after those; all sheets together have `n`.
     """
-    t = state.t + 1
+    sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
+    gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
+    noted, unbiased, controls = _controlled(gradients, state, positions, network, horizon, sheets)
+    numbers = [len(sheet.members) for sheet in sheets]
+    parts = zip(*[tf.split(one, numbers, axis=draws) for one in controls])  # for each sheet [B, k]
+    updates, tensors = [[None] * sum(numbers) for _ in range(2)]
+    for gradient, means, tensor, sheet, (climb, *own) in zip(gradients, unbiased, noted, sheets, parts):
+        update = _update(gradient, *means, *[sheet.spread(one, gradient) for one in own], sheet)
+        for i, one in zip(sheet.members, _unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
+            updates[i], tensors[i] = one.last, one
+    return updates, ControllerState(state.t + 1, tensors)
+
+
+def _controlled(gradients, state, positions, network, horizon, sheets):
+    """For each sheet its `TensorState` without the update, and its unbiased means; and the `Controls`, `[B, n]`."""
+    t, draws = state.t + 1, sheets[0].draws
     steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
     fraction = tf.minimum(t / steps, 1.0)
-    sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
     positions = [sheet.pack(positions) for sheet in sheets]
-    gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
     before = [_packed(state.tensors, sheet) for sheet in sheets]
     noted = [_noted(gradient, tensor, t, sheet) for gradient, tensor, sheet in zip(gradients, before, sheets)]
     agreements = [tensor.agreement / (1 - AGREEMENT_BETA**t) for tensor in noted]  # [B, k, 5]
@@ -197,20 +255,13 @@ def _step(gradients, state, positions, controls, horizon, draws):
         _facts(position, *means, agreement, tensor.climb[..., 0], clock, shared, sheet)
         for position, means, agreement, tensor, sheet in zip(positions, unbiased, agreements, noted, sheets)
     ]
-    outputs = controls(tf.clip_by_value(tf.concat(facts, axis=draws), -4.0, 4.0))  # seven [B, n]
+    outputs = network(tf.clip_by_value(tf.concat(facts, axis=draws), -4.0, 4.0))  # seven [B, n]
     rate, climb, exponent = outputs[:3]
     climb = tf.clip_by_value(climbs + 0.1 * tf.tanh(climb), -LARGEST_CLIMB, LARGEST_CLIMB)
     decay = (0.5 * (1 + tf.cos(np.pi * fraction)) + LEAST_DECAY) ** tf.exp(tf.clip_by_value(exponent, -3.0, 2.0))
     rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
     shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
-    numbers = [len(sheet.members) for sheet in sheets]
-    parts = zip(*[tf.split(one, numbers, axis=draws) for one in (climb, rate, *shares)])  # for each sheet [B, k]
-    updates, tensors = [[None] * sum(numbers) for _ in range(2)]
-    for gradient, means, tensor, sheet, (climb, *own) in zip(gradients, unbiased, noted, sheets, parts):
-        update = _update(gradient, *means, *[sheet.spread(one, gradient) for one in own], sheet)
-        for i, one in zip(sheet.members, _unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
-            updates[i], tensors[i] = one.last, one
-    return updates, ControllerState(t, tensors)
+    return noted, unbiased, Controls(climb, rate, *shares)
 
 
 def _packed(tensors, sheet):

@@ -124,6 +124,22 @@ def test_its_updates_are_those_of_the_formula(horizon):
         x = [one + update for one, update in zip(x, updates)]
 
 
+def test_controls_are_those_of_the_step():
+    """Where all gradients of a tensor are equally large, the first update is the rate itself."""
+    shapes = [(2,), (17, 241), (), (3, 2), (20, 20)]  # of several sheets
+    optimizer = l2l.AdamController()
+    x, gradients = tensors(1, shapes), [np.full(shape, -(2.0 ** (3 * i)), np.float32) for i, shape in enumerate(shapes)]
+    x, gradients = ([tf.constant(one) for one in many] for many in (x, gradients))
+    state = optimizer.initial_state(x)
+    update, after = optimizer.bind(weights(), 7).plain_step(gradients, state, x)
+    with tf.Session() as session:
+        chosen = optimizer.controls(gradients, None, x, horizon=7, weights=weights())
+        updates, climbs, controls = session.run([update, [one.climb[0] for one in after.tensors], chosen])
+    np.testing.assert_allclose(controls.rate, [one.mean() for one in updates], rtol=1e-4)
+    np.testing.assert_allclose(controls.climb, climbs, rtol=1e-6)
+    assert len(set(controls.rate)) == 5 and all(0 < share < 1 for share in np.ravel(controls[2:]))
+
+
 def test_a_batch_is_its_draws():
     draws = [tensors(seed) for seed in range(3)]
     batch, x = Steps(weights(), horizon=9, batch=3), [np.stack(many) for many in zip(*draws)]
