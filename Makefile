@@ -12,7 +12,7 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper train-digits train-options train-pretrained train-general ordinary-tasks \
+.PHONY: help episode-1 episode-2 episode-3 paper general train-digits train-options train-pretrained train-general ordinary-tasks \
 	refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
 
 help:  ## list the targets
@@ -29,6 +29,9 @@ episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves noteboo
 
 paper: $(READY)  ## run the experiments of the paper; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/paper.ipynb build/paper
+
+general: $(READY)  ## train two networks with the optimizer that needs no tuning, and look inside it; leaves notebook and page in build/
+	$(PYTHON) tools/run_notebook.py notebooks/general.ipynb build/general
 
 train-digits: $(READY)  ## for maintainers: train the optimizer for small networks from three seeds; leaves it in build/
 	$(PYTHON) notebooks/digits.py 1 2 3

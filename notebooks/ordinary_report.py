@@ -65,8 +65,8 @@ def shares(rows):
             continue
         ends = [cell for cell in found if cell[LEARNED]["steps"] == HELD_OUT_STEPS]
         line = {"": kind, "cells": len(found)}
-        line.update((name, np.mean([_is_level(cell, name) for cell in found])) for name in BASELINES)
-        line["all at once"] = np.mean([all(_is_level(cell, name) for name in BASELINES) for cell in found])
+        line.update((name, np.mean([is_level(cell, name) for cell in found])) for name in BASELINES)
+        line["all at once"] = np.mean([all(is_level(cell, name) for name in BASELINES) for cell in found])
         line["far"] = sum(map(is_far, found))
         line["failed"] = sum(cell[LEARNED]["failures"] for cell in found)
         line["held out"] = "%d of %d" % (sum(map(_holds, ends)), len(ends))
@@ -75,7 +75,7 @@ def shares(rows):
     return l2l.format_table(lines, {**formats, "held out": ""})
 
 
-def _is_level(cell, name):
+def is_level(cell, name):
     ours, theirs = median(cell[LEARNED]), median(cell[name])
     return bool(ours <= theirs + LEVEL and np.isfinite(ours))
 

@@ -103,10 +103,17 @@ def test_the_notebook_on_use_runs_with_shortened_runs(tmp_path):
     assert all(0 < row["to default"] < np.inf for row in rows)
 
 
+@pytest.mark.rehearsal
+def test_the_notebook_on_the_general_optimizer_runs_with_shortened_runs(tmp_path):
+    cells, _, (row,), _ = rehearsed("general", tmp_path)
+    assert sum(map(draws, cells)) == 3 and len(row["inputs"]) == 9 and len(row["weight decay"]) == 5
+    assert all(np.isfinite(figure) for ends in row["inputs"].values() for figure in ends.values())
+
+
 def test_every_notebook_is_run_by_a_test():
     """Episode 1 in full, by `make check-episode-1`, and the quickstart where nothing but the wheel is installed."""
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert names == {*REHEARSED, "use_it", "episode_1", "quickstart"}
+    assert names == {*REHEARSED, "use_it", "general", "episode_1", "quickstart"}
     assert "make check-episode-1" in (ROOT / ".ci" / "run").read_text()
     assert '"quickstart.ipynb"' in (ROOT / "tests" / "test_wheel.py").read_text()
 
