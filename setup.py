@@ -31,7 +31,7 @@ DATA = ["mlxtend>=0.19,<0.20", "pandas<1.2"]
 NOTEBOOKS = ["jupyter", "nbclient", "nbconvert", "latex2mathml"] + TUNE
 
 TEST = ["pytest>=7", "pytest-xdist", "hypothesis", "nbclient", "nbconvert", "latex2mathml", "ipykernel", "ruff"]
-TEST += ["mypy", "scikit-learn", "parso", "psutil", "zstandard"] + DATA + SWEEP + TUNE
+TEST += ["mypy", "pyyaml", "scikit-learn", "parso", "psutil", "zstandard"] + DATA + SWEEP + TUNE
 
 setup(
     name="l2l",
@@ -54,6 +54,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
+    package_dir={"": "."},  # so that an editable install is a path, which type checkers follow
     packages=find_packages(include=["l2l", "l2l.*"]),
     package_data={"l2l": ["py.typed"], "l2l.problems": ["digits.npz"], "l2l.optimizers": ["shipped/*"]},
     python_requires="==3.7.*",
