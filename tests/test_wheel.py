@@ -39,10 +39,8 @@ def test_the_wheel_that_make_dist_builds_is_whole_and_so_is_the_archive(tmp_path
     assert wheel.name == "l2l-%s-py3-none-any.whl" % l2l.__version__
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--no-index"]
     called(*pip, "--target", tmp_path / "empty", wheel, cwd=tmp_path)
-    program = (
-        "import sys; sys.path.insert(0, 'empty'); import l2l; print(l2l.__file__, l2l.__version__, *l2l.pretrained())"
-    )
-    found, version, *names = called(sys.executable, "-W", "ignore", "-c", program, cwd=tmp_path).split()
+    program = "import l2l; print(l2l.__file__, l2l.__version__, *l2l.pretrained())"
+    found, version, *names = called(sys.executable, "-W", "ignore", "-c", program, cwd=tmp_path / "empty").split()
     assert Path(found).parent == tmp_path / "empty" / "l2l" and version == l2l.__version__
     assert names == list(l2l.pretrained())
 
