@@ -18,7 +18,7 @@ ENGINES = {
     '`engine="xla"`': "xla",
     '`engine="xla", threads=2`, two cores': "xla, two threads",
     '`engine="graph"`': "graph",
-    "the document's session loop, TensorFlow's default threads": "session loop",
+    "the original notebook's session loop, TensorFlow's default threads": "session loop",
     "the same held to one thread": "session loop, one thread",
     "JAX, `jit` and `scan`": "jax",
     "DeepMind's code": "deepmind",

@@ -49,7 +49,7 @@ class BoundProblem:
             # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into that too.
             x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
         for path, tensor in zip(paths(x), tf.nest.flatten(x)):
-            if tensor.dtype not in (tf.float32, tf.float64):  # in halves Adam's epsilon is 0, and so is 1e-38
+            if tensor.dtype not in (tf.float32, tf.float64):  # in float16 Adam's epsilon is 0
                 raise TypeError("%s must be float32 or float64, got %s" % (path, tensor.dtype.name))
         return x
 
