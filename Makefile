@@ -98,8 +98,8 @@ format: $(READY)  ## format the code
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(PYTHON) -m jupyterlab --allow-root notebooks
+lab: $(READY)  ## open the quickstart in JupyterLab, which serves the whole project
+	$(PYTHON) -m jupyterlab --allow-root --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb
 
 dist: $(READY)  ## build wheel and source archive, in build/dist
 	rm -rf build/dist build/lib build/bdist.*

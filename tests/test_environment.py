@@ -235,9 +235,11 @@ def test_a_folder_where_python_would_install_elsewhere_is_refused(project):
     assert not (project / "calls").exists()
 
 
-def test_jupyterlab_starts_for_root_too(project):
-    # Containers often run as root, for whom JupyterLab refuses to start unless it is told.
-    assert make(project, "lab")[1][-1] == "-m jupyterlab --allow-root notebooks"
+def test_jupyterlab_starts_for_root_too_and_serves_the_whole_project(project):
+    # Containers often run as root, for whom JupyterLab refuses to start unless it is told. What notebooks link to lies
+    # beside their folder.
+    start = "--LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb"
+    assert make(project, "lab")[1][-1] == "-m jupyterlab --allow-root " + start
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "setup.py"])
