@@ -32,7 +32,7 @@ def test_the_text_has_every_name_once_and_says_what_a_user_may_write():
     assert lines[network + 1 : network + 3] == own and lines[network + 3].startswith("l2l.")
 
 
-@pytest.mark.parametrize("place", ["l2l", "l2l.datasets", "l2l.testing", "l2l.problems", "l2l.figures", "l2l.runs"])
+@pytest.mark.parametrize("place", public_interface.PLACES)
 def test_completion_shows_the_library_only(place):
     module = l2l
     for part in place.split(".")[1:]:
