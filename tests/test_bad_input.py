@@ -306,6 +306,11 @@ BAD_CALLS = [
     (lambda: learn(start=np.ones(2, np.float16)), TypeError, "x must be float32 or float64, got float16"),
     (lambda: learn(start=tf.cast((1, 2), tf.bfloat16)), TypeError, "x must be float32 or float64, got bfloat16"),
     (
+        lambda: learn(start=np.ones(2), optimizer=l2l.AdamController()),
+        TypeError,
+        "gradients must be float32 for an AdamController, got float64",
+    ),
+    (
         lambda: learn(start=[np.float32(1), np.int64(2)]),
         TypeError,
         "x[1] must be float32 or float64, got int64",
