@@ -12,11 +12,18 @@ $(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help episode-1 episode-2 episode-3 paper general train-digits train-options train-pretrained train-general ordinary-tasks \
-	refresh-episode-1 refresh-readme check-episode-1 bench test rehearse mutants chaos docs lint format lab environment clean
+.PHONY: help quickstart use-it episode-1 episode-2 episode-3 paper general train-digits train-options train-pretrained \
+	train-general ordinary-tasks first-example refresh-episode-1 refresh-readme refresh-interface check-episode-1 bench test rehearse \
+	mutants chaos docs lint format lab dist environment clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
+
+quickstart: $(READY)  ## run the quickstart, a few minutes; leaves notebook, page and figures in build/
+	$(PYTHON) tools/run_notebook.py notebooks/quickstart.ipynb build/quickstart
+
+use-it: $(READY)  ## train networks of your own with a learned optimizer; leaves notebook, page and figures in build/
+	$(PYTHON) tools/run_notebook.py notebooks/use_it.ipynb build/use_it
 
 episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_1.ipynb build/episode_1
@@ -48,11 +55,17 @@ ordinary-tasks: $(READY)  ## for maintainers: the general optimizer beside tuned
 train-general: $(READY)  ## for maintainers: train the optimizer that needs no tuning from three seeds, hours; in build/
 	$(PYTHON) notebooks/general.py 1 2 3
 
+first-example: $(READY)  ## for maintainers: run the README's first example as printed; figures and numbers in results/
+	$(PYTHON) tools/first_example.py
+
 refresh-episode-1: $(READY)  ## for maintainers: make the last run of episode-1 the committed one
 	$(PYTHON) tools/refresh_episode_1.py
 
-refresh-readme: $(READY)  ## for maintainers: write the tables of the README and of docs from results/ and cards
+refresh-readme: $(READY)  ## for maintainers: write the tables of docs from results/ and cards
 	$(PYTHON) tools/readme.py
+
+refresh-interface: $(READY)  ## for maintainers: write the public names and signatures that a test compares
+	$(PYTHON) tests/public_interface.py
 
 bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
 	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \
@@ -88,8 +101,12 @@ format: $(READY)  ## format the code
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(PYTHON) -m jupyterlab --allow-root notebooks
+lab: $(READY)  ## open the quickstart in JupyterLab, which serves the whole project
+	$(PYTHON) -m jupyterlab --allow-root --LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb
+
+dist: $(READY)  ## build wheel and source archive, in build/dist
+	rm -rf build/dist build/lib build/bdist.*
+	$(PYTHON) setup.py -q sdist --dist-dir build/dist bdist_wheel --dist-dir build/dist
 
 environment: $(READY)  ## make the environment in .venv, if it is not there
 

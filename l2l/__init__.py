@@ -253,3 +253,9 @@ __all__ = [
     "warmup",
     "widening_log_cast",
 ]
+
+_ROOMS = ["problems", "optimizers", "learning", "evaluation", "runs", "sweeps", "figures"]
+
+
+def __dir__():
+    return __all__ + _ROOMS

@@ -235,9 +235,20 @@ def test_a_folder_where_python_would_install_elsewhere_is_refused(project):
     assert not (project / "calls").exists()
 
 
-def test_jupyterlab_starts_for_root_too(project):
-    # Containers often run as root, for whom JupyterLab refuses to start unless it is told.
-    assert make(project, "lab")[1][-1] == "-m jupyterlab --allow-root notebooks"
+NOTEBOOKS = sorted(path.stem for path in (FINDER.parent.parent / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_has_a_command(project, name):
+    run = "tools/run_notebook.py notebooks/%s.ipynb build/%s" % (name, name)
+    assert make(project, name.replace("_", "-"))[1][-1] == run
+
+
+def test_jupyterlab_starts_for_root_too_and_serves_the_whole_project(project):
+    # Containers often run as root, for whom JupyterLab refuses to start unless it is told. What notebooks link to lies
+    # beside their folder.
+    start = "--LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb"
+    assert make(project, "lab")[1][-1] == "-m jupyterlab --allow-root " + start
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "setup.py"])

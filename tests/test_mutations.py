@@ -138,7 +138,7 @@ def project(tmp_path):
     for name in ["l2l", "tools"]:
         shutil.copytree(str(ROOT / name), str(tmp_path / name), ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests" / "problems").mkdir(parents=True)
-    for name in ["pytest.ini", "tests/conftest.py", "tests/problems/test_random_numbers.py"]:
+    for name in ["pyproject.toml", "tests/conftest.py", "tests/problems/test_random_numbers.py"]:
         shutil.copy(str(ROOT / name), str(tmp_path / name))
     return tmp_path
 

@@ -11,6 +11,7 @@ import bs4
 import episode_1
 import episode_2
 import episode_3
+import first_example
 import nbformat
 import notebook_page
 import numpy as np
@@ -463,19 +464,9 @@ def test_an_earlier_runs_outputs_do_not_survive(tmp_path):
     assert late.outputs == [] and late.execution_count is None
 
 
-def test_the_readme_shows_the_committed_results():
-    rows = json.loads((ROOT / "results" / "episode_1.json").read_text())["rows"]
-    readme = (ROOT / "README.md").read_text()
-    compared = [row for row in episode_1.summary(rows) if row["document"] is not None]
-    assert len(compared) == len(episode_1.DOCUMENT)
-    for row in compared:
-        line = "| {experiment} | {meta_iterations:,} | {document:.2f} | {median:.2f} | {lowest:.2f} | {highest:.2f} |"
-        assert line.format(**row) in readme  # as `make refresh-episode-1` writes it
-
-
 @pytest.mark.rehearsal
 def test_the_readmes_example_runs_as_printed(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example = first_example.example()
     environment = dict(os.environ, MPLBACKEND="Agg")
     command = [sys.executable, "-W", "error::UserWarning", "-c", example]
     done = subprocess.run(command, cwd=str(tmp_path), env=environment, capture_output=True)

@@ -1,4 +1,4 @@
-"""Makes the last full run of Episode 1 the committed one: notebook, results, figure and the README's table."""
+"""Makes the last full run of Episode 1 the committed one: notebook, results, figure, table of docs/findings.md."""
 
 import json
 import shutil

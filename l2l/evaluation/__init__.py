@@ -6,3 +6,7 @@ from l2l.evaluation.evaluation import Evaluation
 from l2l.evaluation.traces import Trace, trace
 
 __all__ = ["Evaluation", "Trace", "evaluate", "testing", "trace"]
+
+
+def __dir__():
+    return __all__

@@ -29,6 +29,13 @@ from l2l.problems.random_numbers import uniform
 from l2l.types import BuildOptimizer
 from l2l.xla import prepare_xla
 
+__all__ = ["check_optimizer", "check_problem"]
+
+
+def __dir__():
+    return __all__
+
+
 _DRAWS = 3
 _COORDINATES = 3
 

@@ -17,3 +17,7 @@ __all__ = [
     "plot_trajectories",
     "plot_updates",
 ]
+
+
+def __dir__():
+    return __all__

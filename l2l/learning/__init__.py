@@ -25,3 +25,7 @@ __all__ = [
     "unroll",
     "update",
 ]
+
+
+def __dir__():
+    return __all__

@@ -51,3 +51,7 @@ __all__ = [
     "vsgd",
     "widening_log_cast",
 ]
+
+
+def __dir__():
+    return __all__

@@ -41,3 +41,7 @@ __all__ = [
     "normal",
     "uniform",
 ]
+
+
+def __dir__():
+    return __all__

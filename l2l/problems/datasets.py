@@ -23,6 +23,13 @@ import numpy as np
 from l2l import checks
 from l2l.types import PathLike
 
+__all__ = ["Examples", "cifar10", "digits", "fashion_mnist", "mnist", "mnist_5000"]
+
+
+def __dir__():
+    return __all__
+
+
 Examples = namedtuple(
     "Examples",
     [

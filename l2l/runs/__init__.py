@@ -16,3 +16,7 @@ __all__ = [
     "latest_checkpoint",
     "train_together",
 ]
+
+
+def __dir__():
+    return __all__

@@ -25,9 +25,9 @@ def test_positions_are_checked(batch):
         return {"a": draw, "b": tf.cast(draw, tf.int32)}
 
     draw = tf.zeros([] if batch is None else [batch])
-    with pytest.raises(TypeError, match=r"^x\[1\] must have a floating-point dtype, got int32$"):
+    with pytest.raises(TypeError, match=r"^x\[1\] must be float32 or float64, got int32$"):
         BoundProblem(Given(start=start), draw, batch).start()
-    with pytest.raises(TypeError, match=r"^x must have a floating-point dtype, got int32$"):
+    with pytest.raises(TypeError, match=r"^x must be float32 or float64, got int32$"):
         BoundProblem(Given(start=lambda draw: tf.constant(1)), draw, batch).start()
 
 
