@@ -19,7 +19,7 @@ def controller(seed=0):
 
 @pytest.fixture(params=["op by op", "compiled"])
 def compiled(request, monkeypatch):
-    monkeypatch.setattr(tensor_functions.TensorFunctions, "_is_compiled", request.param == "compiled")
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", request.param == "compiled")
 
 
 class Bowls(l2l.Problem):
