@@ -183,7 +183,9 @@ def _warning(name, is_over, made, steps, said):
             return tf.constant(True)
 
     def warn_if_new():
-        is_new = tf.cond(said.is_initialized(), lambda: tf.not_equal(said.read_value(), steps), lambda: tf.constant(True))
+        is_new = tf.cond(
+            said.is_initialized(), lambda: tf.not_equal(said.read_value(), steps), lambda: tf.constant(True)
+        )
         return tf.cond(is_new, warn, lambda: tf.constant(False))
 
     return tf.cond(is_over, warn_if_new, lambda: tf.constant(False)).op
