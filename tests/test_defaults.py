@@ -11,6 +11,7 @@ from l2l.optimizers import castings
 TRAINER = {
     **l2l.Settings()._asdict(),  # which test_settings.py has
     "horizon": None,
+    "client": None,
     "engine": "xla",
     "name": "training",
     "on_nonfinite": "skip",
@@ -32,7 +33,7 @@ DEFAULTS = {
         "input_activation": None,
     },
     "Curriculum": {
-        **{name: one for name, one in TRAINER.items() if name != "estimator"},
+        **{name: one for name, one in TRAINER.items() if name not in ("estimator", "client")},
         **{"validate_every": None, "patience": None, "draws": 8, "measure": None, "validation_seed": 1},
     },
     "EvolutionStrategies": {"pairs": 8, "sigma": 0.03, "clip": 0.5},
