@@ -177,11 +177,9 @@ class EvolvingGraph:
 
     def _begun(self, name, which):
         """New pairs with these numbers, whose draws and horizon are those of the next meta-iteration, a list."""
-        members, weights = self._members_of(name), self.weights()
-        draws, (_, horizon) = members.draws(self._seed_of(self._number)), self._chosen()
+        draws, (_, horizon) = self._members_of(name).draws(self._seed_of(self._number)), self._chosen()
         sums = [np.zeros(shape, np.float32) for shape in self._shapes]
-        carried = [members.begun(weights, draws[i], horizon) for i in which]
-        return [_Pair(self._number, draws[i], horizon, 0, [one, one], sums) for i, one in zip(which, carried)]
+        return [_Pair(self._number, draws[i], horizon, 0, [None, None], sums) for i in which]
 
     def _seed_of(self, number):
         return (self._recipe.settings.draws_seed << 32) | number
@@ -203,13 +201,17 @@ class EvolvingGraph:
         """
         arrays = {"variables/" + name: value for name, value in self._session.run(self._variables).items()}
         arrays["place"] = np.array([self._number, 0], np.int64)
-        for i, pairs in enumerate(self._pairs.values()):
-            prefix = "pairs/%d/" % i
+        weights = self.weights()
+        for i, (name, pairs) in enumerate(self._pairs.items()):
+            members, prefix = self._members_of(name), "pairs/%d/" % i
+            # What has not begun has nothing to carry yet; a file has arrays of the same shapes for it.
+            begun = [members.begun(weights, one.draw, one.horizon) if one.age == 0 else None for one in pairs]
             arrays[prefix + "places"] = np.array([[one.number, one.age, one.horizon] for one in pairs], np.int64)
             for j, many in enumerate(zip(*[one.sums for one in pairs])):
                 arrays[prefix + "sums/%d" % j] = np.stack(many)
             for sign in (0, 1):
-                for j, many in enumerate(zip(*[one.carried[sign] for one in pairs])):
+                carried = [one.carried[sign] if one.age else begun[place] for place, one in enumerate(pairs)]
+                for j, many in enumerate(zip(*carried)):
                     arrays[prefix + "carried/%d/%d" % (sign, j)] = np.stack(many)
         return arrays
 
@@ -221,13 +223,14 @@ class EvolvingGraph:
         for i, (name, pairs) in enumerate(self._pairs.items()):
             prefix = "pairs/%d/" % i
 
-            def part(path, place, number, prefix=prefix):
+            def part(path, place, prefix=prefix):
+                number = sum(key.startswith("%s%s/" % (prefix, path)) for key in snapshot)
                 return [snapshot["%s%s/%d" % (prefix, path, j)][place] for j in range(number)]
 
             for place, (number, age, horizon) in enumerate(snapshot[prefix + "places"].tolist()):
-                carried = [part("carried/%d" % sign, place, len(pairs[place].carried[sign])) for sign in (0, 1)]
+                carried = [part("carried/%d" % sign, place) if age else None for sign in (0, 1)]
                 draw = self._members_of(name).draws(self._seed_of(number))[place]
-                sums = part("sums", place, len(self._shapes))
+                sums = part("sums", place)
                 pairs[place] = _Pair(number, draw, horizon, age, carried, sums)
 
     def close(self):
@@ -245,7 +248,7 @@ _Pair = namedtuple(
         "draw",  # a flat list of arrays
         "horizon",
         "age",  # base iterations that it has lived
-        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays
+        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays, or None
         "sums",  # of the directions since it began, like the weights
     ],
 )
