@@ -82,6 +82,7 @@ DEFAULTS = {
     "plot_curves": {"window": None},
     "plot_learning_rates": {"draws": 100, "steps": 20, "seed": 0, "coordinates": None},
     "plot_losses": {"draws": 3},
+    "plot_problems": {"window": 20},
     "plot_states": {"draws": 20, "steps": 20, "seed": 0},
     "plot_trajectories": {"steps": 20, "seed": 0},
     "plot_updates": {"smallest": 1e-8, "largest": 1e2, "repeats": 1},
