@@ -51,7 +51,7 @@ def plot_problems(history: History, *, window: int = 20) -> Figure:
         at, values = drawn[is_finite], values[is_finite]
         axes.plot(at, values, ".", color=COLORS[0], markersize=3, alpha=0.3, markeredgewidth=0)
         axes.plot(at, _running_mean(values, window), color=COLORS[0])
-        remark = ", {:,} diverged".format(diverged) if diverged else ""
+        remark = f", {diverged:,} diverged" if diverged else ""
         axes.set_title("%s\n%s drawn%s" % (name, format(len(drawn), ","), remark), fontsize="small")
         axes.set_xlim(0, max(len(history), 1))
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=4)

@@ -27,11 +27,11 @@ def test_each_problem_has_a_panel_with_its_meta_losses_and_their_running_mean():
     assert all(axes.get_xlim() == (0, 6) for axes in figure.axes) and not never.lines[0].get_xdata().size
 
 
-def test_many_problems_are_readable(tmp_path):
-    """Of 24 no title or label overlaps another panel; the lowest of each column has the numbers of meta-iterations."""
+def test_many_problems_are_readable():
+    """Of 22 no title or label overlaps another panel; the lowest of each column has the numbers of meta-iterations."""
     names = {"problem of the kind %d" % i: "Q" for i in range(22)}
     figure = l2l.plot_problems(history_of(names, [(i % 22, 100.0 * i, 0) for i in range(440)]))
-    figure.savefig(str(tmp_path / "figure.png"))
+    figure.execute_constrained_layout()
     renderer = figure.canvas.get_renderer()
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
     assert len(boxes) == 22
