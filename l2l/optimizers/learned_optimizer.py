@@ -49,9 +49,9 @@ class LearnedOptimizer(tf.train.Optimizer):
     with a number for each coordinate are saved and restored as one, in any number of parts. Other slots keep their own
     names for each part, and a checkpoint can be restored in the same parts alone.
 
-    The constructor sets an environment variable of the process, unless a session has run or it is set:
-    TF_CPU_ALLOCATOR_USE_BFC lets TensorFlow keep the memory that it frees. For an `AdamController` it adds to XLA_FLAGS
-    what `l2l.prepare_xla` does, which holds for all that XLA compiles in the process; flags of your own win.
+    The constructor sets the environment variable TF_CPU_ALLOCATOR_USE_BFC, unless it is set: TensorFlow then keeps the
+    memory that it frees. For an `AdamController` it adds to XLA_FLAGS what `l2l.prepare_xla` does; flags of your own
+    come last, and win. Both are read when the first session of the process starts, and hold for all of them.
 
     Args:
       trained: a `Trained`, as from `trainer.trained()`; or a path or name as for `l2l.load`. One that was trained as

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import l2l
 from l2l.nests import tensors_of, with_tensors
-from l2l.optimizers import tensor_functions
+from l2l.optimizers import learned_optimizer, tensor_functions
 
 keras = tf.keras
 
@@ -458,6 +458,19 @@ def test_optimizers_of_ones_own():
     assert optimizer.get_slot_names() == ["velocity"]
     one, other = after(2, train, x)
     np.testing.assert_allclose([one[0], one[1], other], [3 - 0.06 * 2.5, 0, 4 - 0.08 * 2.5], rtol=1e-6)
+
+
+def test_flags_of_xla_are_set_where_a_step_will_be_compiled(monkeypatch):
+    """They hold for all that a user compiles in the process."""
+    calls = []
+    monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
+    l2l.LearnedOptimizer(constant())
+    assert not calls
+    monkeypatch.undo()
+    assert tensor_functions.TensorFunctions(controller(), 0.0).is_compiled
+    monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
+    l2l.LearnedOptimizer(controller())
+    assert calls == ["set"]
 
 
 def test_what_it_cannot_do_is_said():
