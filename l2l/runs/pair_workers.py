@@ -97,12 +97,14 @@ class PairWorkers:
                     self._submitted += 1
                     futures.append(self._client.submit(run_job, job, key="%s-%d" % (self._prefix, self._submitted)))
             return self._client.gather(futures)
-        except Exception as error:
+        except BaseException as error:
             with contextlib.suppress(Exception):
                 self._client.cancel(futures)
+            if not isinstance(error, Exception):  # a second Ctrl-C
+                raise
             raise WorkersError(
-                "the workers of client could not compute a meta-iteration, perhaps for want of memory: %r; nothing of "
-                "the training has changed" % error
+                "the workers of client could not compute a meta-iteration, perhaps for want of memory: %.200r; nothing "
+                "of the training has changed" % error
             ) from error
 
     def _tell(self, function, *arguments):
