@@ -119,8 +119,7 @@ def test_what_is_refused(monkeypatch):
 
 
 @pytest.mark.rehearsal
-@pytest.mark.parametrize("engine", ["graph", "xla"])
-def test_of_two_processes_one_is_killed_and_the_numbers_are_the_same(monkeypatch, tmp_path, engine):
+def test_of_two_processes_one_is_killed_and_the_numbers_are_the_same(monkeypatch, tmp_path):
     """Another one takes its place, which has to be told all."""
     monkeypatch.undo()
     options = {"processes": True, "dashboard_address": None, "memory_limit": 0, "local_directory": str(tmp_path)}
@@ -128,9 +127,9 @@ def test_of_two_processes_one_is_killed_and_the_numbers_are_the_same(monkeypatch
     settings = {"unroll_length": 50, "horizon": (100, 2000)}
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         for estimator, given in [(l2l.EvolutionStrategies(3), client), (l2l.PES(3), cluster.scheduler_address)]:
-            with trainer(estimator, engine, **settings) as alone:
+            with trainer(estimator, "xla", **settings) as alone:
                 alone.run(12)
-                with trainer(estimator, engine, client=given, **settings) as training:
+                with trainer(estimator, "xla", client=given, **settings) as training:
                     training.run(4)
                     process = next(iter(client.run(os.getpid).values()))
                     threading.Timer(0.1, os.kill, (process, signal.SIGKILL)).start()
