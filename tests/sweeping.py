@@ -1,4 +1,4 @@
-"""Sweeps that need no cluster: a stand-in for Dask's client, which computes the cells in this process."""
+"""Clusters that are none: a stand-in for Dask's client, which computes in this process; and sweeps with it."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ class Future:
 
 
 class Client:
-    """Computes each cell at once, or lets its worker die: where `dies(number)`, for the cell of that number."""
+    """Computes each job at once, or lets its worker die: where `dies(number)`, for the job of that number."""
 
     def __init__(self, dies=lambda number: False):
         self.submitted, self.told, self._dies = [], [], dies
@@ -49,6 +49,12 @@ class Client:
         else:
             future.finish(function(pickled))
         return future
+
+    def gather(self, futures):
+        for future in futures:
+            if future.exception() is not None:
+                raise future.exception()
+        return [future.result() for future in futures]
 
     def run(self, function, *arguments, on_error):
         self.told.append(function(*arguments))

@@ -11,6 +11,7 @@ from l2l.optimizers import castings
 TRAINER = {
     **l2l.Settings()._asdict(),  # which test_settings.py has
     "horizon": None,
+    "client": None,
     "engine": "xla",
     "name": "training",
     "on_nonfinite": "skip",
@@ -32,7 +33,7 @@ DEFAULTS = {
         "input_activation": None,
     },
     "Curriculum": {
-        **{name: one for name, one in TRAINER.items() if name != "estimator"},
+        **{name: one for name, one in TRAINER.items() if name not in ("estimator", "client")},
         **{"validate_every": None, "patience": None, "draws": 8, "measure": None, "validation_seed": 1},
     },
     "EvolutionStrategies": {"pairs": 8, "sigma": 0.03, "clip": 0.5},
@@ -81,6 +82,7 @@ DEFAULTS = {
     "plot_curves": {"window": None},
     "plot_learning_rates": {"draws": 100, "steps": 20, "seed": 0, "coordinates": None},
     "plot_losses": {"draws": 3},
+    "plot_problems": {"window": 20},
     "plot_states": {"draws": 20, "steps": 20, "seed": 0},
     "plot_trajectories": {"steps": 20, "seed": 0},
     "plot_updates": {"smallest": 1e-8, "largest": 1e2, "repeats": 1},
@@ -150,8 +152,8 @@ METHODS = {
     "Grouped.adapt": {"active": None},
     "Grouped.bind": {"horizon": None, "batch": None},
     "History.log_average": {"at": None},
+    "KerasOptimizer.apply_gradients": {"name": None},
     "LearnedOptimizer.apply_gradients": {"global_step": None, "name": None},
-    "LearnedOptimizer.load": {"build": None, "horizon": None, "name": "LearnedOptimizer"},
     "Problem.draw": {"seed": None},
     "Run.restore": {"allow_changed_code": False},
     "Run.run": {"meta_iterations": None, "until": None},

@@ -68,6 +68,7 @@ def test_every_local_link_leads_somewhere(document):
     "document",
     [
         "docs/debugging.md",
+        "docs/estimators.md",
         "docs/extending.md",
         "docs/pretrained.md",
         "docs/problems.md",

@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
 BELOW_ALL = {
-    *["archives", "averages", "bytecode", "checks", "describe", "graphs", "mapping", "nests", "process", "progress"],
+    *[
+        "archives",
+        "averages",
+        "bytecode",
+        "checks",
+        "clusters",
+        "describe",
+        "graphs",
+        "mapping",
+        "nests",
+        "process",
+        "progress",
+    ],
     *["quiet", "results", "schedules", "tables", "types", "vectorizing", "version", "xla"],
 }
 ROOMS = ["problems", "optimizers", "learning", "evaluation", "runs", "sweeps", "figures"]

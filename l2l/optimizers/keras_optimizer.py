@@ -73,6 +73,14 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         return self._get_hyper("steps")
 
     @property
+    def _checkpoint_dependencies(self):
+        # What was planned when a checkpoint was written is not to undo what is planned now.
+        return [one for one in super()._checkpoint_dependencies if one.name != "steps"]
+
+    def _lookup_dependency(self, name):
+        return None if name == "steps" else super()._lookup_dependency(name)
+
+    @property
     def skipped(self) -> Optional[tf.Variable]:
         """How many tensors were left out, since their gradients were not finite."""
         return self._inner.skipped

@@ -49,15 +49,19 @@ class LearnedOptimizer(tf.train.Optimizer):
     with a number for each coordinate are saved and restored as one, in any number of parts. Other slots keep their own
     names for each part, and a checkpoint can be restored in the same parts alone.
 
+    The constructor sets the environment variable TF_CPU_ALLOCATOR_USE_BFC, unless it is set: TensorFlow then keeps the
+    memory that it frees. For an `AdamController` it adds to XLA_FLAGS what `l2l.prepare_xla` does; flags of your own
+    come last, and win. Both are read when the first session of the process starts, and hold for all of them.
+
     Args:
       trained: a `Trained`, as from `trainer.trained()`; or a path or name as for `l2l.load`. One that was trained as
         several for groups of tensors is not served: give each its own `LearnedOptimizer` and `var_list`.
       steps: how many steps are planned in total, for an optimizer that asks; a positive integer, or, unless it is
         coordinate-wise, a scalar tensor, variable, or function without arguments to one. The number of steps made is
-        saved: a restored training, a second one and one with other `steps` go on where they are. After the
-        planned steps an optimizer of whole tensors says so once, on standard error (not within `xla.compile`). An
-        `AdamController` goes on with its decay at the end of its cosine, 0.001. None where nobody knows: it behaves
-        as half way, at every step.
+        saved: a restored training, a second one and one with other `steps` go on where they are. Where more are made
+        than are planned, an optimizer of whole tensors says so on standard error, once in a session for each plan (not
+        within `xla.compile`). An `AdamController` goes on with its decay at the end of its cosine, 0.001. A tensor
+        below 1 counts as 1. None where nobody knows: it behaves as half way, at every step.
       learning_rate: multiplier of every update: a number from 0, scalar tensor, variable, or a function without
         arguments to one, as `tf.train` has it.
       weight_decay: decoupled weight decay, in units that AdamW has at its usual learning rate: each step adds
@@ -94,9 +98,7 @@ class LearnedOptimizer(tf.train.Optimizer):
             )
         super().__init__(use_locking=False, name=name)
         weight_decay = checks.number_from_zero("weight_decay", weight_decay)
-        # In time, where no session has started: memory is kept from step to step, and NaN is honoured.
-        prepare_allocator()
-        set_xla_flags()
+        prepare_allocator()  # in time, where no session has started
         if is_coordinatewise(trained):
             steps = None if steps is None else checks.positive_integer("steps", steps)
             if weight_decay:
@@ -110,6 +112,8 @@ class LearnedOptimizer(tf.train.Optimizer):
             self._moving = MovingRows(self, self._functions, None if is_one else rate)
         else:
             self._functions = TensorFunctions(trained, weight_decay)
+            if self._functions.is_compiled:
+                set_xla_flags()
             rate = _scalar("learning_rate", learning_rate, self._functions.dtype, checks.number_from_zero)
             steps = None if steps is None else _scalar("steps", steps, tf.float32, checks.positive_integer)
             self._moving = MovingTensors(self, self._functions, rate, steps)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.framework import ops
-from tensorflow.python.ops import control_flow_util
+from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
 from l2l.optimizers.slots import name_of_whole, scope_of_slots
 
@@ -28,6 +28,7 @@ class MovingTensors:
         self._optimizer, self._functions, self._rate, self._steps = optimizer, functions, rate, steps
         self._pairs = []  # of gradients and variables that wait to be moved
         self._sets = {}  # names of what a set of variables has beside its slots
+        self._said = {}  # by graph and name of the set: for which plan a session has heard that it is over
 
     def create_slots(self, var_list):
         """Makes the slots of variables, and what their state has beside these."""
@@ -63,6 +64,10 @@ class MovingTensors:
             for name in ("steps_made", "skipped"):
                 zero = tf.zeros([], tf.int64)
                 optimizer._create_non_slot_variable(zero, named(name), var_list[0])
+            key = (var_list[0].graph, named("said"))
+            if self._steps is not None and key not in self._said:
+                # In no collection: neither saved nor initialized, it is new in every session.
+                self._said[key] = resource_variable_ops.ResourceVariable(0.0, collections=[], trainable=False)
 
     def skipped(self):
         """How many tensors were left out so far, a variable of the current graph; None before `apply_gradients`."""
@@ -114,7 +119,7 @@ class MovingTensors:
         positions = [variable.read_value() for variable in variables]
         # No scope of the caller's, such as a caching device, has reached these: their value needs no second op.
         values, numbers = ([variable.value() for variable in many] for many in (state, counts))
-        steps = None if self._steps is None else self._steps()
+        steps = None if self._steps is None else tf.maximum(self._steps(), 1.0)
         *outputs, is_over = self._functions.step(list(gradients), positions, values, numbers, self._rate(), steps)
         outputs = [output for many in outputs for output in many]
         # Nothing is written while something is to be read.
@@ -125,8 +130,12 @@ class MovingTensors:
         if constraints:
             with tf.control_dependencies(writes):
                 writes += [one.assign(one.constraint(one.read_value()), read_value=False) for one in constraints]
-        if steps is not None and not control_flow_util.GraphOrParentsInXlaContext(graph):  # which cannot print
-            writes.append(_warning(self._optimizer.get_name(), is_over, steps))
+        # XLA cannot print; of several replicas the last one does.
+        if steps is not None and not self._pairs and not control_flow_util.GraphOrParentsInXlaContext(graph):
+            said = self._said[variables[0].graph, named("said")]
+            made = outputs[-2]
+            with ops.colocate_with(None, ignore_existing=True), tf.device(None):  # where the session is
+                writes.append(_warning(self._optimizer.get_name(), is_over, made, steps, said))
         return writes
 
     def _name(self, name, end):
@@ -164,12 +173,19 @@ def _set_slice(slot, variable):
     slot._set_save_slice_info(info)
 
 
-def _warning(name, is_over, steps):
-    """The op that says on standard error, once, that all planned steps are made."""
+def _warning(name, is_over, made, steps, said):
+    """The op that says on standard error that all planned steps are made: once in a session, and for each plan."""
 
     def warn():
-        text = "%s: the planned steps are made, this is one more; further ones are small. Plan more with steps=, now"
-        with tf.control_dependencies([tf.print(text % name, steps, output_stream=sys.stderr)]):
+        text = "were planned: further ones may be small. Plan more, counted from the first of all, with steps="
+        shown = tf.print("%s:" % name, made, "steps are made,", steps, text, output_stream=sys.stderr)
+        with tf.control_dependencies([shown]), tf.control_dependencies([said.assign(steps, read_value=False)]):
             return tf.constant(True)
 
-    return tf.cond(is_over, warn, lambda: tf.constant(False)).op
+    def warn_if_new():
+        is_new = tf.cond(
+            said.is_initialized(), lambda: tf.not_equal(said.read_value(), steps), lambda: tf.constant(True)
+        )
+        return tf.cond(is_new, warn, lambda: tf.constant(False))
+
+    return tf.cond(is_over, warn_if_new, lambda: tf.constant(False)).op

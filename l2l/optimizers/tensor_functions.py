@@ -84,7 +84,7 @@ class TensorFunctions:
           steps: how many steps are planned in total, a float32 scalar; None where nobody knows.
 
         Returns:
-          `(positions, leaves, counts, is_over)`: next ones, and whether this is the first step after the planned ones.
+          `(positions, leaves, counts, is_over)`: next ones, and whether more steps are made than are planned.
         """
         shapes, number = [one.shape.as_list() for one in positions], len(positions)
         # Within conditions and functions TensorFlow may not know the shape of a gradient.
@@ -104,7 +104,7 @@ class TensorFunctions:
         inputs = [*gradients, *positions, *leaves, *counts, rate, *planned]
         graph = tf.get_default_graph()
         inside = control_flow_util.GraphOrParentsInXlaContext(graph)
-        if number <= MOST_COMPILED and self._is_compiled and not inside:
+        if number <= MOST_COMPILED and self.is_compiled and not inside:
             outputs = _compiled_call(function, inputs)
         else:
             # TensorFlow puts the function's ops in place of the call; what waits for the call waits for none of them.
@@ -114,7 +114,7 @@ class TensorFunctions:
         return outputs[:number], outputs[number:-3], outputs[-3:-1], outputs[-1]
 
     @property
-    def _is_compiled(self):
+    def is_compiled(self):
         """Whether XLA has all that the optimizer consists of, which is not known of those of users."""
         return self._trained.build is AdamController or _class_in(self._trained.record) == AdamController.__name__
 
@@ -139,7 +139,7 @@ class TensorFunctions:
             for owner, new, old in zip(owners, tensors_of(after), before)
         ]
         counts[1] += tf.reduce_sum(tf.cast(tf.logical_not(is_ok), tf.int64))
-        return [*positions, *after, *counts, tf.constant(False) if steps is None else tf.equal(made, steps + 1)]
+        return [*positions, *after, *counts, tf.constant(False) if steps is None else made > steps]
 
     def _bound(self, shapes, steps):
         trained, specs = self._trained, self._specs(shapes)

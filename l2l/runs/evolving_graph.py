@@ -17,6 +17,7 @@ from l2l.optimizers.trained import names_of
 from l2l.problems.binding import position_specs
 from l2l.problems.problem import sample
 from l2l.runs.members import TURNS, Members
+from l2l.runs.pair_workers import PairWorkers
 
 
 class EvolvingGraph:
@@ -28,9 +29,11 @@ class EvolvingGraph:
 
     Args:
       recipe: a `Recipe` whose settings have an estimator.
+      client: a `distributed.Client`, or the address of a scheduler, whose workers compute the members; None for this
+        process.
     """
 
-    def __init__(self, recipe):
+    def __init__(self, recipe, client=None):
         self._recipe, self._members, self._number = recipe, {}, 0
         settings = recipe.settings
         self._problems, self._estimator = recipe.problems, settings.estimator
@@ -60,10 +63,19 @@ class EvolvingGraph:
         self._update = self._session.make_callable(*self._update)
         self._shapes = [variable.shape.as_list() for variable in self._weights]
         self._pool = concurrent.futures.ThreadPoolExecutor(settings.threads)
+        self._of_members = {
+            "build_optimizer": recipe.build_optimizer,
+            "engine": recipe.engine,
+            "pairs": self._estimator.pairs,
+            "turns": settings.unroll_length if self._estimator.persistent else TURNS,
+        }
+        self._workers = None
         # Of persistent strategies: the pairs of each problem, which are carried on.
         self._pairs = {}
         if self._estimator.persistent:
             self._pairs = {name: self._begun(name, range(self._estimator.pairs)) for name in self._problems}
+        if client is not None:
+            self._workers = PairWorkers(client, self._problems, self._of_members, self._estimator.persistent)
 
     def _build_meta_loss(self, settings):
         """Meta-loss and logarithm of the last loss of one member."""
@@ -90,20 +102,15 @@ class EvolvingGraph:
 
     def _members_of(self, name):
         if name not in self._members:
-            estimator, settings = self._estimator, self._recipe.settings
-            self._members[name] = Members(
-                self._problems[name],
-                self._recipe.build_optimizer,
-                self._recipe.engine,
-                pairs=estimator.pairs,
-                turns=settings.unroll_length if estimator.persistent else TURNS,
-                threads=settings.threads,
-            )
+            threads = self._recipe.settings.threads
+            self._members[name] = Members(self._problems[name], threads=threads, **self._of_members)
         return self._members[name]
 
     def to_prepare(self):
         """The name of what `prepare` will build or compile, None for nothing."""
         name, _ = self._chosen()
+        if self._workers is not None:
+            return None if self._workers.is_ready(name) else name
         return None if name in self._members and self._members[name].is_ready else name
 
     def prepare(self):
@@ -111,9 +118,11 @@ class EvolvingGraph:
 
         Raises:
           CannotCompileError: XLA cannot compile the problem or the optimizer.
+          WorkersError: workers cannot build it.
         """
-        name, _ = self._chosen()
-        self._members_of(name).prepare()
+        name = self.to_prepare()
+        if name is not None:
+            self._members_of(name).prepare() if self._workers is None else self._workers.prepare(name)
 
     def run(self, most):
         """One meta-iteration: an array `[1, 6]` of meta-loss, last loss, gradient norm, problem, horizon, diverged.
@@ -126,20 +135,24 @@ class EvolvingGraph:
         weights, members = self.weights(), self._members_of(name)
         pairs = self._pairs[name] if estimator.persistent else self._begun(name, range(estimator.pairs))
 
-        def work(job):
-            i, sign = job
+        def task(i, sign):
             pair, factor = pairs[i], np.float32((estimator.sigma, -estimator.sigma)[sign])
-            moved = [value + factor * one[i] for value, one in zip(weights, directions)]
-            steps = settings.unroll_length if estimator.persistent else pair.horizon
-            losses, carried = members.run(
-                moved, pair.draw, pair.carried[sign], first=pair.age, steps=steps, horizon=pair.horizon
-            )
-            figures = self._figures(losses) if np.isfinite(losses).all() else [np.nan, np.nan]
-            return np.asarray(figures, np.float64), carried
+            return {
+                "weights": [value + factor * one[i] for value, one in zip(weights, directions)],
+                "draw": pair.draw,
+                "carried": pair.carried[sign],
+                "first": pair.age,
+                "steps": settings.unroll_length if estimator.persistent else pair.horizon,
+                "horizon": pair.horizon,
+            }
 
-        jobs = [(i, sign) for i in range(estimator.pairs) for sign in (0, 1)]
-        results = list(self._pool.map(work, jobs))
-        ends, lasts = np.transpose([figures for figures, _ in results]).reshape([2, estimator.pairs, 2])
+        tasks = [task(i, sign) for i in range(estimator.pairs) for sign in (0, 1)]
+        if self._workers is None:
+            results = list(self._pool.map(lambda one: members.run(**one), tasks))
+        else:
+            results = self._workers.run(name, tasks)
+        figures = list(self._pool.map(self._figures_of, [losses for losses, _ in results]))
+        ends, lasts = np.transpose(figures).reshape([2, estimator.pairs, 2])
         found, diverged = differences(ends.T, estimator.clip)
         if estimator.persistent:
             for i, pair in enumerate(pairs):
@@ -158,13 +171,15 @@ class EvolvingGraph:
             self._pairs[name] = [anew.get(i, pair._replace(age=ages[i])) for i, pair in enumerate(pairs)]
         return np.array([[value, last, norm, list(self._problems).index(name), horizon, diverged]], np.float64)
 
+    def _figures_of(self, losses):
+        """Meta-loss and logarithm of the last loss of one member; NaN of one that diverged."""
+        return np.asarray(self._figures(losses) if np.isfinite(losses).all() else [np.nan, np.nan], np.float64)
+
     def _begun(self, name, which):
         """New pairs with these numbers, whose draws and horizon are those of the next meta-iteration, a list."""
-        members, weights = self._members_of(name), self.weights()
-        draws, (_, horizon) = members.draws(self._seed_of(self._number)), self._chosen()
+        draws, (_, horizon) = self._members_of(name).draws(self._seed_of(self._number)), self._chosen()
         sums = [np.zeros(shape, np.float32) for shape in self._shapes]
-        carried = [members.begun(weights, draws[i], horizon) for i in which]
-        return [_Pair(self._number, draws[i], horizon, 0, [one, one], sums) for i, one in zip(which, carried)]
+        return [_Pair(self._number, draws[i], horizon, 0, [None, None], sums) for i in which]
 
     def _seed_of(self, number):
         return (self._recipe.settings.draws_seed << 32) | number
@@ -186,13 +201,17 @@ class EvolvingGraph:
         """
         arrays = {"variables/" + name: value for name, value in self._session.run(self._variables).items()}
         arrays["place"] = np.array([self._number, 0], np.int64)
-        for i, pairs in enumerate(self._pairs.values()):
-            prefix = "pairs/%d/" % i
+        weights = self.weights()
+        for i, (name, pairs) in enumerate(self._pairs.items()):
+            members, prefix = self._members_of(name), "pairs/%d/" % i
+            # What has not begun has nothing to carry yet; a file has arrays of the same shapes for it.
+            begun = [members.begun(weights, one.draw, one.horizon) if one.age == 0 else None for one in pairs]
             arrays[prefix + "places"] = np.array([[one.number, one.age, one.horizon] for one in pairs], np.int64)
             for j, many in enumerate(zip(*[one.sums for one in pairs])):
                 arrays[prefix + "sums/%d" % j] = np.stack(many)
             for sign in (0, 1):
-                for j, many in enumerate(zip(*[one.carried[sign] for one in pairs])):
+                carried = [one.carried[sign] if one.age else begun[place] for place, one in enumerate(pairs)]
+                for j, many in enumerate(zip(*carried)):
                     arrays[prefix + "carried/%d/%d" % (sign, j)] = np.stack(many)
         return arrays
 
@@ -204,16 +223,19 @@ class EvolvingGraph:
         for i, (name, pairs) in enumerate(self._pairs.items()):
             prefix = "pairs/%d/" % i
 
-            def part(path, place, number, prefix=prefix):
+            def part(path, place, prefix=prefix):
+                number = sum(key.startswith("%s%s/" % (prefix, path)) for key in snapshot)
                 return [snapshot["%s%s/%d" % (prefix, path, j)][place] for j in range(number)]
 
             for place, (number, age, horizon) in enumerate(snapshot[prefix + "places"].tolist()):
-                carried = [part("carried/%d" % sign, place, len(pairs[place].carried[sign])) for sign in (0, 1)]
+                carried = [part("carried/%d" % sign, place) if age else None for sign in (0, 1)]
                 draw = self._members_of(name).draws(self._seed_of(number))[place]
-                sums = part("sums", place, len(self._shapes))
+                sums = part("sums", place)
                 pairs[place] = _Pair(number, draw, horizon, age, carried, sums)
 
     def close(self):
+        if self._workers is not None:
+            self._workers.close()
         self._pool.shutdown()
         for one in [self._own, *self._members.values()]:
             one.close()
@@ -226,7 +248,7 @@ _Pair = namedtuple(
         "draw",  # a flat list of arrays
         "horizon",
         "age",  # base iterations that it has lived
-        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays
+        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays, or None
         "sums",  # of the directions since it began, like the weights
     ],
 )

@@ -130,11 +130,11 @@ class Members:
         return self._begin(*weights, *draw, horizon)
 
     def run(self, weights, draw, carried, *, first, steps, horizon):
-        """So many base iterations from number `first` on: `(losses [steps], carried)`.
+        """So many base iterations from number `first` on: `(losses [steps], carried)`. None is carried to the first.
 
         A loss that is NaN or infinite ends them: nothing after it is of use, and the losses are then fewer.
         """
-        losses = []
+        losses, carried = [], self.begun(weights, draw, horizon) if carried is None else carried
         for done in range(0, steps, self._turns):
             most = min(self._turns, steps - done)
             some, *carried = self._call(first + done, most, *weights, *draw, horizon, *carried)

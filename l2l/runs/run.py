@@ -140,6 +140,8 @@ class Run:
             training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
             call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
+          RuntimeError: with a `client`, its workers cannot compute a meta-iteration. It has changed nothing, and `run`
+            can be called again.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
         meta_iterations = self.left(meta_iterations, until)

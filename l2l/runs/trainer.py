@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Dict, Optional, Union
+from typing import Any, Dict, Optional, Union
 
-from l2l import checks
+from l2l import checks, clusters
 from l2l.learning.evolution import EvolutionStrategies
 from l2l.learning.settings import Horizon, Settings
 from l2l.optimizers.trained import Trained
@@ -42,6 +42,9 @@ class Trainer(Run):
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, a name in `META_LOSSES` or a function; see `l2l.Settings`.
       estimator: None for backpropagation through a segment, or `l2l.EvolutionStrategies(...)` or `l2l.PES(...)`.
+      client: with an `estimator`, a `distributed.Client` or the address of a scheduler, such as "tcp://host:8786": its
+        workers run the members of each meta-iteration. On machines of one kind the numbers are those without it, bit
+        for bit. A lost worker's members are computed again. Needs `pip install l2l[sweep]`. None for this process.
       unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
         learning rate may be a schedule, such as `l2l.exponential_decay(3e-4, 1000)`.
       batch, threads, weights_seed, draws_seed: see `l2l.Settings`.
@@ -69,7 +72,9 @@ class Trainer(Run):
     Raises:
       TypeError, ValueError: an argument out of range, an optimizer without variables, a problem whose `batch_loss` is
         not its `loss`, a parameter that cannot be described, a record or variables that no file can hold, a
-        `checkpoint_dir` that another trainer uses or that is none, and all that `meta_gradient` raises.
+        `checkpoint_dir` that another trainer uses or that is none, a `client` without an estimator, a problem or
+        function that cannot be sent to its workers, and all that `meta_gradient` raises.
+      ImportError: there is a `client`, and Dask is not installed.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Trainer(Run):
         meta_loss: MetaLoss = "sum",
         *,
         estimator: Optional[EvolutionStrategies] = None,
+        client: Optional[Any] = None,
         unroll_length: int = 20,
         horizon: Optional[Horizon] = None,
         learning_rate: Union[float, ScheduleFunction] = 3e-4,
@@ -100,6 +106,9 @@ class Trainer(Run):
     ) -> None:
         engine, may_fall_back = checked_engine(engine)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"] if estimator is None else ["skip"])
+        clusters.check_client(client)
+        if client is not None and estimator is None:
+            raise ValueError("client must be None where there is no estimator, got %r" % (client,))
         places = Places(checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir)
         settings = Settings(
             meta_loss,
@@ -116,7 +125,7 @@ class Trainer(Run):
             draws_seed=draws_seed,
         )
         self._recipe = Recipe(problem, build_optimizer, settings, engine)
-        kind = TrainingGraph if estimator is None else EvolvingGraph
+        kind = TrainingGraph if estimator is None else functools.partial(EvolvingGraph, client=client)
         graph = kind(self._recipe)
         self._draw_by_draw = graph.draw_by_draw
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken

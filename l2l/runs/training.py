@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l.learning.engines import CannotCompileError
 from l2l.runs import checkpoints, nonfinite
+from l2l.runs.pair_workers import WorkersError
 
 # The progress line is refreshed after so many meta-iterations or seconds, and averages over so many meta-iterations.
 PROGRESS_EVERY = 100
@@ -124,8 +125,8 @@ class Training:
         self.is_known = False
         try:
             rows = self.graph.run(min(self._most_per_call, most))
-        except tf.errors.OpError:
-            self.is_known = True  # an op that failed has updated nothing
+        except (tf.errors.OpError, WorkersError):
+            self.is_known = True  # what failed has updated nothing
             raise
         seconds = time.perf_counter() - start
         self.history.append(np.column_stack([rows[:, :3], np.full(len(rows), seconds / len(rows)), rows[:, 3:]]))

@@ -8,7 +8,7 @@ import os
 import warnings
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Union
 
-from l2l import checks
+from l2l import checks, clusters
 from l2l.progress import progress, shortened
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.trainer import Trainer
@@ -120,7 +120,7 @@ def sweep(
     if measure is not None:
         checks.function("measure", measure)
     checks.boolean("allow_changed_code", allow_changed_code)
-    _check_client(client)
+    clusters.check_client(client)
     jobs = [
         job._replace(allow_changed_code=allow_changed_code)
         for job in _jobs(grid, meta_iterations, os.path.abspath(checks.path("directory", directory)))
@@ -144,16 +144,6 @@ def sweep(
         done.update((job.directory, cells.finished(job, build_trainer)) for job in missing)
         _warn([done[job.directory] for job in missing])
     return Sweep(done[job.directory] for job in jobs)
-
-
-def _check_client(client):
-    if client is None or isinstance(client, str):
-        return
-    if not isinstance(client, workers.imported().Client) or client.asynchronous:
-        raise TypeError(
-            "client must be a distributed.Client that is not asynchronous, the address of a scheduler, or None, got %r"
-            % (client,)
-        )
 
 
 def _jobs(grid, meta_iterations, directory):

@@ -5,8 +5,6 @@ directory, which workers and caller share; the functions do as long as the sweep
 
 No more cells are given to the scheduler than there are threads of workers: Dask would assign the others to workers at
 once, where they would wait though another one is free, and would count as suspects when their worker dies.
-
-Dask is imported inside the functions, since it is an extra of the package, `l2l[sweep]`.
 """
 
 import collections
@@ -24,6 +22,7 @@ import time
 import traceback
 import uuid
 
+from l2l import clusters
 from l2l.runs.interrupt import Stop
 from l2l.sweeps import cells
 from l2l.xla import prepare_xla
@@ -48,19 +47,6 @@ go()
 _stops = {}  # in a worker: a `Stop` for each sweep that it has seen
 
 
-def imported():
-    """The package `distributed`.
-
-    Raises:
-      ImportError: it is not installed.
-    """
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError("sweep needs Dask (%s): pip install l2l[sweep]" % error) from None
-    return distributed
-
-
 @contextlib.contextmanager
 def connected(client, most, log):
     """Yields a `distributed.Client`, and a function that raises where its cluster, if it is ours, has ended.
@@ -70,7 +56,7 @@ def connected(client, most, log):
       most: workers that can be of use.
       log: file for what workers on this machine print.
     """
-    distributed = imported()
+    distributed = clusters.imported()
     if client is None:
         with _on_this_machine(distributed, min(most, os.cpu_count()), log) as ours:
             yield ours
@@ -207,12 +193,7 @@ def _written(functions, directory):
     Yields:
       `(path, digest)`: the file, and the SHA-256 of what is in it, so that a worker runs no other code.
     """
-    import cloudpickle
-
-    try:
-        content = cloudpickle.dumps(functions)
-    except Exception as error:
-        raise TypeError("build_trainer and measure must be functions that can be sent: %s" % error) from error
+    content = clusters.pickled("build_trainer and measure", functions)
     path = os.path.join(directory, "functions-%s" % uuid.uuid4().hex)
     try:
         with open(path, "wb") as file:

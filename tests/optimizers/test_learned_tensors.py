@@ -1,11 +1,14 @@
 """`LearnedOptimizer` and `KerasOptimizer` with an optimizer of whole tensors: all variables move in one step."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.optimizers import tensor_functions
+from l2l.nests import tensors_of, with_tensors
+from l2l.optimizers import learned_optimizer, tensor_functions
 
 keras = tf.keras
 
@@ -17,9 +20,37 @@ def controller(seed=0):
     return l2l.Trained(lambda: l2l.AdamController(4), [np.float32(random.normal(0, 0.5, shape)) for shape in shapes])
 
 
+@functools.lru_cache(maxsize=None)
+def learned(**settings):
+    """A `LearnedOptimizer` for every test: it makes the function of a step once."""
+    return l2l.LearnedOptimizer(controller(), **settings)
+
+
+@functools.lru_cache(maxsize=None)
+def planning():
+    """One that plans eight steps, or what the tensor `steps:0` of the graph is fed with."""
+
+    def steps():
+        with tf.name_scope(None):
+            return tf.placeholder_with_default(8, [], name="steps")
+
+    return l2l.LearnedOptimizer(controller(), steps=steps)
+
+
+@pytest.fixture(autouse=True)
+def op_by_op(monkeypatch):
+    """Steps are not compiled but in the tests that ask for it: for two or three of them that would take longer."""
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", False)
+
+
+@pytest.fixture
+def compiled(op_by_op, monkeypatch):
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", True)
+
+
 @pytest.fixture(params=["op by op", "compiled"])
-def compiled(request, monkeypatch):
-    monkeypatch.setattr(tensor_functions.TensorFunctions, "_is_compiled", request.param == "compiled")
+def both(request, op_by_op, monkeypatch):
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", request.param == "compiled")
 
 
 class Bowls(l2l.Problem):
@@ -63,21 +94,30 @@ def moved(number, optimizer, values=None, use_resource=True):
         return after(number, optimizer.minimize(Bowls().loss(x, None)), x)
 
 
-@pytest.mark.parametrize("use_resource, steps", [(False, None), (True, 6)])
-def test_it_moves_variables_as_the_library_does(compiled, use_resource, steps):
-    values = start()
+@functools.lru_cache(maxsize=None)
+def positions_by_the_library(steps, number):
+    """Of `start()` after so many steps on bowls."""
     with tf.Graph().as_default():
         optimizer, load = controller().create("trained")
-        bound, x, state = optimizer.bind(horizon=steps), [tf.constant(value) for value in values], None
-        for _ in range(4):
-            updates, state = bound.plain_step(tf.gradients(Bowls().loss(x, None), x), state, x)
-            x = [one + update for one, update in zip(x, updates)]
+        x = [tf.placeholder(tf.float32, value.shape) for value in start()]
+        first = optimizer.bind(horizon=steps).initial_state([tf.constant(value) for value in start()])
+        carried = [tf.placeholder(one.dtype, one.shape) for one in tensors_of(first)]
+        bound, gradients = optimizer.bind(horizon=steps), tf.gradients(Bowls().loss(x, None), x)
+        updates, state = bound.plain_step(gradients, with_tensors(first, carried), x)
+        fetched = [[one + update for one, update in zip(x, updates)], tensors_of(state)]
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             load(session)
-            expected = session.run(x)
-    found = moved(4, l2l.LearnedOptimizer(controller(), steps=steps), values, use_resource)
-    for one, other, before in zip(found, expected, values):
+            now = [start(), session.run(tensors_of(first))]
+            for _ in range(number):
+                now = session.run(fetched, dict(zip([*x, *carried], [*now[0], *now[1]])))
+        return now[0]
+
+
+@pytest.mark.parametrize("use_resource, steps", [(False, None), (True, 6)])
+def test_it_moves_variables_as_the_library_does(both, use_resource, steps):
+    found = moved(4, learned(steps=steps), start(), use_resource)
+    for one, other, before in zip(found, positions_by_the_library(steps, 4), start()):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
         assert not np.array_equal(one, before)
 
@@ -103,10 +143,9 @@ def test_a_name_or_path_is_loaded(tmp_path):
         described = l2l.AdamController().description()
     path = tmp_path / "general.npz"
     l2l.save(path, trained._replace(record={"optimizer": described}))
-    one, other = (moved(2, l2l.LearnedOptimizer(what, steps=5)) for what in (path, trained))
+    one, other = (moved(2, l2l.LearnedOptimizer(what, steps=5), start()[1:2]) for what in (path, trained))
     for a, b in zip(one, other):
         np.testing.assert_array_equal(a, b)
-    assert l2l.LearnedOptimizer("small_networks").get_name() == "LearnedOptimizer"
 
 
 def wide(seed=0):
@@ -115,22 +154,15 @@ def wide(seed=0):
 
 
 def test_the_learning_rate_multiplies_updates():
-    """A number, a variable that changes, a function; and for coordinate-wise optimizers too."""
-    with l2l.graphs.own_graph():
-        rows = l2l.load("small_networks")
-    for trained in (controller(), rows):
-        once, none, half = (moved(1, l2l.LearnedOptimizer(trained, learning_rate=rate)) for rate in (1, 0.0, 0.5))
-        for one, zero, other, before in zip(once, none, half, start()):
-            np.testing.assert_array_equal(zero, before)
-            np.testing.assert_allclose(other - before, (one - before) / 2, rtol=1e-3, atol=1e-6)
-    rate = tf.get_variable("rate", initializer=0.5, trainable=False)
+    """A function of a variable that changes; numbers are multiplied in the test of weight decay."""
+    rate = tf.get_variable("rate", initializer=0.25, trainable=False)
     x = variables()
     train = l2l.LearnedOptimizer(controller(), learning_rate=lambda: 2 * rate).minimize(Bowls().loss(x, None))
     with tf.Session() as session:
         session.run([tf.global_variables_initializer()])
         session.run(train)
-        for one, other in zip(session.run(x), moved(1, l2l.LearnedOptimizer(controller()))):
-            np.testing.assert_allclose(one, other, rtol=1e-6)
+        for half, one, before in zip(session.run(x), moved(1, learned()), start()):
+            np.testing.assert_allclose(half - before, (one - before) / 2, rtol=1e-3, atol=1e-6)
         rate.load(0.0, session)
         before = session.run(x)
         session.run(train)
@@ -140,25 +172,14 @@ def test_the_learning_rate_multiplies_updates():
 
 @pytest.mark.parametrize("steps, shares", [(None, [0.5, 0.5, 0.5]), (2, [0.501, 0.001, 0.001])])
 def test_weight_decay_is_that_of_adamw_at_its_usual_rate(steps, shares):
-    """Of the first step; and of the second, where gradients do not depend on positions."""
-    results = []
-    for decay in (0.0, 10.0):
-        with tf.Graph().as_default():
-            x = variables()
-            optimizer = l2l.LearnedOptimizer(controller(), steps=steps, learning_rate=0.5, weight_decay=decay)
-            train = optimizer.apply_gradients([(tf.ones_like(one), one) for one in x])
-            with tf.Session() as session:
-                session.run(tf.global_variables_initializer())
-                session.run(train)
-                results.append(session.run(x))
-    for plain, decayed, before in zip(*results, start()):
-        np.testing.assert_allclose(decayed, plain - 0.001 * 0.5 * shares[0] * 10 * before, rtol=1e-5, atol=1e-6)
-    x = tf.get_variable("alone", initializer=np.float32([2.0]))
-    optimizer = l2l.LearnedOptimizer(constant(), steps=steps, weight_decay=10.0)
-    expected = 2.0
+    """The second variable has no gradient to speak of."""
+    x = tf.get_variable("x", initializer=np.float32([2.0, -4.0]))
+    optimizer = l2l.LearnedOptimizer(constant(), steps=steps, learning_rate=0.5, weight_decay=10.0)
+    expected = np.array([2.0, -4.0])
     for share in shares:
-        expected = expected - 1e-3 * 10 * share * expected
-    np.testing.assert_allclose(after(3, optimizer.apply_gradients([(tf.zeros([1]), x)]), x), [expected], rtol=1e-6)
+        expected = expected - 0.5 * (np.array([0.3, 0.0]) + 1e-3 * 10 * share * expected)
+    train = optimizer.apply_gradients([(tf.constant([3.0, 0.0]), x)])
+    np.testing.assert_allclose(after(3, train, x), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("use_resource", [False, True])
@@ -187,11 +208,11 @@ def constant():
     return l2l.Trained(build, [np.float32(0.1)])
 
 
-def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(compiled):
+def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(both):
     """With its state; others move. A variable counts."""
     x = variables()
     places = [tf.placeholder_with_default(np.ones(one.shape, np.float32), one.shape) for one in x]
-    optimizer = l2l.LearnedOptimizer(controller(), weight_decay=1.0)
+    optimizer = learned(weight_decay=1.0)
     train = optimizer.apply_gradients(zip(places, x))
     slots = [[optimizer.get_slot(one, name) for name in optimizer.get_slot_names()] for one in x]
     with tf.Session() as session:
@@ -226,104 +247,121 @@ def test_sparse_gradients_become_dense(use_resource):
                 if sparse
                 else tf.matmul(np.float32(np.eye(5)[[3, 1, 1]]), table)
             )
-            train = l2l.LearnedOptimizer(controller()).minimize(tf.reduce_sum(tf.square(rows - 0.5)))
+            train = learned().minimize(tf.reduce_sum(tf.square(rows - 0.5)))
             results.append(after(3, train, table))
     np.testing.assert_allclose(*results, rtol=1e-5)
 
 
-def test_after_the_planned_steps_it_says_so_once_and_goes_on_slowly(capfd):
+def test_where_more_steps_are_made_than_planned_it_says_so_once_for_each_plan(capfd, tmp_path):
+    """In a session: also where fewer are planned later, and where what was restored has made more already."""
     x = variables()
-    train = l2l.LearnedOptimizer(controller(), steps=3).apply_gradients([(tf.ones_like(one), one) for one in x])
+    train = planning().apply_gradients([(tf.ones_like(one), one) for one in x])
+    moves, said = [], []
+
+    def step(session, steps):
+        before = session.run(x[1])
+        session.run(train, {"steps:0": steps})
+        moves.append(np.abs(session.run(x[1]) - before).max())
+        found = [line for line in capfd.readouterr().err.splitlines() if "were planned" in line]
+        said.append([float(word) for line in found for word in line.split() if word.isdigit()])
+
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        moves, before = [], session.run(x[1])
-        for step in range(6):
-            session.run(train)
-            moves.append(np.abs(session.run(x[1]) - before).max())
-            before = session.run(x[1])
-            assert capfd.readouterr().err.count("the planned steps are made") == (step == 3)
-    assert 0 < max(moves[3:]) < 0.1 * moves[0]
+        for steps in [3] * 6 + [5, 5, 20, 20, 9, 9, 0]:
+            step(session, steps)
+        path = tf.train.Saver().save(session, str(tmp_path / "model"))
+    # It hears of the plans of 3, of 5 and of 9 steps, and of one that is none, in time.
+    assert said == [[], [], [], [4, 3], [], [], [7, 5], [], [], [], [11, 9], [], [13, 1]]
+    assert 0 < max(moves[3:6]) < 0.1 * moves[0] and np.isfinite(moves).all()
+    del said[:]
+    with tf.Session() as session:
+        tf.train.Saver().restore(session, path)  # no initializer: all that there is was saved
+        for steps in [9, 9, 20]:
+            step(session, steps)
+    assert said == [[14, 9], [], []]
 
 
 def test_a_restored_training_goes_on_and_may_plan_other_steps(tmp_path):
-    def graph(steps):
+    with tf.Graph().as_default():
         x = variables()
-        optimizer = l2l.LearnedOptimizer(controller(), steps=steps)
-        return x, optimizer.minimize(Bowls().loss(x, None))
+        train, saver = planning().minimize(Bowls().loss(x, None)), tf.train.Saver()
 
-    def run(steps, number, restore=None, save=None):
-        with tf.Graph().as_default(), tf.Session() as session:
-            x, train = graph(steps)
-            session.run(tf.global_variables_initializer())
-            if restore is not None:
-                tf.train.Saver().restore(session, restore)
-            for _ in range(number):
-                session.run(train)
-            path = None if save is None else tf.train.Saver().save(session, str(tmp_path / save))
-            return np.concatenate([value.ravel() for value in session.run(x)]), path
+        def run(plans, restore=None, save=None):
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                if restore is not None:
+                    saver.restore(session, restore)
+                for steps in plans:
+                    session.run(train, {"steps:0": steps})
+                path = None if save is None else saver.save(session, str(tmp_path / save))
+                return np.concatenate([value.ravel() for value in session.run(x)]), path
 
-    whole, _ = run(8, 5)
-    _, path = run(8, 2, save="half")
-    np.testing.assert_array_equal(run(8, 3, restore=path)[0], whole)
-    replanned, _ = run(100, 3, restore=path)
-    assert not np.allclose(replanned, whole, rtol=1e-3)
-    changing = tf.get_variable("steps", initializer=8, trainable=False)  # within one session
-    x = variables()
-    train = l2l.LearnedOptimizer(controller(), steps=changing).minimize(Bowls().loss(x, None))
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        session.run([train])
-        session.run(train)
-        changing.load(100, session)
-        for _ in range(3):
-            session.run(train)
-        np.testing.assert_allclose(np.concatenate([v.ravel() for v in session.run(x)]), replanned, rtol=1e-5)
+        whole, _ = run([8] * 5)
+        _, path = run([8] * 2, save="half")
+        np.testing.assert_array_equal(run([8] * 3, restore=path)[0], whole)
+        replanned, _ = run([100] * 3, restore=path)
+        assert not np.allclose(replanned, whole, rtol=1e-3)
+        np.testing.assert_array_equal(run([8, 8, 100, 100, 100])[0], replanned)  # within one session
+
+
+def test_a_monitored_session_goes_on_where_it_stopped(tmp_path, capfd):
+    def steps(number, folder):
+        with tf.Graph().as_default():
+            x, step = variables(values=start()[1:2]), tf.train.create_global_step()
+            train = learned(steps=4).minimize(tf.nn.l2_loss(x), global_step=step)
+            hooks = [tf.train.StopAtStepHook(last_step=number)]
+            with tf.train.MonitoredTrainingSession(checkpoint_dir=folder, hooks=hooks) as session:
+                while not session.should_stop():
+                    session.run(train)
+        reader = tf.train.load_checkpoint(folder)
+        assert reader.get_tensor("LearnedOptimizer_steps_made") == reader.get_tensor("global_step") == number
+        return reader.get_tensor("x0")
+
+    folder, other = str(tmp_path / "two"), str(tmp_path / "one")
+    steps(2, folder)
+    np.testing.assert_array_equal(steps(5, folder), steps(5, other))
+    assert capfd.readouterr().err.count("5 steps are made, 4 were planned") == 2
 
 
 def test_without_steps_every_step_is_half_way():
     """The only fact that is about the plan then is how long it is: twice what was made."""
-    trained = controller()
-    two = moved(1, l2l.LearnedOptimizer(trained)), moved(1, l2l.LearnedOptimizer(trained, steps=2))
-    for one, other in zip(*two):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    x = variables()
+    train = planning().minimize(Bowls().loss(x, None))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, {"steps:0": 2})
+        for one, other in zip(moved(1, learned()), session.run(x)):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_two_calls_have_states_of_their_own():
     """As a canned estimator makes them, and as two optimizers of one name do."""
-    x, optimizer = variables(), l2l.LearnedOptimizer(controller(), steps=4)
-    trains = [optimizer.apply_gradients([(tf.ones_like(one), one)]) for one in x[1:3]]
-    trains.append(l2l.LearnedOptimizer(controller(), steps=4).apply_gradients([(tf.ones_like(x[3]), x[3])]))
-    again = optimizer.apply_gradients([(tf.ones_like(x[1]), x[1])])
+    values = [np.float32([i, 1, -i]) for i in (1, 2, 3)]
+    x, optimizer = variables(values=values), learned(steps=4)
+    trains = [optimizer.apply_gradients([(one, one)]) for one in x[:2]]
+    trains.append(l2l.LearnedOptimizer(controller(), steps=4).apply_gradients([(x[2], x[2])]))
+    optimizer.apply_gradients([(x[0], x[0])])  # which has the state of the first
     names = [one.op.name for one in tf.global_variables()]
     assert len(names) == len(set(names)) and sum("steps_made" in name for name in names) == 3
     found = after(1, [trains[1:], trains[0]], x)
-    alone = []
-    for i in (1, 2, 3):
+    for i in range(3):
         with tf.Graph().as_default():
-            one = variables()[i]
-            train = l2l.LearnedOptimizer(controller(), steps=4).apply_gradients([(tf.ones_like(one), one)])
-            alone.append(after(1, train, one))
-    for one, other in zip(found[1:], alone):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
-    assert again is not None
+            (one,) = variables(values=values[i : i + 1])
+            alone = after(1, optimizer.apply_gradients([(one, one)]), one)
+        np.testing.assert_allclose(found[i], alone, rtol=1e-6)
 
 
 def test_constraints_hold_after_a_step():
     x = tf.get_variable(
         "x", initializer=np.float32([0.01, -0.5]), constraint=lambda v: tf.maximum(v, 0.0), use_resource=True
     )
-    found = after(3, l2l.LearnedOptimizer(controller()).apply_gradients([(tf.constant([5.0, -1.0]), x)]), x)
+    found = after(3, learned().apply_gradients([(tf.constant([5.0, -1.0]), x)]), x)
     assert (found >= 0).all() and found[1] > 0
 
 
 def test_within_the_users_own_program_functions_and_conditions():
-    optimizer = l2l.LearnedOptimizer(controller(), steps=5)
-    expected = moved(2, l2l.LearnedOptimizer(controller(), steps=5))
-
-    def step():
-        x = variables()
-        with tf.control_dependencies([optimizer.minimize(Bowls().loss(x, None), var_list=x)]):
-            return tf.constant(1.0)
+    optimizer = learned(steps=6)
+    expected = moved(2, optimizer)
 
     def made(kind):
         with tf.variable_scope(kind):
@@ -346,27 +384,29 @@ def test_within_the_users_own_program_functions_and_conditions():
                 np.testing.assert_allclose(one, other, rtol=1e-5, err_msg=kind)
 
 
-def test_replicas_of_a_mirrored_strategy_move_alike():
-    strategy, optimizer = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]), l2l.LearnedOptimizer(controller())
+def test_replicas_of_a_mirrored_strategy_move_alike(capfd):
+    """The last of them says that all planned steps are made."""
+    strategy, optimizer = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]), learned(steps=2)
     y = tf.get_variable("y", initializer=np.ones(3, np.float32), use_resource=True)
-    alone = l2l.LearnedOptimizer(controller()).apply_gradients([(4 * y, y)])
+    alone = l2l.LearnedOptimizer(controller(), steps=2, name="alone").apply_gradients([(4 * y, y)])
     with strategy.scope():
         x = tf.get_variable("x", initializer=np.ones(3, np.float32))
         strategy.experimental_run_v2(lambda: optimizer.minimize(lambda: 4 * tf.nn.l2_loss(x) / 2, var_list=[x]))
     _, train = tf.get_collection(tf.GraphKeys.TRAIN_OP)
     with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
         session.run(tf.global_variables_initializer())
-        for _ in range(2):
+        for _ in range(3):
             session.run([train, alone])
         for value in session.run(x.values):
             np.testing.assert_allclose(value, session.run(y), rtol=1e-5)
+    assert capfd.readouterr().err.count("LearnedOptimizer: 3 steps are made, 2 were planned") == 1
 
 
 def test_parts_of_a_variable_are_tensors():
     """Each has a slot of a cosine; slots like the variable are saved as one."""
     with tf.variable_scope("model", partitioner=tf.fixed_size_partitioner(2)):
         matrix = tf.get_variable("x", [4, 6])
-    optimizer = l2l.LearnedOptimizer(controller())
+    optimizer = learned()
     train = optimizer.minimize(tf.nn.l2_loss(tf.convert_to_tensor(matrix)))
     part = list(matrix)[1]
     assert optimizer.get_slot(part, "last")._save_slice_info.full_name == "model/x/LearnedOptimizer_last"
@@ -374,7 +414,8 @@ def test_parts_of_a_variable_are_tensors():
     assert np.isfinite(after(2, train, list(matrix))).all()
 
 
-def test_a_monitored_session_and_a_canned_estimator(tmp_path):
+@pytest.mark.rehearsal
+def test_a_canned_estimator_trains_with_it_and_goes_on(tmp_path):
     random = np.random.RandomState(0)
     data = {"x": random.normal(size=[8, 2]).astype(np.float32), "word": np.arange(8) % 4}
     inputs = tf.compat.v1.estimator.inputs.numpy_input_fn(data, np.arange(8) % 2, 4, num_epochs=None, shuffle=False)
@@ -419,6 +460,19 @@ def test_optimizers_of_ones_own():
     np.testing.assert_allclose([one[0], one[1], other], [3 - 0.06 * 2.5, 0, 4 - 0.08 * 2.5], rtol=1e-6)
 
 
+def test_flags_of_xla_are_set_where_a_step_will_be_compiled(monkeypatch):
+    """They hold for all that a user compiles in the process."""
+    calls = []
+    monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
+    l2l.LearnedOptimizer(constant())
+    assert not calls
+    monkeypatch.undo()
+    assert tensor_functions.TensorFunctions(controller(), 0.0).is_compiled
+    monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
+    l2l.LearnedOptimizer(controller())
+    assert calls == ["set"]
+
+
 def test_what_it_cannot_do_is_said():
     with pytest.raises(TypeError, match="trained must be what"):
         l2l.LearnedOptimizer(l2l.adam())
@@ -446,13 +500,13 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(controller()).apply_gradients([(tf.ones([4]), x)])
 
 
-def test_sixty_variables_add_few_ops(graph):
-    shapes = [(3 + i, 2) if i % 2 else (3 + i,) for i in range(60)]
+def test_many_variables_add_few_ops(graph):
+    shapes = [(3 + i, 2) if i % 2 else (3 + i,) for i in range(12)]
     x = [tf.get_variable("x%d" % i, shape, use_resource=True) for i, shape in enumerate(shapes)]
     optimizer = l2l.LearnedOptimizer(controller())
     optimizer.apply_gradients([(tf.ones(one.shape), one) for one in x])
     (function,) = [one for name, one in graph._functions.items() if "step" in name]
-    assert len(function.definition.node_def) < 80 * 60
+    assert len(function.definition.node_def) < 170 * 12
 
 
 # Keras.
@@ -483,7 +537,7 @@ def saved(tmp_path):
     return str(path)
 
 
-def test_keras_trains_with_callbacks_saves_and_loads(tmp_path):
+def test_keras_trains_with_callbacks_and_loads_weights(tmp_path):
     x, y = keras_data()
     path = saved(tmp_path)
     with tf.Graph().as_default(), tf.Session().as_default():
@@ -497,41 +551,47 @@ def test_keras_trains_with_callbacks_saves_and_loads(tmp_path):
         assert keras.backend.get_value(model.optimizer.skipped) == 0
         assert model.optimizer.get_config()["learning_rate"] == 0.75 and model.optimizer.get_config()["steps"] == 40
         model.save_weights(str(tmp_path / "weights"))
-        model.save(str(tmp_path / "model.h5"))
         expected = model.fit(x, y, epochs=1, **SETTINGS).history["loss"]
     with tf.Graph().as_default(), tf.Session().as_default():
-        again = keras_model(l2l.KerasOptimizer(path, steps=40))
+        again = keras_model(l2l.KerasOptimizer(path, steps=80))
         again.load_weights(str(tmp_path / "weights"))
+        assert keras.backend.get_value(again.optimizer.steps) == 80  # what is planned now
+        keras.backend.set_value(again.optimizer.steps, 40)
         assert again.fit(x, y, epochs=1, **SETTINGS).history["loss"] == expected
+
+
+@pytest.mark.rehearsal
+def test_a_keras_model_is_loaded_with_its_optimizer(tmp_path):
+    x, y = keras_data()
+    with tf.Graph().as_default(), tf.Session().as_default():
+        model = keras_model(l2l.KerasOptimizer(saved(tmp_path), steps=40, learning_rate=0.75))
+        model.fit(x, y, epochs=2, **SETTINGS)
+        model.save(str(tmp_path / "model.h5"))
+        expected = model.fit(x, y, epochs=1, **SETTINGS).history["loss"]
     with tf.Graph().as_default(), tf.Session().as_default():
         known = {"KerasOptimizer": l2l.KerasOptimizer}
         loaded = keras.models.load_model(str(tmp_path / "model.h5"), custom_objects=known)
         np.testing.assert_allclose(loaded.fit(x, y, epochs=1, **SETTINGS).history["loss"], expected, rtol=1e-6)
 
 
-def test_keras_moves_as_the_other_face_does(tmp_path):
+def test_keras_moves_as_the_other_face_does_and_a_second_fit_may_plan_other_steps(capfd, compiled):
     x, y = keras_data()
     weights = []
-    for make in (l2l.KerasOptimizer, l2l.LearnedOptimizer):
+    for make in (l2l.LearnedOptimizer, l2l.KerasOptimizer):
         with tf.Graph().as_default(), tf.Session().as_default():
             model = keras_model(make(controller(), steps=8, learning_rate=0.5))
             model.fit(x, y, epochs=2, **SETTINGS)
             weights.append(model.get_weights())
+            if make is l2l.LearnedOptimizer:
+                continue
+            said = []
+            for steps in (12, 12, 20, 3):
+                keras.backend.set_value(model.optimizer.steps, steps)
+                model.fit(x, y, epochs=1, **SETTINGS)
+                said.append(capfd.readouterr().err.count("were planned"))
+            assert said == [0, 1, 0, 1]
     for one, other in zip(*weights):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-
-
-def test_a_second_fit_may_plan_more_steps(capfd):
-    x, y = keras_data()
-    with tf.Graph().as_default(), tf.Session().as_default():
-        model = keras_model(l2l.KerasOptimizer(controller(), steps=4))
-        model.fit(x, y, epochs=1, **SETTINGS)
-        assert "planned steps are made" not in capfd.readouterr().err
-        keras.backend.set_value(model.optimizer.steps, 12)
-        model.fit(x, y, epochs=2, **SETTINGS)
-        assert "planned steps are made" not in capfd.readouterr().err
-        model.fit(x, y, epochs=1, **SETTINGS)
-        assert capfd.readouterr().err.count("planned steps are made") == 1
 
 
 def test_what_keras_cannot_have():

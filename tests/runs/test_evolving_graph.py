@@ -233,6 +233,38 @@ def test_a_training_is_that_of_numpy(kind, run):
     assert 0 < clipped < 12 and found[:, 2].max() > clip_norm > found[:, 2].min()  # both clips are seen
 
 
+class _Start:
+    """Its first update is learned, a weight that enters the first state alone; then it stands still."""
+
+    def __init__(self):
+        self.variables = [tf.get_variable("first", [], initializer=tf.constant_initializer(0.1), use_resource=True)]
+
+    def bind(self, weights=None, horizon=None):
+        (first,) = self.variables if weights is None else weights
+
+        def initial_state(x):
+            return first * tf.ones_like(x)
+
+        def step(gradients, state, x, product):
+            state = initial_state(gradients) if state is None else state
+            return state, tf.zeros_like(state)
+
+        return l2l.Bound(step, initial_state=initial_state)
+
+    def initial_state(self, x):
+        return self.bind().initial_state(x)
+
+    def __call__(self, gradients, state):
+        return self.bind().plain_step(gradients, state, gradients)
+
+
+@pytest.mark.parametrize("estimator", [l2l.EvolutionStrategies(2), l2l.PES(2)], ids=["whole", "persistent"])
+def test_a_state_that_is_learned_begins_with_the_weights_of_its_member(estimator):
+    with trainer(estimator, _Moving(), build=_Start, unroll_length=3, clip_norm=None) as training:
+        history = training.run(2)
+    assert (history.gradient_norm > 0.1).all()
+
+
 def test_pairs_that_diverge_begin_anew():
     with trainer(l2l.PES(2), _Explodes(2), unroll_length=2, horizon=6) as training:
         with pytest.warns(RuntimeWarning, match="has meta-loss nan"):

@@ -178,7 +178,7 @@ def test_bad_input(error, message, arguments, tmp_path):
 @pytest.mark.parametrize("client", [None, "tcp://127.0.0.1:1"])
 def test_without_dask_it_says_what_to_install(client, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ImportError, match=r"sweep needs Dask .*: pip install l2l\[sweep\]"):
+    with pytest.raises(ImportError, match=r"sweep and client= need Dask .*: pip install l2l\[sweep\]"):
         l2l.sweep(build, GRID, 1, directory=tmp_path, client=client)
 
 

@@ -198,7 +198,9 @@ def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
 
 def test_functions_that_cannot_be_sent_are_refused(tmp_path):
     lock = threading.Lock()
-    with pytest.raises(TypeError, match="build_trainer and measure must be functions that can be sent: can"):
+    with pytest.raises(
+        TypeError, match="build_trainer and measure must be such that they can be sent to another process: can"
+    ):
         workers.compute_all(Client(), None, jobs(1, tmp_path), lambda: lock, None, Stop(), None)
 
 
