@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "l2l"
 BELOW_ALL = {
     *["archives", "averages", "bytecode", "checks", "describe", "graphs", "mapping", "nests", "process", "progress"],
-    *["quiet", "results", "schedules", "tables", "types", "vectorizing", "version", "xla"],
+    *["quiet", "results", "schedules", "tables", "tracebacks", "types", "vectorizing", "version", "xla"],
 }
 ROOMS = ["problems", "optimizers", "learning", "evaluation", "runs", "sweeps", "figures"]
 

@@ -15,9 +15,11 @@ from l2l.evaluation.optimizers import check_optimizers
 from l2l.optimizers.trained import Optimizers, Trained
 from l2l.problems.problem import Problem
 from l2l.progress import progress, shortened, title
+from l2l.tracebacks import short_traceback
 from l2l.xla import prepare_xla
 
 
+@short_traceback
 def evaluate(
     problem: Problem,
     optimizers: Optimizers,

@@ -26,6 +26,7 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer
 from l2l.xla import prepare_xla
 
@@ -68,6 +69,7 @@ def _compiled(function, inputs):
     return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
 
 
+@short_traceback
 def check_problem(problem: Problem, *, steps: int = 4) -> None:
     """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
 
@@ -174,6 +176,7 @@ def _descent(bound, steps, loop="python"):
     ).losses
 
 
+@short_traceback
 def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
     """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
 

@@ -20,6 +20,7 @@ from l2l.runs.staged import StagedTraining
 from l2l.runs.stages import checked_stages, in_stage, joint_record
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import checked_validation
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
@@ -72,6 +73,7 @@ class Curriculum(Run):
         all that `Trainer` raises, for any stage, before anything is trained.
     """
 
+    @short_traceback
     def __init__(
         self,
         problem: Problem,

@@ -19,6 +19,7 @@ from l2l.runs.history import History
 from l2l.runs.interrupt import Stop, delayed_signals, leave
 from l2l.runs.training import Training
 from l2l.runs.turn import Turn
+from l2l.tracebacks import short_traceback
 from l2l.types import PathLike
 
 _Run = TypeVar("_Run", bound="Run")
@@ -113,6 +114,7 @@ class Run:
     def __exit__(self, *exception: Any) -> None:
         self.close()
 
+    @short_traceback
     def run(self, meta_iterations: Optional[int] = None, *, until: Optional[int] = None) -> History:
         """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
 
@@ -170,6 +172,7 @@ class Run:
             self.check_ready()
             return self._training.work(meta_iterations, report, stop)
 
+    @short_traceback
     def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:
         """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
 

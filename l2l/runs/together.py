@@ -11,8 +11,10 @@ from l2l.progress import progress, shortened, title
 from l2l.runs.history import History
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.runs.run import Run
+from l2l.tracebacks import short_traceback
 
 
+@short_traceback
 def train_together(
     trainers: Sequence[Run],
     meta_iterations: Union[int, Sequence[int], None] = None,

@@ -21,6 +21,7 @@ from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
@@ -72,6 +73,7 @@ class Trainer(Run):
         `checkpoint_dir` that another trainer uses or that is none, and all that `meta_gradient` raises.
     """
 
+    @short_traceback
     def __init__(
         self,
         problem: Union[Problem, Dict[str, Problem]],

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from l2l.learning.engines import CannotCompileError
 from l2l.runs import checkpoints, nonfinite
+from l2l.tracebacks import levels_to_the_caller
 
 # The progress line is refreshed after so many meta-iterations or seconds, and averages over so many meta-iterations.
 PROGRESS_EVERY = 100
@@ -78,7 +79,7 @@ class Training:
         if self.checkpoints:
             self.checkpoints.write(self.snapshot(), history)
         for complaint in self._complaints(first):
-            warnings.warn(complaint, RuntimeWarning, stacklevel=4)
+            warnings.warn(complaint, RuntimeWarning, stacklevel=levels_to_the_caller())
         return len(history) - first
 
     # What a training in stages does otherwise, see `StagedTraining`.
@@ -143,7 +144,9 @@ class Training:
         except CannotCompileError as error:
             if self._fall_back is None:
                 raise
-            warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=6)
+            warnings.warn(
+                "%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=levels_to_the_caller()
+            )
             graph = self._fall_back()
             graph.load(self.graph.snapshot())
             graph.prepare()
@@ -160,7 +163,11 @@ class Training:
         description = nonfinite.described(self.record, number, figures)
         if self._on_nonfinite == "raise":
             raise nonfinite.error_of(self._folder_for_errors, description, number, self.record, self.graph.failure())
-        warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=5)
+        warnings.warn(
+            description + "; like all others of its kind it changes no weight",
+            RuntimeWarning,
+            stacklevel=levels_to_the_caller(),
+        )
         self._warned = True
 
     def _folder_for_errors(self):

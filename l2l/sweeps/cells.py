@@ -32,6 +32,7 @@ from l2l.runs import checkpoints
 from l2l.runs.history import History, checked_column, columns_of
 from l2l.runs.trainer import Trainer
 from l2l.runs.training import PROGRESS_WINDOW
+from l2l.tracebacks import short_traceback
 
 FORMAT = 2
 COLUMNS = ("meta_iterations", "log_average", "skipped", "stalled", "seconds")  # of a row, after the settings
@@ -70,6 +71,7 @@ def name_of(settings):
     return "%s-%s" % (readable, hashlib.sha256(text.encode()).hexdigest()[:10])
 
 
+@short_traceback
 def compute(job, build_trainer, measure, stop):
     """Computes a cell, from its newest checkpoint where there is one, and writes its result.
 

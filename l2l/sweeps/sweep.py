@@ -15,6 +15,7 @@ from l2l.runs.trainer import Trainer
 from l2l.sweeps import cells, workers
 from l2l.sweeps.cells import Cell, Job
 from l2l.tables import Table, format_table
+from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import PathLike
 from l2l.version import __version__
 
@@ -59,6 +60,7 @@ def _format(values):
     return "g" if kinds and kinds <= {int, float} else ""
 
 
+@short_traceback
 def sweep(
     build_trainer: Callable[..., Trainer],
     grid: Union[Dict[str, Iterable[Any]], Sequence[Dict[str, Any]]],
@@ -234,5 +236,5 @@ def _warn(computed):
         warnings.warn(
             "; ".join(complaints[:_SHOWN]) + ("; and %d more, see the columns stalled and skipped" % more) * (more > 0),
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=levels_to_the_caller(),
         )

@@ -22,6 +22,7 @@ from l2l.problems.problem import Problem
 from l2l.progress import progress, title
 from l2l.runs.interrupt import delayed_signals, leave
 from l2l.tables import Table, format_table
+from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import OptimizerFunction
 from l2l.xla import prepare_xla
 
@@ -94,6 +95,7 @@ class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "tria
         return self.table()._repr_html_()
 
 
+@short_traceback
 def tune(
     problem: Problem,
     rule: Callable[..., OptimizerFunction],
@@ -184,12 +186,14 @@ def tune(
     if not trials:
         leave(stop, "stopped before the first trial was done")
     if len(trials) < total:
-        warnings.warn("stopped after %d of %d trials" % (len(trials), total), RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            "stopped after %d of %d trials" % (len(trials), total), RuntimeWarning, stacklevel=levels_to_the_caller()
+        )
     found = dict(min(trials, key=lambda one: one["figure"]))
     figure = found.pop("figure")
     if figure == math.inf:
         words = "measure is NaN or infinite in all %d trials: the first one is returned"
-        warnings.warn(words % len(trials), RuntimeWarning, stacklevel=2)
+        warnings.warn(words % len(trials), RuntimeWarning, stacklevel=levels_to_the_caller())
     return Tuned(rule(**found), found, figure, trials)
 
 
