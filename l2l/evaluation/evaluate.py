@@ -78,6 +78,7 @@ def evaluate(
                 else:
                     if graph:
                         graph.close()
+                    show(0, "building and compiling" if engine == "xla" else "building")
                     graph = EvaluationGraph(problem, optimizer, path, examined, steps, engine)
                 report = functools.partial(show, text=shortened(str(name), 24))
                 losses[name], positions[name] = graph.losses_and_positions(at, report)

@@ -2,12 +2,14 @@
 
 from l2l.figures.axes import COLORS, LINE_STYLES, MARKERS
 from l2l.figures.convergence import plot_convergence
+from l2l.figures.live import LiveFigure
 from l2l.figures.losses import plot_curves, plot_losses
 from l2l.figures.pictures import plot_learning_rates, plot_states, plot_trajectories, plot_updates
 
 __all__ = [
     "COLORS",
     "LINE_STYLES",
+    "LiveFigure",
     "MARKERS",
     "plot_convergence",
     "plot_curves",

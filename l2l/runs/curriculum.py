@@ -11,6 +11,7 @@ from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
 from l2l.problems.problem import Problem
+from l2l.progress import waiting
 from l2l.runs.history import History
 from l2l.runs.nonfinite import Replay
 from l2l.runs.recipe import Recipe
@@ -124,7 +125,8 @@ class Curriculum(Run):
         )
         recipe = Recipe(problem, build_optimizer, {**settings._asdict(), "horizon": horizon}, engine)
         stages = checked_stages(stages, recipe)
-        with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
+        building = waiting(str(name), "building")
+        with building, contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             graphs, records = [], []
             for i, stage in enumerate(stages):
                 with in_stage(i):

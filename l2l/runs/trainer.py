@@ -11,6 +11,7 @@ from l2l.learning.evolution import EvolutionStrategies
 from l2l.learning.settings import Horizon, Settings
 from l2l.optimizers.trained import Trained
 from l2l.problems.problem import Problem
+from l2l.progress import waiting
 from l2l.results import measured_with
 from l2l.runs import nonfinite
 from l2l.runs.evolving_graph import EvolvingGraph
@@ -119,7 +120,8 @@ class Trainer(Run):
         )
         self._recipe = Recipe(problem, build_optimizer, settings, engine)
         kind = TrainingGraph if estimator is None else EvolvingGraph
-        graph = kind(self._recipe)
+        with waiting(str(name), "building"):
+            graph = kind(self._recipe)
         self._draw_by_draw = graph.draw_by_draw
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             undo.callback(graph.close)

@@ -20,7 +20,7 @@ from l2l.graphs import own_graph
 from l2l.optimizers.optimizer import opened
 from l2l.problems.problem import Problem
 from l2l.progress import progress, title
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.tables import Table, format_table
 from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import OptimizerFunction
@@ -160,7 +160,7 @@ def tune(
     make = functools.partial(EvaluationGraph, problem, **fixed)
     trials, graphs, best = [], {}, math.inf
     line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
-    with line as show, delayed_signals(False) as stop, contextlib.ExitStack() as stack:
+    with line as show, delayed_signals(False, lambda: show(0, STOPPING)) as stop, contextlib.ExitStack() as stack:
 
         def report(finished=0):
             if stop.is_set() or len(trials) == total:
@@ -170,6 +170,8 @@ def tune(
             nonlocal best
             report()
             values = {name: space.value(place) for (name, space), place in zip(spaces.items(), places)}
+            if not graphs:
+                show(0, "building and compiling")
             graph = _graph(graphs, make, stack, rule, spaces, values)
             report()
             losses, _ = graph.losses_and_positions(np.arange(steps), report)

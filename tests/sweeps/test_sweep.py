@@ -64,7 +64,7 @@ def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypat
         capsys.readouterr()
         longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], directory=tmp_path)
         assert len(client.submitted) == 3
-        assert " 2/2 " in capsys.readouterr().err  # one of them was done before
+        assert "2 of 2 cells" in capsys.readouterr().err  # one of them was done before
     assert [started(cell) for cell in longer.cells] == [1, 2]
     assert_undisturbed(longer.cells[1])
     with pytest.raises(ValueError, match=r"has 9 meta-iterations already, more than the 4"):
