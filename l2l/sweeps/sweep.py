@@ -142,9 +142,7 @@ def sweep(
         cell.check_trainer()
     if missing:
         os.makedirs(os.path.abspath(directory), exist_ok=True)
-        _compute(
-            missing, len(jobs), sum(job.meta_iterations for job in jobs), build_trainer, measure, directory, client
-        )
+        _compute(missing, jobs, build_trainer, measure, directory, client)
         done.update((job.directory, cells.finished(job, build_trainer)) for job in missing)
         _warn([done[job.directory] for job in missing])
     return Sweep(done[job.directory] for job in jobs)
