@@ -49,6 +49,7 @@ if tf.executing_eagerly():
 from l2l.averages import log_average, rolling_log_average
 from l2l.evaluation import Evaluation, Trace, evaluate, testing, trace
 from l2l.figures import (
+    LiveFigure,
     plot_convergence,
     plot_curves,
     plot_learning_rates,
@@ -171,6 +172,7 @@ __all__ = [
     "Layer",
     "LearnedOptimizer",
     "LeastSquares",
+    "LiveFigure",
     "LogisticRegression",
     "META_LOSSES",
     "PES",

@@ -40,6 +40,27 @@ def log_average(values: np.ndarray) -> float:
     return float(log10(np.where(np.isnan(values), np.inf, values)).mean())
 
 
+def growing_log_average(values, window):
+    """As `rolling_log_average`, but the window grows to its size little by little: for figures.
+
+    At the `i`-th value it holds the last `window * (1 - exp(-i / (2 * window)))`, at first half of all, and a twentieth
+    of `window` at least where there are so many. Where a rolling window fills, what was at the start leaves it, and the
+    line has a kink that the values do not have.
+    """
+    logs = log10(values)
+    known = ~np.isnan(logs)
+    kept, result = logs[known], np.full(logs.shape, np.nan)
+    ends = np.arange(1, kept.size + 1)
+    widths = np.maximum(np.ceil(window * -np.expm1(-ends / (2.0 * window))).astype(int), 1 + window // 20)
+    widths = np.minimum(widths, ends)
+    is_infinite = np.isinf(kept)  # one must not spoil what follows it
+    sums, infinite = (np.append(0, np.cumsum(one)) for one in [np.where(is_infinite, 0, kept), is_infinite])
+    means = (sums[ends] - sums[ends - widths]) / widths
+    means[infinite[ends] > infinite[ends - widths]] = np.inf
+    result[known] = 10**means
+    return result
+
+
 def rolling_log_average(values: np.ndarray, window: int = 500) -> np.ndarray:
     """The log average of the last `window` values at each place, as a value: `10^mean(log10(value + 1e-38))`.
 

@@ -2,16 +2,13 @@
 
 import contextlib
 import operator
-import re
-import sys
 import warnings
 
 import tensorflow.compat.v1 as tf
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
+from l2l.tracebacks import levels_to_the_caller, place_of, without_converted_code
 from l2l.vectorizing import vectorized
-
-_OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
 
 # Written into the graph one by one, so many draws make the largest graph that is still built in seconds.
 MOST_DRAW_BY_DRAW = 16
@@ -82,25 +79,15 @@ def warn_of_fallback(what, reason):
         "%s is computed draw by draw, not vectorized, so that graph and time grow with the number of draws: %s"
         % (what, reason),
         RuntimeWarning,
-        stacklevel=_levels_to_the_caller(),
+        stacklevel=levels_to_the_caller(),
     )
 
 
 def first_line(error):
-    """What an error says first; where TensorFlow puts a traceback before it, the last line; its class if nothing."""
-    text = str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0]
+    """What an error says first, and the user's line where it came up; the error's class if it says nothing."""
+    text = without_converted_code(str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0])
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines[0] == "in converted code:" else lines[0]
-
-
-def _levels_to_the_caller():
-    """The `stacklevel` that names the first caller outside of this package and of TensorFlow."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
-        frame, level = frame.f_back, level + 1
-    return level
+    return (lines[0] if lines else type(error).__name__) + place_of(error)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,21 @@
-"""The progress line on standard error. To show it never stops what it is about."""
+"""The progress line: a widget in a notebook, else a line on standard error. To show it never stops what it is about."""
 
 import contextlib
+import os
 import sys
 import threading
+from time import perf_counter
 
-from tqdm import tqdm
+from tqdm.std import tqdm
 
 MOST_CHARACTERS = 40  # of what stands before the bar
+TICK = 1.0  # seconds after which it is drawn again where nothing is reported
 
 # As tqdm's own, but with the speed last: a terminal of 80 columns may cut that off.
 FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}, {rate_fmt}]"
+
+# With "text" there is a line in a notebook too, for what runs notebooks and shows it in a terminal.
+VARIABLE = "L2L_PROGRESS"
 
 
 class _StandardError:
@@ -41,8 +47,10 @@ class _StandardError:
                 self._silent = True
 
 
-class _Line(tqdm):
-    monitor_interval = 0  # no thread that refreshes it: every report does, when half a second has passed
+class _Silent:
+    """What both kinds of a line do otherwise than tqdm's."""
+
+    monitor_interval = 0  # no thread of tqdm's that refreshes it
 
     def refresh(self, nolock=False, lock_args=None):
         """As tqdm's, but raises nothing, such as for a wrong `TQDM_ASCII`, and Ctrl-C leaves no lock taken."""
@@ -53,29 +61,155 @@ class _Line(tqdm):
             self.disable = True
 
 
+class _Line(_Silent, tqdm):
+    def __init__(self, **options):
+        super().__init__(file=_StandardError(), **options)
+        self.is_alive = _is_terminal()  # a file gets news only
+
+
+def _is_terminal():
+    try:
+        return sys.stderr.isatty()
+    except Exception:  # it is closed, or there is none
+        return False
+
+
+class _Note:
+    """In place of a widget, of which a saved notebook would keep an empty one: a text, and nothing at the end."""
+
+    is_alive, start_t, last_print_t = True, 0.0, 0.0
+
+    def __init__(self, desc, **options):
+        from IPython.display import display
+
+        self._before = self._text = desc
+        self._handle = display({"text/plain": desc}, raw=True, display_id=True)
+
+    def set_postfix_str(self, text, refresh):
+        self._text = "%s, %s" % (self._before, text)
+
+    def refresh(self):
+        self._handle.update({"text/plain": self._text}, raw=True)
+
+    def close(self):
+        self._text = ""
+        self.refresh()
+
+
+def _line(options):
+    """A widget in a notebook that has ipywidgets, else text; None of what has no number, in a file."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is not None and os.environ.get(VARIABLE) != "text":
+        with contextlib.suppress(Exception):  # whatever is wrong with its widgets
+            if options["total"] is None:
+                return _Note(**options)
+            from tqdm import notebook  # here, since it imports all of Jupyter's
+
+            if notebook.IProgress is not None:
+                return type("_Widget", (_Silent, notebook.tqdm), {"is_alive": True})(**options)
+    return _Line(**options) if options["total"] is not None or _is_terminal() else None
+
+
+class _Progress:
+    """A line, which comes after `delay` seconds, and what it says; for any thread."""
+
+    def __init__(self, delay, options):
+        self._lock, self._delay, self._options = threading.RLock(), delay, options
+        self._line, self._finished, self._text, self._waits = None, 0, "", False
+        self._created = self._begun = self._since = self._held = perf_counter()
+        self._is_there()
+
+    def report(self, finished, text):
+        """Adds what was finished since the last report; at 0 it says what is about to begin, and for how long."""
+        with self._lock:
+            self._hold()
+            self._waits, self._since, self._text = not finished, perf_counter(), text
+            self._finished += finished
+            if self._is_there():
+                self._line.set_postfix_str(text, refresh=False)
+                if finished:
+                    finished, self._finished = self._finished, 0
+                    self._line.update(finished)
+                else:
+                    self._line.refresh()
+
+    def tick(self):
+        """Draws it again where a clock runs on it."""
+        with self._lock:
+            self._hold()
+            if self._is_there() and (self._waits or self._line.is_alive):
+                if self._waits:
+                    clock = "%d s" % (perf_counter() - self._since)
+                    self._line.set_postfix_str(", ".join(filter(None, [self._text, clock])), refresh=False)
+                self._line.refresh()
+
+    def close(self):
+        with self._lock:
+            if self._line is not None:
+                self._line.close()
+
+    def _hold(self):
+        """What is waited for is no part of the time that is left."""
+        now = perf_counter()
+        if self._waits:
+            self._begun += now - self._held
+            if self._line is not None:
+                self._line.start_t += now - self._held
+                self._line.last_print_t += now - self._held
+        self._held = now
+
+    def _is_there(self):
+        """Whether there is a line, which is made when its time has come."""
+        if self._line is None and perf_counter() - self._created >= self._delay:
+            self._line = _line(self._options)
+            if self._line is not None:
+                self._line.start_t -= perf_counter() - self._begun
+                self._line.last_print_t = self._line.start_t
+        return self._line is not None
+
+
 @contextlib.contextmanager
-def progress(total, description, **options):
-    """Shows on standard error, every half a second, what is done of `total`, the time left and a short text.
+def progress(total, description, *, delay=0.0, **options):
+    """Shows now and then what is done of `total`, the time left and a short text.
+
+    In a notebook with ipywidgets it is a widget, elsewhere a line on standard error. A report of 0 says what is about
+    to begin, such as "compiling": a clock runs beside it until the next report, and the time left does not count it.
 
     Args:
       total: a positive integer.
       description: what stands before the bar, such as what `title` returns.
+      delay: seconds before anything is shown: what is over by then shows nothing.
       options: of tqdm.
 
     Yields:
       `report(finished, text)`, for any thread, `finished` being how many since the last report; at 0 it shows at once.
     """
-    lock = threading.Lock()
     # Two at a time take turns on one line: a notebook knows nothing of a line above.
-    options.update(position=0, unit="it", bar_format=FORMAT, mininterval=0.5, miniters=1, dynamic_ncols=True)
-    with _Line(total=total, desc=description, file=_StandardError(), **options) as line:
+    defaults = {"position": 0, "unit": "it", "bar_format": FORMAT, "mininterval": 0.25, "miniters": 1}
+    line = _Progress(delay, {**defaults, "dynamic_ncols": True, "total": total, "desc": description, **options})
+    is_over = threading.Event()
 
-        def report(finished, text):
-            with lock:
-                line.set_postfix_str(text, refresh=not finished)  # what is about to begin is said at once
-                line.update(finished)
+    def tick():
+        while not is_over.wait(TICK):
+            line.tick()
 
-        yield report
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield line.report
+    finally:
+        is_over.set()
+        thread.join()
+        line.close()
+
+
+@contextlib.contextmanager
+def waiting(description, text):
+    """Shows within the block what is waited for, with a clock, where that takes more than a second."""
+    name = "%s: %s" % (shortened(description, MOST_CHARACTERS), text)
+    with progress(None, name, delay=1.0, leave=False, bar_format="{desc}{postfix}") as report:
+        report(0, "")
+        yield
 
 
 def title(names, kind):

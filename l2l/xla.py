@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from l2l.graphs import OwnGraph
 from l2l.nests import is_finite
 from l2l.process import in_force, lock, prepare_allocator, set_xla_flags
+from l2l.tracebacks import levels_to_the_caller
 
 
 def prepare_xla() -> None:
@@ -38,7 +39,7 @@ def prepare_xla() -> None:
                     "use engine='graph'"
                     % ("" if in_force["honours_nan"] else ", and a tf.is_nan of your own may not find a NaN"),
                     RuntimeWarning,
-                    stacklevel=3,
+                    stacklevel=levels_to_the_caller(),
                 )
         if not in_force["finds_nan"]:
             raise RuntimeError(

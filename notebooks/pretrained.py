@@ -18,14 +18,17 @@ from collections import OrderedDict, namedtuple
 from pathlib import Path
 
 import digits
+import general
 import numpy as np
+import ordinary_report
 import paper
 import small_networks
 from episodes import LAST, length, log_of_last
 
 import l2l
 
-OUTPUT = Path(__file__).resolve().parent.parent / "build" / "pretrained"
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "build" / "pretrained"
 VALIDATION_SEED, TUNING_SEED, TEST_SEED = 1, 2, 3
 RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]  # of Adam; the first is its default
 DRAWS = 5
@@ -74,7 +77,8 @@ Recipe = namedtuple(
     [
         "train",  # function from a list of seeds to a dict from seed to `Trained`
         "seeds",  # list
-        "home",  # key of PLACES, and a number of its steps: the best there on validation draws is taken
+        "home",  # key of PLACES, and a number of its steps: the best there on validation draws is taken;
+        # None: the best by `general.validated`, and the card has the ordinary tasks too
         "trained_on",  # these three are sentences of the card
         "works",
         "fails",
@@ -155,6 +159,14 @@ RECIPES = OrderedDict(
         "Keras's initial weights at its default rate too; with ReLU units from small weights, and on functions: Adam "
         "at its best rate is ahead",
     ),
+    general=Recipe(
+        train=general.trained,
+        seeds=[1],
+        home=None,
+        trained_on=general.TRAINED_ON,
+        works="WORKS",
+        fails="FAILS",
+    ),
 )
 
 
@@ -215,14 +227,30 @@ def figures_of(trained):
     return rows
 
 
+def ordinary_figures():
+    """Rows for the card of `general`: the cells of results/ordinary_tasks.json."""
+    rows = json.loads((ROOT / "results" / "ordinary_tasks.json").read_text())["rows"]
+    found = []
+    for (task, steps), cell in ordinary_report.cells(rows).items():
+        learned, default, tuned = (cell[name] for name in [ordinary_report.LEARNED, "Adam, 0.001", "Adam, tuned"])
+        row = {"place": task, "steps": steps, "learned": learned["median"], "worst": learned["worst"]}
+        row.update({"Adam, 0.001": default["median"], "Adam, best rate": tuned["median"], "rate": tuned["rate"]})
+        found.append(row)
+    return found
+
+
 def make(name):
     """Trains an optimizer, and writes it with its card."""
     recipe = RECIPES[name]
-    place, steps = recipe.home
     found = recipe.train(recipe.seeds)
-    optimizers = {"seed %d" % seed: one for seed, one in found.items()}
-    validated = measured(PLACES[place], optimizers, VALIDATION_SEED, length(1000) if steps <= 100 else DRAWS)[steps]
-    seeds = {seed: validated["seed %d" % seed][0] for seed in recipe.seeds}
+    if recipe.home is None:
+        seeds = {seed: general.validated(found[seed]) for seed in recipe.seeds}
+    else:
+        place, steps = recipe.home
+        optimizers = {"seed %d" % seed: one for seed, one in found.items()}
+        draws = length(1000) if steps <= 100 else DRAWS
+        validated = measured(PLACES[place], optimizers, VALIDATION_SEED, draws)[steps]
+        seeds = {seed: validated["seed %d" % seed][0] for seed in recipe.seeds}
     best = min(seeds, key=seeds.get)
     l2l.save(OUTPUT / (name + ".npz"), found[best])
     write_card(name, found[best], {seed: _in_json(median) for seed, median in seeds.items()})
@@ -242,7 +270,7 @@ def write_card(name, trained, seeds):
         "works": recipe.works,
         "fails": recipe.fails,
         "measure": MEASURE,
-        "figures": figures_of(trained),
+        "figures": figures_of(trained) + (ordinary_figures() if recipe.home is None else []),
         "seeds": seeds,
         "measured_with": l2l.measured_with(),
     }

@@ -6,13 +6,14 @@ import itertools
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
 from trainers import small
 
 import l2l
-from l2l.progress import _Line, progress, shortened, title
+from l2l.progress import FORMAT, _Line, _Progress, progress, shortened, title, waiting
 
 ERRORS = [OSError(errno.ENOSPC, "no space left"), BrokenPipeError(errno.EPIPE, "broken"), ValueError("closed file")]
 
@@ -36,6 +37,7 @@ class Failing(io.StringIO):
 def impatient_clock(monkeypatch):
     """Every look at the clock is a second later, so that every report is shown."""
     monkeypatch.setattr("tqdm.std.time", itertools.count().__next__)
+    monkeypatch.setattr("l2l.progress.perf_counter", itertools.count().__next__)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,126 @@ def test_an_evaluation_names_its_optimizers(capsys):
     last = lines_of(capsys.readouterr())[-1]
     assert last.startswith("evaluate 2 optimizers: 100%") and "24.0/24.0" in last
     assert ", one more with a long ..., " in last
+
+
+class Clock:
+    """A clock that stands until it is told to go on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        for name in ["tqdm.std.time", "l2l.progress.perf_counter"]:
+            monkeypatch.setattr(name, lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def ticks(delay=0.0, **options):
+    """A line whose ticks come when the test says so."""
+    return _Progress(delay, {"total": 10, "desc": "it", "bar_format": FORMAT, **options})
+
+
+def test_what_is_waited_for_has_a_clock_and_is_no_part_of_the_time_left(clock, capsys):
+    line = ticks(mininterval=0)
+    line.report(0, "compiling")
+    assert "compiling, ?it/s" in lines_of(capsys.readouterr())[-1]
+    for _ in range(6):
+        clock.now += 1
+        line.tick()
+    last = lines_of(capsys.readouterr())[-1]
+    assert "compiling, 6 s" in last and "00:00<?" in last
+    clock.now += 1
+    line.report(0, "linking")
+    clock.now += 3
+    line.tick()
+    assert "linking, 3 s" in lines_of(capsys.readouterr())[-1]
+    line.report(1, "")  # which comes at once
+    clock.now += 2
+    line.report(4, "log average 1")
+    assert "5/10 [00:02<00:0" in lines_of(capsys.readouterr())[-1]
+    line.tick()
+    assert not lines_of(capsys.readouterr()), "no clock runs, and a file gets news only"
+    line.close()
+
+
+def test_in_a_terminal_its_time_goes_on_while_nothing_is_reported(clock, capsys, monkeypatch):
+    monkeypatch.setattr("l2l.progress._is_terminal", lambda: True)
+    line = ticks()
+    line.report(1, "")
+    clock.now += 5
+    line.tick()
+    assert "[00:05<" in lines_of(capsys.readouterr())[-1]
+    line.close()
+
+
+def test_what_is_soon_over_shows_nothing(clock, capsys):
+    line = ticks(delay=2.0)
+    line.report(0, "building")
+    clock.now += 1.5
+    line.tick()
+    line.close()
+    assert not lines_of(capsys.readouterr())
+    line = ticks(delay=2.0)
+    line.report(3, "")
+    clock.now += 4
+    line.report(3, "")
+    assert "6/10 [00:04<" in lines_of(capsys.readouterr())[-1]
+    line.close()
+
+
+def test_a_clock_runs_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr("l2l.progress.TICK", 0.01)
+    with waiting("it", "building"):
+        pass
+    assert capsys.readouterr().err == "", "a file is told nothing"
+    monkeypatch.setattr("l2l.progress._is_terminal", lambda: True)
+    begun = itertools.count()
+    with waiting("it", "building"):
+        while "it: building, " not in capsys.readouterr().err:
+            assert next(begun) < 10**6
+    assert lines_of(capsys.readouterr()) == [], "nothing is left of it"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """In a notebook: what was displayed."""
+    found = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: types.SimpleNamespace(kernel=True))
+    monkeypatch.setattr("tqdm.notebook.display", found.append)
+    return found
+
+
+def test_a_notebook_shows_a_widget(shown, capsys):
+    with progress(10, "it") as report:
+        report(0, "compiling")
+        report(7, "log average 1")
+        report(3, "log average 2")
+    (container,) = shown
+    left, bar, right = container.children
+    assert bar.value == 10 and "it: 100%" in left.value.replace("\u2007", " ")
+    assert "10/10" in right.value and "log average 2" in right.value.replace("\u2007", " ")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_without_widgets_shows_text(shown, capsys, monkeypatch):
+    monkeypatch.setattr("tqdm.notebook.IProgress", None)
+    with progress(10, "it"):
+        pass
+    monkeypatch.undo()
+    assert not shown and "it:   0%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["asked", "failing"])
+def test_a_notebook_shows_text_where_it_is_asked_to_or_its_widgets_fail(how, shown, capsys, monkeypatch):
+    if how == "asked":
+        monkeypatch.setenv("L2L_PROGRESS", "text")
+    else:
+        monkeypatch.setattr("tqdm.notebook.display", None)
+    with progress(10, "it"):
+        pass
+    assert not shown and "it:   0%" in capsys.readouterr().err
 
 
 def test_title():

@@ -20,7 +20,7 @@ BELOW_ALL = {
         "process",
         "progress",
     ],
-    *["quiet", "results", "schedules", "tables", "types", "vectorizing", "version", "xla"],
+    *["quiet", "results", "schedules", "tables", "tracebacks", "types", "vectorizing", "version", "xla"],
 }
 ROOMS = ["problems", "optimizers", "learning", "evaluation", "runs", "sweeps", "figures"]
 

@@ -50,6 +50,7 @@ def run(path, folder):
     shutil.rmtree(str(folder), ignore_errors=True)
     folder.mkdir(parents=True)
     os.environ["L2L_OUTPUT"] = str(folder.resolve())
+    os.environ["L2L_PROGRESS"] = "text"
     notebook = nbformat.read(str(path), as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -15,9 +15,11 @@ from l2l.evaluation.optimizers import check_optimizers
 from l2l.optimizers.trained import Optimizers, Trained
 from l2l.problems.problem import Problem
 from l2l.progress import progress, shortened, title
+from l2l.tracebacks import short_traceback
 from l2l.xla import prepare_xla
 
 
+@short_traceback
 def evaluate(
     problem: Problem,
     optimizers: Optimizers,
@@ -76,6 +78,7 @@ def evaluate(
                 else:
                     if graph:
                         graph.close()
+                    show(0, "building and compiling" if engine == "xla" else "building")
                     graph = EvaluationGraph(problem, optimizer, path, examined, steps, engine)
                 report = functools.partial(show, text=shortened(str(name), 24))
                 losses[name], positions[name] = graph.losses_and_positions(at, report)

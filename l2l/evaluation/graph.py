@@ -105,7 +105,7 @@ class EvaluationGraph:
             self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
             self._call = self._session.make_callable(fetches, feed_list=feeds)
             if engine == "xla":
-                with refusals_named("this problem or optimizer"):
+                with refusals_named("this problem or optimizer", graph):
                     self._call(*zeros_for(feeds))
         except BaseException:
             self.close()

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from l2l.optimizers.first_call import is_of_another_graph
 from l2l.optimizers.optimizer import opened
 from l2l.optimizers.trained import Trained
+from l2l.tracebacks import levels_to_the_caller
 
 
 def check_optimizers(optimizers):
@@ -19,7 +20,7 @@ def check_optimizers(optimizers):
         if isinstance(optimizer, Trained):
             if optimizer.record.get("meta_iterations") == 0:
                 words = "%s was never trained: its weights are the initial ones" % path
-                warnings.warn(words, RuntimeWarning, stacklevel=3)
+                warnings.warn(words, RuntimeWarning, stacklevel=levels_to_the_caller())
             continue
         if opened(path, optimizer).variables:
             raise _has_variables(path, optimizer)

@@ -1,4 +1,4 @@
-"""Conformance checks for problems and optimizers of one's own: what they got wrong, in words.
+"""Conformance checks for custom problems and optimizers: what was tried, or what is wrong, in words.
 
 Usage, in a test or in a notebook cell::
 
@@ -7,6 +7,8 @@ Usage, in a test or in a notebook cell::
 """
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -26,6 +28,7 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.quadratic import Quadratic
 from l2l.problems.random_numbers import uniform
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer
 from l2l.xla import prepare_xla
 
@@ -58,7 +61,18 @@ class _Found(list):
 
     def raise_if_any(self, what):
         if self:
-            raise ValueError("%s breaks its contract:\n%s" % (what, "\n".join("- " + sentence for sentence in self)))
+            raise ValueError("%s breaks its contract:\n%s" % (what, _listed(self)))
+
+    def report(self, what, start, tried):
+        """Raises what was found; says what was tried where that is nothing."""
+        self.raise_if_any(what)
+        print(
+            "%s keeps its contract, found in %.1f s. Tried:\n%s" % (what, time.perf_counter() - start, _listed(tried))
+        )
+
+
+def _listed(sentences):
+    return "\n".join("- " + sentence for sentence in sentences)
 
 
 def _close(one, other):
@@ -75,12 +89,14 @@ def _compiled(function, inputs):
     return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
 
 
+@short_traceback
 def check_problem(problem: Problem, *, steps: int = 4) -> None:
     """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
 
     Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
     alone and in a batch; that it depends on the whole position and has the derivatives that training needs; that XLA
     can compile it, and gets the same losses. A `RuntimeWarning` says where a batch is computed draw by draw.
+    Prints what was tried when all of it passed.
 
     Args:
       problem: a `Problem`.
@@ -92,7 +108,7 @@ def check_problem(problem: Problem, *, steps: int = 4) -> None:
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
-    found = _Found()
+    start, found = time.perf_counter(), _Found()
     own = OwnGraph()
     with own.building(problem), own as session:
         run = session.run
@@ -106,7 +122,12 @@ def check_problem(problem: Problem, *, steps: int = 4) -> None:
                 many = BoundProblem(problem, batch, _DRAWS, draw_by_draw=bool(by_draw))
                 found.result("a batch of draws", _check_many, found, many, run, feed, steps, losses)
                 found.result("XLA", _check_compiled_losses, found, many, run, feed, steps, losses)
-    found.raise_if_any(type(problem).__name__)
+    tried = [
+        "sample: shapes, dtypes, %d draws that follow from their seed" % _DRAWS,
+        "initial_position and loss: static shapes, finite values, pure, first and second derivatives",
+        "%d base iterations of gradient descent: each draw alone, all in a batch, and compiled by XLA" % steps,
+    ]
+    found.report(type(problem).__name__, start, tried)
 
 
 def _checked_draws(found, problem, run):
@@ -181,12 +202,14 @@ def _descent(bound, steps, loop="python"):
     ).losses
 
 
+@short_traceback
 def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
     """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
 
     Looked at: what a step returns; that the state keeps its structure, and an unroll can be continued; that what it
     says of itself is true (`initial_state`, `bind`, `coordinatewise`); that many draws do not see each other; that
     every trainable variable gets a meta-gradient, the same one from each engine; that XLA can compile it.
+    Prints what was tried when all of it passed.
 
     Args:
       build: function without arguments that creates the optimizer, such as `CoordinatewiseLSTM`, `l2l.sgd` or
@@ -200,7 +223,7 @@ def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
     checks.function_without_arguments("build", build)
     if checks.positive_integer("steps", steps) < 3:
         raise ValueError("steps must be at least 3, got %r" % steps)
-    found = _Found()
+    start, found, tried = time.perf_counter(), _Found(), []
     own = OwnGraph()
     with own.building():
         tf.set_random_seed(1)
@@ -212,10 +235,11 @@ def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
             found.append(_in_words(build, error))
     if not found:
         try:
-            _look_at(found, own, created, steps)
+            tried += _look_at(found, own, created, steps)
         except Exception as error:  # whatever it was, it is what was found
             found.append(_in_words(build, error))
-    found.raise_if_any(getattr(build, "__name__", "the optimizer"))
+    name = getattr(build, "__name__", "<lambda>")
+    found.report("the optimizer" if name == "<lambda>" else name, start, tried)
 
 
 def _created(build, number):
@@ -242,7 +266,7 @@ def _in_words(build, error):
 
 
 def _look_at(found, own, created, steps):
-    """Adds what is wrong with an optimizer in its graph."""
+    """Adds what is wrong with an optimizer in its graph; what was tried, a list of sentences."""
     optimizer, problem = created.optimizer, Quadratic(_COORDINATES)
     variables = optimizer.variables
     with own.graph.as_default():
@@ -255,9 +279,10 @@ def _look_at(found, own, created, steps):
         rest = unroll(
             problem, singles[0], optimizer, x=half.x, state=half.state, steps=steps - steps // 2, first=steps // 2
         )
-        alone = [whole.losses] + [unroll(problem, one, optimizer, steps=steps).losses for one in singles[1:]]
+        # As loops, which are built in a fraction of the time; that a loop is right is looked at too.
+        others = [unroll(problem, one, optimizer, steps=steps, loop="while").losses for one in singles[1:]]
         try:
-            together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS).losses
+            together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS, loop="while").losses
         except Exception as error:
             shape = (_DRAWS, _COORDINATES) if optimizer.coordinatewise else (_COORDINATES,)
             words = "in a batch of %d draws it fails with gradients of shape %s: %s"
@@ -281,15 +306,9 @@ def _look_at(found, own, created, steps):
                 "it must take a nest of gradients where the position is one, and return an update like it; "
                 "tf.nest.map_structure applies a rule to each tensor (%s)" % first_line(error)
             )
-        plain = (
-            meta_gradient(problem, singles[0], optimizer, variables, meta_loss="sum", unroll_length=steps)
-            if variables
-            else None
-        )
-        if variables:
-            reached = tf.gradients(whole.losses, variables)
-            for variable, gradient in zip(variables, reached):
-                found.check(gradient is not None, "no meta-gradient reaches the variable %r", variable.op.name)
+        reached = tf.gradients(whole.losses, variables) if variables else []
+        for variable, gradient in zip(variables, reached):
+            found.check(gradient is not None, "no meta-gradient reaches the variable %r", variable.op.name)
 
         def compiled_gradients(*tensors):
             one = tf.nest.pack_sequence_as(batch, [tensor[0] for tensor in tensors])
@@ -303,7 +322,7 @@ def _look_at(found, own, created, steps):
         except Exception as error:
             compiled = []
             found.append(first_line(error))
-        expected = [whole.losses] if plain is None else [plain.losses, *plain.gradients]
+        expected = [whole.losses, *[one for one in reached if one is not None]]
         with own as session:
             results = session.run([whole.losses, looped.losses, tf.concat([half.losses, rest.losses], axis=0)])
             found.check(
@@ -318,7 +337,7 @@ def _look_at(found, own, created, steps):
                 "step to step not in the state?",
             )
             found.check(
-                _close([session.run(together)], [np.stack(session.run(alone), axis=1)]),
+                _close([session.run(together)], [np.stack(session.run([looped.losses, *others]), axis=1)]),
                 "a batch of draws must have the losses of each draw alone: it is not coordinate-wise",
             )
             if len(first) == 2:
@@ -334,6 +353,14 @@ def _look_at(found, own, created, steps):
                 )
             except tf.errors.OpError as error:
                 found.append("XLA cannot compile it, so train with engine='graph': %s" % first_line(error))
+    number = len(variables)
+    return [
+        "%d steps in a row, as a loop, and continued after %d: one structure of states, the same losses"
+        % (steps, steps // 2),
+        "%d draws alone and in a batch; a position that is a nest of tensors" % _DRAWS,
+        "compiled by XLA: the same losses"
+        + (" and meta-gradients, one for each of its %d trainable variables" % number if number else ""),
+    ]
 
 
 class _Nested(Problem):

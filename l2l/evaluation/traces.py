@@ -22,6 +22,7 @@ from l2l.optimizers.trained import Optimizers, Trained, entered
 from l2l.problems.binding import BoundProblem, position_specs
 from l2l.problems.examining import examined
 from l2l.problems.problem import Problem
+from l2l.tracebacks import short_traceback
 
 Trace = namedtuple(
     "Trace",
@@ -35,6 +36,7 @@ Trace = namedtuple(
 )
 
 
+@short_traceback
 def trace(
     problem: Problem, optimizers: Optimizers, *, draws: int = 100, steps: int = 20, seed: int = 0, states: bool = False
 ) -> Dict[str, Trace]:
@@ -122,6 +124,7 @@ def _traced(problem, optimizer, path, draws, steps, states):
     return Trace(*arrays, *([] if states else [None]))
 
 
+@short_traceback
 def responses(optimizers, gradients):
     """What each optimizer answers to gradients that do not depend on its updates.
 
@@ -171,6 +174,7 @@ def _responded(optimizer, path, gradients):
     return np.stack(updates)
 
 
+@short_traceback
 def losses_at(problem, positions, seed):
     """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
     draws = drawn(problem, 1, seeds_of(seed), 1)

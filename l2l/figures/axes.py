@@ -2,45 +2,97 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, made to be told apart by colour-blind readers; yellow, too pale
 # for a line on white, is left out.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-LINE_STYLES = ["-", "--", "-.", ":"]  # the next one after each seven colors
+LINE_STYLES = ["-", "--", "-.", ":"]  # four and seven have no common factor: 28 lines differ without color too
+LETTER = 0.094  # inches of width in a legend
 MOST_LINES = len(COLORS) * len(LINE_STYLES)
 
 FAR_ABOVE = 1e3  # times what is usual: what rises higher must not flatten the rest
 
 
-def closed_figure(panels, width, height, labels):
+def given_axes(ax, rows, columns):
+    """The user's axes as an array `[rows, columns]`, and their figure.
+
+    Raises:
+      TypeError, ValueError: they are no axes, or too few or too many.
+    """
+    panels = np.array([ax], object).ravel()
+    if not all(isinstance(one, Axes) for one in panels):
+        raise TypeError("ax must be axes of matplotlib, or a list of them, got %r" % (ax,))
+    if panels.size != rows * columns:
+        shape = "%d axes" % columns if rows == 1 else "%d x %d axes" % (rows, columns)
+        raise ValueError("ax must be %s for this figure, got %d" % (shape, panels.size))
+    return panels[0].figure, panels.reshape(rows, columns)
+
+
+def closed_figure(panels, width, height, labels, ax=None):
     """A figure, and a list of its panels side by side; so many inches, and room for a legend beside them.
 
-    pyplot forgets it: a notebook that is handed the figure shows it, once.
+    pyplot forgets it: a notebook that is handed the figure shows it, once. With `ax` they are the user's.
     """
+    if ax is not None:
+        figure, axes = given_axes(ax, 1, panels)
+        return figure, list(axes[0])
     letters = max(len(label) for label in labels)
-    size = width + _legend_columns(len(labels)) * (0.6 + 0.085 * letters), height
+    size = width + _legend_columns(len(labels)) * (0.6 + LETTER * letters), height
     figure, axes = plt.subplots(1, panels, figsize=size, sharey=True, squeeze=False, constrained_layout=True)
     plt.close(figure)
     return figure, list(axes[0])
 
 
 def line_styles(argument, lines):
-    """For each line its color and line style, no two alike."""
+    """For each line its color, line style and marker; no two have the same style and marker, or style and color."""
     if len(lines) > MOST_LINES:
         raise ValueError(
             "%s must hold at most %d lines, as many as can be told apart, got %d" % (argument, MOST_LINES, len(lines))
         )
-    number = len(COLORS)
-    return [{"color": COLORS[i % number], "linestyle": LINE_STYLES[i // number]} for i in range(len(lines))]
+    return [
+        {
+            "color": COLORS[i % len(COLORS)],
+            "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4,
+        }
+        for i in range(len(lines))
+    ]
+
+
+def some_markers(i, number):
+    """Where line number `i` of so many values has its markers: a dozen, not at the places of other lines."""
+    every = max(1, number // 12)
+    return ((i % len(MARKERS)) * every // len(MARKERS), every)
 
 
 def limits_of(arrays, most):
-    """Limits of the y axis: some space around all values up to `most`, but none beyond that."""
+    """Limits of the y axis: some space around all values up to `most`, none beyond that, and a power of ten within."""
     values = shown(arrays, most)
     low, high = np.log10([values.min(), values.max()]) if values.size else (-1.0, 0.0)
     space = max(0.05 * (high - low), 0.2)
-    return 10.0 ** (low - space), min(10.0 ** min(high + space, 300.0), most)
+    low, high = low - space, min(high + space, 300.0, np.log10(most))
+    if np.ceil(low) > np.floor(high):  # the nearest one
+        below, above = np.floor(low), np.ceil(high)
+        low, high = (below, high) if low - below < above - high or 10.0**above > most else (low, above)
+    return 10.0**low, min(10.0**high, most)
+
+
+def label_decades(axes):
+    """Labels powers of ten on a logarithmic axis, and others between them where there are fewer than three."""
+    low, high = np.log10(axes.get_ylim())
+    decades = int(np.floor(high) - np.ceil(low)) + 1
+    axes.yaxis.set_major_locator(ticker.LogLocator(numticks=10))
+    between = [2, 5] if high - low > 1 else [2, 3, 4, 5, 6, 8]
+    if decades < 3:
+        axes.yaxis.set_minor_locator(ticker.LogLocator(subs=between))
+        axes.yaxis.set_minor_formatter(ticker.FuncFormatter(lambda value, _: "%.3g" % value))
+        axes.tick_params(axis="y", which="minor", labelsize="small")
+    else:
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def shown(arrays, most=np.inf):
@@ -72,7 +124,8 @@ def _legend_columns(entries):
     return 1 + (entries - 1) // 15  # which fit beside a panel
 
 
-def add_legend(axes):
-    """To the right of the panel, where it hides no line."""
+def add_legend(axes, ax=None):
+    """To the right of the panel, where it hides no line; within it where the panel is the user's."""
     entries = len(axes.get_legend_handles_labels()[0])
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, ncol=_legend_columns(entries))
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "ncol": _legend_columns(entries)}
+    axes.legend(fontsize=11, handlelength=2.8, **(place if ax is None else {"loc": "best"}))

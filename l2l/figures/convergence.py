@@ -9,24 +9,33 @@ from typing import Any, Dict, Mapping, Optional
 import numpy as np
 from matplotlib.figure import Figure
 
-from l2l.averages import LOG_FLOOR, rolling_log_average
+from l2l import checks
+from l2l.averages import LOG_FLOOR, growing_log_average
 from l2l.figures.axes import (
     FAR_ABOVE,
     LINE_STYLES,
     add_legend,
     closed_figure,
+    label_decades,
     limits_of,
     line_styles,
     remark,
     shown,
+    some_markers,
 )
 from l2l.runs.history import History
 
 
 def plot_convergence(
-    runs: Mapping[str, Any], *, targets: Optional[Dict[str, float]] = None, window: int = 500
+    runs: Mapping[str, Any],
+    *,
+    targets: Optional[Dict[str, float]] = None,
+    window: int = 500,
+    ax: Optional[Any] = None,
 ) -> Figure:
-    """The last loss of each meta-iteration, smoothed by the rolling log average.
+    """The last loss of each meta-iteration, smoothed by a rolling log average.
+
+    The window grows to its size: it begins with half of the values so far, so that no line has a kink where it fills.
 
     One run shows its raw values, transparent, behind its average. Several runs under one name,
     from several seeds, show the median of their averages and a band from the lowest to the
@@ -42,6 +51,7 @@ def plot_convergence(
         Lengths may differ from name to name; within a list the shortest counts.
       targets: dict from name to a log average, such as -18.4, drawn as a horizontal line; or None.
       window: of the rolling log average, in meta-iterations; a positive integer.
+      ax: axes of matplotlib to draw into; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -51,6 +61,7 @@ def plot_convergence(
     """
     if not isinstance(runs, Mapping) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
+    checks.positive_integer("window", window)
     targets = {} if targets is None else targets
     if not isinstance(targets, Mapping):
         raise TypeError("targets must be a dict from name to log average, got %r" % (targets,))
@@ -58,7 +69,7 @@ def plot_convergence(
         if not np.isscalar(value) or isinstance(value, str):
             raise TypeError("targets[%r] must be a number, the log average, got %r" % (name, value))
     arrays = {name: _last_losses(name, run) for name, run in runs.items()}
-    averages = {name: [rolling_log_average(one, window) for one in many] for name, many in arrays.items()}
+    averages = {name: [growing_log_average(one, window) for one in many] for name, many in arrays.items()}
     styles = line_styles("runs", arrays)
     heights = [10.0**value for value in targets.values()]
     # Of one run its raw values are drawn too.
@@ -71,7 +82,7 @@ def plot_convergence(
     for name, several in averages.items():
         seeds = " (%d seeds)" % len(several) if len(several) > 1 else ""
         labels.append(str(name) + seeds + remark(several, drawn[name], limits))
-    figure, (axes,) = closed_figure(1, 7.6, 4.8, [*labels, *map(str, targets)])
+    figure, (axes,) = closed_figure(1, 7.6, 4.8, [*labels, *map(str, targets)], ax)
     axes.set_yscale("log", nonpositive="mask")
     for i, (name, several) in enumerate(averages.items()):
         color, middle = styles[i]["color"], several[0]
@@ -83,17 +94,19 @@ def plot_convergence(
                 lowest, middle, highest = (f(several, axis=0) for f in (np.nanmin, np.nanmedian, np.nanmax))
             axes.fill_between(np.arange(len(middle)), lowest, highest, color=color, alpha=0.2, linewidth=0)
         # In front of all pale parts: a solid line must not vanish under the next run's raw values.
-        axes.plot(middle, **styles[i], linewidth=1.8, label=labels[i], zorder=3)
+        where = some_markers(i, len(middle))
+        axes.plot(middle, **styles[i], markevery=where, linewidth=1.8, label=labels[i], zorder=3)
     for i, (name, height) in enumerate(zip(targets, heights)):
         # Gray, since a run may be black and dashed.
         axes.axhline(height, color="0.4", linestyle=LINE_STYLES[1 + i % 3], linewidth=1.4, label=name, zorder=4)
     axes.set_ylim(limits)
+    label_decades(axes)
     axes.set_xlabel("meta-iteration")
     axes.set_ylabel("last loss of the unroll")
-    axes.set_title("Rolling log average over %d meta-iterations" % window, fontsize="medium")
+    axes.set_title("Log average over the last %d meta-iterations" % window, fontsize="medium")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)
-    add_legend(axes)
+    add_legend(axes, ax)
     return figure
 
 

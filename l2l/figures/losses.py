@@ -11,19 +11,21 @@ from l2l import checks
 from l2l.averages import LOG_FLOOR
 from l2l.evaluation.evaluation import Evaluation
 from l2l.figures.axes import (
-    COLORS,
     FAR_ABOVE,
-    MARKERS,
     add_legend,
     closed_figure,
+    label_decades,
     limits_of,
     line_styles,
     remark,
     shown,
+    some_markers,
 )
 
 
-def plot_losses(losses: Mapping[str, np.ndarray], *, draws: int = 3) -> Figure:
+def plot_losses(
+    losses: Mapping[str, np.ndarray], *, draws: int = 3, window: Optional[int] = None, ax: Optional[Any] = None
+) -> Figure:
     """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
 
     The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
@@ -33,6 +35,8 @@ def plot_losses(losses: Mapping[str, np.ndarray], *, draws: int = 3) -> Figure:
     Args:
       losses: an `Evaluation`, or a dict from name to an array `[draws, steps]`; at most 28 of them.
       draws: how many panels, a positive integer, at most as many as there are.
+      window: how many neighbouring losses are averaged, as for `plot_curves`; the raw ones are pale behind the line.
+      ax: axes of matplotlib to draw into, one for each draw; by default those of a new figure.
 
     Returns:
       The figure. As the last line of a notebook's cell it is shown, elsewhere in a cell by
@@ -40,41 +44,41 @@ def plot_losses(losses: Mapping[str, np.ndarray], *, draws: int = 3) -> Figure:
       keep it: there is nothing to close, and `plt.show()` does not know of it.
 
     Raises:
-      TypeError, ValueError: `draws` is out of range, or `losses` is no such dict.
+      TypeError, ValueError: `draws` or `window` is out of range, `losses` is no such dict, or `ax` does not fit.
     """
     _check_mapping("losses", losses)
     arrays = {name: _array("losses[%r]" % (name,), values) for name, values in losses.items()}
     fewest = min(len(values) for values in arrays.values())
     if checks.positive_integer("draws", draws) > fewest:
         raise ValueError("draws must be at most the %d draws of losses, got %r" % (fewest, draws))
+    window = _window(losses, window)
     styles = line_styles("losses", arrays)
     drawn = {name: values[:draws] + LOG_FLOOR for name, values in arrays.items()}
     first = shown([values[:, 0] for values in drawn.values()])
     limits = limits_of(drawn.values(), FAR_ABOVE * float(first.max()) if first.size else np.inf)
     labels = [str(name) + remark(values, values, limits) for name, values in drawn.items()]
-    figure, panels = closed_figure(draws, 3.3 * draws + 0.6, 3.6, labels)
+    figure, panels = closed_figure(draws, 3.3 * draws + 0.6, 3.6, labels, ax)
     for draw, axes in enumerate(panels):
+        axes.set_yscale("log", nonpositive="mask")
         for i, values in enumerate(drawn.values()):
-            axes.semilogy(
-                values[draw],
-                **styles[i],
-                marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
-                markersize=3,
-                markevery=1 + values.shape[1] // 40,  # of thousands they would hide the line
-                label=labels[i],
-                nonpositive="mask",
-            )
+            at = losses.at if isinstance(losses, Evaluation) else np.arange(values.shape[1])
+            if window > 1:
+                axes.plot(at, values[draw], color=styles[i]["color"], alpha=0.3, linewidth=0.5)
+                at, values = (_smooth(one, min(window, at.size)) for one in [at[np.newaxis], values])
+                at = at[0]
+            axes.plot(at, values[draw], **styles[i], markevery=some_markers(i, at.size), label=labels[i])
+        axes.set_ylim(limits)
+        label_decades(axes)
         axes.set_title("draw %d" % (draw + 1))
         axes.set_xlabel("base iteration")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    panels[0].set_ylim(limits)
-    panels[0].set_ylabel("loss")
-    add_legend(panels[-1])
+    panels[0].set_ylabel("loss" if window == 1 else "loss, mean of %d neighbours" % window)
+    add_legend(panels[-1], ax)
     return figure
 
 
-def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None) -> Figure:
+def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: Optional[Any] = None) -> Figure:
     """Learning curves: the median loss over the draws at each base iteration, and a band.
 
     The band goes from the 10th to the 90th of a hundred draws. Of several seeds the line is the median of each seed's
@@ -88,6 +92,7 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None) -> F
         seed; at most 28 names. For several panels, a dict from title to such losses: a name looks the same in all.
       window: how many neighbouring losses of a draw are averaged first, a positive integer; where there are fewer,
         all. By default 20 for an `Evaluation` where each base iteration sees another minibatch, else 1.
+      ax: axes of matplotlib to draw into, one for each panel; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -96,14 +101,12 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None) -> F
       TypeError, ValueError: `window` is not a positive integer, or `losses` is none of these.
     """
     _check_mapping("losses", losses)
-    if window is not None:
-        checks.positive_integer("window", window)
     has_panels = all(isinstance(one, Mapping) for one in losses.values())
     panels = {}
     for title, several in losses.items() if has_panels else [("", losses)]:
         path = "losses[%r]" % (title,) if has_panels else "losses"
         _check_mapping(path, several)
-        size = window or (several.window if isinstance(several, Evaluation) else 1)
+        size = _window(several, window)
         panels[title] = {name: _curve("%s[%r]" % (path, name), several, name, size) for name in several}
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     styles = dict(zip(names, line_styles("losses", names)))
@@ -116,20 +119,29 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None) -> F
             remark(curves[name][1][1:2], curves[name][1][1:2], limits) for curves in panels.values() if name in curves
         ]
         labels[name] = str(name) + max(remarks, key=len)
-    figure, all_axes = closed_figure(len(panels), 4.6 * len(panels) + 1.4, 4.0, list(labels.values()))
+    figure, all_axes = closed_figure(len(panels), 4.6 * len(panels) + 1.1, 4.0, list(labels.values()), ax)
     for axes, (title, curves) in zip(all_axes, panels.items()):
+        axes.set_yscale("log", nonpositive="mask")
         for name in names:  # also where it has no line: the last panel has the legend
             at, (lowest, middle, highest) = curves.get(name, ([], np.empty([3, 0])))
-            axes.semilogy(at, middle, **styles[name], label=labels[name], nonpositive="mask", zorder=3)
+            where = some_markers(names.index(name), len(at))
+            axes.plot(at, middle, **styles[name], markevery=where, label=labels[name], zorder=3)
             axes.fill_between(at, lowest, highest, color=styles[name]["color"], alpha=0.2, linewidth=0)
+        axes.set_ylim(limits)
+        label_decades(axes)
         axes.set_title(str(title), fontsize="medium")
         axes.set_xlabel("base iteration")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylim(limits)
     all_axes[0].set_ylabel("loss, median over draws")
-    add_legend(all_axes[-1])
+    add_legend(all_axes[-1], ax)
     return figure
+
+
+def _window(losses, window):
+    if window is None:
+        return losses.window if isinstance(losses, Evaluation) else 1
+    return checks.positive_integer("window", window)
 
 
 def _curve(path, losses, name, window):

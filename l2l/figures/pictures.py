@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from l2l import checks
 from l2l.evaluation.traces import losses_at, responses, trace
-from l2l.figures.axes import MARKERS, add_legend, line_styles
+from l2l.figures.axes import LETTER, add_legend, given_axes, label_decades, line_styles, some_markers
 from l2l.figures.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
 from l2l.optimizers.trained import Optimizers
 from l2l.problems.problem import Problem
@@ -23,7 +23,14 @@ CONTOURS = 80  # points of each axis of `plot_trajectories`
 FAR = 10.0  # times the first loss: positions with more do not stretch `plot_trajectories`
 
 
-def plot_updates(optimizers: Optimizers, *, smallest: float = 1e-8, largest: float = 1e2, repeats: int = 1) -> Figure:
+def plot_updates(
+    optimizers: Optimizers,
+    *,
+    smallest: float = 1e-8,
+    largest: float = 1e2,
+    repeats: int = 1,
+    ax: Optional[Any] = None,
+) -> Figure:
     """What the optimizers make of two gradients: the effective learning rate of the update, over both of them.
 
         rate = -update / gradient
@@ -42,6 +49,7 @@ def plot_updates(optimizers: Optimizers, *, smallest: float = 1e-8, largest: flo
       optimizers: dict from name to optimizer, as for `evaluate`.
       smallest, largest: the ends of each half of both axes, positive numbers of float32.
       repeats: how often the gradient before is seen, a positive integer.
+      ax: axes of matplotlib to draw into, two rows of one for each optimizer; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -65,7 +73,7 @@ def plot_updates(optimizers: Optimizers, *, smallest: float = 1e-8, largest: flo
     low, high = decades(np.concatenate(rows[0]))
     colors = plt.get_cmap("PuOr").copy()
     colors.set_bad("0.6")
-    figure, panels = _figure(2, len(answers), 2.3 * len(answers) + 1.7, 5.2, sharex=True, sharey=True)
+    figure, panels = _figure(2, len(answers), 2.3 * len(answers) + 1.7, 5.2, ax=ax, sharex=True, sharey=True)
     places = np.arange(len(axis) + 1) - GRID
     for line, row in zip(panels, rows):
         for axes, rates in zip(line, row):
@@ -108,6 +116,7 @@ def plot_learning_rates(
     steps: int = 20,
     seed: int = 0,
     coordinates: Optional[Sequence[int]] = None,
+    ax: Optional[Any] = None,
 ) -> Figure:
     """The effective learning rate of each coordinate along a run, `-update / gradient`, over many draws.
 
@@ -121,6 +130,7 @@ def plot_learning_rates(
       optimizers: dict from name to optimizer, as for `evaluate`; at most 28.
       draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
       coordinates: which of the `D` coordinates, a sequence of integers; by default the first three at most.
+      ax: axes of matplotlib to draw into, two rows of one for each coordinate; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -134,14 +144,14 @@ def plot_learning_rates(
     coordinates = range(min(dims, MOST_PANELS)) if coordinates is None else coordinates
     places = _checked_coordinates(coordinates, dims)
     labels = [str(name) for name in traces]
-    width = 3.3 * len(places) + 1.2 + 0.085 * max(map(len, labels))
-    figure, panels = _figure(2, len(places), width, 4.4, sharex=True, sharey="row", heights=[3, 1])
+    width = 3.3 * len(places) + 1.2 + LETTER * max(map(len, labels))
+    figure, panels = _figure(2, len(places), width, 4.4, sharex=True, sharey="row", heights=[3, 1], ax=ax)
     for i, one in enumerate(traces.values()):
         rates = learning_rates(one.gradients, one.updates)
         for axes, strip, place in zip(*panels, places):
             low, middle, high, uphill = over_draws(rates[:, :, place])
             axes.fill_between(np.arange(steps), low, high, color=styles[i]["color"], alpha=0.15, linewidth=0)
-            how = dict(styles[i], marker=MARKERS[i % len(MARKERS)], markersize=3, markevery=1 + steps // 20)
+            how = dict(styles[i], markevery=some_markers(i, steps))
             axes.semilogy(middle, **how, label=labels[i], nonpositive="mask")
             strip.plot(uphill, **how)
     for axes, strip, place in zip(*panels, places):
@@ -152,13 +162,22 @@ def plot_learning_rates(
         strip.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         strip.grid(alpha=0.3)
+        label_decades(axes)
     panels[0, 0].set_ylabel("|effective learning rate|")
     panels[1, 0].set_ylabel("uphill")
-    add_legend(panels[0, -1])
+    add_legend(panels[0, -1], ax)
     return figure
 
 
-def plot_states(problem: Problem, optimizers: Optimizers, *, draws: int = 20, steps: int = 20, seed: int = 0) -> Figure:
+def plot_states(
+    problem: Problem,
+    optimizers: Optimizers,
+    *,
+    draws: int = 20,
+    steps: int = 20,
+    seed: int = 0,
+    ax: Optional[Any] = None,
+) -> Figure:
     """The memory of each optimizer along its runs, as its first two principal components.
 
     The state of one coordinate after each update is a point; components are those of all coordinates, draws and base
@@ -169,6 +188,7 @@ def plot_states(problem: Problem, optimizers: Optimizers, *, draws: int = 20, st
       problem: a `Problem`.
       optimizers: dict from name to optimizer, as for `evaluate`, that remember two numbers a coordinate or more.
       draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
+      ax: axes of matplotlib to draw into, one for each optimizer; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -179,7 +199,7 @@ def plot_states(problem: Problem, optimizers: Optimizers, *, draws: int = 20, st
     """
     traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed, states=True)
     found = [_components_of(name, one.states) for name, one in traces.items()]
-    figure, panels = _figure(1, len(traces), 3.6 * len(traces) + 0.8, 3.8)
+    figure, panels = _figure(1, len(traces), 3.6 * len(traces) + 0.8, 3.8, ax=ax)
     for axes, (title, points, shares) in zip(panels[0], found):
         axes.scatter(*points.reshape(-1, 2).T, s=3, color="0.8", linewidths=0, rasterized=True)
         for path in points[:MOST_PATHS]:
@@ -194,7 +214,9 @@ def plot_states(problem: Problem, optimizers: Optimizers, *, draws: int = 20, st
     return figure
 
 
-def plot_trajectories(problem: Problem, optimizers: Optimizers, *, steps: int = 20, seed: int = 0) -> Figure:
+def plot_trajectories(
+    problem: Problem, optimizers: Optimizers, *, steps: int = 20, seed: int = 0, ax: Optional[Any] = None
+) -> Figure:
     """The ways of several optimizers on one draw of a problem with two coordinates, over the contours of its loss.
 
     Each line has a marker for every position, `T + 1` of them; all begin at the black circle, and end at a star. The
@@ -206,6 +228,7 @@ def plot_trajectories(problem: Problem, optimizers: Optimizers, *, steps: int = 
       problem: a `Problem` with `D = 2`.
       optimizers: dict from name to optimizer, as for `evaluate`; at most 28.
       steps, seed: `T`, and what fixes the draw: the first of `evaluate` with this seed.
+      ax: axes of matplotlib to draw into; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
@@ -235,13 +258,13 @@ def plot_trajectories(problem: Problem, optimizers: Optimizers, *, steps: int = 
     with np.errstate(invalid="ignore"):
         left = {name for name, path in paths.items() if not ((path >= low) & (path <= high)).all()}
     labels = [name + (", leaves the figure" if name in left else "") for name in paths]
-    figure, ((axes,),) = _figure(1, 1, 6.0 + 0.085 * max(map(len, labels)), 4.6)
+    figure, ((axes,),) = _figure(1, 1, 6.0 + LETTER * max(map(len, labels)), 4.6, ax=ax)
     levels = contour_levels(losses)
     if levels.size:
         contours = axes.contour(*sides, losses, levels, colors="0.7", linewidths=0.7)
         axes.clabel(contours, fmt="%.3g", fontsize="x-small", colors="0.4")
     for i, (label, path) in enumerate(zip(labels, paths.values())):
-        axes.plot(*path.T, **styles[i], marker=MARKERS[i % len(MARKERS)], markersize=3, linewidth=1.2, label=label)
+        axes.plot(*path.T, **styles[i], linewidth=1.2, label=label)
         axes.plot(*path[-1], "*", color=styles[i]["color"], markersize=13, markeredgecolor="white", zorder=4)
     axes.plot(*path[0], "o", color="black", markersize=8, zorder=5, label="start")
     axes.plot([], [], "*", color="0.5", markersize=11, linestyle="none", label="end")
@@ -249,12 +272,14 @@ def plot_trajectories(problem: Problem, optimizers: Optimizers, *, steps: int = 
     axes.set_ylim(low[1], high[1])
     axes.set_xlabel("x, coordinate 1")
     axes.set_ylabel("y, coordinate 2")
-    add_legend(axes)
+    add_legend(axes, ax)
     return figure
 
 
-def _figure(rows, columns, width, height, heights=None, **shared):
+def _figure(rows, columns, width, height, heights=None, ax=None, **shared):
     """A figure that pyplot forgets, so that a notebook shows it once, and its panels, an array of two axes."""
+    if ax is not None:
+        return given_axes(ax, rows, columns)
     figure, panels = plt.subplots(
         rows,
         columns,

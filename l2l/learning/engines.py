@@ -26,6 +26,7 @@ from l2l.learning.meta_iteration import Place
 from l2l.mapping import first_line
 from l2l.nests import is_finite
 from l2l.process import prepare_allocator
+from l2l.tracebacks import place_in
 from l2l.xla import prepare_xla
 
 # The compiled engine runs up to so many meta-iterations in a call.
@@ -57,13 +58,14 @@ def zeros_for(placeholders):
 
 
 @contextlib.contextmanager
-def refusals_named(what):
-    """XLA's refusals as a `CannotCompileError` that says what cannot be compiled."""
+def refusals_named(what, graph):
+    """XLA's refusals as a `CannotCompileError` that says what of a graph cannot be compiled."""
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
         raise CannotCompileError(
-            "engine='xla' cannot compile %s; engine='graph' can run it. XLA says: %s" % (what, first_line(error))
+            "engine='xla' cannot compile %s; engine='graph' can run it. XLA says: %s%s"
+            % (what, first_line(error), place_in(graph, str(error)))
         ) from None
 
 
@@ -118,7 +120,7 @@ def shards_engine(meta_iterations, draws):
     prepare_calls, feeds = _one_to_a_call(meta_iterations, draws, "while", call_shard=call_shard)
 
     def prepare(session):
-        with refusals_named(_TRAINING):  # the shards alone, so that nothing is trained
+        with refusals_named(_TRAINING, session.graph):  # the shards alone, so that nothing is trained
             session.run(compiled, dict(zip(feeds, zeros_for(feeds))))
         return prepare_calls(session)
 
@@ -168,7 +170,7 @@ def xla_engine(meta_iterations, draws):
 
     def prepare(session):
         call = session.make_callable(results, feed_list=feeds)
-        with refusals_named(_TRAINING):
+        with refusals_named(_TRAINING, session.graph):
             call(*zeros_for(feeds))
 
         def run(arrays, at, number):

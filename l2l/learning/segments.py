@@ -22,6 +22,7 @@ from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem
 from l2l.quiet import quietly
+from l2l.tracebacks import short_traceback
 from l2l.types import MetaLoss, Nest, OptimizerFunction, State
 
 MetaGradient = namedtuple(
@@ -38,6 +39,7 @@ MetaGradient = namedtuple(
 )
 
 
+@short_traceback
 @quietly()
 def meta_gradient(
     problem: Problem,

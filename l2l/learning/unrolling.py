@@ -20,6 +20,7 @@ from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem, not_differentiable, paths
 from l2l.problems.problem import Problem
 from l2l.quiet import quietly
+from l2l.tracebacks import short_traceback
 from l2l.types import Nest, OptimizerFunction, State
 
 Unroll = namedtuple(
@@ -99,6 +100,7 @@ def _check_update(x, update):
             )
 
 
+@short_traceback
 @quietly()
 def unroll(
     problem: Problem,
@@ -156,6 +158,7 @@ def unroll(
     return unroll_bound(bound, optimizer, x, state, steps, first, loop, second_derivatives, most, horizon)
 
 
+@short_traceback
 @quietly()
 def learn(
     problem: Problem,

@@ -17,6 +17,7 @@ from l2l.mapping import first_line
 from l2l.optimizers.adam_controller import AdamController
 from l2l.optimizers.networks import CoordinatewiseLSTM
 from l2l.optimizers.optimizer import check_pair, opened
+from l2l.tracebacks import without_places
 
 Created = namedtuple(
     "Created",
@@ -252,7 +253,7 @@ def the_number_for(serves, number, error):
       number: of coordinates, with which it may have failed.
       error: what it said, which names the number that it is made for, among others.
     """
-    others = set(map(int, re.findall(r"\b\d{1,6}\b", str(error)))) - {number}
+    others = set(map(int, re.findall(r"\b\d{1,6}\b", without_places(str(error))))) - {number}
     if _is_served(serves, number):
         return None
     return next((other for other in sorted(others) if _is_served(serves, other)), None)

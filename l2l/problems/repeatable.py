@@ -9,6 +9,7 @@ from l2l.mapping import definitions_since, first_line
 from l2l.nests import tensors_of
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
+from l2l.tracebacks import levels_to_the_caller
 
 # Ops that give other numbers each time; the stateless ones do not.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal")
@@ -80,7 +81,7 @@ def check_repeatable(problem, seed, steps, number=8):
                 "sample of %s does not use its seed: every block has the same draws, so that a training sees them over "
                 "and over, and an evaluation sees those of the training" % name,
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=levels_to_the_caller(),
             )
 
     return check

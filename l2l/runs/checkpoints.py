@@ -26,6 +26,7 @@ from l2l.describe import digests_in, is_digest, same, without_code
 from l2l.results import measured_with
 from l2l.runs.directory_lock import DirectoryLock
 from l2l.runs.history import History, checked_column, columns_of
+from l2l.tracebacks import levels_to_the_caller
 from l2l.types import PathLike
 
 FORMAT = 3
@@ -109,7 +110,7 @@ def read(path, record, allow_changed_code):
             "%r was written where XLA computed otherwise: %s; from here on the training rounds differently than it "
             "would have without the interruption" % (path, "; ".join(_differences("xla", before, now))),
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=levels_to_the_caller(),
         )
     rows = np.stack([checked_column(path, columns, column) for column in columns], axis=1)
     if os.path.basename(path) != _NAME % len(rows):
@@ -277,5 +278,5 @@ class CheckpointDirectory:
                 "checkpoint of %s could not be written (%s); the last one, %s, stays"
                 % (history.config["name"], error, self.newest),
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=levels_to_the_caller(),
             )

@@ -11,6 +11,7 @@ from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.optimizers.trained import Trained
 from l2l.problems.problem import Problem
+from l2l.progress import waiting
 from l2l.runs.history import History
 from l2l.runs.nonfinite import Replay
 from l2l.runs.recipe import Recipe
@@ -20,6 +21,7 @@ from l2l.runs.staged import StagedTraining
 from l2l.runs.stages import checked_stages, in_stage, joint_record
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import checked_validation
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
@@ -72,6 +74,7 @@ class Curriculum(Run):
         all that `Trainer` raises, for any stage, before anything is trained.
     """
 
+    @short_traceback
     def __init__(
         self,
         problem: Problem,
@@ -122,7 +125,8 @@ class Curriculum(Run):
         )
         recipe = Recipe(problem, build_optimizer, {**settings._asdict(), "horizon": horizon}, engine)
         stages = checked_stages(stages, recipe)
-        with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
+        building = waiting(str(name), "building")
+        with building, contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             graphs, records = [], []
             for i, stage in enumerate(stages):
                 with in_stage(i):

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.summary.writer.writer import SummaryToEventTransformer
 
 from l2l.graphs import own_graph
+from l2l.tracebacks import levels_to_the_caller
 
 WEIGHTS_EVERY = 1000  # meta-iterations between two sets of histograms
 
@@ -125,7 +126,7 @@ class Events:
                 "events in logdir %r cannot be written any more (%s); the training goes on without them"
                 % (self._directory, getattr(error, "message", error)),
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=levels_to_the_caller(),
             )
             self._drop()
 

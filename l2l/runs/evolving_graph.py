@@ -107,11 +107,13 @@ class EvolvingGraph:
         return self._members[name]
 
     def to_prepare(self):
-        """The name of what `prepare` will build or compile, None for nothing."""
+        """What `prepare` will do, in a word or two, None for nothing."""
         name, _ = self._chosen()
-        if self._workers is not None:
-            return None if self._workers.is_ready(name) else name
-        return None if name in self._members and self._members[name].is_ready else name
+        is_ready = name in self._members and self._members[name].is_ready
+        if is_ready if self._workers is None else self._workers.is_ready(name):
+            return None
+        word = "building and compiling" if self._recipe.engine == "xla" else "building"
+        return word + (" %s" % name if len(self._problems) > 1 else "")
 
     def prepare(self):
         """Builds and compiles what the next meta-iteration needs.

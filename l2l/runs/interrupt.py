@@ -3,7 +3,10 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
+
+STOPPING = "stopping"  # what a progress line says once it is asked to
 
 
 class Stop:
@@ -15,13 +18,14 @@ class Stop:
 
 
 @contextlib.contextmanager
-def delayed_signals(terminate):
+def delayed_signals(terminate, acknowledge=lambda: None):
     """Within it the first Ctrl-C only sets the `Stop` that it yields; the second acts as usual.
 
     At its end the handlers are those that it found. A Ctrl-C that is ignored stays ignored.
 
     Args:
       terminate: whether to do the same with SIGTERM. If both come, SIGTERM counts, whichever was first.
+      acknowledge: function that is called in another thread as soon as the first signal is there.
     """
     stop, before, seen, is_over = Stop(), {}, set(), False
     if threading.current_thread() is threading.main_thread():  # signals reach it alone
@@ -44,11 +48,47 @@ def delayed_signals(terminate):
     try:
         for number in before:
             signal.signal(number, on_signal)
-        yield stop
+        with _noticed(set(before), acknowledge):
+            yield stop
     finally:
         is_over = True  # from here on nothing may come between
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _noticed(numbers, acknowledge):
+    """Calls a function when one of these signals arrives.
+
+    Python calls handlers between two of its own instructions: not while TensorFlow compiles for a minute. The number of
+    a signal is written to a socket at once, and another thread reads it.
+    """
+    if not numbers:  # no signal reaches this thread
+        yield
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+
+    def listen():
+        is_first = True
+        for number in iter(lambda: ours.recv(1), b""):
+            if before != -1:
+                with contextlib.suppress(OSError):  # whoever else listens, such as an event loop
+                    os.write(before, number)
+            if number[0] in numbers and is_first:
+                is_first = False
+                acknowledge()
+
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()
+        thread.join()
+        ours.close()
 
 
 def _as_usual(handler, number, frame):

@@ -117,7 +117,7 @@ class Members:
           CannotCompileError: XLA cannot compile the problem or the optimizer.
         """
         if not self._is_ready:
-            with refusals_named("this problem or optimizer"):
+            with refusals_named("this problem or optimizer", self.graph):
                 self._call(*zeros_for(self._feeds))
             self._is_ready = True
 

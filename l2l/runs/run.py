@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import namedtuple
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from l2l.runs import checkpoints
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.events import Events
 from l2l.runs.history import History
-from l2l.runs.interrupt import Stop, delayed_signals, leave
+from l2l.runs.interrupt import STOPPING, Stop, delayed_signals, leave
 from l2l.runs.training import Training
 from l2l.runs.turn import Turn
+from l2l.tracebacks import short_traceback
 from l2l.types import PathLike
 
 _Run = TypeVar("_Run", bound="Run")
@@ -113,23 +114,34 @@ class Run:
     def __exit__(self, *exception: Any) -> None:
         self.close()
 
-    def run(self, meta_iterations: Optional[int] = None, *, until: Optional[int] = None) -> History:
+    @short_traceback
+    def run(
+        self,
+        meta_iterations: Optional[int] = None,
+        *,
+        until: Optional[int] = None,
+        callbacks: Sequence[Callable[[Any], None]] = (),
+    ) -> History:
         """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
 
             trainer.run(1000)            # 1,000 more
             trainer.run(until=100_000)   # 100,000 in all; none where so many are finished already
 
-        Shows on standard error how many meta-iterations are done, the time left and the log average: the
-        mean of log10 of the last loss over the last 2,000 meta-iterations, so that -5.30 says that these
-        losses lie around 10^-5.3. Where standard error cannot be written, the run goes on without. Warns of
-        what `History.stalled` finds. Ctrl-C lets the engine's current call finish, which takes about a
-        second at most, keeps all that was computed, writes a checkpoint if there is a directory for
-        them, and then raises `KeyboardInterrupt`; `run` can be called again. A second Ctrl-C does not wait.
-        With a `checkpoint_dir`, SIGTERM does the same and raises `SystemExit`.
+        Shows how many meta-iterations are done, the time left and the log average: the mean of log10 of the
+        last loss over the last 2,000 meta-iterations, so that -5.30 says that these losses lie around 10^-5.3.
+        In a notebook this is a widget, elsewhere a line on standard error; where that cannot be written, the run
+        goes on without. Warns of what `History.stalled` finds. Ctrl-C lets the engine's current call finish,
+        half a second where a meta-iteration takes no longer, or what is being compiled. It keeps all that was
+        computed, writes a checkpoint if there is a directory for them, and then raises `KeyboardInterrupt`;
+        `run` can be called again. A second Ctrl-C does not wait. With a `checkpoint_dir`, SIGTERM does the same
+        and raises `SystemExit`.
 
         Args:
           meta_iterations: how many more, a positive integer.
           until: how many in all, a positive integer, instead of `meta_iterations`.
+          callbacks: list of functions. Each is called with the trainer after every call of the engine, about twice a
+            second, and once more at the end: it may read `trainer.history` and `trainer.weights()`. What it raises
+            ends the run, and all that was computed is kept. `l2l.LiveFigure()` is one.
 
         Returns:
           The history, of all meta-iterations so far.
@@ -145,11 +157,15 @@ class Run:
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
         meta_iterations = self.left(meta_iterations, until)
+        if not isinstance(callbacks, (list, tuple)):
+            raise TypeError("callbacks must be a list of functions of the trainer, got %r" % (callbacks,))
+        for i, callback in enumerate(callbacks):
+            checks.function("callbacks[%d]" % i, callback)
         self.check_ready()
         if meta_iterations or self._training.is_due():
             line = progress(meta_iterations, title([self._name], "trainings"))
-            with line as show, delayed_signals(self.has_checkpoints) as stop:
-                done = self.work(meta_iterations, show, stop)
+            with line as show, delayed_signals(self.has_checkpoints, lambda: show(0, STOPPING)) as stop:
+                done = self.work(meta_iterations, show, stop, lambda: [callback(self) for callback in callbacks])
             leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
@@ -157,21 +173,29 @@ class Run:
         """How many meta-iterations `run` with these arguments asks for, an integer from 0 on."""
         return left_to_run(len(self.history), meta_iterations, until)
 
-    def work(self, meta_iterations: int, report: Callable[[int, str], None], stop: Stop) -> int:
+    def work(
+        self,
+        meta_iterations: int,
+        report: Callable[[int, str], None],
+        stop: Stop,
+        between_calls: Optional[Callable[[], Any]] = None,
+    ) -> int:
         """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
 
         Args:
           meta_iterations: how many, an integer from 0 on.
           report: `report(finished, text)` is called now and then, `finished` being how many since the last call.
           stop: a `Stop`.
+          between_calls: is called after every call of the engine, and at the end.
 
         Returns:
           How many meta-iterations it were.
         """
         with self._turn.run():
             self.check_ready()
-            return self._training.work(meta_iterations, report, stop)
+            return self._training.work(meta_iterations, report, stop, between_calls)
 
+    @short_traceback
     def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:
         """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
 

@@ -9,10 +9,12 @@ from typing import List, Optional, Sequence, Union
 from l2l import checks
 from l2l.progress import progress, shortened, title
 from l2l.runs.history import History
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.runs.run import Run
+from l2l.tracebacks import short_traceback
 
 
+@short_traceback
 def train_together(
     trainers: Sequence[Run],
     meta_iterations: Union[int, Sequence[int], None] = None,
@@ -56,8 +58,9 @@ def train_together(
     if len(set(experiments)) > 1:
         names = ["%s, %s" % (shortened(experiment, 24), seed) for experiment, seed in zip(experiments, names)]
 
+    any_checkpoints = any(trainer.has_checkpoints for trainer in trainers)
     line = progress(sum(numbers), title(experiments, "trainings"))
-    with line as show, delayed_signals(any(trainer.has_checkpoints for trainer in trainers)) as stop:
+    with line as show, delayed_signals(any_checkpoints, lambda: show(0, STOPPING)) as stop:
 
         def train(trainer, number, name):
             def report(finished, text):

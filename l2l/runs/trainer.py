@@ -11,6 +11,7 @@ from l2l.learning.evolution import EvolutionStrategies
 from l2l.learning.settings import Horizon, Settings
 from l2l.optimizers.trained import Trained
 from l2l.problems.problem import Problem
+from l2l.progress import waiting
 from l2l.results import measured_with
 from l2l.runs import nonfinite
 from l2l.runs.evolving_graph import EvolvingGraph
@@ -21,6 +22,7 @@ from l2l.runs.record import checked_record, record_of
 from l2l.runs.run import Places, Run, checked_engine
 from l2l.runs.training import Training
 from l2l.runs.training_graph import TrainingGraph
+from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike, ScheduleFunction
 
 
@@ -77,6 +79,7 @@ class Trainer(Run):
       ImportError: there is a `client`, and Dask is not installed.
     """
 
+    @short_traceback
     def __init__(
         self,
         problem: Union[Problem, Dict[str, Problem]],
@@ -126,7 +129,8 @@ class Trainer(Run):
         )
         self._recipe = Recipe(problem, build_optimizer, settings, engine)
         kind = TrainingGraph if estimator is None else functools.partial(EvolvingGraph, client=client)
-        graph = kind(self._recipe)
+        with waiting(str(name), "building"):
+            graph = kind(self._recipe)
         self._draw_by_draw = graph.draw_by_draw
         with contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
             undo.callback(graph.close)

@@ -9,14 +9,15 @@ import tensorflow.compat.v1 as tf
 from l2l.learning.engines import CannotCompileError
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.pair_workers import WorkersError
+from l2l.tracebacks import levels_to_the_caller
 
-# The progress line is refreshed after so many meta-iterations or seconds, and averages over so many meta-iterations.
+# The progress line hears of news after so many meta-iterations or seconds, and averages over so many meta-iterations.
 PROGRESS_EVERY = 100
-PROGRESS_SECONDS = 1.0
+PROGRESS_SECONDS = 0.2
 PROGRESS_WINDOW = 2000
 
 # An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
-SECONDS_PER_CALL = 1.0
+SECONDS_PER_CALL = 0.4
 
 
 class Training:
@@ -42,8 +43,9 @@ class Training:
         self._on_nonfinite, self._fall_back = on_nonfinite, fall_back
         self._most_per_call, self._warned = 1, False
 
-    def work(self, meta_iterations, report, stop):
+    def work(self, meta_iterations, report, stop, between_calls=None):
         """Trains until done or asked to stop, and keeps it all; see `Run.work`."""
+        between_calls = between_calls or (lambda: None)
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
         last, reported, written, shown = first + meta_iterations, first, first, time.perf_counter()
@@ -51,12 +53,16 @@ class Training:
             self.events.begin(history)
         try:
             while not stop.is_set():
+                if self.is_due():
+                    report(0, "validating")
                 most = self._before_call(last - len(history))
                 if most:
-                    uncompiled = self.graph.to_prepare()
-                    if uncompiled:
-                        report(0, "preparing %s" % uncompiled)
+                    if self.graph.to_prepare():
+                        report(0, self.graph.to_prepare())
+                        self._prepare()
+                        continue  # with the question whether to stop
                     self._check_finite(self._call_engine(most))
+                    between_calls()
                 at, is_last = (len(history), len(history) == last) if most else (last, True)
                 is_due = at - written >= PROGRESS_EVERY or is_last
                 if at > reported and (is_due or time.perf_counter() - shown > PROGRESS_SECONDS):
@@ -71,6 +77,7 @@ class Training:
                     break
                 if self.checkpoints and self.checkpoints.is_due():
                     self.checkpoints.write_or_warn(self.snapshot(), history, OSError)
+            between_calls()
         except BaseException:
             if self.checkpoints and self.is_known:
                 # Only a warning: what went wrong first is what the user must see.
@@ -79,7 +86,7 @@ class Training:
         if self.checkpoints:
             self.checkpoints.write(self.snapshot(), history)
         for complaint in self._complaints(first):
-            warnings.warn(complaint, RuntimeWarning, stacklevel=4)
+            warnings.warn(complaint, RuntimeWarning, stacklevel=levels_to_the_caller())
         return len(history) - first
 
     # What a training in stages does otherwise, see `StagedTraining`.
@@ -117,8 +124,7 @@ class Training:
         return self.graph.snapshot()
 
     def _call_engine(self, most):
-        """One call of the engine, of a length that keeps it under a second; its rows are in the history then."""
-        self._prepare()
+        """One call of the engine, of a length that keeps it under half a second; its rows are in the history then."""
         start = time.perf_counter()
         # An exception from outside, such as a second Ctrl-C, may come at any moment: until the rows are in the history,
         # nobody knows whether the weights are those of before or of after.
@@ -144,7 +150,9 @@ class Training:
         except CannotCompileError as error:
             if self._fall_back is None:
                 raise
-            warnings.warn("%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=6)
+            warnings.warn(
+                "%s. Going on with engine='graph'." % error, RuntimeWarning, stacklevel=levels_to_the_caller()
+            )
             graph = self._fall_back()
             graph.load(self.graph.snapshot())
             graph.prepare()
@@ -161,7 +169,11 @@ class Training:
         description = nonfinite.described(self.record, number, figures)
         if self._on_nonfinite == "raise":
             raise nonfinite.error_of(self._folder_for_errors, description, number, self.record, self.graph.failure())
-        warnings.warn(description + "; like all others of its kind it changes no weight", RuntimeWarning, stacklevel=5)
+        warnings.warn(
+            description + "; like all others of its kind it changes no weight",
+            RuntimeWarning,
+            stacklevel=levels_to_the_caller(),
+        )
         self._warned = True
 
     def _folder_for_errors(self):

@@ -38,6 +38,7 @@ class TrainingGraph:
 
     def __init__(self, recipe):
         problem, build_optimizer, settings, engine, start = recipe
+        self._word = "compiling" if engine == "xla" else "starting"
         self._draws_seed, self._block_number, self._run = settings.draws_seed, None, None
         batch = settings.batch
         self._own = OwnGraph()
@@ -95,8 +96,8 @@ class TrainingGraph:
         self._at = At(0, 0, carried)
 
     def to_prepare(self):
-        """The name of what `prepare` will compile, None for nothing."""
-        return "the training" if self._run is None else None
+        """What `prepare` will do, in a word or two, None for nothing."""
+        return self._word if self._run is None else None
 
     def prepare(self):
         """Compiles, if there is something to compile; to be called before `run`, and may be again.

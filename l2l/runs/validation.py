@@ -10,6 +10,7 @@ from l2l.averages import log_average
 from l2l.describe import describe
 from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 from l2l.learning.engines import CannotCompileError
+from l2l.tracebacks import levels_to_the_caller
 
 # Columns of what validations found, in a checkpoint, and their dtypes.
 COLUMNS = {"stage": np.int64, "meta_iterations": np.int64, "figure": np.float64, "is_best": np.bool_}
@@ -39,7 +40,9 @@ class Validation(namedtuple("Validation", ["every", "patience", "draws", "measur
         except CannotCompileError as error:
             if not may_fall_back:
                 raise
-            warnings.warn("%s. Validating with engine='graph'." % error, RuntimeWarning, stacklevel=8)
+            warnings.warn(
+                "%s. Validating with engine='graph'." % error, RuntimeWarning, stacklevel=levels_to_the_caller()
+            )
             return EvaluationGraph(*arguments, "graph")
 
     def figure(self, graph, trained, horizon):

@@ -8,17 +8,20 @@ The result is an archive (see `l2l.archives`), `result.npz`, which holds
     weights/NUMBER, adapted/NUMBER      the trained optimizer
     figures/NAME                        measured arrays
 
-Beside it `started.txt` has a line for each time that a process began to compute the cell.
+Beside it `started.txt` has a line for each time that a process began to compute the cell, and `finished.txt` says how
+many meta-iterations are done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
 import os
 import re
 import socket
+import time
 from collections import namedtuple
 from typing import Any, Callable, Dict, List
 
@@ -32,9 +35,12 @@ from l2l.runs import checkpoints
 from l2l.runs.history import History, checked_column, columns_of
 from l2l.runs.trainer import Trainer
 from l2l.runs.training import PROGRESS_WINDOW
+from l2l.tracebacks import short_traceback
 
 FORMAT = 2
 COLUMNS = ("meta_iterations", "log_average", "skipped", "stalled", "seconds")  # of a row, after the settings
+
+SECONDS_BETWEEN_NOTES = 0.5  # of how many meta-iterations are done
 
 _READABLE = 80  # characters of a cell's name before its hash
 
@@ -46,6 +52,18 @@ class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_
         return super().__new__(cls, settings, meta_iterations, directory, allow_changed_code)
 
     result = property(lambda self: os.path.join(self.directory, "result.npz"))
+    _finished = property(lambda self: os.path.join(self.directory, "finished.txt"))
+
+    def note_finished(self, meta_iterations):
+        """Writes how many meta-iterations are done, for the progress display."""
+        with contextlib.suppress(OSError), open(self._finished, "w") as file:
+            file.write("%d" % meta_iterations)
+
+    def finished(self):
+        """How many meta-iterations are done, by what was noted last; 0 where nothing was."""
+        with contextlib.suppress(OSError, ValueError), open(self._finished) as file:
+            return max(0, min(int(file.read()), self.meta_iterations - 1))  # the last is told otherwise
+        return 0
 
     def note_start(self):
         """Adds a line to `started.txt`: when, on which machine, in which process."""
@@ -70,6 +88,7 @@ def name_of(settings):
     return "%s-%s" % (readable, hashlib.sha256(text.encode()).hexdigest()[:10])
 
 
+@short_traceback
 def compute(job, build_trainer, measure, stop):
     """Computes a cell, from its newest checkpoint where there is one, and writes its result.
 
@@ -100,7 +119,15 @@ def compute(job, build_trainer, measure, stop):
         if left < 0:
             raise _has_more(job, len(trainer.history))
         if left > 0:
-            trainer.work(left, lambda *_: None, stop)
+            noted = time.monotonic()
+
+            def report(finished, text):
+                nonlocal noted
+                if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+                    noted = time.monotonic()
+                    job.note_finished(len(trainer.history))
+
+            trainer.work(left, report, stop)
         if len(trainer.history) < job.meta_iterations:
             return None
         return write(job, trainer, {} if measure is None else measure(trainer))

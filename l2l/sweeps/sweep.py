@@ -10,11 +10,12 @@ from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Union
 
 from l2l import checks, clusters
 from l2l.progress import progress, shortened
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.runs.trainer import Trainer
 from l2l.sweeps import cells, workers
 from l2l.sweeps.cells import Cell, Job
 from l2l.tables import Table, format_table
+from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import PathLike
 from l2l.version import __version__
 
@@ -59,6 +60,7 @@ def _format(values):
     return "g" if kinds and kinds <= {int, float} else ""
 
 
+@short_traceback
 def sweep(
     build_trainer: Callable[..., Trainer],
     grid: Union[Dict[str, Iterable[Any]], Sequence[Dict[str, Any]]],
@@ -140,7 +142,7 @@ def sweep(
         cell.check_trainer()
     if missing:
         os.makedirs(os.path.abspath(directory), exist_ok=True)
-        _compute(missing, len(jobs), build_trainer, measure, directory, client)
+        _compute(missing, jobs, build_trainer, measure, directory, client)
         done.update((job.directory, cells.finished(job, build_trainer)) for job in missing)
         _warn([done[job.directory] for job in missing])
     return Sweep(done[job.directory] for job in jobs)
@@ -188,22 +190,39 @@ def _setting(name):
     return name
 
 
-def _compute(jobs, number, build_trainer, measure, directory, client):
-    """Computes the jobs that are not done, with a progress line.
+def _compute(jobs, all_jobs, build_trainer, measure, directory, client):
+    """Computes the jobs that are not done, with a progress line that moves with the meta-iterations of all.
 
     Raises:
       RuntimeError: some failed.
     """
-    line = progress(number, "sweep of %d cells" % number, initial=number - len(jobs))
-    with line as show, delayed_signals(terminate=True) as stop:
+    number, total = len(all_jobs), sum(job.meta_iterations for job in all_jobs)
+    at = {job.directory: job.finished() for job in jobs}
+    done, last = number - len(jobs), ""
+    initial = total - sum(job.meta_iterations - at[job.directory] for job in jobs)
+    line = progress(total, "sweep of %d cells" % number, initial=initial)
+    with line as show, delayed_signals(True, lambda: show(0, STOPPING)) as stop:
+
+        def move(job, meta_iterations):
+            before = at[job.directory]
+            at[job.directory] = max(before, meta_iterations)  # after a worker's end a cell goes back a little
+            return at[job.directory] - before
+
+        def look(running):
+            moved = sum(move(job, job.finished()) for job in running)
+            if moved:
+                show(moved, "%d of %d cells%s" % (done, number, last))
 
         def report(job, log_average):
+            nonlocal done, last
             settings = ", ".join("%s=%s" % item for item in job.settings.items())
-            show(1, "%s log average %.2f" % (shortened(settings, 60), log_average))
+            done, last = done + 1, ", %s log average %.2f" % (shortened(settings, 60), log_average)
+            show(move(job, job.meta_iterations), "%d of %d cells%s" % (done, number, last))
 
+        show(0, "starting")
         log = os.path.join(os.path.abspath(directory), "workers.log")
         with workers.connected(client, len(jobs), log) as (connection, check):
-            failed = workers.compute_all(connection, check, jobs, build_trainer, measure, stop, report)
+            failed = workers.compute_all(connection, check, jobs, build_trainer, measure, stop, report, look)
     leave(stop, "stopped, all that was computed is kept")
     if failed:
         texts = ["%r: %s" % (job.settings, text) for job, text in failed[:_SHOWN]]
@@ -224,5 +243,5 @@ def _warn(computed):
         warnings.warn(
             "; ".join(complaints[:_SHOWN]) + ("; and %d more, see the columns stalled and skipped" % more) * (more > 0),
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=levels_to_the_caller(),
         )

@@ -20,8 +20,9 @@ from l2l.graphs import own_graph
 from l2l.optimizers.optimizer import opened
 from l2l.problems.problem import Problem
 from l2l.progress import progress, title
-from l2l.runs.interrupt import delayed_signals, leave
+from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.tables import Table, format_table
+from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import OptimizerFunction
 from l2l.xla import prepare_xla
 
@@ -94,6 +95,7 @@ class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "tria
         return self.table()._repr_html_()
 
 
+@short_traceback
 def tune(
     problem: Problem,
     rule: Callable[..., OptimizerFunction],
@@ -158,7 +160,7 @@ def tune(
     make = functools.partial(EvaluationGraph, problem, **fixed)
     trials, graphs, best = [], {}, math.inf
     line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
-    with line as show, delayed_signals(False) as stop, contextlib.ExitStack() as stack:
+    with line as show, delayed_signals(False, lambda: show(0, STOPPING)) as stop, contextlib.ExitStack() as stack:
 
         def report(finished=0):
             if stop.is_set() or len(trials) == total:
@@ -168,6 +170,8 @@ def tune(
             nonlocal best
             report()
             values = {name: space.value(place) for (name, space), place in zip(spaces.items(), places)}
+            if not graphs:
+                show(0, "building and compiling")
             graph = _graph(graphs, make, stack, rule, spaces, values)
             report()
             losses, _ = graph.losses_and_positions(np.arange(steps), report)
@@ -184,12 +188,14 @@ def tune(
     if not trials:
         leave(stop, "stopped before the first trial was done")
     if len(trials) < total:
-        warnings.warn("stopped after %d of %d trials" % (len(trials), total), RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            "stopped after %d of %d trials" % (len(trials), total), RuntimeWarning, stacklevel=levels_to_the_caller()
+        )
     found = dict(min(trials, key=lambda one: one["figure"]))
     figure = found.pop("figure")
     if figure == math.inf:
         words = "measure is NaN or infinite in all %d trials: the first one is returned"
-        warnings.warn(words % len(trials), RuntimeWarning, stacklevel=2)
+        warnings.warn(words % len(trials), RuntimeWarning, stacklevel=levels_to_the_caller())
     return Tuned(rule(**found), found, figure, trials)
 
 

@@ -121,7 +121,7 @@ def _event_loop():
         runner.stop()
 
 
-def compute_all(client, check, jobs, build_trainer, measure, stop, report):
+def compute_all(client, check, jobs, build_trainer, measure, stop, report, look=lambda jobs: None):
     """Computes cells on the workers of a cluster, until all are done, have failed or were stopped.
 
     Args:
@@ -131,6 +131,7 @@ def compute_all(client, check, jobs, build_trainer, measure, stop, report):
       build_trainer, measure: as for `sweep`.
       stop: a `Stop`.
       report: `report(job, log_average)` is called for each cell that is done.
+      look: is called about once a second with the jobs that are running.
 
     Returns:
       A list of `(job, text)` for those that failed.
@@ -156,6 +157,7 @@ def compute_all(client, check, jobs, build_trainer, measure, stop, report):
                 if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
                     looked, threads = time.monotonic(), sum(client.nthreads().values())
                     check()
+                    look([job for _, job in running.values()])
                     is_told = False  # a worker may have come since
                 while waiting and len(running) < max(threads, 1) and not stop.is_set():
                     submit()

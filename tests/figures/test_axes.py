@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 
 import l2l
+from l2l.averages import growing_log_average
 from l2l.figures.axes import MARKERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,11 +71,11 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     raw, smooth, raw_short, smooth_short, target = axes.get_lines()
     assert raw.get_alpha() < 0.5 and smooth.get_alpha() is None and raw.get_color() == smooth.get_color()
     np.testing.assert_array_equal(np.isnan(raw.get_ydata()), np.isnan(values))  # gaps are gaps
-    np.testing.assert_array_equal(smooth.get_ydata(), l2l.rolling_log_average(values, 100))
+    np.testing.assert_array_equal(smooth.get_ydata(), growing_log_average(values, 100))
     assert len(raw_short.get_ydata()) == len(smooth_short.get_ydata()) == 900
     np.testing.assert_allclose(target.get_ydata(), 10**-18.4)
     assert legend(figure) == ["long", "short", "RMSProp"]
-    assert target.get_color() == "0.4" and axes.get_title() == "Rolling log average over 100 meta-iterations"
+    assert target.get_color() == "0.4" and axes.get_title() == "Log average over the last 100 meta-iterations"
     assert axes.get_ylabel() == "last loss of the unroll" and axes.xaxis.get_major_formatter()(2000) == "2,000"
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "meta-iteration" and axes.get_ylabel()
 
@@ -159,13 +160,14 @@ def test_as_many_lines_as_are_allowed_are_told_apart_and_more_are_refused():
     many = {"number %d" % i: np.full([1, 4], 0.5) for i in range(28)}
     (axes,) = l2l.plot_losses(many, draws=1).axes
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
-    marks = {(line.get_color(), line.get_marker()) for line in axes.get_lines()}
+    marks = {(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}  # in gray
     assert len(looks) == len(marks) == 28
     figure = l2l.plot_convergence(
         {name: [one[0], one[0]] for name, one in many.items()}, targets={"target": -1.0}, window=2
     )
     curves = {(to_rgb(line.get_color()), line.get_linestyle()) for line in figure.axes[0].get_lines()}
-    assert len(curves) == 29 and len(legend(figure)) == 29
+    marks = {(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].get_lines()}
+    assert len(curves) == len(marks) == 29 and len(legend(figure)) == 29
     panel, box = figure.axes[0].get_window_extent(), figure.axes[0].get_legend().get_window_extent()
     assert panel.width > 400 and box.y0 > 0 and box.x1 <= figure.bbox.x1 + 1  # neither squeezed nor cut off
     many["one more"] = many["number 0"]
@@ -227,10 +229,10 @@ def test_the_figure_leaves_a_twentieth_of_its_height_around_the_values():
     np.testing.assert_allclose(np.log10(flat.axes[0].get_ylim()), [-3.2, -2.8])
 
 
-@pytest.mark.parametrize("steps, every", [(20, 1), (39, 1), (400, 11)])
-def test_a_line_has_some_forty_markers_at_most(steps, every):
+@pytest.mark.parametrize("steps, every", [(20, 1), (39, 3), (400, 33)])
+def test_a_line_has_a_dozen_markers(steps, every):
     figure = l2l.plot_losses({"RNN": np.full([1, steps], 0.1)}, draws=1)
-    assert figure.axes[0].get_lines()[0].get_markevery() == every
+    assert figure.axes[0].get_lines()[0].get_markevery() == (0, every)
 
 
 def test_targets_are_told_apart_by_their_lines():
@@ -300,3 +302,85 @@ def test_panels_have_room_and_a_legend_at_their_upper_edge(figure, width, height
 def test_a_run_of_negative_losses_does_not_end_in_nan():
     figure = l2l.plot_convergence({"below": np.linspace(1.0, -1.0, 20), "bad": np.full(20, np.nan)}, window=3)
     assert legend(figure) == ["below, with gaps for negative losses", "bad, ends in NaN"]
+
+
+def test_a_line_has_no_kink_where_its_window_fills():
+    """Of losses that fall exponentially a rolling window makes a bend: what falls less and less falls more again."""
+    values = 10.0 ** (-6 * (1 - np.exp(-np.arange(2000) / 300)))
+    (axes,) = l2l.plot_convergence({"it": values}, window=500).axes
+    for line, bends in [(axes.get_lines()[1].get_ydata(), False), (l2l.rolling_log_average(values, 500), True)]:
+        slopes = np.diff(np.log10(line)[::50])
+        steeper = np.diff(slopes[3:]) < -0.01
+        assert steeper.any() == bends
+    np.testing.assert_allclose(line[-1], axes.get_lines()[1].get_ydata()[-1], rtol=0.05)  # the same at the end
+
+
+def test_a_growing_window_holds_half_of_the_values_first_and_leaves_out_what_is_no_number():
+    values = 10.0 ** np.random.RandomState(0).normal(size=4000)
+    values[[7, 300]] = np.nan, np.inf
+    smooth = growing_log_average(values, 100)
+    logs = np.delete(np.log10(values), 7)
+    np.testing.assert_allclose(np.log10(smooth[:5]), [logs[: i + 1].mean() for i in range(5)])
+    for number, width in [(20, 10), (60, 26), (3999, 100)]:  # so many values: how many of them count
+        np.testing.assert_allclose(np.log10(smooth[number]), logs[number - width : number].mean())
+    assert np.isnan(smooth[7]) and np.isinf(smooth[300]) and np.isinf(smooth[360])
+    assert np.isfinite(np.delete(smooth, [7, *range(300, 400)])).all()
+
+
+@pytest.mark.parametrize("low, high", [(2.0, 8.0), (0.77, 1.82), (0.3, 0.9), (1e-38, 1e3), (1e-9, 5.0), (0.5, 0.5)])
+def test_a_logarithmic_axis_has_labelled_decades(low, high):
+    losses = np.linspace(low, high, 12)[np.newaxis]
+    for figure in [l2l.plot_losses({"it": losses}, draws=1), l2l.plot_curves({"it": losses})]:
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        bottom, top = axes.get_ylim()
+        labels = [
+            text.get_text()
+            for minor in (False, True)
+            for text in axes.yaxis.get_ticklabels(minor=minor)
+            if bottom <= text.get_position()[1] <= top and text.get_text()
+        ]
+        assert any("10^" in label for label in labels) and len(labels) >= 3, labels
+
+
+def test_every_line_of_minibatches_is_smooth_before_its_pale_losses():
+    losses = 10.0 ** np.random.RandomState(0).normal(size=[2, 50])
+    axes = l2l.plot_losses({"it": losses}, draws=2, window=5).axes[1]
+    raw, line = axes.get_lines()
+    np.testing.assert_array_equal(raw.get_ydata(), losses[1])
+    assert raw.get_alpha() < 0.5 and axes.figure.axes[0].get_ylabel() == "loss, mean of 5 neighbours"
+    np.testing.assert_allclose(line.get_ydata(), np.convolve(losses[1], np.full(5, 0.2), "valid"))
+    np.testing.assert_allclose(line.get_xdata(), np.arange(2, 48))
+    with pytest.raises(ValueError, match="window must be a positive integer, got 0"):
+        l2l.plot_losses({"it": losses}, draws=2, window=0)
+
+
+ONE = {"it": np.ones([3, 4])}
+
+
+@pytest.mark.parametrize(
+    "plot, shape",
+    [
+        (lambda ax: l2l.plot_losses(ONE, draws=2, ax=ax), (1, 2)),
+        (lambda ax: l2l.plot_curves(ONE, ax=ax), (1, 1)),
+        (lambda ax: l2l.plot_curves({"one": ONE, "two": ONE}, ax=ax), (1, 2)),
+        (lambda ax: l2l.plot_convergence({"it": np.ones(4)}, ax=ax), (1, 1)),
+        (lambda ax: l2l.plot_updates({"one": l2l.sgd(), "two": l2l.sgd()}, ax=ax), (2, 2)),
+        (lambda ax: l2l.plot_learning_rates(l2l.Quadratic(2), {"it": l2l.sgd()}, draws=2, steps=2, ax=ax), (2, 2)),
+        (lambda ax: l2l.plot_states(l2l.Quadratic(2), {"it": l2l.adam()}, draws=2, steps=2, ax=ax), (1, 1)),
+        (lambda ax: l2l.plot_trajectories(l2l.Rosenbrock(), {"it": l2l.sgd()}, steps=2, ax=ax), (1, 1)),
+    ],
+    ids=["losses", "curves", "panels", "convergence", "updates", "rates", "states", "trajectories"],
+)
+def test_every_figure_can_be_drawn_into_axes_that_are_there(plot, shape, monkeypatch):
+    monkeypatch.setattr("l2l.figures.pictures.GRID", 3)
+    monkeypatch.setattr("l2l.figures.pictures.CONTOURS", 9)
+    figure, axes = plt.subplots(*shape, constrained_layout=True)
+    assert plot(axes) is figure
+    figure.canvas.draw()
+    assert all(one.has_data() and one.get_figure() is figure for one in np.ravel(axes))
+    assert plt.get_fignums() == [figure.number], "it is the user's to close"
+    number = np.ravel(axes).size
+    for wrong, error in [([*np.ravel(axes), np.ravel(axes)[0]], ValueError), ([1] * number, TypeError)]:
+        with pytest.raises(error, match=r"^ax must be"):
+            plot(wrong)

@@ -1,7 +1,10 @@
+import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +54,26 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     undisturbed.run(stopped_at + 5)
     np.testing.assert_array_equal(trainer.history.last_loss, undisturbed.history.last_loss)
     assert same(trainer.weights(), undisturbed.weights())
+
+
+def test_a_signal_is_acknowledged_while_python_is_kept_from_its_handlers(handlers):
+    """As while TensorFlow compiles; once for all signals, and whoever else listens still hears of them."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    heard, start = [], time.perf_counter()
+    before = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        with delayed_signals(False, lambda: heard.append(time.perf_counter() - start)) as stop:
+            timer = threading.Timer(0.1, os.kill, [os.getpid(), INT])
+            timer.start()
+            ctypes.CDLL(None).usleep(1_000_000)
+        assert len(heard) == 1 and heard[0] < 0.9 and stop.is_set()
+        assert signal.set_wakeup_fd(theirs.fileno()) == theirs.fileno()
+        assert ours.recv(9) == bytes([INT])
+    finally:
+        signal.set_wakeup_fd(before)
+        ours.close()
+        theirs.close()
 
 
 @pytest.mark.parametrize("signals", [[INT], [TERM], [INT, TERM], [TERM, INT]], ids=str)

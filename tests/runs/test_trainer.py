@@ -338,7 +338,7 @@ def test_progress_is_reported_every_hundred_meta_iterations_and_at_the_end():
     reports = []
     with small() as trainer:
         trainer.work(250, lambda finished, text: reports.append((finished, text[:11])), threading.Event())
-    assert reports == [(0, "preparing t"), (100, "log average"), (100, "log average"), (50, "log average")]
+    assert reports == [(0, "starting"), (100, "log average"), (100, "log average"), (50, "log average")]
 
 
 def test_progress_of_slow_meta_iterations_is_reported_every_second(monkeypatch):
@@ -568,8 +568,8 @@ def test_weights_of_another_optimizer_are_no_start():
         small(build_optimizer=trained._replace(build=lambda: l2l.CoordinatewiseLSTM((6,), "log")))
 
 
-def test_a_call_of_the_engine_takes_about_a_second(monkeypatch):
-    """So that Ctrl-C need not wait: twice as much after less than half a second of work, half after more than one."""
+def test_a_call_of_the_engine_takes_less_than_half_a_second(monkeypatch):
+    """So that Ctrl-C need not wait: twice as much after less than 0.2 s of work, half after more than 0.4."""
     asked, now, seconds = [], [0.0], [0.0]
 
     class Graph:
@@ -578,7 +578,7 @@ def test_a_call_of_the_engine_takes_about_a_second(monkeypatch):
 
         def run(self, most):
             asked.append(most)
-            now[0] += seconds[0]
+            now[0] += 0.4 * seconds[0]
             return np.ones([most, 3])
 
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
@@ -588,3 +588,48 @@ def test_a_call_of_the_engine_takes_about_a_second(monkeypatch):
         one._call_engine(most)
     assert asked == [1, 2, 4, 4, 3, 4, 8, 8, 4, 2, 1, 1, 1]
     assert one.history.seconds.sum() == now[0] and len(one.history) == sum(asked)
+
+
+def test_callbacks_see_the_trainer_between_calls_and_once_more_at_the_end():
+    seen, weights = [], []
+    with small() as trainer:
+        trainer.run(3, callbacks=[lambda one: seen.append((one is trainer, len(one.history)))])
+        assert seen == [(True, 1), (True, 2), (True, 3), (True, 3)]
+        trainer.run(2, callbacks=[lambda one: weights.append(one.weights()), lambda one: seen.append(len(one.history))])
+        assert seen[4:] == [4, 5, 5] and not same(weights[0], weights[1]) and same(weights[1], weights[2])
+        with small() as undisturbed:
+            undisturbed.run(5)
+            assert_same_run(trainer, undisturbed)
+
+
+def test_what_a_callback_raises_ends_the_run_and_all_is_kept(tmp_path):
+    def stop_at_three(one):
+        if len(one.history) == 3:
+            raise RuntimeError("enough")
+
+    with small(checkpoint_dir=tmp_path) as trainer:
+        with pytest.raises(RuntimeError, match=r"stop_at_three failed, line .*: enough"):
+            trainer.run(10, callbacks=[stop_at_three])
+        assert len(trainer.history) == 3
+        trainer.run(2)
+        with small() as undisturbed:
+            undisturbed.run(5)
+            assert_same_run(trainer, undisturbed)
+
+
+@pytest.mark.parametrize("callbacks", [print, "print", [1], None])
+def test_what_is_no_list_of_callbacks_is_refused(callbacks):
+    with small() as trainer, pytest.raises(TypeError, match=r"^callbacks"):
+        trainer.run(1, callbacks=callbacks)
+
+
+def test_what_is_prepared_is_said_before_and_a_stop_is_noticed_after_it(monkeypatch):
+    stop, reports = threading.Event(), []
+    with small() as trainer:
+
+        def report(finished, text):
+            reports.append((finished, text))
+            stop.set()  # while it compiles, say
+
+        assert trainer.work(10, report, stop) == 0
+    assert reports == [(0, "starting")]

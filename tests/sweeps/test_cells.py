@@ -6,7 +6,9 @@ from sweeping import build, meta_iterations
 
 import l2l
 from l2l import archives
+from l2l.runs import training
 from l2l.runs.checkpoints import latest_checkpoint
+from l2l.sweeps import cells
 from l2l.sweeps.cells import FORMAT, Job, compute, finished, name_of, write
 
 
@@ -105,3 +107,22 @@ def test_a_result_that_lacks_a_part_is_refused(key, tmp_path):
     archives.write(job.result, without(CONFIG, key), WHOLE)
     with pytest.raises(ValueError, match="is no result of a cell"):
         finished(job, None)
+
+
+def test_a_cell_notes_how_many_meta_iterations_are_done(tmp_path, monkeypatch):
+    job = Job({"weights_seed": 5}, 8, str(tmp_path / "cell"))
+    assert job.finished() == 0
+    job.note_finished(3)  # for which there is no place yet: a display is no reason to stop
+    assert job.finished() == 0
+    monkeypatch.setattr(cells, "SECONDS_BETWEEN_NOTES", -1.0)
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", -1.0)
+    noted = []
+    monkeypatch.setattr(Job, "note_finished", lambda self, number: noted.append(number))
+    compute(job, build, None, After(100))
+    assert noted[-3:] == [6, 7, 8]
+    monkeypatch.undo()
+    for number, found in [(5, 5), (8, 7), (-1, 0), (99, 7)]:  # what is done altogether is told otherwise
+        job.note_finished(number)
+        assert job.finished() == found
+    (tmp_path / "cell" / "finished.txt").write_text("")  # as while it is being written
+    assert job.finished() == 0

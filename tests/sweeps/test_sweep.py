@@ -1,3 +1,5 @@
+import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -8,7 +10,10 @@ from sweeping import Client, assert_undisturbed, build, no_cluster, started
 from trainers import Listed, one_rate, small
 
 import l2l
-from l2l.sweeps.cells import Cell
+from l2l.sweeps import workers
+from l2l.sweeps.cells import Cell, Job
+
+module_of_sweep = importlib.import_module("l2l.sweeps.sweep")  # whose name in the room is the function's
 
 
 def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
@@ -64,7 +69,7 @@ def test_what_is_done_is_read_and_more_meta_iterations_go_on(tmp_path, monkeypat
         capsys.readouterr()
         longer = l2l.sweep(build, {"weights_seed": [2, 1]}, [4, 9], directory=tmp_path)
         assert len(client.submitted) == 3
-        assert " 2/2 " in capsys.readouterr().err  # one of them was done before
+        assert "2 of 2 cells" in capsys.readouterr().err  # one of them was done before
     assert [started(cell) for cell in longer.cells] == [1, 2]
     assert_undisturbed(longer.cells[1])
     with pytest.raises(ValueError, match=r"has 9 meta-iterations already, more than the 4"):
@@ -109,7 +114,10 @@ def test_where_cells_fail_the_others_are_computed(tmp_path, monkeypatch):
     with no_cluster(monkeypatch):
         with pytest.raises(RuntimeError, match="4 of 5 cells failed, the others are done and kept") as error:
             l2l.sweep(failing, {"weights_seed": [1, 2, 3, 5, 7]}, 2, directory=tmp_path / "sweep")
-        assert "{'weights_seed': 3}: Traceback" in str(error.value) and "OSError: no data for 3" in str(error.value)
+        assert "{'weights_seed': 3}: Traceback" in str(error.value) and "OSError: failing failed, line" in str(
+            error.value
+        )
+        assert ": no data for 3" in str(error.value)
         assert str(error.value).endswith("... and 1 more")
         (tmp_path / "mended").write_text("")
         sweep = l2l.sweep(failing, {"weights_seed": [1, 2]}, 2, directory=tmp_path / "sweep")
@@ -189,3 +197,38 @@ def test_a_cell_that_kills_its_workers_is_named_and_the_others_are_computed(tmp_
         assert len(client.submitted) == 2
         sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 1, directory=tmp_path)
     assert len(client.submitted) == 3 and [started(cell) for cell in sweep.cells] == [1, 1]
+
+
+def test_it_moves_within_cells_and_goes_on_from_what_is_noted(tmp_path, monkeypatch, capsys):
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(total, description, initial):
+        shown.append((total, initial))
+        yield lambda finished, text: shown.append((finished, text[:12]))
+
+    def compute_all(client, check, jobs, build_trainer, measure, stop, report, look):
+        for number in [3, 3, 2, 7, 99]:  # 2: a worker ended, and another one goes on from a checkpoint
+            jobs[0].note_finished(number)
+            look(jobs[:1])
+        report(jobs[0], -1.0)
+        report(jobs[1], -2.0)
+        return []
+
+    monkeypatch.setattr(module_of_sweep, "progress", progress)
+    jobs = [Job({"seed": i}, 10, str(tmp_path / str(i))) for i in range(3)]
+    for job in jobs:
+        os.makedirs(job.directory)
+    jobs[1].note_finished(4)
+    monkeypatch.setattr(workers, "connected", lambda *_: contextlib.nullcontext((None, None)))
+    monkeypatch.setattr(workers, "compute_all", compute_all)
+    module_of_sweep._compute(jobs[:2], jobs, None, None, tmp_path, None)
+    assert shown == [
+        (30, 14),
+        (0, "starting"),
+        (3, "1 of 3 cells"),
+        (4, "1 of 3 cells"),
+        (2, "1 of 3 cells"),  # the last one follows when the cell is done
+        (1, "2 of 3 cells"),
+        (6, "3 of 3 cells"),
+    ]

@@ -1,0 +1,185 @@
+"""Tracebacks that end in the user's own line: the frames of this package and of TensorFlow are left out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import linecache
+import os
+import re
+import sys
+from typing import Any, Callable, TypeVar, cast
+
+import tensorflow.compat.v1 as tf
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+# With "full" nothing is left out: for a report about a fault of this package.
+VARIABLE = "L2L_TRACEBACKS"
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARIES = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_INSTALLED = tuple(os.sep + folder + os.sep for folder in ("site-packages", "dist-packages"))
+_OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
+
+
+def short_traceback(function: _Function) -> _Function:
+    """Decorates a function that calls a user's functions: an error in one of them shows the user's lines.
+
+    Between the call and those lines lie frames of this package, of TensorFlow's loops and of functions that it traces,
+    and below them those of the op that refused: hundreds of lines in a notebook. They are left out, and the message
+    begins with which function failed, and where. The error is the same object. With the environment variable
+    `L2L_TRACEBACKS=full` nothing is left out.
+    """
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)  # what it calls is left out here, up to your own lines
+        except Exception as error:
+            if os.environ.get(VARIABLE) != "full":
+                _shorten(error)
+            raise
+
+    return cast(_Function, called)
+
+
+def _shorten(error):
+    """Leaves out of an error that is being raised what lies between the current frame and the user's lines."""
+    entry = error.__traceback__
+    lines, is_sentence = _users_lines(entry.tb_next), False
+    if lines:
+        _say_where(error, lines)
+    else:
+        reason = error.__cause__ or error.__context__
+        # A sentence of this package about an error of the user's, or one about what the user's function returned.
+        lines = _users_lines(reason.__traceback__) if reason is not None else []
+        if isinstance(error, tf.errors.OpError):
+            is_sentence = _say_which_op(error)
+        elif isinstance(error, (TypeError, ValueError)):
+            lines = lines or _innermost(entry)
+    if lines or is_sentence:
+        if not _is_users_own(error.__cause__ or error.__context__):
+            error.__cause__, error.__suppress_context__ = None, True
+        for one, following in zip([entry, *lines], [*lines, None]):
+            one.tb_next = following
+
+
+def _is_users_own(reason):
+    """Whether it was the user's code that caught an error while another one came up."""
+    return reason is not None and reason.__traceback__ is not None and _is_users(reason.__traceback__.tb_frame)
+
+
+def _entries(traceback):
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _users_lines(traceback):
+    """The entries of a traceback that are lines of the user's, a list."""
+    return [one for one in _entries(traceback) if _is_users(one.tb_frame)]
+
+
+def _innermost(entry):
+    """The last entry below the current frame, if it is a check of this package."""
+    last = list(_entries(entry))[-1]
+    return [last] if last is not entry and last.tb_frame.f_code.co_filename.startswith(_PACKAGE) else []
+
+
+def _is_users(frame):
+    return _is_users_file(frame.f_code.co_filename)
+
+
+def _is_users_file(path):
+    if path.startswith("<"):
+        return not path.startswith(("<__array_function__", "<decorator", "<frozen"))
+    path = os.path.abspath(path)
+    installed = any(folder in path for folder in _INSTALLED)
+    return not installed and not path.startswith((_PACKAGE, _LIBRARIES))
+
+
+def _say_where(error, lines):
+    """Begins the message of an error of Python's own with which of the user's functions failed, and where."""
+    if type(error).__module__ != "builtins" or len(error.args) != 1 or not isinstance(error.args[0], str):
+        return  # whoever defines errors knows what is in them
+    if not getattr(error, "_says_where", False):
+        error._says_where = True
+        function = _function_of(lines[0].tb_frame)
+        line = _line_of(lines[-1].tb_frame.f_code.co_filename, lines[-1].tb_lineno)
+        error.args = ("%s failed, %s: %s" % (function, line, without_converted_code(error.args[0])),)
+
+
+def _function_of(frame):
+    name, owner = frame.f_code.co_name, frame.f_locals.get("self")
+    if name == "<lambda>":
+        return "a lambda"
+    return name if owner is None else "%s of %s" % (name, type(owner).__name__)
+
+
+def _line_of(path, number):
+    in_cell = path.startswith("<ipython-input") or os.path.basename(os.path.dirname(path)).startswith("ipykernel_")
+    return "line %d of %s" % (number, "the cell" if in_cell else os.path.basename(path))
+
+
+def place_of(error):
+    """Where an error came up in the user's code, as " (line 12 of mine.py: y = x @ x)"; empty where that is unknown."""
+    if getattr(error, "_says_where", False):
+        return ""
+    lines = _users_lines(error.__traceback__)
+    if lines:
+        return _place(lines[-1].tb_frame.f_code.co_filename, lines[-1].tb_lineno)
+    return _place_of_op(getattr(error, "op", None))
+
+
+def without_places(text):
+    """A message without the lines that it names, whose numbers say nothing of tensors."""
+    return re.sub(r" failed, line \d+ of \S+:| \(line \d+ of .*\)", "", text)
+
+
+def place_in(graph, text):
+    """The same for an op that a text of XLA's names, which is one of a graph or of its functions."""
+    name = re.search(r"(?:{{node |node `)([\w./-]+)", text)
+    for one in [graph, *[function.graph for function in graph._functions.values() if hasattr(function, "graph")]]:
+        with contextlib.suppress(KeyError, AttributeError):
+            return _place_of_op(one.get_operation_by_name(name.group(1)))
+    return ""
+
+
+def _place(path, number):
+    text = linecache.getline(path, number).strip()
+    return " (%s%s)" % (_line_of(path, number), ": " + text if text else "")
+
+
+def _place_of_op(op):
+    """Where the user made an op."""
+    places = [frame[:2] for frame in op.traceback if _is_users_file(frame[0])] if op is not None else []
+    return _place(*places[-1]) if places else ""
+
+
+def _say_which_op(error):
+    """Has TensorFlow's error about an op say where the user made it, in place of the whole stack at that time."""
+    place = place_of(error)
+    if place:
+        error._message, error._op = error.message.split("\n")[0] + place, None
+    return bool(place)
+
+
+def without_converted_code(text):
+    """What an error says that comes out of a `tf.function` or a Keras layer: the last line, and the user's own."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines or lines[0] != "in converted code:":
+        return text
+    said = re.sub(r"^[\w.]+: ", "", lines[-1])
+    # TensorFlow marks a line that it has converted with a star, and shows it below.
+    own = [re.fullmatch(r"(\S+):(\d+) \S+\s+\*", line) for line in lines]
+    places = [(match.group(1), int(match.group(2)), lines[i + 1]) for i, match in enumerate(own) if match]
+    return "%s (%s: %s)" % (said, _line_of(*places[-1][:2]), places[-1][2]) if places else said
+
+
+def levels_to_the_caller():
+    """The `stacklevel` of a warning that names the first caller outside of this package and of TensorFlow."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,261 @@
+"""An error in a user's function shows the user's line and a sentence, and little else."""
+
+import re
+import traceback
+import warnings
+
+import numpy as np
+import pytest
+
+import l2l
+from l2l.mapping import first_line
+from l2l.tracebacks import without_places
+
+import tensorflow as tf  # isort: skip
+
+MOST_LINES = 10  # of a traceback: two for this test, for the call of l2l and for each of the user's, and the sentence
+
+
+class Plane(l2l.Problem):
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(x**2)
+
+
+class BadLoss(Plane):
+    def loss(self, x, draw):
+        return tf.matmul(x, draw)  # the mistake
+
+
+class BadSample(Plane):
+    def sample(self, num, seed=None):
+        return tf.reshape(super().sample(num, seed), [num, 7])  # the mistake
+
+
+class BadStart(Plane):
+    def initial_position(self, draw):
+        return helper(draw)
+
+
+def helper(draw):
+    return draw + tf.zeros([7])  # the mistake
+
+
+@tf.function
+def converted(x):
+    return tf.matmul(x, x)  # the mistake
+
+
+class BadFunction(Plane):
+    def loss(self, x, draw):
+        return converted(x)
+
+
+class OtherDtype(Plane):
+    data = np.zeros(2)
+
+    def observe(self, draw, t, data):
+        return data
+
+    def loss(self, x, data):
+        return x * data  # the mistake
+
+
+class NoLoss(Plane):
+    def loss(self, x, draw):
+        pass
+
+
+class Network:
+    def __init__(self):
+        self.weight = tf.get_variable("weight", [])
+
+    def __call__(self, gradients, state):
+        return -self.weight * gradients, ()
+
+
+class BadStep(Network):
+    def __call__(self, gradients, state):
+        return gradients @ gradients, ()  # the mistake
+
+
+class BadBuild(Network):
+    def __init__(self):
+        self.weight = tf.get_variable("weight", "three")  # the mistake
+
+
+class BadLayer(Network):
+    def __call__(self, gradients, state):
+        return tf.keras.layers.Dense(2)(gradients), ()  # the mistake
+
+
+def bad_rule(gradients, state):
+    return gradients @ gradients, ()  # the mistake
+
+
+def bad_meta_loss(losses):
+    return undefined * losses[-1]  # noqa: F821, the mistake
+
+
+def bad_schedule(meta_iteration):
+    return {}["rate"]  # the mistake
+
+
+def trainer(problem, build=Network, **more):
+    return l2l.Trainer(problem, build, unroll_length=2, engine="graph", **more)
+
+
+def raised(call):
+    """The error, and its traceback as Python prints it."""
+    with warnings.catch_warnings(), pytest.raises(Exception) as info:
+        warnings.simplefilter("ignore")
+        call()
+    error = info.value
+    return error, "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+
+
+def evaluated(problem, optimizer):
+    return l2l.evaluate(problem, {"it": optimizer}, draws=20, steps=2, engine="graph")
+
+
+def tuned(measure):
+    return l2l.tune(Plane(), l2l.sgd, {"learning_rate": [0.1]}, measure=measure, budget=1, draws=2, engine="graph")
+
+
+CALLS = {
+    "loss": (lambda: trainer(BadLoss()), ValueError, "loss of BadLoss failed, line"),
+    "loss of a batch": (lambda: trainer(BadLoss(), batch=3), ValueError, "loss of BadLoss failed, line"),
+    "sample": (lambda: trainer(BadSample()), ValueError, "sample of BadSample failed, line"),
+    "start": (lambda: trainer(BadStart()), ValueError, "initial_position of BadStart failed, line"),
+    "tf.function": (lambda: trainer(BadFunction()), ValueError, "loss of BadFunction failed, line"),
+    "dtype": (lambda: trainer(OtherDtype()), TypeError, "perhaps since its data have dtype float64"),
+    "step": (lambda: trainer(Plane(), BadStep), ValueError, "__call__ of BadStep failed, line"),
+    "build": (lambda: trainer(Plane(), BadBuild), TypeError, "__init__ of BadBuild failed, line"),
+    "layer": (lambda: trainer(Plane(), BadLayer), ValueError, "__call__ of BadLayer failed, line"),
+    "meta-loss": (
+        lambda: trainer(Plane(), meta_loss=bad_meta_loss),
+        NameError,
+        "bad_meta_loss failed, line",
+    ),
+    "schedule": (lambda: trainer(Plane(), learning_rate=bad_schedule), KeyError, "bad_schedule failed, line"),
+    "estimator": (
+        lambda: l2l.Trainer(BadLoss(), Network, estimator=l2l.PES(), engine="graph"),
+        ValueError,
+        "loss of BadLoss failed, line",
+    ),
+    "evaluate": (lambda: evaluated(BadLoss(), l2l.sgd()), ValueError, "loss of BadLoss failed, line"),
+    "rule": (lambda: evaluated(Plane(), bad_rule), ValueError, "bad_rule failed, line"),
+    "trace": (lambda: l2l.trace(BadLoss(), {"it": l2l.sgd()}), ValueError, "loss of BadLoss failed, line"),
+    "picture": (lambda: l2l.plot_updates({"it": bad_rule}), ValueError, "bad_rule failed, line"),
+    "learn": (lambda: l2l.learn(BadLoss(), BadLoss().draw(0), l2l.sgd()), ValueError, "loss of BadLoss failed, line"),
+    "measure": (lambda: tuned(lambda losses: losses["the mistake"]), IndexError, "a lambda failed, line"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_mistake_of_the_users_shows_its_line_and_a_sentence_and_few_lines_beside(name):
+    call, kind, words = CALLS[name]
+    error, text = raised(call)
+    assert type(error) in (kind, getattr(l2l.optimizers.first_call, "FirstCallError", kind)), text
+    assert words in str(error) and "of test_tracebacks.py" in str(error)
+    assert "the mistake" in text
+    lines = text.split("\n")[4:]  # without this test's own
+    assert len(lines) <= MOST_LINES, text
+    assert text.count("Traceback") == 1 and "tensorflow_core" not in text
+
+
+def test_what_a_function_returned_is_refused_in_few_lines():
+    error, text = raised(lambda: trainer(NoLoss()))
+    assert str(error) == "loss must be a tensor, got None"
+    assert len(text.split("\n")) <= 4 + MOST_LINES
+
+
+def test_everything_is_there_where_one_asks_for_it(monkeypatch):
+    monkeypatch.setenv("L2L_TRACEBACKS", "full")
+    error, text = raised(lambda: trainer(BadLoss()))
+    assert len(text.split("\n")) > 30 and not str(error).startswith("loss of BadLoss")
+
+
+class OwnError(Exception):
+    """One that is not made from a sentence."""
+
+
+class Raises(Plane):
+    def loss(self, x, draw):
+        raise OwnError("one", 2)
+
+
+class Catches(Plane):
+    def loss(self, x, draw):
+        try:
+            return {}["x"]
+        except KeyError:
+            raise ValueError("not there")  # noqa: B904
+
+
+def test_an_error_of_the_users_own_stays_what_it_is():
+    error, text = raised(lambda: trainer(Raises()))
+    assert type(error) is OwnError and error.args == ("one", 2)
+    assert len(text.split("\n")) <= 4 + MOST_LINES
+
+
+def test_what_the_user_caught_before_is_shown():
+    error, text = raised(lambda: trainer(Catches()))
+    assert "KeyError: 'x'" in text and "During handling" in text and str(error).endswith(": not there")
+
+
+class RunsIntoIt(Plane):
+    def loss(self, x, draw):
+        number = 2 + tf.cast(tf.reduce_sum(tf.abs(x)) < 0.5, tf.int32)
+        return tf.reduce_sum(tf.reshape(x, [number]) ** 2)  # the mistake
+
+
+def test_an_op_that_fails_when_it_runs_is_the_users_line():
+    error, text = raised(lambda: trainer(RunsIntoIt(), draws_seed=3).run(200))
+    assert isinstance(error, tf.errors.InvalidArgumentError)
+    assert "(line " in str(error) and "the mistake)" in str(error)
+    assert len(text.split("\n")) <= 4 + MOST_LINES
+
+
+class NotForXla(Plane):
+    def loss(self, x, draw):
+        text = tf.as_string(x[0])  # the mistake
+        return tf.reduce_sum(x**2) + 0 * tf.cast(tf.strings.length(text), tf.float32)
+
+
+def test_an_op_that_xla_has_no_code_for_is_the_users_line():
+    error, text = raised(lambda: l2l.evaluate(NotForXla(), {"it": l2l.sgd()}, draws=1, steps=2))
+    assert "engine='xla' cannot compile" in str(error) and "= tf.as_string(x[0])  # the mistake)" in str(error)
+    assert len(text.split("\n")) <= 4 + MOST_LINES
+
+
+def test_sentences_name_the_line():
+    error, _ = raised(lambda: l2l.testing.check_problem(BadLoss()))
+    assert "a draw alone cannot be computed: Shape must be rank 2" in str(error)
+    assert "return tf.matmul(x, draw)  # the mistake)" in str(error)
+    error, _ = raised(lambda: l2l.testing.check_optimizer(BadStep))
+    assert "__call__ of BadStep failed, line" in str(error)
+    assert not re.search(r"\b(\d{2,}|line)\b", without_places(str(error)))
+
+
+def test_a_cell_of_a_notebook_is_called_so():
+    for path in ["<ipython-input-3-0a>", "/tmp/ipykernel_17/2508.py"]:
+        try:
+            exec(compile("1 / 0", path, "exec"))
+        except ZeroDivisionError as error:
+            assert first_line(error).startswith("division by zero (line 1 of the cell")
+
+
+def test_a_warning_names_the_line_that_called():
+    class Forgets(Plane):
+        def sample(self, num, seed=None):
+            return tf.reshape(tf.range(2.0 * num), [num, 2])
+
+    with pytest.warns(RuntimeWarning, match="does not use its seed") as found:
+        evaluated(Forgets(), l2l.sgd())
+    assert [one.filename for one in found if "its seed" in str(one.message)] == [__file__]
