@@ -1,0 +1,142 @@
+"""Names in backticks become links: to the entry of the reference, and those of source files to the source."""
+
+import inspect
+import re
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.util import logging
+from sphinx.util.nodes import make_refnode
+
+import l2l
+
+_NAME = re.compile(r"(l2l\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
+_MODULES = ["l2l", "l2l.testing", "l2l.datasets"]
+
+# What the pages call an object of a class.
+_OBJECTS = {
+    "cell": "Cell",
+    "curriculum": "Curriculum",
+    "history": "History",
+    "losses": "Evaluation",
+    "sweep": "Sweep",
+    "trained": "Trained",
+    "trainer": "Trainer",
+    "tuned": "Tuned",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def _parameters():
+    """Names of parameters of all public functions and classes: in backticks `noise` means the argument."""
+    names = set()
+    for value in vars(l2l).values():
+        if callable(value):
+            try:
+                names.update(inspect.signature(value).parameters)
+            except (TypeError, ValueError):
+                pass  # an object of C
+    return names
+
+
+_ARGUMENTS = _parameters()
+
+
+def entry_of(text, objects, around=""):
+    """The full name of the entry that a text in backticks means, or None.
+
+    Args:
+      text: such as "l2l.learn", "Quadratic(dims=2)" or "trainer.run(1000)".
+      objects: those of Sphinx's domain of Python, by full name.
+      around: the full name of the entry in which the text stands, if any.
+    """
+    match = _NAME.fullmatch(text)
+    if not match:
+        return None
+    package, name, call = match.groups()
+    first, _, rest = name.partition(".")
+    candidates = ["%s.%s" % (module, name) for module in _MODULES]
+    if not package:
+        if rest and first in _OBJECTS:
+            candidates = ["l2l.%s.%s" % (_OBJECTS[first], rest)] + candidates
+        if not rest and not call and name in _ARGUMENTS and not name[0].isupper():
+            return None
+        while around.count(".") > 0:
+            candidates.append("%s.%s" % (around, name))
+            around = around.rpartition(".")[0]
+    return next((candidate for candidate in candidates if candidate in objects), None)
+
+
+def link_names(app, doctree, docname):
+    """Wraps each literal that names an entry in a link to it."""
+    objects = app.env.get_domain("py").objects
+    for literal in list(doctree.findall(nodes.literal)):
+        text = literal.astext()
+        if _has_parent(literal, (nodes.reference, nodes.title, addnodes.download_reference)):
+            continue
+        around = _entry_around(literal)
+        name = entry_of(text, objects, around)
+        if name is None and text.startswith("l2l.") and not text.endswith((".py", ".*")):
+            _log.warning("nothing in the reference is called %s", text, location=literal, type="ref")
+        if name is None or name == around:
+            continue
+        entry = objects[name]
+        link = make_refnode(app.builder, docname, entry.docname, entry.node_id, literal.deepcopy(), name)
+        literal.replace_self(link)
+
+
+def _has_parent(node, kinds):
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, kinds):
+            return True
+    return False
+
+
+def _entry_around(node):
+    """The full name of the entry in which the node stands, "" outside of all."""
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, addnodes.desc):
+            return next((name for signature in node.findall(addnodes.desc_signature) for name in signature["ids"]), "")
+    return ""
+
+
+def link_sources(app, doctree, docname):
+    """A link to a file of the package leads to its highlighted source, where viewcode shows it."""
+    if app.builder.format != "html":
+        return
+    shown = getattr(app.env, "_viewcode_modules", {})
+    for link in list(doctree.findall(addnodes.download_reference)):
+        path, _ = app.env.relfn2path(link["reftarget"], docname)
+        module = path[: -len(".py")].replace("/", ".") if path.endswith(".py") else path
+        module = module[: -len(".__init__")] if module.endswith(".__init__") else module
+        if shown.get(module):
+            page = app.builder.get_relative_uri(docname, "_modules/" + module.replace(".", "/"))
+            link.replace_self(nodes.reference("", "", *link.children, refuri=page, internal=True))
+
+
+def resolve_types(app, env, node, contnode):
+    """A name in a signature, as the code has it, leads to its public entry, and an alias to that of `l2l.types`."""
+    objects, name = env.get_domain("py").objects, node.get("reftarget", "").rpartition(".")[2]
+    full = next((full for full in ("l2l." + name, "l2l.types." + name) if full in objects), None)
+    if node.get("refdomain") != "py" or full is None:
+        return None
+    entry = objects[full]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, nodes.Text(name), full)
+
+
+def mark_long_signatures(app, doctree):
+    """Where a signature is long, each argument gets a line of its own, see `site.css`."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        if len(signature.astext()) > 90:
+            signature["classes"].append("long")
+
+
+def setup(app):
+    app.connect("doctree-read", mark_long_signatures)
+    app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_sources)
+    app.connect("missing-reference", resolve_types)
+    return {"parallel_read_safe": True}
