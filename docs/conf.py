@@ -23,7 +23,6 @@ exclude_patterns = ["**.ipynb_checkpoints"]
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_design",
@@ -35,7 +34,9 @@ extensions = [
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(tensorflow|tf|np|numpy|matplotlib|distributed|os)\..*"),  # their pages are on the network
-    ("py:class", r"(.*\.)?(Any|Callable|Horizon|LogRange|Named|NearOne|Run|Schedule|namedtuple)"),
+    ("py:class", r"(.*\.)?(Any|Callable|namedtuple)"),
+    # Objects that users hand on without a look inside.
+    ("py:class", r"(.*\.)?(ControllerState|Horizon|LogRange|MetaOptimizer|Named|NearOne|NetworkState|Optimizer|Run|Schedule)"),
 ]
 
 html_theme = "furo"
@@ -54,7 +55,6 @@ autodoc_typehints_format = "short"
 autodoc_type_aliases = {
     name: "l2l.types.%s" % name for name in vars(l2l.types) if name[0].isupper() and not hasattr(typing, name)
 }
-autosummary_generate = False
 napoleon_use_rtype = False
 
 # Section titles are places that links may lead to, as on the pages of a repository.

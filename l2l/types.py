@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 #: A tensor, or a tuple, list, dict or namedtuple of nests, as for `tf.nest`. Python has no type for that.
 Nest = Any
 
-#: What an optimizer remembers from step to step: a nest of tensors, with None where there is nothing; None at first.
+#: What an optimizer remembers from step to step, a nest of tensors with None where there is nothing; None at first.
 State = Any
 
 #: `(gradients, state)` or `(gradients, state, x)` to `(update, state)`.
