@@ -69,7 +69,9 @@ def entry_of(text, objects, around=""):
 
 
 def link_names(app, doctree, docname):
-    """Wraps each literal that names an entry in a link to it."""
+    """Wraps each literal that names an entry in a link to it; those of the changelog are names of their time."""
+    if docname == "CHANGELOG":
+        return
     objects = app.env.get_domain("py").objects
     for literal in list(doctree.findall(nodes.literal)):
         text = literal.astext()
