@@ -36,7 +36,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"(tensorflow|tf|np|numpy|matplotlib|distributed|os)\..*"),  # their pages are on the network
     ("py:class", r"(.*\.)?(Any|Callable|namedtuple)"),
     # Objects that users hand on without a look inside.
-    ("py:class", r"(.*\.)?(ControllerState|Horizon|LogRange|MetaOptimizer|Named|NearOne|NetworkState|Optimizer|Run|Schedule)"),
+    (
+        "py:class",
+        r"(.*\.)?(ControllerState|Horizon|LogRange|MetaOptimizer|Named|NearOne|NetworkState|Optimizer|Run|Schedule)",
+    ),
 ]
 
 html_theme = "furo"

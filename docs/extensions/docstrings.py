@@ -23,7 +23,7 @@ def formulas_as_blocks(app, what, name, obj, options, lines):
 
 def fields_as_attributes(app, what, name, obj, options, lines):
     """A namedtuple has a comment beside each field. They become its section "Attributes"."""
-    if what != "class" or "_fields" not in vars(obj) and "_fields" not in vars(obj.__mro__[1]):
+    if what != "class" or not any("_fields" in vars(base) for base in obj.__mro__[:2]):
         return
     if any(line.strip() in ("Attributes:", "Args:") for line in lines):
         return

@@ -30,14 +30,8 @@ _log = logging.getLogger(__name__)
 
 def _parameters():
     """Names of parameters of all public functions and classes: in backticks `noise` means the argument."""
-    names = set()
-    for value in vars(l2l).values():
-        if callable(value):
-            try:
-                names.update(inspect.signature(value).parameters)
-            except (TypeError, ValueError):
-                pass  # an object of C
-    return names
+    public = [getattr(l2l, name) for name in l2l.__all__]
+    return {name for value in public if callable(value) for name in inspect.signature(value).parameters}
 
 
 _ARGUMENTS = _parameters()
@@ -58,11 +52,11 @@ def entry_of(text, objects, around=""):
     first, _, rest = name.partition(".")
     candidates = ["%s.%s" % (module, name) for module in _MODULES]
     if not package:
+        if not call and name in _ARGUMENTS:
+            candidates = []
         if rest and first in _OBJECTS:
-            candidates = ["l2l.%s.%s" % (_OBJECTS[first], rest)] + candidates
-        if not rest and not call and name in _ARGUMENTS and not name[0].isupper():
-            return None
-        while around.count(".") > 0:
+            candidates.append("l2l.%s.%s" % (_OBJECTS[first], rest))
+        while "." in around:  # the class, if this is the entry of a method
             candidates.append("%s.%s" % (around, name))
             around = around.rpartition(".")[0]
     return next((candidate for candidate in candidates if candidate in objects), None)

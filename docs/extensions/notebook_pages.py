@@ -1,7 +1,7 @@
 """Notebooks as pages of the site, with the outputs that are committed; nothing runs.
 
-myst-nb needs an older nbclient than our notebooks do, and nbsphinx needs pandoc, which no package for Python 3.7 brings.
-So a notebook is written as MyST Markdown, which the parser of all other pages reads.
+myst-nb needs an older nbclient than our notebooks do, and nbsphinx needs pandoc, which is no Python package. So a
+notebook is written as MyST Markdown, which the parser of all other pages reads.
 """
 
 import nbformat
