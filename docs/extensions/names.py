@@ -123,15 +123,26 @@ def resolve_types(app, env, node, contnode):
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, nodes.Text(name), full)
 
 
-def mark_long_signatures(app, doctree):
-    """Where a signature is long, each argument gets a line of its own, see `site.css`."""
+def finish_signatures(app, doctree):
+    """Marks long signatures, in which `site.css` gives each argument a line of its own.
+
+    An entry is found under the name of its module too, and a class that is public in its module alone under that of the
+    package: viewcode leads back to one name or the other, the same for all entries of a module.
+    """
+    modules = {}
+    for name, entry in app.env.get_domain("py").objects.items():
+        if entry.aliased:
+            modules[entry.node_id] = name
     for signature in doctree.findall(addnodes.desc_signature):
         if len(signature.astext()) > 90:
             signature["classes"].append("long")
+        for name in signature["ids"][:1]:
+            others = [modules.get(name), "l2l.%s" % signature["fullname"]]
+            signature["ids"] += [other for other in others if other not in (None, name)]
 
 
 def setup(app):
-    app.connect("doctree-read", mark_long_signatures)
+    app.connect("doctree-read", finish_signatures)
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_sources)
     app.connect("missing-reference", resolve_types)
