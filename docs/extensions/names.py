@@ -1,5 +1,6 @@
 """Names in backticks become links: to the entry of the reference, and those of source files to the source."""
 
+import functools
 import inspect
 import re
 
@@ -126,19 +127,17 @@ def resolve_types(app, env, node, contnode):
 def finish_signatures(app, doctree):
     """Marks long signatures, in which `site.css` gives each argument a line of its own.
 
-    An entry is found under the name of its module too, and a class that is public in its module alone under that of the
-    package: viewcode leads back to one name or the other, the same for all entries of a module.
+    An entry gets more ids, with the module that defines it and with the package: viewcode leads back to one or the
+    other, the same for all entries of a module.
     """
-    modules = {}
-    for name, entry in app.env.get_domain("py").objects.items():
-        if entry.aliased:
-            modules[entry.node_id] = name
     for signature in doctree.findall(addnodes.desc_signature):
         if len(signature.astext()) > 90:
             signature["classes"].append("long")
         for name in signature["ids"][:1]:
-            others = [modules.get(name), "l2l.%s" % signature["fullname"]]
-            signature["ids"] += [other for other in others if other not in (None, name)]
+            value = functools.reduce(lambda one, part: getattr(one, part, None), name.split(".")[1:], l2l)
+            module = getattr(value, "__module__", None) or "l2l"
+            others = dict.fromkeys("%s.%s" % (package, signature["fullname"]) for package in (module, "l2l"))
+            signature["ids"] += [other for other in others if other != name]
 
 
 def setup(app):
