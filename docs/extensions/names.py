@@ -3,20 +3,23 @@
 import functools
 import inspect
 import re
+from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 import l2l
 
 _NAME = re.compile(r"(l2l\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
+_PACKAGE = Path(l2l.__file__).parent
 _MODULES = ["l2l", "l2l.testing", "l2l.datasets"]
 
 # What the pages call an object of a class.
 _OBJECTS = {
-    "cell": "Cell",
+    "cell": "sweeps.cells.Cell",
     "curriculum": "Curriculum",
     "history": "History",
     "losses": "Evaluation",
@@ -100,18 +103,36 @@ def _entry_around(node):
     return ""
 
 
+def show_all_sources(app, env):
+    """Every module of the package gets a page of viewcode, not only those that have an entry."""
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        if not env._viewcode_modules.get(_module(path)):
+            analyzer = ModuleAnalyzer.for_module(_module(path))
+            analyzer.find_tags()
+            env._viewcode_modules[_module(path)] = analyzer.code, analyzer.tags, {}, "l2l"
+
+
 def link_sources(app, doctree, docname):
-    """A link to a file of the package leads to its highlighted source, where viewcode shows it."""
+    """Links to files of the package, and their names in backticks, lead to their pages of viewcode."""
     if app.builder.format != "html":
         return
-    shown = getattr(app.env, "_viewcode_modules", {})
     for link in list(doctree.findall(addnodes.download_reference)):
-        path, _ = app.env.relfn2path(link["reftarget"], docname)
-        module = path[: -len(".py")].replace("/", ".") if path.endswith(".py") else path
-        module = module[: -len(".__init__")] if module.endswith(".__init__") else module
-        if shown.get(module):
-            page = app.builder.get_relative_uri(docname, "_modules/" + module.replace(".", "/"))
-            link.replace_self(nodes.reference("", "", *link.children, refuri=page, internal=True))
+        path = Path(app.env.relfn2path(link["reftarget"], docname)[1])
+        if path.suffix == ".py" and _PACKAGE in path.parents:
+            link.replace_self(_link_to_source(app, docname, path, link.children))
+    for literal in list(doctree.findall(nodes.literal)):
+        path = _PACKAGE / re.sub("^l2l/", "", literal.astext())
+        if path.suffix == ".py" and path.exists() and not _has_parent(literal, nodes.reference):
+            literal.replace_self(_link_to_source(app, docname, path, [literal.deepcopy()]))
+
+
+def _module(path):
+    return ".".join([*path.relative_to(_PACKAGE.parent).parent.parts, path.stem]).replace(".__init__", "")
+
+
+def _link_to_source(app, docname, path, children):
+    page = app.builder.get_relative_uri(docname, "_modules/" + _module(path).replace(".", "/"))
+    return nodes.reference("", "", *children, refuri=page, internal=True)
 
 
 def resolve_types(app, env, node, contnode):
@@ -143,6 +164,7 @@ def finish_signatures(app, doctree):
 def setup(app):
     app.connect("doctree-read", finish_signatures)
     app.connect("doctree-resolved", link_names)
+    app.connect("env-updated", show_all_sources)
     app.connect("doctree-resolved", link_sources)
     app.connect("missing-reference", resolve_types)
     return {"parallel_read_safe": True}
