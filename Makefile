@@ -90,8 +90,8 @@ mutants: $(READY)  ## break the package in 250 places, one at a time; fail where
 chaos: $(READY)  ## kill trainings 50 times, and check that nothing is lost; about five minutes
 	$(PYTHON) tests/chaos.py
 
-docs: $(READY)  ## build the documentation, with a reference from the docstrings, in build/docs
-	$(PYTHON) -m sphinx -W --keep-going -q -b html docs build/docs
+docs: $(READY)  ## build the documentation, a site, in build/docs; open build/docs/index.html
+	$(PYTHON) -m sphinx -W --keep-going -q -b html -c docs . build/docs
 
 lint: $(READY)  ## check style and formatting
 	$(PYTHON) -m ruff check .

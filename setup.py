@@ -68,7 +68,14 @@ setup(
     ],
     extras_require={
         "data": DATA,
-        "docs": ["sphinx>=5.3,<6", "myst-parser>=1,<2"],
+        "docs": [
+            "sphinx>=5.3,<6",
+            "myst-parser>=1,<2",
+            "furo>=2023.3,<2023.4",
+            "sphinx-design>=0.4,<0.5",
+            "latex2mathml",
+            "nbformat",
+        ],
         "sweep": SWEEP,
         "tune": TUNE,
         "notebooks": NOTEBOOKS,

@@ -9,32 +9,32 @@ from typing import Any, Callable, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
-# A tensor, or a tuple, list, dict or namedtuple of nests, as for `tf.nest`. Python has no type for that.
+#: A tensor, or a tuple, list, dict or namedtuple of nests, as for `tf.nest`. Python has no type for that.
 Nest = Any
 
-# What an optimizer remembers from step to step: a nest of tensors, with None where there is nothing; None at first.
+#: What an optimizer remembers from step to step, a nest of tensors with None where there is nothing; None at first.
 State = Any
 
-# `(gradients, state)` or `(gradients, state, x)` to `(update, state)`.
+#: `(gradients, state)` or `(gradients, state, x)` to `(update, state)`.
 OptimizerFunction = Callable[..., Tuple[Nest, State]]
 
-# Creates an optimizer with its variables.
+#: Creates an optimizer with its variables.
 BuildOptimizer = Callable[[], OptimizerFunction]
 
 Scalar = Union[float, tf.Tensor, tf.Variable]
 
-# Of the number of steps before, a scalar integer tensor.
+#: Of the number of steps before, a scalar integer tensor.
 ScheduleFunction = Callable[[tf.Tensor], Union[float, tf.Tensor]]
 
 Hyperparameter = Union[Scalar, ScheduleFunction]
 
-# A name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
+#: A name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
 MetaLoss = Union[str, Callable[[tf.Tensor], tf.Tensor]]
 
-# Of the learning rate, a scalar tensor.
+#: Of the learning rate, a scalar tensor.
 MetaOptimizerFunction = Callable[[tf.Tensor], tf.train.Optimizer]
 
-# None: each `session.run` draws anew.
+#: None: each `session.run` draws anew.
 Seed = Union[None, int, tf.Tensor]
 
 PathLike = Union[str, os.PathLike]

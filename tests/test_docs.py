@@ -1,6 +1,8 @@
 """What the documents point at exists, and the code that they show runs."""
 
 import ast
+import html
+import importlib.util
 import inspect
 import json
 import math
@@ -13,6 +15,7 @@ from pathlib import Path
 import bs4
 import first_example
 import limits
+import nbformat
 import numpy as np
 import options
 import ordinary_report
@@ -37,44 +40,89 @@ def test_every_test_that_the_reliability_page_names_exists():
     assert sorted(named - defined) == []
 
 
+def text_of(path):
+    """The Markdown of a page or a notebook, without blocks of code."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"(?ms)^(```+).*?^\1`*$", "", text)
+
+
+def links_of(path):
+    """Where the links and images of a page lead, but for those to the network."""
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text_of(path)) if not re.match(r"https?://|mailto:", link)]
+
+
+def anchors_of(path):
+    """The places of a page that a link may lead to: its headings, as code hosts and the site write them."""
+    headings = re.findall(r"(?m)^#{1,3} (.+)$", text_of(path))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def what_is_wrong_with(link, path):
+    """A sentence, or None: a link leads from its own file to a file of the project, and to a heading if it says one."""
+    target, _, anchor = link.partition("#")
+    file = (path.parent / target).resolve() if target else path
+    if target.startswith("/") or ROOT not in file.parents or not file.exists():
+        return "%s: %s leads to no file" % (path.relative_to(ROOT), link)
+    if file.suffix == ".html" or "build" in file.relative_to(ROOT).parts:
+        return "%s: %s leads to what is not there before it is built" % (path.relative_to(ROOT), link)
+    if anchor and anchor not in anchors_of(file):
+        return "%s: %s leads to no heading" % (path.relative_to(ROOT), link)
+    return None
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.ipynb")])
+
+
+def test_every_link_of_pages_and_notebooks_leads_somewhere():
+    """One way of writing them, for JupyterLab, code hosts and the site: relative to the file that has the link."""
+    links = [(link, path) for path in PAGES for link in links_of(path)]
+    assert len(links) > 150 and sum("#" in link for link, _ in links) > 20
+    assert list(filter(None, (what_is_wrong_with(link, path) for link, path in links))) == []
+
+
 @pytest.mark.parametrize(
-    "document",
-    [
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "README.md",
-        "docs/compatibility.md",
-        "docs/debugging.md",
-        "docs/extending.md",
-        "docs/findings.md",
-        "docs/limits.md",
-        "docs/pretrained.md",
-        "docs/problems.md",
-        "docs/reliability.md",
-        "docs/speed.md",
-        "docs/sweeps.md",
-        "docs/using.md",
-    ],
+    "link",
+    ["missing.md", "index.md#missing", "/docs/index.md", "../../elsewhere.md", "../build/docs/index.html", "#no"],
 )
-def test_every_local_link_leads_somewhere(document):
-    path = ROOT / document
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()) if "://" not in link]
-    assert links
-    assert [link for link in links if not (path.parent / link).exists()] == []
+def test_a_link_that_leads_nowhere_is_found(link):
+    assert what_is_wrong_with(link, ROOT / "docs" / "index.md") is not None
+
+
+def test_every_page_can_be_reached_from_the_front_page():
+    seen, waiting = set(), [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in seen and page.suffix in (".md", ".ipynb"):
+            seen.add(page)
+            waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links_of(page) if link[0] != "#"]
+    assert sorted(path for path in PAGES if path.parent != ROOT and path not in seen) == []
+
+
+def test_every_name_that_a_page_says_is_one_of_the_package():
+    unknown = []
+    for path in PAGES:
+        if path.name == "CHANGELOG.md":
+            continue  # it has names of older versions
+        for name in re.findall(r"\bl2l((?:\.[A-Za-z]\w*)+)", re.sub(r"\(https?://\S+", "", path.read_text())):
+            value = l2l
+            for part in name[1:].split("."):
+                value = getattr(value, part, None)
+                if value is None:
+                    unknown.append("%s: l2l%s" % (path.name, name))
+                    break
+    assert sorted(set(unknown)) == []
 
 
 @pytest.mark.rehearsal
 @pytest.mark.parametrize(
     "document",
     [
-        "docs/debugging.md",
-        "docs/estimators.md",
-        "docs/extending.md",
-        "docs/pretrained.md",
-        "docs/problems.md",
-        "docs/speed.md",
-        "docs/sweeps.md",
-        "docs/using.md",
+        str(path.relative_to(ROOT))
+        for path in PAGES
+        if path.suffix == ".md" and "docs" in path.parts and "```python" in path.read_text()
     ],
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
@@ -98,32 +146,129 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(document, tmp_path):
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-4000:]
 
 
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+
+
 def test_the_reference_has_every_public_name_once():
-    page = (ROOT / "docs" / "api.md").read_text()
-    listed = re.findall(r"^\.\. (?:auto\w+|py:data):: l2l\.(\w+)", page, re.MULTILINE)
-    assert sorted(listed) == sorted(name for name in l2l.__all__ if name != "__version__")
+    pages = "\n".join(path.read_text() for path in REFERENCE)
+    listed = re.findall(r"^\.\. (?:auto\w+|py:data):: l2l\.(\w+)$", pages, re.MULTILINE)
+    assert sorted(listed) == sorted(set(l2l.__all__) - {"__version__", "datasets", "testing"})
+
+
+@pytest.mark.parametrize("path", [path for path in REFERENCE if path.name != "index.md"], ids=lambda path: path.stem)
+def test_a_page_of_the_reference_begins_with_the_table_of_its_entries(path):
+    contents, *_ = path.read_text().partition("\n## ")
+    entries = re.findall(r"^\.\. (?:auto\w+|py:data):: (l2l\.[\w.]+)", path.read_text(), re.MULTILINE)
+    assert re.findall(r"`(l2l\.[\w.]+)`", contents.partition("| section |")[2]) == entries
+
+
+def extension(name):
+    """A module of docs/extensions."""
+    spec = importlib.util.spec_from_file_location(name, str(ROOT / "docs" / "extensions" / (name + ".py")))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_names_in_backticks_find_their_entries():
+    entry_of = extension("names").entry_of
+    entries = ["l2l.Trainer", "l2l.Trainer.run", "l2l.noise", "l2l.testing.check_problem", "l2l.Card.works"]
+    found = {
+        "l2l.Trainer": "l2l.Trainer",
+        "Trainer(problem, build)": "l2l.Trainer",
+        "trainer.run(1000)": "l2l.Trainer.run",
+        "check_problem": "l2l.testing.check_problem",
+        "l2l.noise": "l2l.noise",
+        "noise": None,  # the argument of that name
+        "Trainer, or not": None,
+        "x[0]": None,
+    }
+    assert {text: entry_of(text, entries) for text in found} == found
+    assert entry_of("works", entries, "l2l.Card.fails") == "l2l.Card.works" and entry_of("works", entries) is None
+
+
+def test_a_notebook_becomes_a_page_with_its_outputs():
+    new = nbformat.v4
+    outputs = [
+        new.new_output("stream", name="stdout", text="1 ``` 2\n"),
+        new.new_output("stream", name="stderr", text="progress"),
+        new.new_output("display_data", {"text/html": "<b>table</b>", "text/plain": "as text"}),
+        new.new_output("execute_result", {"image/png": "iVBO\nRw0=", "text/plain": "Figure"}),
+    ]
+    cells = [new.new_markdown_cell("# Title\nText."), new.new_code_cell("1 + 1", outputs=outputs)]
+    page = extension("notebook_pages").as_markdown(new.new_notebook(cells=cells), "one.ipynb")
+    assert page.startswith("# Title\n") and "`notebooks/one.ipynb`" in page.partition("Text.")[0]
+    assert "```{code-block} python\n1 + 1\n```" in page
+    assert "````{code-block} text\n:class: output\n\n1 ``` 2\n````" in page
+    assert '<div class="output"><b>table</b></div>' in page and 'base64,iVBORw0="' in page
+    assert "progress" not in page and "as text" not in page and "Figure" not in page
+
+
+def images_of(path):
+    cells = nbformat.read(str(path), as_version=4).cells
+    return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
 
 
 @pytest.mark.rehearsal
 def test_the_documentation_builds_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        "-c",
+        "docs",
+        ".",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=str(ROOT), capture_output=True)
     assert done.returncode == 0 and done.stderr == b"", done.stderr.decode()
-    page = bs4.BeautifulSoup((tmp_path / "api.html").read_text(), "html.parser")
-    assert page.find(id="l2l.LearnedOptimizer").find_next("dd").text.startswith("A learned optimizer")
-    assert "sign(g) (log(|g| + exp(m - 5)) - m) / -m" in page.find(id="l2l.log_cast").find_next("pre").text
+
+    def page(name):
+        return bs4.BeautifulSoup((tmp_path / (name + ".html")).read_text(), "html.parser")
+
+    optimizers, learning = page("docs/reference/optimizers"), page("docs/reference/learning")
+    assert optimizers.find(id="l2l.LearnedOptimizer").find_next("dd").text.startswith("A learned optimizer")
+    assert "sign(g) (log(|g| + exp(m - 5)) - m) / -m" in optimizers.find(id="l2l.log_cast").find_next("pre").text
+    assert "learning_rate: Hyperparameter = 0.1" in optimizers.find(id="l2l.sgd").text
+    assert [link["href"] for link in optimizers.find(id="l2l.sgd").find_all("a")][-2].startswith("../../_modules/l2l/")
+    parameters = learning.find(id="l2l.learn").find_next("dl").find("ul").find_all("strong")
+    assert {strong.text for strong in parameters} == set(inspect.signature(l2l.learn).parameters)
+    ids = {one["id"] for path in REFERENCE for one in page("docs/reference/" + path.stem).find_all("dt", id=True)}
+    assert {"l2l.CASTINGS", "l2l.META_LOSSES", "l2l.Sweep", "l2l.Sweep.table", "l2l.datasets.digits"} <= ids
+    fields = {"l2l.%s.%s" % (one.__name__, field) for one in [l2l.Card, l2l.Unroll, l2l.Trace] for field in one._fields}
+    assert fields <= ids and not any("l2l.l2l" in one or ".l2l." in one[4:] for one in ids)
+    assert page("docs/evaluation").find("a", href="reference/evaluation.html#l2l.trace").code.text == "l2l.trace"
+    assert page("docs/architecture").find("a", href="../_modules/l2l/runs/training_graph.html").code is not None
+    figures = images_of(ROOT / "notebooks" / "quickstart.ipynb")
+    assert len(page("notebooks/quickstart").find_all("img", class_="output")) == figures > 0
+
+    texts = {path: path.read_text() for path in tmp_path.rglob("*.html")}
+    ids_of = {path: set(re.findall(r'\bid="([^"]*)"', text)) for path, text in texts.items()}
+    broken = []  # what the built pages lead to, without a network
+    for path, text in texts.items():
+        for link in re.findall(r'<a\b[^>]*\bhref="([^"]*)"', text):
+            target, _, anchor = html.unescape(link).partition("#")
+            file = path if not target else Path(os.path.normpath(str(path.parent / target)))
+            if re.match(r"https?://", target) or (file.exists() and (not anchor or anchor in ids_of.get(file, ()))):
+                continue
+            broken.append("%s: %s" % (path.relative_to(tmp_path), link))
+    assert sorted(set(broken)) == []
 
 
 def test_the_calls_and_settings_of_a_page_have_the_defaults_that_it_states():
-    page = (ROOT / "docs" / "using.md").read_text()
-    tables = page.partition("\n## Settings of a training\n")[0]  # of optimizers and castings
+    tables = (ROOT / "docs" / "optimizers.md").read_text() + (ROOT / "docs" / "castings.md").read_text()
     calls = [ast.parse(call).body[0].value for call in re.findall(r"^\| `(\w+\(.*?\))`", tables, re.MULTILINE)]
     assert len(calls) >= 9
     for call in calls:
         stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
         parameters = inspect.signature(getattr(l2l, call.func.id)).parameters.values()
         assert stated == {each.name: each.default for each in parameters}, call.func.id
-    (table,) = re.findall(r"\| setting \|.*\n\|-.*\n((?:\|.*\n)+)", page)
+    (table,) = re.findall(r"\| setting \|.*\n\|-.*\n((?:\|.*\n)+)", (ROOT / "docs" / "training.md").read_text())
     stated = {}
     for line in table.splitlines():
         names, default = line.split("|")[1:3]
@@ -360,7 +505,7 @@ def test_how_soon_a_network_is_trained_is_what_was_measured():
         "| %s |" % " | ".join("" if line[key] is None else format(line[key], how) for key, how in zero.COLUMNS.items())
         for line in lines.values()
     ]
-    text = section("docs/using.md", "How soon").replace("below %.2f on 1,000 draws" % zero.LEVEL, "")
+    text = section("docs/training.md", "How soon").replace("below %.2f on 1,000 draws" % zero.LEVEL, "")
     assert left_over(text, fragments) == []
     assert "after %s meta-iterations" % format(zero.MOST, ",d") in words(text)
     seconds = {recipe: line["seconds"] for recipe, line in lines.items()}

@@ -450,6 +450,14 @@ def test_formulas_and_tables_of_a_text_show_on_the_page():
     assert page.title.text == "Notebook"
 
 
+def test_links_of_a_page_lead_back_to_what_the_notebook_means():
+    text = "[a](../docs/limits.md#b) [c](paper.ipynb) [d](https://e.org/f) [g](#h)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    page = check_page(notebook_page.page(notebook, "../../notebooks"))
+    leads = ["../../docs/limits.md#b", "../../notebooks/paper.ipynb", "https://e.org/f", "#h"]
+    assert [link["href"] for link in page.find_all("a")] == leads
+
+
 @pytest.mark.rehearsal
 def test_an_earlier_runs_outputs_do_not_survive(tmp_path):
     cell = nbformat.v4.new_code_cell("raise RuntimeError")

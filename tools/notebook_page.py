@@ -1,5 +1,8 @@
 """The HTML page of a notebook: one file that needs no network and no script, formulas included."""
 
+import posixpath
+import re
+
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -34,7 +37,16 @@ math[display="block"] { overflow-x: auto; overflow-y: hidden; padding: 2px 0; }
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown as HTML, formulas as MathML."""
+    """Markdown as HTML, formulas as MathML; links that are relative to `folder` lead there from the page."""
+
+    def __init__(self, folder):
+        super().__init__(escape=False)
+        self._folder = folder
+
+    def link(self, text, url, title=None):
+        if not re.match(r"[a-z]+:|#|/", url):
+            url = posixpath.normpath(posixpath.join(self._folder, url))
+        return super().link(text, url, title)
 
     def block_math(self, body):
         return convert(body, display="block")
@@ -47,8 +59,10 @@ class _Renderer(IPythonRenderer):
 
 
 class _Exporter(HTMLExporter):
+    folder = ""
+
     def markdown2html(self, source):
-        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+        return MarkdownWithMath(renderer=_Renderer(self.folder)).render(source)
 
 
 def title(notebook):
@@ -61,7 +75,12 @@ def title(notebook):
     return "Notebook"
 
 
-def page(notebook):
-    """The HTML text of a notebook, an `nbformat` node; its title is the notebook's first heading."""
-    html, _ = _Exporter(raw_template=TEMPLATE).from_notebook_node(notebook, {"metadata": {"name": title(notebook)}})
+def page(notebook, folder=""):
+    """The HTML text of a notebook, an `nbformat` node; its title is the notebook's first heading.
+
+    `folder` is the way from the page to the folder of the notebook, whose links are relative to itself.
+    """
+    exporter = _Exporter(raw_template=TEMPLATE)
+    exporter.folder = folder
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title(notebook)}})
     return html

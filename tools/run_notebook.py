@@ -67,7 +67,8 @@ def run(path, folder):
         client.execute()
     finally:
         nbformat.write(notebook, str(folder / path.name))
-        (folder / path.with_suffix(".html").name).write_text(page(notebook), encoding="utf-8")
+        back = os.path.relpath(str(path.parent.resolve()), str(folder.resolve()))
+        (folder / path.with_suffix(".html").name).write_text(page(notebook, back), encoding="utf-8")
     return notebook
 
 

@@ -52,7 +52,7 @@ class Evaluation(collections.abc.Mapping):
 
     @property
     def window(self) -> int:
-        """How many neighbouring losses are averaged by default: 20 where each is of another minibatch, else 1."""
+        """How many losses in a row are averaged by default, 20 if each is of another minibatch, else 1."""
         return min(len(self.at), MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
 
     def ranking(self, *, window: Optional[int] = None) -> Table:

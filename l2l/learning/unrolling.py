@@ -176,7 +176,7 @@ def learn(
     of the start, the last has seen `T - 1` updates.
 
     Args:
-      The arguments are those of `unroll`.
+      problem, draw, optimizer, steps, loop, second_derivatives, batch: as for `unroll`.
 
     Returns:
       A tensor `[T]`, of the dtype of the loss; `[T, B]` with a batch.

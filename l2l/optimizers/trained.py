@@ -155,7 +155,7 @@ def names_of(variables):
 
 
 def save(path: PathLike, trained: Trained) -> None:
-    """Writes a `Trained` to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled.
+    """Writes a `Trained` to an archive, see `l2l/archives.py`: a NumPy `.npz` file, nothing pickled.
 
     The file says what the optimizer is (layers, casting and its parameters), what it was trained on, how, and by which
     version: `load` needs nothing else for the library's own networks.

@@ -15,7 +15,13 @@ from l2l.problems.problem import Problem
 from l2l.problems.random_numbers import keys, normal, uniform
 from l2l.types import Nest, Seed
 
-Layer = namedtuple("Layer", ["kernel", "bias"])
+Layer = namedtuple(
+    "Layer",
+    [
+        "kernel",  # [inputs, outputs]; of a convolution [height, width, inputs, outputs]
+        "bias",  # [outputs]
+    ],
+)
 
 ACTIVATIONS = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "relu": tf.nn.relu, "elu": tf.nn.elu}
 _SMALL = 1e-3  # added to a variance before its root is divided by

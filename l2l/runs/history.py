@@ -159,7 +159,7 @@ class History:
         return pandas.DataFrame({**columns, "skipped": self.skipped}, index=index)
 
     def save(self, path: PathLike) -> None:
-        """Writes columns and configuration to an archive, see `l2l.archives`: a NumPy `.npz` file, nothing pickled."""
+        """Writes columns and configuration to a NumPy `.npz` file, nothing pickled; see `l2l/archives.py`."""
         archives.write(path, self.config, {column: getattr(self, column) for column in self.columns})
 
     @classmethod

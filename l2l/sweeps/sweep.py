@@ -102,7 +102,7 @@ def sweep(
       directory: made where it is missing; each cell has a directory in it. The workers of a cluster of several
         machines must share it under the same path. Where `client` is None, `workers.log` in it has what the workers
         print.
-      client: a `distributed.Client`, or the address of a scheduler, such as "tcp://host:8786"; None starts a process
+      client: a `distributed.Client`, or the address of a scheduler, such as `"tcp://host:8786"`; None starts a process
         for each core of this machine, and ends them afterwards.
       measure: function of the finished trainer that returns a dict of figures, JSON types or NumPy arrays; it is
         called once for each cell, on the worker.
