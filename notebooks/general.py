@@ -19,7 +19,7 @@ from training_problems import digits_at, standardized, training_problems
 import l2l
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "general"
-META_ITERATIONS = 4000
+META_ITERATIONS = 10000
 VALIDATION_STEPS, VALIDATION_SEED = (100, 500, 2000), 5
 SHORTEST, FIRST_LONGEST, LONGEST = 60, 300, 2500  # horizons: the longest grows for three quarters of the training
 FLOOR = 1e-7  # is added before the logarithm: below it a loss counts as solved
