@@ -121,7 +121,7 @@ def _regression(examples, hidden, activation="relu", batch_size=32, output=None)
 
 
 def training_problems():
-    """The problems by name, an ordered dict: 17 of the prototype, and seven with what it was weak at."""
+    """The problems by name, an ordered dict: 17 of the prototype, and ten with what it was weak at."""
     small, plain = digits_at(4), digits_at(8)
     standard = plain._replace(inputs=standardized(plain.inputs))
     random = np.random.RandomState(5)
@@ -155,6 +155,10 @@ def training_problems():
         ("digits, a tenth mislabelled", _classifier(plain._replace(labels=wrong.astype(np.int32)), [32])),
         ("standardized digits, two of 24 ELU", _classifier(standard, [24, 24], "elu")),
         ("curved, many scales", _regression(_of_many_scales(*curved(12, 0.1, 6)), [24], "tanh")),
+        # Without noise, so that the loss can fall for as long as the training lasts.
+        ("curved, exact, 32 tanh", _regression(curved(4, 0.0, 7), [32], "tanh")),
+        ("curved, exact, two of 24 tanh", _regression(curved(8, 0.0, 8), [24, 24], "tanh")),
+        ("linear, exact, scales 30", _regression(linear(12, 30.0, 0.0, 9), [])),
     ]
     return OrderedDict(problems)
 
