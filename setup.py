@@ -37,7 +37,7 @@ setup(
         "docs": ["sphinx>=5.3,<6", "myst-parser>=1,<2"],
         "sweep": SWEEP,
         "tune": TUNE,
-        "notebooks": ["jupyter", "nbclient", "nbconvert", "latex2mathml", *TUNE],
+        "notebooks": ["jupyter", "ipywidgets", "nbclient", "nbconvert", "latex2mathml", *TUNE],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -46,6 +46,7 @@ setup(
             "nbconvert",
             "latex2mathml",
             "ipykernel",
+            "ipywidgets",
             "ruff",
             "mypy",
             "scikit-learn",
