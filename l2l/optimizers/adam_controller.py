@@ -108,6 +108,10 @@ class AdamController:
                 tf.get_variable("controls/bias", [CONTROLS], initializer=zeros),
             ]
 
+    def __repr__(self):
+        number = sum(variable.shape.num_elements() for variable in self.variables)
+        return "<AdamController of %d hidden units: %s weights>" % (self._units, f"{number:,}")
+
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
         """The update, with the structure of `gradients`, and the next state, where nobody knows the number of steps."""
         return self.bind().plain_step(gradients, state, x)

@@ -48,6 +48,9 @@ class Grouped:
         if all(one.initial_state is not None for one in members):
             self.initial_state = self._initial_state
 
+    def __repr__(self):
+        return "<Grouped of %s>" % ", ".join("%s: %r" % (name, one.given) for name, one in self.optimizers.items())
+
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
         """The update, with the structure of `gradients`, and the next state, a dict by group."""
         return self.bind().plain_step(gradients, state, x)

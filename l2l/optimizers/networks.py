@@ -124,6 +124,15 @@ class CoordinatewiseLSTM:
                 for i, value in enumerate(self.casting.adapted)
             ]
 
+    def __repr__(self):
+        number = sum(variable.shape.num_elements() for variable in self.variables)
+        layers = ", ".join(map(str, self._units))
+        return "<CoordinatewiseLSTM of layers of %s, casting %r: %s weights>" % (
+            layers,
+            self.casting.name,
+            f"{number:,}",
+        )
+
     def _create_layer(self, name, rows, columns):
         with tf.variable_scope(name):
             kernel = tf.get_variable("kernel", [rows, columns], initializer=tf.glorot_uniform_initializer())

@@ -19,6 +19,7 @@ from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import Optimizer, described, opened
 from l2l.quiet import quietly
+from l2l.tables import format_table
 from l2l.types import BuildOptimizer, Nest, OptimizerFunction, PathLike
 
 FORMAT = 2
@@ -47,6 +48,19 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         number = sum(np.size(array) for array in self.weights)
         trained = self.record.get("name")
         return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
+
+    def _repr_html_(self):
+        optimizer = self.record.get("optimizer")
+        rows = {
+            "optimizer": optimizer.get("class") if isinstance(optimizer, dict) else None,
+            "casting": self.record.get("casting"),
+            "weights": f"{sum(np.size(array) for array in self.weights):,}",
+            "trained on": self.record.get("problem"),
+            "meta-loss": self.record.get("meta_loss"),
+            "meta-iterations": self.record.get("meta_iterations"),
+        }
+        shown = [{"trained": name, "": str(value)} for name, value in rows.items() if value is not None]
+        return format_table(shown, {"trained": "", "": ""})._repr_html_()
 
     @quietly()
     def create(

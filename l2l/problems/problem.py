@@ -22,11 +22,13 @@ from __future__ import annotations
 import functools
 from typing import Optional
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.mapping import OverDraws
 from l2l.problems.random_numbers import sampling
+from l2l.progress import shortened
 from l2l.types import Nest, Seed
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
@@ -50,6 +52,12 @@ class Problem:
         value = super().__getattribute__(name)
         # Of whatever kind it is: a method, a static one, one that is set later, a function of this object alone.
         return _with_streams(self, value) if name == "sample" else value
+
+    def __repr__(self):
+        parts = ["%s=%s" % (name, _shown(value)) for name, value in vars(self).items() if _is_shown(name, value)]
+        if self.data is not None:
+            parts.append("data %s" % " and ".join(str(list(np.shape(one))) for one in tf.nest.flatten(self.data)))
+        return "<%s%s>" % (type(self).__name__, " " + ", ".join(parts) if parts else "")
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` independent draws: a nest of tensors, each with a leading axis `num`.
@@ -122,6 +130,18 @@ class Problem:
             # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.
             seed = _FIRST_OF_DRAWS - tf.cast(seed, tf.int64)
         return tf.nest.map_structure(lambda many: many[0], sample(self, 1, seed))
+
+
+def _is_shown(name, value):
+    """Whether a parameter is short and says something: a number, a text, a dtype, a problem, or several of them."""
+    if name.startswith("_") or name == "data":
+        return False
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(one, (bool, int, float, str, tf.DType, Problem)) for one in several)
+
+
+def _shown(value):
+    return value.name if isinstance(value, tf.DType) else shortened(repr(value), 60)
 
 
 def _with_streams(problem, function):

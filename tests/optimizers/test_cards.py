@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import bs4
 import numpy as np
 import pytest
 
@@ -81,3 +82,28 @@ def test_what_is_neither_a_name_nor_a_file(tmp_path):
         l2l.LearnedOptimizer("small_network")
     with pytest.raises(TypeError, match="path must be"):
         l2l.load(np.zeros(2))
+
+
+def test_a_notebook_shows_a_card_as_its_sentences_a_small_picture_and_a_table():
+    card = l2l.pretrained()["small_networks"]
+    page = bs4.BeautifulSoup(card._repr_html_(), "html.parser")
+    assert all(getattr(card, part) in page.text for part in ["trained_on", "works", "fails", "measure"])
+    rows = page.find("tbody").find_all("tr")
+    assert [row.find_all("td")[1].text for row in rows] == [f"{row['steps']:,}" for row in card.figures]
+    number = len(card.figures)
+    assert len(page.svg.find_all("circle")) == number + 1  # one of the legend
+    places = [float(circle["cx"]) for circle in page.svg.find_all("circle")[1:]]
+    learned = [row["learned"] for row in card.figures]
+    np.testing.assert_allclose(np.corrcoef(places, learned)[0, 1], 1.0, atol=1e-4)
+    worst = card._replace(figures=[{**row, "learned": None} for row in card.figures])
+    assert len(bs4.BeautifulSoup(worst._repr_html_(), "html.parser").find_all("circle")) == 1
+    nothing = dict.fromkeys(["learned", "worst", "Adam, 0.001", "Adam, best rate"])
+    assert "<svg" not in card._replace(figures=[{"place": "<x>", "steps": 1, **nothing}])._repr_html_()
+
+
+def test_a_notebook_shows_what_was_trained():
+    page = bs4.BeautifulSoup(l2l.load("small_networks")._repr_html_(), "html.parser")
+    shown = dict([cell.text for cell in row.find_all("td")] for row in page.find("tbody").find_all("tr"))
+    assert shown["optimizer"] == "CoordinatewiseLSTM" and shown["weights"] == "6,721"
+    assert shown["casting"].startswith("moments(") and int(shown["meta-iterations"]) > 0
+    assert "<td" in l2l.Trained(None, [np.ones([2, 3])])._repr_html_()

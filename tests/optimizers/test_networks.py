@@ -399,3 +399,11 @@ def test_what_is_adapted_follows_from_the_active_rows(run, casting):
         unknown = {name: tf.placeholder_with_default(one, [None, 2]) for name, one in gradients.items()}
         unknown_active = {name: tf.placeholder_with_default(one, [None]) for name, one in active.items()}
         np.testing.assert_allclose(run(optimizer.adapt(unknown, state, unknown_active)), expected, rtol=1e-6)
+
+
+def test_a_network_says_its_layers_and_its_number_of_weights():
+    one = l2l.CoordinatewiseLSTM((4, 3), casting="log")
+    number = sum(np.prod(variable.shape.as_list()) for variable in one.variables)
+    assert repr(one) == "<CoordinatewiseLSTM of layers of 4, 3, casting 'log(-15)': %d weights>" % number
+    assert repr(l2l.AdamController()) == "<AdamController of 16 hidden units: 439 weights>"
+    assert repr(l2l.Grouped({"a": l2l.sgd, "b": lambda: one})) == "<Grouped of a: sgd(learning_rate=0.1), b: %r>" % one

@@ -217,3 +217,18 @@ def test_variables_that_exist_may_be_read(run):
     value = bound.loss(tf.constant(2.0), tf.constant(0))
     assert run(value) == 36
     tf.get_variable("another", [])  # after the loss, variables can be created again
+
+
+def test_a_problem_says_its_parameters_and_how_much_data_it_has():
+    assert repr(l2l.Quadratic(3)) == "<Quadratic dims=3, dtype=float32>"
+    shown = repr(l2l.MLP(hidden=(5,), batch_size=7))
+    assert shown.startswith("<MLP ") and "hidden=(5,)" in shown and "batch_size=7" in shown
+    assert shown.endswith("data [1797, 8, 8] and [1797]>")
+    assert "problem=<Quadratic dims=3" in repr(l2l.RandomlyScaled(l2l.Quadratic(3)))
+
+    class Own(l2l.Problem):
+        def __init__(self):
+            self.table, self.function, self.text, self._hidden = np.ones(9), print, "x" * 99, 1
+
+    assert repr(Own()) == "<Own text='%s...>" % ("x" * 56)
+    assert repr(l2l.Problem()) == "<Problem>"
