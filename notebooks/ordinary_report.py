@@ -38,7 +38,7 @@ def table(rows):
         line = {"task": task if learned["is_seen_kind"] else task + " *", "steps": steps}
         line.update((name, cell[name]["median"]) for name in [LEARNED, *BASELINES])
         line.update(worst=learned["worst"], failures=learned["failures"])
-        line.update(zip(["held out", "reference"], map(_held_out, [learned, cell[REFERENCE]])))
+        line.update(zip(["held out", "reference"], map(held_out, [learned, cell[REFERENCE]])))
         times = [cell[name]["ms_per_step"] for name in (LEARNED, "Adam, 0.001")]
         lines.append({**line, "time, x Adam": times[0] / times[1]})
     formats = {"task": "", "steps": ",d", **dict.fromkeys([LEARNED, *BASELINES, "worst"], ".2f")}
@@ -46,7 +46,7 @@ def table(rows):
     return l2l.format_table(lines, formats)
 
 
-def _held_out(row):
+def held_out(row):
     """Accuracy for classes, loss for numbers."""
     return row["held_out_loss"] if row["held_out_accuracy"] is None else row["held_out_accuracy"]
 
@@ -88,7 +88,7 @@ def is_far(cell):
 
 
 def _holds(cell):
-    ours, theirs = (_held_out(cell[name]) for name in (LEARNED, REFERENCE))
+    ours, theirs = (held_out(cell[name]) for name in (LEARNED, REFERENCE))
     if ours is None or theirs is None:  # it was no number
         return theirs is None and ours is not None
     if cell[LEARNED]["held_out_accuracy"] is None:

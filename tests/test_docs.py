@@ -563,6 +563,15 @@ def test_the_page_on_trained_optimizers_shows_their_cards():
     ]
 
 
+def test_the_page_on_trained_optimizers_shows_the_ordinary_tasks():
+    rows = results("ordinary_tasks")["rows"]
+    text, table = section("docs/pretrained.md", "`general` on ordinary trainings"), readme.suite_table(rows)
+    assert table in text and len(table.splitlines()) == 2 + len(rows) / 6
+    first = next(row for row in rows if row["optimizer"] == "learned")
+    line = table.splitlines()[2].replace("*", "").split(" | ")
+    assert line[2] == "%.2f (%.2f)" % (first["median"], first["worst"]) and len(first["logs"]) == 5
+
+
 def test_the_page_on_limits_shows_what_was_measured():
     rows = results("limits")["rows"]
     text = section("docs/limits.md", "What predicts that it falls behind")

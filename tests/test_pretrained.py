@@ -110,7 +110,9 @@ def test_the_cards_say_what_the_recipes_do():
         assert (card.trained_on, card.works, card.fails) == (recipe.trained_on, recipe.works, recipe.fails)
         assert card.measure == pretrained.MEASURE and list(card.seeds) == list(map(str, recipe.seeds))
         places = [(place, steps) for place, (_, several) in pretrained.PLACES.items() for steps in several]
-        assert [(row["place"], row["steps"]) for row in card.figures] == places
+        own = card.figures[len(places) :]
+        assert [(row["place"], row["steps"]) for row in card.figures[: len(places)]] == places
+        assert own == (pretrained.ordinary_figures() if name == "general" else [])
         assert {row["rate"] for row in card.figures} <= set(pretrained.RATES)
 
 

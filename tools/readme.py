@@ -132,6 +132,27 @@ def sigmoid_table(rows):
     return "\n".join(lines)
 
 
+def suite_table(rows):
+    """The table of the ordinary tasks, in Markdown: medians, the worst seed of `general`, and held-out figures.
+
+    Bold is the lowest of a line, and what lies within 2% of it. A star marks kinds of tasks that `general` never saw.
+
+    Args:
+      rows: of results/ordinary_tasks.json.
+    """
+    names = [ordinary_report.LEARNED, *ordinary_report.BASELINES]
+    heads = ["task", "steps", "`general`", *ordinary_report.BASELINES, "held out: `general`", "Adam, tuned, cosine"]
+    lines = ["| %s |" % " | ".join(heads), "|" + "---|" * len(heads)]
+    for (task, steps), cell in ordinary_report.cells(rows).items():
+        medians = [ordinary_report.median(cell[name]) for name in names]
+        texts = [figure(one, one <= min(medians) + ordinary_report.LEVEL) for one in medians]
+        texts[0] += " (%s)" % figure(cell[names[0]]["worst"], False)
+        task += "" if cell[names[0]]["is_seen_kind"] else " *"
+        held = [ordinary_report.held_out(cell[name]) for name in (names[0], ordinary_report.REFERENCE)]
+        lines.append("| " + " | ".join([task, f"{steps:,}", *texts, *["%.4g" % one for one in held]]) + " |")
+    return "\n".join(lines)
+
+
 def suite_caption(rows):
     """What the figure of the ordinary tasks shows, in training and on held-out data: a line.
 
@@ -189,6 +210,7 @@ def main():
         ("findings.md", episode_table(rows_of("episode_1"))),
         ("speed.md", benchmark_table(rows_of("benchmarks"))),
         ("pretrained.md", cards_table(l2l.pretrained())),
+        ("pretrained.md", suite_table(rows_of("ordinary_tasks"))),
         ("problems.md", options_table(rows_of("options"))),
         ("limits.md", changes_table(limits)),
         ("limits.md", sigmoid_table(limits)),

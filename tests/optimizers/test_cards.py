@@ -11,7 +11,7 @@ import pytest
 import l2l
 from l2l.optimizers import cards
 
-NAMES = ["episode_1", "paper_mlp", "paper_quadratic", "small_networks", "zero"]
+NAMES = ["episode_1", "general", "paper_mlp", "paper_quadratic", "small_networks", "zero"]
 
 
 def test_every_file_has_a_card_and_every_card_a_file():
@@ -37,8 +37,11 @@ def test_a_name_loads_an_optimizer_and_its_card_has_all_its_parts(name):
 
 
 def test_all_are_measured_in_the_same_places():
-    places = [[(row["place"], row["steps"]) for row in card.figures] for card in l2l.pretrained().values()]
-    assert all(one == places[0] for one in places) and len(places[0]) >= 15
+    """And `general` on the ordinary tasks too."""
+    places = {name: [(row["place"], row["steps"]) for row in card.figures] for name, card in l2l.pretrained().items()}
+    first, others = places["zero"], places["general"][len(places["zero"]) :]
+    assert all(one[: len(first)] == first for one in places.values()) and len(first) >= 15
+    assert len(others) == 38 and all(len(one) == len(first) for name, one in places.items() if name != "general")
 
 
 def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(tmp_path, monkeypatch):
