@@ -82,13 +82,17 @@ def rolling_log_average(values: np.ndarray, window: int = 500) -> np.ndarray:
     if logs.ndim != 1:
         raise ValueError("values must have one dimension, got shape %s" % (logs.shape,))
     known = ~np.isnan(logs)
-    kept = logs[known]
     result = np.full(logs.shape, np.nan)
-    if kept.size:
-        # A convolution adds each window afresh. Differences of one running sum would be quicker, but
-        # an infinite value would spoil all that follows it.
-        sums = np.convolve(kept, np.ones(min(window, kept.size)))[: kept.size]
-        counts = np.minimum(np.arange(1, kept.size + 1), window)
-        with np.errstate(over="ignore"):
-            result[known] = 10 ** (sums / counts)
+    with np.errstate(over="ignore"):
+        result[known] = 10 ** rolling_mean(logs[known], window)
     return result
+
+
+def rolling_mean(values, window):
+    """The mean of each value of an array `[n]` and those before it, up to `window` in all: float64 `[n]`."""
+    if not values.size:
+        return np.zeros([0])
+    # A convolution adds each window afresh. Differences of one running sum would be quicker, but a large value would
+    # spoil all that follow it.
+    sums = np.convolve(values, np.ones(min(window, values.size)))[: values.size]
+    return sums / np.minimum(np.arange(1, values.size + 1), window)

@@ -74,6 +74,12 @@ def _is_terminal():
         return False
 
 
+def in_notebook():
+    """Whether a notebook's kernel runs this process."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
 class _Note:
     """In place of a widget, of which a saved notebook would keep an empty one: a text, and nothing at the end."""
 
@@ -98,8 +104,7 @@ class _Note:
 
 def _line(options):
     """A widget in a notebook that has ipywidgets, else text; None of what has no number, in a file."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if getattr(shell, "kernel", None) is not None and os.environ.get(VARIABLE) != "text":
+    if in_notebook() and os.environ.get(VARIABLE) != "text":
         with contextlib.suppress(Exception):  # whatever is wrong with its widgets
             if options["total"] is None:
                 return _Note(**options)

@@ -45,7 +45,7 @@ DEFAULTS = {
     "Quadratic": {"dims": 2, "dtype": tf.float32},
     "Trained": {"adapted": (), "record": None},
     "KerasOptimizer": {"steps": None, "learning_rate": 1.0, "weight_decay": 0.0, "name": "KerasOptimizer"},
-    "LiveFigure": {"seconds": 5.0},
+    "LiveFigure": {"seconds": 5.0, "targets": None, "window": 500},
     "LearnedOptimizer": {"steps": None, "learning_rate": 1.0, "weight_decay": 0.0, "name": "LearnedOptimizer"},
     "Trainer": TRAINER,
     "adam": {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},

@@ -62,12 +62,7 @@ def plot_convergence(
     if not isinstance(runs, Mapping) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
     checks.positive_integer("window", window)
-    targets = {} if targets is None else targets
-    if not isinstance(targets, Mapping):
-        raise TypeError("targets must be a dict from name to log average, got %r" % (targets,))
-    for name, value in targets.items():
-        if not np.isscalar(value) or isinstance(value, str):
-            raise TypeError("targets[%r] must be a number, the log average, got %r" % (name, value))
+    targets = checked_targets(targets)
     arrays = {name: _last_losses(name, run) for name, run in runs.items()}
     averages = {name: [growing_log_average(one, window) for one in many] for name, many in arrays.items()}
     styles = line_styles("runs", arrays)
@@ -108,6 +103,21 @@ def plot_convergence(
     axes.grid(alpha=0.3)
     add_legend(axes, ax)
     return figure
+
+
+def checked_targets(targets):
+    """The dict of targets of `plot_convergence`.
+
+    Raises:
+      TypeError: it is none from name to number.
+    """
+    targets = {} if targets is None else targets
+    if not isinstance(targets, Mapping):
+        raise TypeError("targets must be a dict from name to log average, got %r" % (targets,))
+    for name, value in targets.items():
+        if not np.isscalar(value) or isinstance(value, str):
+            raise TypeError("targets[%r] must be a number, the log average, got %r" % (name, value))
+    return targets
 
 
 def _last_losses(name, run):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
-from typing import Any
+from typing import Dict, Optional
 
 from l2l import checks
-from l2l.figures.convergence import plot_convergence
+from l2l.figures.convergence import checked_targets, plot_convergence
+from l2l.progress import in_notebook
 from l2l.runs.run import Run
 from l2l.tracebacks import levels_to_the_caller
 
@@ -22,12 +22,18 @@ class LiveFigure:
 
     Args:
       seconds: how long to train at least from one drawing to the next, a positive number.
-      options: of `plot_convergence`, such as `window`.
+      targets, window: as for `plot_convergence`.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range.
     """
 
-    def __init__(self, *, seconds: float = 5.0, **options: Any) -> None:
+    def __init__(
+        self, *, seconds: float = 5.0, targets: Optional[Dict[str, float]] = None, window: int = 500
+    ) -> None:
         self._seconds = checks.positive_number("seconds", seconds)
-        self._options, self._handle, self._drawn, self._seen = options, None, time.monotonic(), None
+        self._options = {"targets": checked_targets(targets), "window": checks.positive_integer("window", window)}
+        self._handle, self._drawn, self._seen = None, time.monotonic(), None
 
     def __call__(self, trainer: Run) -> None:
         """Draws, if it is time to, or at the end of a run: there it is called twice with the same history."""
@@ -37,10 +43,11 @@ class LiveFigure:
         if len(history) and (is_over or time.monotonic() - self._drawn >= self._seconds):
             self._show(plot_convergence({history.config["name"]: history}, **self._options))
             self._drawn = time.monotonic()
+            if is_over:
+                self._handle = None  # another run, in another cell, has a figure of its own
 
     def _show(self, figure):
-        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-        if getattr(shell, "kernel", None) is None:
+        if not in_notebook():
             words = "LiveFigure shows nothing outside of a notebook; l2l.plot_convergence returns the figure"
             warnings.warn(words, RuntimeWarning, stacklevel=levels_to_the_caller())
         elif self._handle is None:

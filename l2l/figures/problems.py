@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from l2l import checks
+from l2l.averages import rolling_mean
 from l2l.figures.axes import COLORS
 from l2l.runs.history import History
 
@@ -50,7 +51,7 @@ def plot_problems(history: History, *, window: int = 20) -> Figure:
         is_finite = np.isfinite(values)
         at, values = drawn[is_finite], values[is_finite]
         axes.plot(at, values, ".", color=COLORS[0], markersize=3, alpha=0.3, markeredgewidth=0)
-        axes.plot(at, _running_mean(values, window), color=COLORS[0])
+        axes.plot(at, rolling_mean(values, window), color=COLORS[0])
         remark = f", {diverged:,} diverged" if diverged else ""
         axes.set_title("%s\n%s drawn%s" % (name, format(len(drawn), ","), remark), fontsize="small")
         axes.set_xlim(0, max(len(history), 1))
@@ -60,11 +61,3 @@ def plot_problems(history: History, *, window: int = 20) -> Figure:
     figure.supxlabel("meta-iteration", fontsize="medium")
     figure.supylabel("meta-loss", fontsize="medium")
     return figure
-
-
-def _running_mean(values, window):
-    """The mean of each value and those before it, up to `window` in all."""
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)

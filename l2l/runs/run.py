@@ -93,7 +93,7 @@ class Run:
     """
 
     def __init__(self, training: Training, places: Places) -> None:
-        self._training, self._is_closed = training, False
+        self._training, self._is_closed, self._calls_back = training, False, False
         self._turn = Turn(self._name)
         if places.resume and checkpoints.latest_checkpoint(places.checkpoint_dir):
             self.restore(places.checkpoint_dir, allow_changed_code=places.allow_changed_code)
@@ -140,17 +140,18 @@ class Run:
           meta_iterations: how many more, a positive integer.
           until: how many in all, a positive integer, instead of `meta_iterations`.
           callbacks: list of functions. Each is called with the trainer after every call of the engine, about twice a
-            second, and once more at the end: it may read `trainer.history` and `trainer.weights()`. What it raises
-            ends the run, and all that was computed is kept. `l2l.LiveFigure()` is one.
+            second, and once more at the end: it may read, as `trainer.history` and `trainer.weights()`, and change
+            nothing. What it raises ends the run, and all that was computed is kept. `l2l.LiveFigure()` is one.
 
         Returns:
           The history, of all meta-iterations so far.
 
         Raises:
           TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
-          ValueError: the trainer is closed, or is running in another thread; its `checkpoint_dir` holds another
-            training, or was removed or replaced, before or during the run; a second Ctrl-C left it in the middle of a
-            call; XLA cannot compile the problem, the optimizer or the meta-loss, which shows at the first run.
+          ValueError: the trainer is closed, is running in another thread, or is run, restored or closed by a
+            callback; its `checkpoint_dir` holds another training, or was removed or replaced, before or during the run;
+            a second Ctrl-C left it in the middle of a call; XLA cannot compile the problem, the optimizer or the meta-loss,
+            which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           RuntimeError: with a `client`, its workers cannot compute a meta-iteration. It has changed nothing, and `run`
             can be called again.
@@ -165,7 +166,7 @@ class Run:
         if meta_iterations or self._training.is_due():
             line = progress(meta_iterations, title([self._name], "trainings"))
             with line as show, delayed_signals(self.has_checkpoints, lambda: show(0, STOPPING)) as stop:
-                done = self.work(meta_iterations, show, stop, lambda: [callback(self) for callback in callbacks])
+                done = self.work(meta_iterations, show, stop, lambda: self._call_back(callbacks))
             leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
@@ -191,6 +192,7 @@ class Run:
         Returns:
           How many meta-iterations it were.
         """
+        self._check_no_callback("run")
         with self._turn.run():
             self.check_ready()
             return self._training.work(meta_iterations, report, stop, between_calls)
@@ -219,6 +221,7 @@ class Run:
             the trainer is closed, or is running in another thread.
         """
         checks.boolean("allow_changed_code", allow_changed_code)
+        self._check_no_callback("restored")
         with self._open() as training:
             path = checkpoints.latest_checkpoint(directory)
             if path is None:
@@ -255,12 +258,26 @@ class Run:
         """Frees the session and the directory of checkpoints. The history stays.
 
         Raises:
-          ValueError: the trainer is running in another thread.
+          ValueError: the trainer is running in another thread, or is calling back.
         """
+        self._check_no_callback("closed")
         with self._turn.moment():
             if not self._is_closed:
                 self._is_closed = True
                 self._training.close()
+
+    def _call_back(self, callbacks):
+        self._calls_back = True
+        try:
+            for callback in callbacks:
+                callback(self)
+        finally:
+            self._calls_back = False
+
+    def _check_no_callback(self, what):
+        """The run goes on with its history and session when the callback returns."""
+        if self._calls_back:
+            raise ValueError("%s cannot be %s by a callback of its run, which may read alone" % (self._called, what))
 
     @contextlib.contextmanager
     def _open(self):

@@ -27,6 +27,12 @@ def test_each_problem_has_a_panel_with_its_meta_losses_and_their_running_mean():
     assert all(axes.get_xlim() == (0, 6) for axes in figure.axes) and not never.lines[0].get_xdata().size
 
 
+def test_a_huge_meta_loss_spoils_none_that_follow_it():
+    history = history_of("Quadratic", [(0, loss, 0) for loss in [1.0, 1e30, 3.0, 5.0]])
+    (axes,) = l2l.plot_problems(history, window=2).axes
+    assert axes.lines[1].get_ydata().tolist() == [1, 5e29, 5e29, 4]
+
+
 def test_many_problems_are_readable():
     """Of 22 no title or label overlaps another panel; the lowest of each column has the numbers of meta-iterations."""
     names = {"problem of the kind %d" % i: "Q" for i in range(22)}

@@ -617,6 +617,25 @@ def test_what_a_callback_raises_ends_the_run_and_all_is_kept(tmp_path):
             assert_same_run(trainer, undisturbed)
 
 
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        (lambda one: one.run(1), "run"),
+        (lambda one: l2l.train_together([one], 1), "run"),
+        (lambda one: one.restore("."), "restored"),
+        (lambda one: one.close(), "closed"),
+    ],
+)
+def test_a_callback_that_changes_the_trainer_is_refused_and_the_trainer_goes_on(change, what):
+    with small() as trainer:
+        with pytest.raises(ValueError, match="trainer 'training' cannot be %s by a callback of its run" % what):
+            trainer.run(3, callbacks=[change])
+        trainer.run(until=3)
+        with small() as undisturbed:
+            undisturbed.run(3)
+            assert_same_run(trainer, undisturbed)
+
+
 @pytest.mark.parametrize("callbacks", [print, "print", [1], None])
 def test_what_is_no_list_of_callbacks_is_refused(callbacks):
     with small() as trainer, pytest.raises(TypeError, match=r"^callbacks"):
