@@ -109,8 +109,7 @@ class EvolvingGraph:
     def to_prepare(self):
         """What `prepare` will do, in a word or two, None for nothing."""
         name, _ = self._chosen()
-        is_ready = name in self._members and self._members[name].is_ready
-        if is_ready if self._workers is None else self._workers.is_ready(name):
+        if self._is_ready(name):
             return None
         word = "building and compiling" if self._recipe.engine == "xla" else "building"
         return word + (" %s" % name if len(self._problems) > 1 else "")
@@ -122,9 +121,14 @@ class EvolvingGraph:
           CannotCompileError: XLA cannot compile the problem or the optimizer.
           WorkersError: workers cannot build it.
         """
-        name = self.to_prepare()
-        if name is not None:
+        name, _ = self._chosen()
+        if not self._is_ready(name):
             self._members_of(name).prepare() if self._workers is None else self._workers.prepare(name)
+
+    def _is_ready(self, name):
+        if self._workers is not None:
+            return self._workers.is_ready(name)
+        return name in self._members and self._members[name].is_ready
 
     def run(self, most):
         """One meta-iteration: an array `[1, 6]` of meta-loss, last loss, gradient norm, problem, horizon, diverged.
