@@ -9,41 +9,33 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l import checks
+from l2l.optimizers.controller_facts import (
+    FACTS,
+    LARGEST,
+    RELATIVE_FLOOR,
+    SMALLEST,
+    TensorState,
+    facts_of,
+    noted,
+    packed,
+    unbiased,
+    unpacked,
+)
 from l2l.optimizers.optimizer import Bound
 from l2l.optimizers.sheets import sheets_of
 from l2l.quiet import quietly
 from l2l.types import Nest, State
 
-FACTS, CONTROLS = 19, 7
+CONTROLS = 7
 MOST_UNITS = 8192  # of a network in a file
 
-BETAS = (0.9, 0.99, 0.95, 0.999)  # of the two means of gradients, and of the two of their squares
-AGREEMENT_BETA = 0.9
 FIRST_RATE = 3e-3
 LARGEST_CLIMB = 6.0  # of the logarithm of the rate
 LARGEST_MOVE = 10.0  # of a coordinate, in units of the rate
 LEAST_DECAY = 1e-3  # of the learning rate, after the planned steps
 
-# Gradients and positions beyond this are seen as this large: their squares, and sums of a million of them, are floats.
-LARGEST = 1e15
-# A denominator is never less than this part of its tensor's, nor than a number whose square is no float at all.
-RELATIVE_FLOOR, SMALLEST = 1e-7, 1e-30
-
 # How many steps were made, a float32 scalar, and a list with the `TensorState` of each tensor.
 ControllerState = namedtuple("ControllerState", ["t", "tensors"])
-
-TensorState = namedtuple(
-    "TensorState",
-    [
-        "last",  # the last update; it and the next four are like the tensor
-        "short_mean",  # running means of the gradient
-        "long_mean",
-        "short_square",  # and of its square
-        "long_square",
-        "agreement",  # running means of five cosines, `[5]`
-        "climb",  # a logarithm, by which the rate has been raised so far, `[1]`
-    ],
-)
 
 Controls = namedtuple(
     "Controls",
@@ -172,9 +164,9 @@ class AdamController:
         flat, positions = _flat(gradients, x)
         state = self.initial_state(x) if state is None else state
         sheets = sheets_of([one.shape.as_list() for one in flat], 0)
-        packed = [tf.clip_by_value(sheet.pack(flat), -LARGEST, LARGEST) for sheet in sheets]
+        flat = [tf.clip_by_value(sheet.pack(flat), -LARGEST, LARGEST) for sheet in sheets]
         network = _network(self.variables if weights is None else weights)
-        _, _, controls = _controlled(packed, state, positions, network, horizon, sheets)
+        _, _, controls = _controlled(flat, state, positions, network, horizon, sheets)
         order = np.argsort(np.concatenate([sheet.members for sheet in sheets]))
         return Controls(*[tf.gather(one, order) for one in controls])
 
@@ -226,13 +218,13 @@ def _step(gradients, state, positions, network, horizon, draws):
     """
     sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
     gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
-    noted, unbiased, controls = _controlled(gradients, state, positions, network, horizon, sheets)
+    after, means, controls = _controlled(gradients, state, positions, network, horizon, sheets)
     numbers = [len(sheet.members) for sheet in sheets]
     parts = zip(*[tf.split(one, numbers, axis=draws) for one in controls])  # for each sheet [B, k]
     updates, tensors = [[None] * sum(numbers) for _ in range(2)]
-    for gradient, means, tensor, sheet, (climb, *own) in zip(gradients, unbiased, noted, sheets, parts):
-        update = _update(gradient, *means, *[sheet.spread(one, gradient) for one in own], sheet)
-        for i, one in zip(sheet.members, _unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
+    for gradient, mean, tensor, sheet, (climb, *own) in zip(gradients, means, after, sheets, parts):
+        update = _update(gradient, *mean, *[sheet.spread(one, gradient) for one in own], sheet)
+        for i, one in zip(sheet.members, unpacked(tensor._replace(last=update, climb=climb[..., tf.newaxis]), sheet)):
             updates[i], tensors[i] = one.last, one
     return updates, ControllerState(state.t + 1, tensors)
 
@@ -243,99 +235,17 @@ def _controlled(gradients, state, positions, network, horizon, sheets):
     steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
     fraction = tf.minimum(t / steps, 1.0)
     positions = [sheet.pack(positions) for sheet in sheets]
-    before = [_packed(state.tensors, sheet) for sheet in sheets]
-    noted = [_noted(gradient, tensor, t, sheet) for gradient, tensor, sheet in zip(gradients, before, sheets)]
-    agreements = [tensor.agreement / (1 - AGREEMENT_BETA**t) for tensor in noted]  # [B, k, 5]
-    climbs = tf.concat([tensor.climb for tensor in noted], axis=draws)[..., 0]  # [B, n]
-    everywhere = tf.reduce_mean(tf.concat(agreements, axis=draws), axis=draws, keepdims=True)  # [B, 1, 5]
-    shared = [
-        *[3 * everywhere[..., i] for i in (0, 1)],
-        tf.reduce_mean(climbs, axis=-1, keepdims=True) / 2,
-        np.log(len(state.tensors)) - 1.0,
-    ]
-    clock = [tf.math.log(t) / 3 - 1.0, 2 * fraction - 1, tf.math.log(steps) / 2 - 3]
-    unbiased = [_unbiased(tensor, t) for tensor in noted]
-    facts = [
-        _facts(position, *means, agreement, tensor.climb[..., 0], clock, shared, sheet)
-        for position, means, agreement, tensor, sheet in zip(positions, unbiased, agreements, noted, sheets)
-    ]
-    outputs = network(tf.clip_by_value(tf.concat(facts, axis=draws), -4.0, 4.0))  # seven [B, n]
+    before = [packed(state.tensors, sheet) for sheet in sheets]
+    tensors = [noted(gradient, tensor, t, sheet) for gradient, tensor, sheet in zip(gradients, before, sheets)]
+    means = [unbiased(tensor, t) for tensor in tensors]
+    climbs = tf.concat([tensor.climb for tensor in tensors], axis=draws)[..., 0]  # [B, n]
+    outputs = network(facts_of(tensors, means, positions, climbs, (t, steps, fraction), sheets))  # seven [B, n]
     rate, climb, exponent = outputs[:3]
     climb = tf.clip_by_value(climbs + 0.1 * tf.tanh(climb), -LARGEST_CLIMB, LARGEST_CLIMB)
     decay = (0.5 * (1 + tf.cos(np.pi * fraction)) + LEAST_DECAY) ** tf.exp(tf.clip_by_value(exponent, -3.0, 2.0))
     rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
     shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
-    return noted, unbiased, Controls(climb, rate, *shares)
-
-
-def _packed(tensors, sheet):
-    """The `TensorState` of a sheet."""
-    *like, agreement, climb = zip(*tensors)
-    own = [tf.stack([many[i] for i in sheet.members], axis=sheet.draws) for many in (agreement, climb)]
-    return TensorState(*[sheet.pack(many) for many in like], *own)
-
-
-def _unpacked(tensor, sheet):
-    """A `TensorState` for each tensor of a sheet."""
-    *like, agreement, climb = tensor
-    own = [tf.unstack(one, axis=sheet.draws) for one in (agreement, climb)]
-    return [TensorState(*fields) for fields in zip(*[sheet.unpack(one) for one in like], *own)]
-
-
-def _noted(gradient, tensor, t, sheet):
-    """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
-    first, second, third, fourth = BETAS
-    # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
-    adams, _ = _root(tensor.long_square * (1 / (1 - fourth ** tf.maximum(t - 1, 1.0))), sheet)
-    adams = tf.clip_by_value(
-        gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST
-    )  # nothing was seen before the first step
-    last, short, long = tensor.last, tensor.short_mean, tensor.long_mean
-    norms = {id(one): sheet.norm(one) for one in (adams, gradient, last, short, long)}
-    pairs = [(adams, last), (gradient, short), (gradient, long), (short, last), (gradient, last)]
-    cosines = [
-        tf.clip_by_value(sheet.sum(a * b) / (norms[id(a)] * norms[id(b)] + SMALLEST), -1.0, 1.0) for a, b in pairs
-    ]
-    square = tf.square(gradient)
-    return TensorState(
-        last,
-        first * short + (1 - first) * gradient,
-        second * long + (1 - second) * gradient,
-        third * tensor.short_square + (1 - third) * square,
-        fourth * tensor.long_square + (1 - fourth) * square,
-        AGREEMENT_BETA * tensor.agreement + (1 - AGREEMENT_BETA) * tf.stack(cosines, axis=-1),
-        tensor.climb,
-    )
-
-
-def _unbiased(tensor, t):
-    """The four running means of a tensor without their bias towards zero."""
-    means = [tensor.short_mean, tensor.long_mean, tensor.short_square, tensor.long_square]
-    # One division: XLA would store what each coordinate's gave, to divide no coordinate twice.
-    return [mean * (1 / (1 - beta**t)) for mean, beta in zip(means, BETAS)]
-
-
-def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, sheet):
-    """The facts of each tensor, `[B, k, 19]`; `clock` and `shared` are those that all tensors have."""
-    shapes = [[max(size, 1) for size in shape] for shape in sheet.shapes]
-    (spread, root), (long_spread, long_root) = _root(short_square, sheet), _root(long_square, sheet)
-    size = tf.sqrt(sheet.mean(tf.square(tf.clip_by_value(position, -LARGEST, LARGEST))))
-    ratio = root / (long_root + SMALLEST)
-    facts = [
-        np.log([shape[0] if len(shape) == 2 else 1 for shape in shapes]) / 4 - 0.5,
-        np.log([shape[-1] if shape else 1 for shape in shapes]) / 4 - 0.5,
-        [1.0 if len(shape) >= 2 else -1.0 for shape in shapes],
-        tf.math.log(size + 1e-4) / 3,
-        tf.math.log(tf.sqrt(sheet.mean(tf.square(short / spread))) + 1e-3) + 0.7,
-        tf.math.log(tf.sqrt(sheet.mean(tf.square(long / long_spread))) + 1e-3) + 1.5,
-        *clock,
-        tf.math.log(ratio + 1e-3),
-        *[3 * agreement[..., i] for i in range(4)],
-        *shared[:2],
-        climb / 2,
-        *shared[2:],
-    ]
-    return tf.stack([tf.broadcast_to(tf.cast(one, tf.float32), climb.shape) for one in facts], axis=-1)
+    return tensors, means, Controls(climb, rate, *shares)
 
 
 def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, sheet):
@@ -346,9 +256,3 @@ def _update(gradient, short, long, short_square, long_square, rate, slow, raw, f
     whole = tf.sqrt(fresh * whole[0] + (1 - fresh) * whole[1])
     spread = (1 - common) * spread + (common + RELATIVE_FLOOR) * whole + SMALLEST
     return -rate * tf.clip_by_value(direction / spread, -LARGEST_MOVE, LARGEST_MOVE)
-
-
-def _root(square, sheet):
-    """The root of a mean square, never zero, and the root of its mean over each tensor, `[B, k]`."""
-    whole = tf.sqrt(sheet.mean(square))
-    return tf.sqrt(square) + RELATIVE_FLOOR * sheet.spread(whole, square) + SMALLEST, whole
