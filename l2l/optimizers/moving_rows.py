@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
-from l2l.optimizers.slots import name_of_whole, scope_of_slots
+from l2l.optimizers.slots import make_slot, scope_of_slots, sizes_of
 
 CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
 SMALL = 1 << 10  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
@@ -31,26 +31,12 @@ class MovingRows:
         ]
         with tf.device(None):
             row = self._of_rows.first() if self._of_rows.state else []
-            # Of a size that the graph knows, TensorFlow would compute all rows before it runs and keep them for good,
-            # which is the memory of one slot.
-            sizes = {
-                shape: tf.placeholder_with_default(np.array(shape, np.int32), [len(shape)], name="size")
-                for shape in sorted({tuple(shape) for many in shapes for shape in many})
-            }
+            sizes = sizes_of([shape for many in shapes for shape in many])
         with scope_of_slots():
             for variable, many in zip(var_list, shapes):
                 for i, (one, shape) in enumerate(zip(row, many)):
-                    name = "state_%d" % i
-                    initializer = _repeated(one, sizes[tuple(shape)])
-                    slot = self._optimizer._get_or_make_slot_with_initializer(
-                        variable,
-                        initializer,
-                        tf.TensorShape(shape),
-                        one.dtype,
-                        name,
-                        "%s_%s" % (self._optimizer.get_name(), name),
-                    )
-                    _set_slice(slot, variable)
+                    first = _repeated(one, sizes[tuple(shape)])
+                    make_slot(self._optimizer, variable, "state_%d" % i, first, shape, one.dtype, _place)
 
     def prepare(self, pairs):
         """Computes the updates of small variables, of pairs of gradient and variable, as many as fit into a chunk."""
@@ -174,20 +160,16 @@ def _repeated(row, size):
     return initializer
 
 
-def _set_slice(slot, variable):
-    """Says which part of a slot of the whole variable this is, so that `Saver` puts the parts together."""
-    part = getattr(variable, "_save_slice_info", None)
-    if part is None:
-        return
+def _place(part, slot):
+    """Which rows of the slot of the whole variable this one has, see `make_slot`."""
     whole = list(part.full_shape)
     cut = next((axis for axis, size in enumerate(part.var_shape) if size != whole[axis]), 0)
     if np.prod(whole[:cut]) != 1:  # its coordinates do not lie in one piece among those of the whole
-        slot._set_save_slice_info(None)
-        return
+        return None
     number, *rest = slot.shape.as_list()
     shape = [int(np.prod(whole)), *rest]
     offset = [int(part.var_offset[cut] * np.prod(whole[cut + 1 :])), *[0] * len(rest)]
-    slot._set_save_slice_info(tf.Variable.SaveSliceInfo(name_of_whole(slot, variable), shape, offset, [number, *rest]))
+    return shape, offset, [number, *rest]
 
 
 def _coordinates(rows, shape):

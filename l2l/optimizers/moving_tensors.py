@@ -2,13 +2,12 @@
 
 import sys
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
-from l2l.optimizers.slots import name_of_whole, scope_of_slots
+from l2l.optimizers.slots import make_slot, scope_of_slots, sizes_of
 
 
 class MovingTensors:
@@ -33,13 +32,8 @@ class MovingTensors:
     def create_slots(self, var_list):
         """Makes the slots of variables, and what their state has beside these."""
         leaves = self._functions.leaves([variable.shape.as_list() for variable in var_list])
-        # Of a shape that the graph knows, TensorFlow would compute zeros before it runs and keep them for good.
-        shapes = {tuple(variable.shape.as_list()) for variable in var_list}
         with tf.device(None):
-            sizes = {
-                shape: tf.placeholder_with_default(np.array(shape, np.int32), [len(shape)], name="size")
-                for shape in sorted(shapes)
-            }
+            sizes = sizes_of([variable.shape.as_list() for variable in var_list])
             zeros = {shape: tf.zeros(size, self._functions.dtype) for shape, size in sizes.items()}
             for shape, one in zeros.items():
                 one.set_shape(shape)
@@ -52,15 +46,8 @@ class MovingTensors:
                     optimizer._create_non_slot_variable(value, named(leaf.name), var_list[0])
                     continue
                 variable = var_list[leaf.owner]
-                slot = optimizer._get_or_make_slot_with_initializer(
-                    variable,
-                    _returning(value),
-                    leaf.spec.shape,
-                    leaf.spec.dtype,
-                    leaf.name,
-                    "%s_%s" % (optimizer.get_name(), leaf.name),
-                )
-                _set_slice(slot, variable)
+                spec = leaf.spec
+                make_slot(optimizer, variable, leaf.name, _returning(value), spec.shape, spec.dtype, _place)
             for name in ("steps_made", "skipped"):
                 zero = tf.zeros([], tf.int64)
                 optimizer._create_non_slot_variable(zero, named(name), var_list[0])
@@ -159,18 +146,11 @@ def _returning(value):
     return lambda shape, dtype=None, partition_info=None: value
 
 
-def _set_slice(slot, variable):
-    """Says which part of a slot of the whole variable this is, so that `Saver` puts the parts together."""
-    part = getattr(variable, "_save_slice_info", None)
-    if part is None:
-        return
-    if slot.shape != variable.shape:  # there is one for each part
-        slot._set_save_slice_info(None)
-        return
-    info = tf.Variable.SaveSliceInfo(
-        name_of_whole(slot, variable), part.full_shape[:], part.var_offset[:], part.var_shape[:]
-    )
-    slot._set_save_slice_info(info)
+def _place(part, slot):
+    """Which part of the slot of the whole variable this one is, see `make_slot`."""
+    if slot.shape.as_list() != list(part.var_shape):  # there is one for each part
+        return None
+    return part.full_shape[:], part.var_offset[:], part.var_shape[:]
 
 
 def _warning(name, is_over, made, steps, said):
