@@ -85,37 +85,43 @@ class PairWorkers:
                 results[i] = value
             left = [i for i, (kind, _) in zip(left, answers) if kind == UNKNOWN]
             if left:
-                self._tell(keep, self._digest, self._content)
+                with _failures_said():
+                    self._client.run(keep, self._digest, self._content, on_error="ignore")  # a lost worker asks again
         return results
 
     def _answers(self, jobs):
         futures = []
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Large object")  # as it was meant
-                for job in jobs:
-                    self._submitted += 1
-                    futures.append(self._client.submit(run_job, job, key="%s-%d" % (self._prefix, self._submitted)))
-            return self._client.gather(futures)
-        except BaseException as error:
-            with contextlib.suppress(Exception):
-                self._client.cancel(futures)
-            if not isinstance(error, Exception):  # a second Ctrl-C
+        with _failures_said():
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Large object")  # as it was meant
+                    for job in jobs:
+                        self._submitted += 1
+                        futures.append(self._client.submit(run_job, job, key="%s-%d" % (self._prefix, self._submitted)))
+                return self._client.gather(futures)
+            except BaseException:  # a second Ctrl-C too
+                with contextlib.suppress(Exception):
+                    self._client.cancel(futures)
                 raise
-            raise WorkersError(
-                "the workers of client could not compute a meta-iteration, perhaps for want of memory: %.200r; nothing "
-                "of the training has changed" % error
-            ) from error
-
-    def _tell(self, function, *arguments):
-        with contextlib.suppress(Exception):  # a worker may be lost at this moment; one that is there asks again
-            self._client.run(function, *arguments, on_error="ignore")
 
     def close(self):
         """Has all workers free their graphs and sessions."""
-        self._tell(forget, self._digest)
+        with contextlib.suppress(Exception):  # where the cluster is gone, they are
+            self._client.run(forget, self._digest, on_error="ignore")
         if self._is_ours:
             self._client.close()
+
+
+@contextlib.contextmanager
+def _failures_said():
+    """What a client raises, as a `WorkersError`."""
+    try:
+        yield
+    except Exception as error:
+        raise WorkersError(
+            "the workers of client could not compute a meta-iteration, perhaps for want of memory: %.200r; nothing of "
+            "the training has changed" % error
+        ) from error
 
 
 def _versions(engine):

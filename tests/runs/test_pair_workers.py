@@ -82,6 +82,18 @@ def test_a_meta_iteration_that_workers_cannot_compute_changes_nothing():
         assert_same(training, alone)
 
 
+def test_a_cluster_that_cannot_be_told_ends_the_run_in_words(monkeypatch):
+    """Otherwise it would ask for ever."""
+    client = Client()
+
+    def gone(*arguments, **named):
+        raise OSError("the scheduler is gone")
+
+    monkeypatch.setattr(client, "run", gone)
+    with trainer(client=client) as training, pytest.raises(WorkersError, match=r"OSError.*the scheduler is gone"):
+        training.run(1)
+
+
 def test_a_worker_that_computes_otherwise_is_refused(monkeypatch):
     with trainer(client=Client()) as training:
         monkeypatch.setattr(pair_workers, "_versions", lambda engine: {"l2l": "0.1"})
