@@ -85,7 +85,10 @@ def _noticed(numbers, acknowledge):
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before)
+        try:
+            signal.set_wakeup_fd(before)
+        except (OSError, ValueError):  # whoever listened before has closed it
+            signal.set_wakeup_fd(-1)
         theirs.close()
         thread.join()
         ours.close()

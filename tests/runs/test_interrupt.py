@@ -76,6 +76,21 @@ def test_a_signal_is_acknowledged_while_python_is_kept_from_its_handlers(handler
         theirs.close()
 
 
+def test_a_listener_that_goes_meanwhile_is_no_error(handlers):
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno())
+    try:
+        with delayed_signals(False) as stop:
+            theirs.close()
+            os.kill(os.getpid(), INT)
+            assert stop.is_set()
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.set_wakeup_fd(before)
+        ours.close()
+
+
 @pytest.mark.parametrize("signals", [[INT], [TERM], [INT, TERM], [TERM, INT]], ids=str)
 @pytest.mark.parametrize("together", [True, False])
 def test_the_first_of_each_kind_waits_and_sigterm_counts_more(signals, together, handlers):
