@@ -24,7 +24,10 @@ def test_the_text_has_every_name_once_and_says_what_a_user_may_write():
     assert "l2l.testing.check_problem(problem, *, steps=4)" in lines
     assert " at 0x" not in "\n".join(lines)
     trainer = lines[lines.index(next(line for line in lines if line.startswith("l2l.Trainer("))) :]
-    assert "    .run(self, meta_iterations=None, *, until=None, callbacks=())" in trainer[:20] and "    .history" in trainer[:20]
+    assert (
+        "    .run(self, meta_iterations=None, *, until=None, callbacks=())" in trainer[:20]
+        and "    .history" in trainer[:20]
+    )
     problem = lines.index("l2l.Problem()")
     assert "    .observe(self, draw, t, data)" in lines[problem : problem + 15]
     (network,) = [i for i, line in enumerate(lines) if line.startswith("l2l.ConvNet(")]

@@ -28,9 +28,7 @@ class LiveFigure:
       TypeError, ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self, *, seconds: float = 5.0, targets: Optional[Dict[str, float]] = None, window: int = 500
-    ) -> None:
+    def __init__(self, *, seconds: float = 5.0, targets: Optional[Dict[str, float]] = None, window: int = 500) -> None:
         self._seconds = checks.positive_number("seconds", seconds)
         self._options = {"targets": checked_targets(targets), "window": checks.positive_integer("window", window)}
         self._handle, self._drawn, self._seen = None, time.monotonic(), None

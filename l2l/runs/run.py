@@ -150,8 +150,8 @@ class Run:
           TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
           ValueError: the trainer is closed, is running in another thread, or is run, restored or closed by a
             callback; its `checkpoint_dir` holds another training, or was removed or replaced, before or during the run;
-            a second Ctrl-C left it in the middle of a call; XLA cannot compile the problem, the optimizer or the meta-loss,
-            which shows at the first run.
+            a second Ctrl-C left it in the middle of a call; XLA cannot compile the problem, the optimizer or the
+            meta-loss, which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           RuntimeError: with a `client`, its workers cannot compute a meta-iteration. It has changed nothing, and `run`
             can be called again.
