@@ -7,7 +7,7 @@ import warnings
 import tensorflow.compat.v1 as tf
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
-from l2l.tracebacks import levels_to_the_caller, place_of, without_converted_code
+from l2l.tracebacks import first_of, levels_to_the_caller, place_of, without_converted_code
 from l2l.vectorizing import vectorized
 
 # Written into the graph one by one, so many draws make the largest graph that is still built in seconds.
@@ -86,8 +86,7 @@ def warn_of_fallback(what, reason):
 def first_line(error):
     """What an error says first, and the user's line where it came up; the error's class if it says nothing."""
     text = without_converted_code(str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0])
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return (lines[0] if lines else type(error).__name__) + place_of(error)
+    return (first_of(text) or type(error).__name__) + place_of(error)
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def place_of(error):
 
 def without_places(text):
     """A message without the lines that it names, whose numbers say nothing of tensors."""
-    return re.sub(r" failed, line \d+ of \S+:| \(line \d+ of .*\)", "", text)
+    return re.sub(r" failed, line \d+ of [^:\n]+:| \(line \d+ of .*\)", "", text)
 
 
 def place_in(graph, text):
@@ -161,8 +161,16 @@ def _say_which_op(error):
     """Has TensorFlow's error about an op say where the user made it, in place of the whole stack at that time."""
     place = place_of(error)
     if place:
-        error._message, error._op = error.message.split("\n")[0] + place, None
+        error._message, error._op = first_of(error.message) + place, None
     return bool(place)
+
+
+def first_of(text):
+    """The first line of a message that says something; empty where none does."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) > 1 and re.fullmatch(r"\d+ root error\(s\) found\.", lines[0]):  # TensorFlow lists them below
+        return re.sub(r"^\(\d+\) ", "", lines[1])
+    return lines[0] if lines else ""
 
 
 def without_converted_code(text):

@@ -251,6 +251,17 @@ def test_a_cell_of_a_notebook_is_called_so():
             assert first_line(error).startswith("division by zero (line 1 of the cell")
 
 
+def test_of_several_ops_that_fail_the_first_ones_error_is_said():
+    text = "2 root error(s) found.\n  (0) Invalid argument: one\n\t [[node a]]\n  (1) Invalid argument: two"
+    assert first_line(tf.errors.InvalidArgumentError(None, None, text)) == "Invalid argument: one"
+    assert first_line(ValueError("2 root error(s) found.")) == "2 root error(s) found."
+
+
+def test_messages_without_places_have_no_number_of_a_line():
+    for place in ["the cell", "mine.py", "my file.py"]:
+        assert without_places("loss failed, line 12 of %s: no 3 (line 7 of %s: x)" % (place, place)) == "loss no 3"
+
+
 def test_a_warning_names_the_line_that_called():
     class Forgets(Plane):
         def sample(self, num, seed=None):
