@@ -79,10 +79,10 @@ def _noticed(numbers, acknowledge):
                 is_first = False
                 acknowledge()
 
-    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
+        thread.start()  # here: if it cannot, the socket's number must not stay behind, for another file to get it
         yield
     finally:
         try:
@@ -90,7 +90,8 @@ def _noticed(numbers, acknowledge):
         except (OSError, ValueError):  # whoever listened before has closed it
             signal.set_wakeup_fd(-1)
         theirs.close()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
         ours.close()
 
 

@@ -91,6 +91,21 @@ def test_a_listener_that_goes_meanwhile_is_no_error(handlers):
         ours.close()
 
 
+def test_a_thread_that_cannot_start_leaves_nothing_behind(handlers, monkeypatch):
+    def refuses(self):
+        raise RuntimeError("can't start new thread")
+
+    before = handlers()
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="new thread"):
+        patched.setattr(threading.Thread, "start", refuses)
+        with delayed_signals(False):
+            pytest.fail("it went on")
+    assert handlers() == before
+    found = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(found)
+    assert found == -1
+
+
 @pytest.mark.parametrize("signals", [[INT], [TERM], [INT, TERM], [TERM, INT]], ids=str)
 @pytest.mark.parametrize("together", [True, False])
 def test_the_first_of_each_kind_waits_and_sigterm_counts_more(signals, together, handlers):
