@@ -18,7 +18,7 @@ import l2l
 
 def test_training_problems_are_small_and_of_no_unseen_kind():
     problems = training_problems.training_problems()
-    assert len(problems) == 24
+    assert len(problems) == 27
     for name, problem in problems.items():
         if type(problem) is not l2l.MLP:
             layers = {layer["class_name"] for layer in problem.architecture["config"]["layers"]}

@@ -467,9 +467,11 @@ def test_flags_of_xla_are_set_where_a_step_will_be_compiled(monkeypatch):
     l2l.LearnedOptimizer(constant())
     assert not calls
     monkeypatch.undo()
-    assert tensor_functions.TensorFunctions(controller(), 0.0).is_compiled
+    shapes = [(19, 16), (16,), (16, 7), (7,)]
+    trained = l2l.Trained(l2l.AdamController, [np.zeros(shape, np.float32) for shape in shapes])
+    assert tensor_functions.TensorFunctions(trained, 0.0).is_compiled
     monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
-    l2l.LearnedOptimizer(controller())
+    l2l.LearnedOptimizer(trained)
     assert calls == ["set"]
 
 

@@ -307,7 +307,7 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
         (
             lambda: tune(rule=lambda learning_rate: l2l.CoordinatewiseLSTM((1,))),
             TypeError,
-            "what rule returns must be an optimizer without variables, got <l2l",
+            "what rule returns must be an optimizer without variables, got <CoordinatewiseLSTM of",
         ),
         (lambda: tune(l2l.momentum, {"momentum": (0.0, 1.0)}), ValueError, r"momentum must be a number in \[0, 1\)"),
         (lambda: tune(ranges={}), ValueError, "ranges must be a non-empty dict"),
