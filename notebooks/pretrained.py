@@ -164,8 +164,12 @@ RECIPES = OrderedDict(
         seeds=[1],
         home=None,
         trained_on=general.TRAINED_ON,
-        works="WORKS",
-        fails="FAILS",
+        works="without tuning on ordinary trainings of 100 to 10,000 steps, also of networks of kinds that it never "
+        "saw: in most of them below Adam at its best rate, with a cosine decay or without, and below Prodigy. It must "
+        "be told how many steps are planned",
+        fails="on functions: Adam at its best rate is ahead on Rosenbrock's and on the paper's quadratics. Adam at its "
+        "best rate with a cosine decay is ahead with dropout after 2,000 steps, with a GRU after 10,000, and on badly "
+        "conditioned linear regressions. It fits the training data harder than Adam: look at held-out losses",
     ),
 )
 
