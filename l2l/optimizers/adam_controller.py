@@ -62,10 +62,11 @@ class AdamController:
 
     `decay` falls from 1 to 0.001 along a cosine over the planned steps, and stays there after them; `s`, `r`, `q` and
     `c` are sigmoids of the other outputs. The outputs `o`, seven for each tensor, are those of one hidden layer of
-    tanh units, `tanh(f W_1 + b_1) W_2 + b_2`. The 19 facts `f` that it sees: the tensor's fan-in and fan-out, and
-    whether it is a matrix; the size of its position; how much `m` and `M` are signal, and `v` against `V`; cosines of
-    the gradient with the last update and both means, and of `m` with the last update, two of them averaged over all
-    tensors; steps made, and planned; `climb`, and its mean over the tensors; how many tensors there are.
+    tanh units, `tanh(f W_1 + b_1) W_2 + b_2`. The 19 facts `f` that it sees: the tensor's fan-out, its last axis, and
+    fan-in, all other axes, and whether it is a matrix; the size of its position; how much `m` and `M` are signal, and
+    `v` against `V`; cosines of the gradient with the last update and both means, and of `m` with the last update, two
+    of them averaged over all tensors; steps made, and planned; `climb`, and its mean over the tensors; how many
+    tensors there are.
 
     Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss
     is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With finite gradients every update is

@@ -107,7 +107,7 @@ def _facts(position, short, long, short_square, long_square, agreement, climb, c
     size = tf.sqrt(sheet.mean(tf.square(tf.clip_by_value(position, -LARGEST, LARGEST))))
     ratio = root / (long_root + SMALLEST)
     facts = [
-        np.log([shape[0] if len(shape) == 2 else 1 for shape in shapes]) / 4 - 0.5,
+        np.log([int(np.prod(shape[:-1])) for shape in shapes]) / 4 - 0.5,
         np.log([shape[-1] if shape else 1 for shape in shapes]) / 4 - 0.5,
         [1.0 if len(shape) >= 2 else -1.0 for shape in shapes],
         tf.math.log(size + 1e-4) / 3,

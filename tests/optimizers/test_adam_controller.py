@@ -77,7 +77,7 @@ def numpy_steps(arrays, gradients, x, horizon):
             shape = x[i].shape
             facts.append(
                 [
-                    log(shape[0] if len(shape) == 2 else 1) / 4 - 0.5,
+                    log(np.prod(shape[:-1])) / 4 - 0.5,
                     log(shape[-1] if shape else 1) / 4 - 0.5,
                     1.0 if len(shape) >= 2 else -1.0,
                     log(np.sqrt(mean(x[i] ** 2)) + 1e-4) / 3,
