@@ -364,6 +364,31 @@ def test_the_notebook_on_use_shows_its_results_and_reaches_what_it_should():
     assert [line.split()[1] for line in lines] == ["%.4f" % row["learned"] for row in rows]
 
 
+def test_the_notebook_on_the_general_optimizer_says_what_its_results_do():
+    (row,) = results("general")["rows"]
+    cells = nbformat.read(str(ROOT / "notebooks" / "general.ipynb"), as_version=4).cells
+    assert [cell.execution_count for cell in cells if cell.cell_type == "code"] == list(range(1, 9))
+    text = " ".join(" ".join(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    decays = {one["optimizer"].split("=")[-1]: one for one in row["weight decay"]}
+    none, ten, adam = (decays[name] for name in ["0", "10", "Adam, 0.001"])
+    first, second, last = (row["rates"]["sequential/%s/kernel" % name][0] for name in ["conv2d", "conv2d_1", "dense"])
+    climbed = sorted(row["inputs"]["without how far the rate has climbed"].values())
+    for fragment in [
+        "%.3f against %.3f" % (none["held-out loss"], adam["held-out loss"]),
+        "{:.1%} against {:.1%}".format(none["held-out accuracy"], adam["held-out accuracy"]),
+        "`weight_decay=10` it is %.3f" % ten["held-out loss"],
+        "With 1 most images are right, {:.1%}".format(decays["1"]["held-out accuracy"]),
+        "a rate %.0f times the output layer's, and the second one %.0f times" % (first / last, second / last),
+        "`e^%.1f` to `e^%.1f` times higher" % (climbed[0], climbed[-1]),
+    ]:
+        assert fragment in text, fragment
+    assert decays["1"]["held-out accuracy"] == max(one["held-out accuracy"] for one in decays.values())
+    assert ten["training loss"] < adam["training loss"]
+    without = {kind: list(ends.values()) for kind, ends in row["inputs"].items()}
+    assert min(without["without cosines of gradients and updates"]) > 0
+    assert sum(end < 0 for end in without["without shape of the tensor"]) == 3
+
+
 def test_the_conclusions_are_those_of_the_committed_results():
     rows = results("episode_1")["rows"]
     without_fast_math = results("episode_1_without_fast_math")["rows"]
