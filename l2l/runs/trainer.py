@@ -44,7 +44,7 @@ class Trainer(Run):
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
       meta_loss: what is minimized, a name in `META_LOSSES` or a function; see `l2l.Settings`.
       estimator: None for backpropagation through a segment, or `l2l.EvolutionStrategies(...)` or `l2l.PES(...)`.
-      client: with an `estimator`, a `distributed.Client` or the address of a scheduler, such as "tcp://host:8786": its
+      client: with an `estimator`, a `distributed.Client` or the address of a scheduler, as `"tcp://host:8786"`: its
         workers run the members of each meta-iteration. On machines of one kind the numbers are those without it, bit
         for bit. A lost worker's members are computed again. Needs `pip install l2l[sweep]`. None for this process.
       unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
