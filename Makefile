@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart use-it episode-1 episode-2 episode-3 paper general train-digits train-options train-pretrained \
-	train-general ordinary-tasks first-example refresh-episode-1 refresh-readme refresh-interface check-episode-1 bench test rehearse \
+	train-general ordinary-tasks first-example refresh-episode-1 refresh-readme refresh-interface check-episode-1 bench test rehearse rehearse-all \
 	mutants chaos docs lint format lab dist environment clean
 
 help:  ## list the targets
@@ -82,6 +82,9 @@ test: $(READY)  ## run the tests, on two cores; some minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 
 rehearse: $(READY)  ## run every notebook, shortened, the code of the pages, and whatever starts or compiles whole programs
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "rehearsal and not slow"
+
+rehearse-all: $(READY)  ## as rehearse, with the notebooks that take longest
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m rehearsal
 
 mutants: $(READY)  ## break the package in 250 places, one at a time; fail where the tests notice fewer than 95%

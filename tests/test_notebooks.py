@@ -87,7 +87,9 @@ def rehearsed(name, tmp_path):
 
 
 @pytest.mark.rehearsal
-@pytest.mark.parametrize("name", REHEARSED)
+@pytest.mark.parametrize(
+    "name", ["episode_2", *[pytest.param(name, marks=pytest.mark.slow) for name in ("episode_3", "paper")]]
+)
 def test_notebook_runs_with_shortened_runs(name, tmp_path):
     cells, page, rows, done = rehearsed(name, tmp_path)
     run, meta_iterations, column = REHEARSED[name]
@@ -104,6 +106,7 @@ def test_the_notebook_on_use_runs_with_shortened_runs(tmp_path):
     assert all(0 < row["to default"] < np.inf for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.rehearsal
 def test_the_notebook_on_the_general_optimizer_runs_with_shortened_runs(tmp_path):
     cells, _, (row,), _ = rehearsed("general", tmp_path)
