@@ -81,7 +81,7 @@ check-episode-1: $(READY)  ## run Episode 1 in full from one seed; fail where a 
 test: $(READY)  ## run the tests, on two cores; some minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 
-rehearse: $(READY)  ## run every notebook, shortened, the code of the pages, and whatever starts or compiles whole programs
+rehearse: $(READY)  ## run notebooks, shortened, the code of the pages, and whatever starts or compiles whole programs
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "rehearsal and not slow"
 
 rehearse-all: $(READY)  ## as rehearse, with the notebooks that take longest
