@@ -28,7 +28,6 @@ BUILD = Path(__file__).resolve().parent.parent / "build" / "train_general"
 META_ITERATIONS = 10_000
 VALIDATION_STEPS, VALIDATION_SEED = (100, 500, 2000), 5
 SHORTEST, FIRST_LONGEST, LONGEST = 60, 300, 2500  # horizons: the longest grows for three quarters of the training
-FLOOR = 1e-7  # is added before the logarithm: below it a loss counts as solved
 LEARNING_RATE, FALLS_TO = 1.5e-2, 1 / 20
 
 
@@ -53,20 +52,12 @@ def learning_rate(meta_iterations):
     return l2l.exponential_decay(LEARNING_RATE, meta_iterations, decay_rate=FALLS_TO)
 
 
-def meta_loss(losses):
-    """0.8 of the log of the mean of the last tenth, and 0.2 of the mean log; see `FLOOR`."""
-    steps = tf.shape(losses)[0]
-    last_tenth = losses[(9 * steps + 9) // 10 :]
-    late = tf.log(tf.reduce_mean(last_tenth, axis=0) + FLOOR)
-    return 0.8 * late + 0.2 * tf.reduce_mean(tf.log(losses + FLOOR), axis=0)
-
-
 def trainer(seed, meta_iterations=META_ITERATIONS, problems=None, **settings):
     """The trainer of one seed, a `Trainer`; more settings are its arguments."""
     return l2l.Trainer(
         training_problems() if problems is None else problems,
         l2l.AdamController,
-        meta_loss,
+        "late_and_mean_log",
         estimator=l2l.EvolutionStrategies(8, sigma=0.03, clip=0.5),
         horizon=Horizons(meta_iterations),
         learning_rate=learning_rate(meta_iterations),

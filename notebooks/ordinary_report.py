@@ -140,13 +140,16 @@ def plot_suite(rows):
         axes.set_xscale("log")
         axes.set_xlim(10 ** -(most + 0.3), 10 ** (most + 0.3))
         axes.set_title(f"{steps:,} steps")
+        axes.set_xlabel("ratio of losses")
         axes.grid(alpha=0.3)
     panels[0][0].set_yticks(range(len(tasks)))
     panels[0][0].set_yticklabels([task if seen[task] else task + " *" for task in tasks])
     panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False)
-    figure.suptitle("Training loss over that of %s\nleft is better; * kinds never trained on" % REFERENCE, fontsize=11)
+    title = "Training loss divided by that of %s: left is better\n" % REFERENCE
+    title += "* kinds never trained on; what is beyond %g times, or failed, lies at the edge" % 10**most
+    figure.suptitle(title, fontsize=11)
     figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
     return figure
 

@@ -5,8 +5,10 @@
     .venv/bin/python notebooks/ordinary_suite.py --draws 1 --steps 20   # a rehearsal
 
 A cell is a task, an optimizer and a number of base iterations. Each is a file in build/ordinary_tasks, and is run again
-only if task, optimizer or weights have changed. At the end come a table, the shares of cells in which the trained one
-is level or below, ordinary_tasks.json and a figure: in results/ for a run of everything, else beside the cells.
+only if task, optimizer or weights have changed. Changes of the library's own code are not noticed: remove the folder
+after one. Times per step compare optimizers only where nothing else ran on the machine. At the end come a table, the
+shares of cells in which the trained one is level or below, ordinary_tasks.json and a figure: in results/ for a run of
+everything, else beside the cells.
 """
 
 import argparse

@@ -30,7 +30,7 @@ def floored_log(losses):
 
 
 # Of the meta-losses of whole horizons: a loss this small has arrived, and is worth no more effort.
-_ARRIVED = 2e-5
+_ARRIVED = 1e-7
 _LATE = 0.8  # the weight of the end in "late_and_mean_log"
 
 

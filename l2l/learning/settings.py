@@ -40,7 +40,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
     Args:
       meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar. For
         whole horizons "late_log", the log of the mean of the last tenth; "mean_log", the mean of the logs; and
-        "late_and_mean_log", 0.8 of the first and 0.2 of the second. These three add 2e-5 to what they take a log of.
+        "late_and_mean_log", 0.8 of the first and 0.2 of the second. These three add 1e-7 to what they take a log of.
       estimator: what makes the meta-gradient: None for backpropagation through a segment; or `EvolutionStrategies` or
         `PES`, which need forward passes alone. With one, `batch` and `second_derivatives` have no meaning and must
         be left as they are, and `threads` is how many members run side by side.
