@@ -3,6 +3,7 @@
 import general
 import inside_general
 import numpy as np
+import pytest
 import tensorflow as tf
 import training_problems
 
@@ -23,6 +24,31 @@ def test_what_ships_was_trained_by_the_recipe():
     # The formula of "late_and_mean_log" was a function of the recipe then.
     assert (record["meta_loss"], record["horizon"], record["meta_optimizer"]) == ("meta_loss", "Horizons", "meta_adam")
     assert record["clip_norm"] == 2.0 and list(record["problem"]) == list(training_problems.training_problems())
+
+
+def test_the_recipe_is_what_it_was_when_it_trained_what_ships():
+    trained = l2l.load("general")
+    some = {"it": l2l.MLP(hidden=(), batch_size=8)}
+    with general.trainer(1, problems=some, engine="graph") as trainer:
+        config = trainer.history.config
+    for name in ["optimizer", "estimator", "horizon", "learning_rate", "meta_optimizer", "clip_norm"]:
+        assert config[name] == trained.record[name], name
+    assert (config["weights_seed"], config["draws_seed"]) == (1, 1) and config["meta_loss"] == "late_and_mean_log"
+
+
+def test_figures_of_validation_are_negative_where_the_trained_one_is_lower(monkeypatch):
+    problems = {"one": "a problem", "other": "another"}
+    monkeypatch.setattr(general, "validation_problems", lambda: problems)
+
+    def evaluate(problem, optimizers, draws, steps, seed):
+        ends = {"trained": 1e-3 * steps, "Adam": 1e-2 * steps if problem == "a problem" else 1e-3 * steps}
+        assert list(optimizers) == list(ends) and (draws, seed) == (3, general.VALIDATION_SEED)
+        return {name: np.full([draws, steps], end) for name, end in ends.items()}
+
+    monkeypatch.setattr(l2l, "evaluate", evaluate)
+    figures = general.below_adam("trained")
+    assert figures == {"one": pytest.approx([-np.log(10)] * 3), "other": pytest.approx([0.0] * 3)}
+    assert general.validated("trained") == pytest.approx(-np.log(10) / 2)
 
 
 def test_validation_is_on_other_kinds_than_the_training_and_the_suite():
@@ -55,8 +81,21 @@ def test_facts_are_left_out_by_their_numbers():
     assert trained.weights[0][3].any() and all(a is b for a, b in zip(others, trained.weights[1:]))
 
 
+class Bowls(l2l.Problem):
+    """The sum of the squares of two tensors."""
+
+    def sample(self, num, seed=None):
+        return [l2l.normal([num, *shape], 1.0, seed=seed, stream=i) for i, shape in enumerate([[3], [2, 3]])]
+
+    def initial_position(self, draw):
+        return draw
+
+    def loss(self, x, draw):
+        return tf.add_n([tf.reduce_sum(one**2) for one in x])
+
+
 def test_choices_are_those_of_a_training():
-    trained, problem, steps = some_controller(), l2l.MLP(hidden=(), batch_size=8), 4
+    trained, problem, steps = some_controller(), Bowls(), 4
     controls = inside_general.chosen(trained, problem, steps=steps, seed=2)
     found = l2l.trace(problem, {"it": trained}, draws=1, steps=steps, seed=2)["it"]
     assert controls.rate.shape == (steps, 2)
@@ -64,5 +103,13 @@ def test_choices_are_those_of_a_training():
     updates = np.split(found.updates[0], np.cumsum(sizes)[:-1], axis=1)
     for i, update in enumerate(updates):
         assert (np.abs(update).max(axis=1) <= 10.001 * controls.rate[:, i]).all()
+    with tf.Graph().as_default(), tf.Session() as session:
+        flat = [found.gradients[0, 0], found.positions[0, 0]]
+        gradients, x = [[tf.constant(part) for part in np.split(one, np.cumsum(sizes)[:-1])] for one in flat]
+        like = tf.nest.flatten(problem.initial_position(problem.draw(2)))
+        gradients, x = [[tf.reshape(part, one.shape) for part, one in zip(many, like)] for many in (gradients, x)]
+        controller = l2l.AdamController(16)
+        first = session.run(controller.controls(gradients, None, x, horizon=steps, weights=trained.weights))
+    np.testing.assert_allclose(controls.rate[0], first.rate, rtol=1e-5)
     unplanned = l2l.trace(problem, {"it": inside_general.Unplanned(trained)}, draws=1, steps=steps, seed=2)["it"]
     assert not np.allclose(found.updates, unplanned.updates)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.ops import functional_ops
 
 import l2l
 from l2l.nests import tensors_of, with_tensors
@@ -581,7 +582,7 @@ def test_keras_moves_as_the_other_face_does_and_a_second_fit_may_plan_other_step
     weights = []
     for make in (l2l.LearnedOptimizer, l2l.KerasOptimizer):
         with tf.Graph().as_default(), tf.Session().as_default():
-            model = keras_model(make(controller(), steps=8, learning_rate=0.5))
+            model = keras_model(make(controller(), steps=8, learning_rate=0.5, weight_decay=2.0))
             model.fit(x, y, epochs=2, **SETTINGS)
             weights.append(model.get_weights())
             if make is l2l.LearnedOptimizer:
@@ -594,6 +595,21 @@ def test_keras_moves_as_the_other_face_does_and_a_second_fit_may_plan_other_step
             assert said == [0, 1, 0, 1]
     for one, other in zip(*weights):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("variables", [8, 9])
+def test_xla_compiles_a_step_of_up_to_eight_variables(variables, compiled, monkeypatch):
+    calls = []
+
+    def op_by_op(function, inputs):
+        calls.append(function)
+        return list(functional_ops.partitioned_call(inputs, function))
+
+    monkeypatch.setattr(tensor_functions, "_compiled_call", op_by_op)
+    with tf.Graph().as_default():
+        several = [tf.get_variable("x%d" % i, [2]) for i in range(variables)]
+        l2l.LearnedOptimizer(controller()).minimize(tf.add_n([tf.reduce_sum(one**2) for one in several]))
+    assert len(calls) == (1 if variables == 8 else 0)
 
 
 def test_what_keras_cannot_have():
