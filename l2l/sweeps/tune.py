@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 import numbers
+import operator
 import warnings
 from collections import namedtuple
 from typing import Any, Callable, Dict
@@ -162,7 +163,7 @@ def tune(
     line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
     with line as show, delayed_signals(False, lambda: show(0, STOPPING)) as stop, contextlib.ExitStack() as stack:
 
-        def report(finished=0):
+        def report(*_):
             if stop.is_set() or len(trials) == total:
                 raise _StoppedError
 
@@ -279,7 +280,7 @@ def _check_rule(rule, spaces):
 def _grid(spaces, most):
     """The places of all combinations, or none if there are too many."""
     sizes = [space.size for space in spaces]
-    few = np.prod(sizes, dtype=float) <= most
+    few = functools.reduce(operator.mul, sizes) <= most
     return list(itertools.product(*((np.arange(size) + 0.5) / size for size in sizes))) if few else []
 
 

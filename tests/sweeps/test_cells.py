@@ -23,7 +23,7 @@ def test_a_name_shows_the_settings_and_follows_from_all_of_them():
 
 
 def test_what_measure_returns_is_checked(tmp_path):
-    job = Job({"weights_seed": 1}, 1, str(tmp_path))
+    job = Job({"weights_seed": 1}, 1, str(tmp_path), False)
     with build(None) as trainer:
         trainer.run(1)
         for figures, message in [
@@ -50,7 +50,7 @@ class After:
 
 
 def test_a_cell_that_is_stopped_goes_on_bit_for_bit(tmp_path):
-    job = Job({"weights_seed": 5}, 20, str(tmp_path / "cell"))
+    job = Job({"weights_seed": 5}, 20, str(tmp_path / "cell"), False)
     assert compute(job, build, None, After(3)) is None
     assert 0 < meta_iterations(latest_checkpoint(job.directory)) < 20
     assert not os.path.exists(job.result)
@@ -92,7 +92,7 @@ def without(config, key):
     ],
 )
 def test_a_result_that_is_none_is_refused(changes, arrays, message, tmp_path):
-    job = Job({"a": 1}, 2, str(tmp_path))
+    job = Job({"a": 1}, 2, str(tmp_path), False)
     assert finished(job, None) is None
     archives.write(job.result, CONFIG, WHOLE)
     assert finished(job, None).row == ROW
@@ -103,14 +103,14 @@ def test_a_result_that_is_none_is_refused(changes, arrays, message, tmp_path):
 
 @pytest.mark.parametrize("key", ["versions", "machine", "date", "format", "settings", "trainer", "row", "figures"])
 def test_a_result_that_lacks_a_part_is_refused(key, tmp_path):
-    job = Job({"a": 1}, 2, str(tmp_path))
+    job = Job({"a": 1}, 2, str(tmp_path), False)
     archives.write(job.result, without(CONFIG, key), WHOLE)
     with pytest.raises(ValueError, match="is no result of a cell"):
         finished(job, None)
 
 
 def test_a_cell_notes_how_many_meta_iterations_are_done(tmp_path, monkeypatch):
-    job = Job({"weights_seed": 5}, 8, str(tmp_path / "cell"))
+    job = Job({"weights_seed": 5}, 8, str(tmp_path / "cell"), False)
     assert job.finished() == 0
     job.note_finished(3)  # for which there is no place yet: a display is no reason to stop
     assert job.finished() == 0

@@ -216,13 +216,13 @@ def test_it_moves_within_cells_and_goes_on_from_what_is_noted(tmp_path, monkeypa
         return []
 
     monkeypatch.setattr(module_of_sweep, "progress", progress)
-    jobs = [Job({"seed": i}, 10, str(tmp_path / str(i))) for i in range(3)]
+    jobs = [Job({"seed": i}, 10, str(tmp_path / str(i)), False) for i in range(3)]
     for job in jobs:
         os.makedirs(job.directory)
     jobs[1].note_finished(4)
     monkeypatch.setattr(workers, "connected", lambda *_: contextlib.nullcontext((None, None)))
     monkeypatch.setattr(workers, "compute_all", compute_all)
-    module_of_sweep._compute(jobs[:2], jobs, None, None, tmp_path, None)
+    module_of_sweep._compute(jobs[:2], jobs, None, None, str(tmp_path), None)
     assert shown == [
         (30, 14),
         (0, "starting"),

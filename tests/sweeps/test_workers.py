@@ -106,7 +106,7 @@ def test_a_class_typed_into_a_notebook_works_on_the_workers(tmp_path, monkeypatc
 
 
 def jobs(number, folder):
-    return [Job({"number": i}, 1, str(folder / str(i))) for i in range(number)]
+    return [Job({"number": i}, 1, str(folder / str(i)), False) for i in range(number)]
 
 
 class Waiting:
@@ -188,7 +188,7 @@ def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "compute", lambda *arguments: called.append(arguments) or 1.0)
     monkeypatch.setattr(workers, "prepare_xla", lambda: called.append("XLA"))
     with workers._written((build, None), str(tmp_path)) as functions:
-        message = pickle.dumps((functions, {}, 1, str(tmp_path)))
+        message = pickle.dumps((functions, {}, 1, str(tmp_path), False))
         assert workers.run_cell(message) == (workers.DONE, 1.0)
         assert called.pop(0) == "XLA" and len(called) == 1  # whatever engine the first cell has
         with open(functions[0], "ab") as file:
