@@ -124,7 +124,7 @@ def states(ax=None):
 
 
 def trajectories(ax=None):
-    paths = {"wild": [[1, 0.5], [30, -30], [0.5, 0], [0.3, 0]], "calm": [[1, 0.5], [0, 1], [-0.5, 0.5], [0, 0]]}
+    paths = {"wild": [[1, 0.5], [3, -3], [0.5, 0], [0.3, 0]], "calm": [[1, 0.5], [0, 1], [-0.5, 0.5], [0, 0]]}
     arrays = {name: np.array([path], np.float64) for name, path in paths.items()}
     arrays = {name: {"positions": path, "losses": (path**2).sum(axis=2)} for name, path in arrays.items()}
     return with_traces(l2l.plot_trajectories, arrays, steps=3, ax=ax)

@@ -283,11 +283,12 @@ def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first, f
 
 
 def test_ten_times_the_first_loss_is_still_near(with_traces):
-    positions = np.float32([[[1, -0.5], [5, 2]]])
-    (axes,) = panels_of(
-        l2l.plot_trajectories(*with_traces(it={"positions": positions, "losses": np.array([[1.0, 10.0]])}))
-    )
+    """And the shorter side of the figure is a fifth of the longer one at least, before the margin."""
+    arrays = {"positions": np.array([[[1, -0.5], [5, -0.5]]]), "losses": np.array([[1.0, 10.0]])}
+    (axes,) = panels_of(l2l.plot_trajectories(*with_traces(it=arrays)))
     assert legend(axes) == ["it", "start", "end"]
+    space = 0.15 * (0.2 * 4 + 1e-6)
+    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [0.4, 5.6, -0.5 - space, -0.5 + space], rtol=1e-12)
 
 
 def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):
