@@ -169,7 +169,6 @@ def tune(
 
         def figure_at(places):
             nonlocal best
-            report()
             values = {name: space.value(place) for (name, space), place in zip(spaces.items(), places)}
             if not graphs:
                 show(0, "building and compiling")
@@ -179,6 +178,7 @@ def tune(
             trials.append({**values, "figure": _figure(measure, losses)})
             best = min(best, trials[-1]["figure"])
             show(1, "best %.6g" % best)
+            report()
             return trials[-1]["figure"]
 
         with contextlib.suppress(_StoppedError):
