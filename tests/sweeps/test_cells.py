@@ -37,7 +37,12 @@ def test_what_measure_returns_is_checked(tmp_path):
         ]:
             with pytest.raises((TypeError, ValueError), match=message):
                 write(job, trainer, figures)
-    assert os.listdir(str(tmp_path)) == []
+        assert os.listdir(str(tmp_path)) == []
+        trained = trainer.trained()._replace(adapted=[2.5])
+        trainer.trained = lambda: trained
+        write(job, trainer, {})
+    found = finished(job, build).trained()
+    assert found.adapted == [2.5] and found.weights == trained.weights
 
 
 class After:
