@@ -122,6 +122,7 @@ def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
 def test_a_figure_of_nothing_has_limits():
     bottom, top = l2l.plot_convergence({"lost": np.full(5, np.nan)}).axes[0].get_ylim()
     np.testing.assert_allclose(np.log10([bottom, top]), [-1.2, 0.2])
+    assert legend(l2l.plot_convergence({"not begun": [], "begun": [0.5]})) == ["not begun", "begun"]
 
 
 def test_a_diverging_run_does_not_flatten_the_others():

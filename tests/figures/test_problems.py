@@ -48,8 +48,11 @@ def test_many_problems_are_readable():
 
 
 def test_one_problem_alone_has_one_panel():
-    (axes,) = l2l.plot_problems(history_of("Quadratic", [(0, 1.0, 0)])).axes
-    assert axes.get_title() == "Quadratic\n1 drawn"
+    """And at most four whole steps from tick to tick."""
+    for number, ticks in [(8, [0, 2, 4, 6, 8]), (9, [0, 5])]:
+        (axes,) = l2l.plot_problems(history_of("Quadratic", [(0, 1.0, 0)] * number)).axes
+        assert axes.get_title() == "Quadratic\n%d drawn" % number
+        assert [place for place in axes.get_xticks() if place <= number] == ticks
     (axes,) = l2l.plot_problems(history_of("Quadratic", np.zeros([0, 3]))).axes
     assert axes.get_xlim() == (0, 1)
 
