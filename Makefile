@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart use-it episode-1 episode-2 episode-3 paper general train-digits train-options train-pretrained \
-	train-general ordinary-tasks first-example refresh-episode-1 refresh-readme refresh-interface check-episode-1 bench test rehearse rehearse-all \
+	train-general ordinary-tasks first-example refresh-episode-1 refresh-readme refresh-interface refresh-figures check-episode-1 bench test rehearse rehearse-all \
 	mutants chaos docs lint format lab dist environment clean
 
 help:  ## list the targets
@@ -66,6 +66,9 @@ refresh-readme: $(READY)  ## for maintainers: write the tables of docs from resu
 
 refresh-interface: $(READY)  ## for maintainers: write the public names and signatures that a test compares
 	$(PYTHON) tests/public_interface.py
+
+refresh-figures: $(READY)  ## for maintainers: write what each plot draws, which a test compares
+	$(PYTHON) tests/drawn.py
 
 bench: $(READY)  ## measure every speed that the project states; see benchmarks/run.py for its peers
 	DEEPMIND_CODE=$(DEEPMIND_CODE) $(PYTHON) benchmarks/run.py $(if $(JAX_PYTHON),--jax-python $(JAX_PYTHON)) \

@@ -1,5 +1,7 @@
 from xml.etree import ElementTree
 
+import pytest
+
 import l2l
 
 
@@ -22,3 +24,8 @@ def test_a_notebook_shows_the_same_table_as_html():
 
 def test_a_table_without_rows_is_its_column_names():
     assert str(l2l.format_table([], {"name": "", "figure": ".2f"})) == "name  figure"
+
+
+def test_a_column_that_no_row_has_is_refused():
+    with pytest.raises(ValueError, match=r"^columns must be keys of the rows \(a, b\), got 'c', 'd'$"):
+        l2l.format_table([{"b": 1}, {"a": 2}], {"c": "", "a": "", "d": ""})

@@ -31,19 +31,21 @@ def given_axes(ax, rows, columns):
     return panels[0].figure, panels.reshape(rows, columns)
 
 
-def closed_figure(panels, width, height, labels, ax=None):
-    """A figure, and a list of its panels side by side; so many inches, and room for a legend beside them.
+def closed_figure(rows, columns, width, height, ax, **how):
+    """A figure of so many inches and its panels, an array `[rows, columns]`; with `ax` the user's.
 
-    pyplot forgets it: a notebook that is handed the figure shows it, once. With `ax` they are the user's.
+    pyplot forgets it: a notebook that is handed the figure shows it, once.
     """
     if ax is not None:
-        figure, axes = given_axes(ax, 1, panels)
-        return figure, list(axes[0])
-    letters = max(len(label) for label in labels)
-    size = width + _legend_columns(len(labels)) * (0.6 + LETTER * letters), height
-    figure, axes = plt.subplots(1, panels, figsize=size, sharey=True, squeeze=False, constrained_layout=True)
+        return given_axes(ax, rows, columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, constrained_layout=True, **how)
     plt.close(figure)
-    return figure, list(axes[0])
+    return figure, panels
+
+
+def legend_width(labels):
+    """Inches of a legend beside the panels."""
+    return _legend_columns(len(labels)) * (0.6 + LETTER * max(map(len, labels)))
 
 
 def line_styles(argument, lines):
@@ -91,8 +93,6 @@ def label_decades(axes):
         axes.yaxis.set_minor_locator(ticker.LogLocator(subs=between))
         axes.yaxis.set_minor_formatter(ticker.FuncFormatter(lambda value, _: "%.3g" % value))
         axes.tick_params(axis="y", which="minor", labelsize="small")
-    else:
-        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def shown(arrays, most=np.inf):
@@ -124,7 +124,7 @@ def _legend_columns(entries):
     return 1 + (entries - 1) // 15  # which fit beside a panel
 
 
-def add_legend(axes, ax=None):
+def add_legend(axes, ax):
     """To the right of the panel, where it hides no line; within it where the panel is the user's."""
     entries = len(axes.get_legend_handles_labels()[0])
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "ncol": _legend_columns(entries)}

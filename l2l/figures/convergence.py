@@ -17,6 +17,7 @@ from l2l.figures.axes import (
     add_legend,
     closed_figure,
     label_decades,
+    legend_width,
     limits_of,
     line_styles,
     remark,
@@ -77,7 +78,8 @@ def plot_convergence(
     for name, several in averages.items():
         seeds = " (%d seeds)" % len(several) if len(several) > 1 else ""
         labels.append(str(name) + seeds + remark(several, drawn[name], limits))
-    figure, (axes,) = closed_figure(1, 7.6, 4.8, [*labels, *map(str, targets)], ax)
+    width = 7.6 + legend_width([*labels, *map(str, targets)])
+    figure, ((axes,),) = closed_figure(1, 1, width, 4.8, ax)
     axes.set_yscale("log", nonpositive="mask")
     for i, (name, several) in enumerate(averages.items()):
         color, middle = styles[i]["color"], several[0]
@@ -99,6 +101,7 @@ def plot_convergence(
     axes.set_xlabel("meta-iteration")
     axes.set_ylabel("last loss of the unroll")
     axes.set_title("Log average over the last %d meta-iterations" % window, fontsize="medium")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)
     add_legend(axes, ax)

@@ -15,6 +15,7 @@ from l2l.figures.axes import (
     add_legend,
     closed_figure,
     label_decades,
+    legend_width,
     limits_of,
     line_styles,
     remark,
@@ -57,7 +58,8 @@ def plot_losses(
     first = shown([values[:, 0] for values in drawn.values()])
     limits = limits_of(drawn.values(), FAR_ABOVE * float(first.max()) if first.size else np.inf)
     labels = [str(name) + remark(values, values, limits) for name, values in drawn.items()]
-    figure, panels = closed_figure(draws, 3.3 * draws + 0.6, 3.6, labels, ax)
+    width = 3.3 * draws + 0.6 + legend_width(labels)
+    figure, (panels,) = closed_figure(1, draws, width, 3.6, ax, sharey=True)
     for draw, axes in enumerate(panels):
         axes.set_yscale("log", nonpositive="mask")
         for i, values in enumerate(drawn.values()):
@@ -119,7 +121,8 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
             remark(curves[name][1][1:2], curves[name][1][1:2], limits) for curves in panels.values() if name in curves
         ]
         labels[name] = str(name) + max(remarks, key=len)
-    figure, all_axes = closed_figure(len(panels), 4.6 * len(panels) + 1.1, 4.0, list(labels.values()), ax)
+    width = 4.6 * len(panels) + 1.1 + legend_width(labels.values())
+    figure, (all_axes,) = closed_figure(1, len(panels), width, 4.0, ax, sharey=True)
     for axes, (title, curves) in zip(all_axes, panels.items()):
         axes.set_yscale("log", nonpositive="mask")
         for name in names:  # also where it has no line: the last panel has the legend
@@ -155,8 +158,9 @@ def _curve(path, losses, name, window):
     window = min(steps, window)
     smooth = [_smooth(np.where(np.isfinite(values), values, np.inf)[:, :steps], window) for values in arrays]
     if len(smooth) == 1:
-        band = np.percentile(smooth[0], [10, 50, 90], axis=0, interpolation="nearest")  # between infinities lies a NaN
-        band[1] = np.median(smooth[0], axis=0)
+        # Between infinities lies a NaN.
+        lowest, highest = np.percentile(smooth[0], [10, 90], axis=0, interpolation="nearest")
+        band = np.array([lowest, np.median(smooth[0], axis=0), highest])
     else:
         medians = [np.median(one, axis=0) for one in smooth]
         band = np.array([function(medians, axis=0) for function in (np.min, np.median, np.max)])

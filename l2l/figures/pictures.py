@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from l2l import checks
 from l2l.evaluation.traces import losses_at, responses, trace
-from l2l.figures.axes import LETTER, add_legend, given_axes, label_decades, line_styles, some_markers
+from l2l.figures.axes import add_legend, closed_figure, label_decades, legend_width, line_styles, some_markers
 from l2l.figures.summaries import contour_levels, decades, learning_rates, over_draws, principal_components, signed_log
 from l2l.optimizers.trained import Optimizers
 from l2l.problems.problem import Problem
@@ -73,7 +73,7 @@ def plot_updates(
     low, high = decades(np.concatenate(rows[0]))
     colors = plt.get_cmap("PuOr").copy()
     colors.set_bad("0.6")
-    figure, panels = _figure(2, len(answers), 2.3 * len(answers) + 1.7, 5.2, ax=ax, sharex=True, sharey=True)
+    figure, panels = closed_figure(2, len(answers), 2.3 * len(answers) + 1.7, 5.2, ax, sharex=True, sharey=True)
     places = np.arange(len(axis) + 1) - GRID
     for line, row in zip(panels, rows):
         for axes, rates in zip(line, row):
@@ -91,7 +91,7 @@ def plot_updates(
     labels = ["$-10^{%.3g}$" % ends[1], "$-10^{%.3g}$" % middle, r"$\pm 10^{%.3g}$" % ends[0]]
     labels += ["$10^{%.3g}$" % middle, "$10^{%.3g}$" % ends[1]]
     ticks = GRID * np.array([-1, -0.5, 0, 0.5, 1])
-    for axes in panels[-1]:
+    for axes in panels[1]:
         axes.set_xticks(ticks)
         axes.set_xticklabels(labels, fontsize="small")
         axes.set_xlabel("gradient")
@@ -100,10 +100,10 @@ def plot_updates(
         axes.set_yticklabels(labels, fontsize="small")
         axes.set_ylabel("gradient before")
     bar = figure.colorbar(mesh, ax=panels.ravel().tolist(), shrink=0.8, extend="both")
-    ticks = [k for k in range(low, high + 1) if (high - k) % (1 + (high - low) // 5) == 0 and k > low]
-    bar.set_ticks([*[low - k for k in reversed(ticks)], 0, *[k - low for k in ticks]])
-    names = ["$10^{%d}$" % k for k in ticks]
-    bar.set_ticklabels([*[name.replace("$", "$-", 1) for name in reversed(names)], r"$\pm 10^{%d}$" % low, *names])
+    ticks = range(high, low, -1 - (high - low) // 5)
+    bar.set_ticks([*[low - k for k in ticks], 0, *[k - low for k in reversed(ticks)]])
+    below, above = ["$-10^{%d}$" % k for k in ticks], ["$10^{%d}$" % k for k in reversed(ticks)]
+    bar.set_ticklabels([*below, r"$\pm 10^{%d}$" % low, *above])
     bar.set_label("effective learning rate, -update / gradient")
     return figure
 
@@ -144,8 +144,10 @@ def plot_learning_rates(
     coordinates = range(min(dims, MOST_PANELS)) if coordinates is None else coordinates
     places = _checked_coordinates(coordinates, dims)
     labels = [str(name) for name in traces]
-    width = 3.3 * len(places) + 1.2 + LETTER * max(map(len, labels))
-    figure, panels = _figure(2, len(places), width, 4.4, sharex=True, sharey="row", heights=[3, 1], ax=ax)
+    width = 3.3 * len(places) + 0.6 + legend_width(labels)
+    figure, panels = closed_figure(
+        2, len(places), width, 4.4, ax, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3, 1]}
+    )
     for i, one in enumerate(traces.values()):
         rates = learning_rates(one.gradients, one.updates)
         for axes, strip, place in zip(*panels, places):
@@ -199,10 +201,10 @@ def plot_states(
     """
     traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed, states=True)
     found = [_components_of(name, one.states) for name, one in traces.items()]
-    figure, panels = _figure(1, len(traces), 3.6 * len(traces) + 0.8, 3.8, ax=ax)
-    for axes, (title, points, shares) in zip(panels[0], found):
-        axes.scatter(*points.reshape(-1, 2).T, s=3, color="0.8", linewidths=0, rasterized=True)
-        for path in points[:MOST_PATHS]:
+    figure, panels = closed_figure(1, len(traces), 3.6 * len(traces) + 0.8, 3.8, ax)
+    for axes, (title, points, paths, shares) in zip(panels[0], found):
+        axes.scatter(*points.T, s=3, color="0.8", linewidths=0, rasterized=True)
+        for path in paths[:MOST_PATHS]:
             axes.plot(*path.T, color="0.6", linewidth=0.6)
             dots = axes.scatter(*path.T, c=np.arange(steps), cmap="viridis", s=10, zorder=3)
         axes.set_title(title, fontsize="medium")
@@ -252,13 +254,13 @@ def plot_trajectories(
     low, high = near.min(axis=0), near.max(axis=0)
     space = 0.15 * np.maximum(high - low, 0.2 * np.max(high - low) + 1e-6)
     low, high = low - space, high + space
-    sides = [np.linspace(low[i], high[i], CONTOURS) for i in range(2)]
-    grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
+    sides = [np.linspace(*ends, CONTOURS) for ends in zip(low, high)]
+    grid = np.stack([np.ravel(each) for each in np.meshgrid(*sides)], axis=1)
     losses = losses_at(problem, grid.astype(near.dtype), seed).reshape(CONTOURS, CONTOURS)
     with np.errstate(invalid="ignore"):
         left = {name for name, path in paths.items() if not ((path >= low) & (path <= high)).all()}
     labels = [name + (", leaves the figure" if name in left else "") for name in paths]
-    figure, ((axes,),) = _figure(1, 1, 6.0 + LETTER * max(map(len, labels)), 4.6, ax=ax)
+    figure, ((axes,),) = closed_figure(1, 1, 5.4 + legend_width([*labels, "start", "end"]), 4.6, ax)
     levels = contour_levels(losses)
     if levels.size:
         contours = axes.contour(*sides, losses, levels, colors="0.7", linewidths=0.7)
@@ -276,23 +278,6 @@ def plot_trajectories(
     return figure
 
 
-def _figure(rows, columns, width, height, heights=None, ax=None, **shared):
-    """A figure that pyplot forgets, so that a notebook shows it once, and its panels, an array of two axes."""
-    if ax is not None:
-        return given_axes(ax, rows, columns)
-    figure, panels = plt.subplots(
-        rows,
-        columns,
-        figsize=(width, height),
-        squeeze=False,
-        constrained_layout=True,
-        gridspec_kw=heights and {"height_ratios": heights},
-        **shared,
-    )
-    plt.close(figure)
-    return figure, panels
-
-
 def _checked_coordinates(coordinates, dims):
     try:
         places = [checks.index("coordinates", place, dims) for place in coordinates]
@@ -306,14 +291,14 @@ def _checked_coordinates(coordinates, dims):
 
 
 def _components_of(name, states):
-    """Title, paths `[n, T, 2]` and shares of a panel of `plot_states`."""
-    (num, steps), size = states.shape[:2], states.shape[3]
+    """Title, points `[n T, 2]`, the same as `n` paths, and shares of a panel of `plot_states`."""
+    num, size = len(states), states.shape[3]
     if size < 2:
         raise ValueError("optimizers[%r] must remember at least 2 numbers of each coordinate, it has %d" % (name, size))
     finite = np.isfinite(states).all(axis=(1, 2, 3))
     if not finite.any():
         raise ValueError("optimizers[%r] must have a finite state in one draw at least, of %d" % (name, num))
-    rows = np.moveaxis(states[finite], 2, 1).astype(np.float64)
-    points, shares = principal_components(rows.reshape(-1, size))
+    paths = np.concatenate(np.moveaxis(states[finite], 2, 1)).astype(np.float64)
+    points, shares = principal_components(np.concatenate(paths))
     title = str(name) + ("" if finite.all() else ", without %d of %d draws" % (num - finite.sum(), num))
-    return title, points.reshape(-1, steps, 2), shares
+    return title, points, np.split(points, len(paths)), shares

@@ -18,11 +18,10 @@ def principal_components(rows):
     Of the two signs of a component it is the one with which its largest weight is positive.
     """
     centred = rows - rows.mean(axis=0)
-    # Two rows of zeros change nothing, and a single row has two components too.
-    _, sizes, directions = np.linalg.svd(np.concatenate([centred, np.zeros([2, rows.shape[1]])]), full_matrices=False)
+    # A row of zeros changes nothing, and a single row has two components too.
+    _, sizes, directions = np.linalg.svd(np.vstack([centred, np.zeros(rows.shape[1])]), full_matrices=False)
     directions = directions[:2] * np.sign(directions[[0, 1], np.abs(directions[:2]).argmax(axis=1)])[:, np.newaxis]
-    total = np.sum(sizes**2)
-    return centred @ directions.T, sizes[:2] ** 2 / (total if total else 1)
+    return centred @ directions.T, sizes[:2] ** 2 / max(np.sum(sizes**2), np.finfo(np.float64).tiny)
 
 
 def contour_levels(losses):
@@ -33,7 +32,7 @@ def contour_levels(losses):
         return np.zeros(0)
     top = np.log10(sizes.max())
     bottom = max(np.log10(sizes.min()), top - 6)
-    levels = 10 ** (0.5 * np.arange(np.ceil(2 * bottom), np.floor(2 * top) + 1))
+    levels = 10 ** (0.5 * (np.ceil(2 * bottom) + np.arange(13)))
     levels = np.concatenate([-levels[::-1], levels])
     return levels[(levels >= losses.min()) & (levels <= losses.max())]
 

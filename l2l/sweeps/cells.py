@@ -48,9 +48,6 @@ _READABLE = 80  # characters of a cell's name before its hash
 class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_changed_code"])):
     """What is to be computed: a dict of JSON types, a number, an absolute path, and as for `Trainer.restore`."""
 
-    def __new__(cls, settings, meta_iterations, directory, allow_changed_code=False):
-        return super().__new__(cls, settings, meta_iterations, directory, allow_changed_code)
-
     result = property(lambda self: os.path.join(self.directory, "result.npz"))
     _finished = property(lambda self: os.path.join(self.directory, "finished.txt"))
 
@@ -118,16 +115,15 @@ def compute(job, build_trainer, measure, stop):
         left = job.meta_iterations - len(trainer.history)
         if left < 0:
             raise _has_more(job, len(trainer.history))
-        if left > 0:
-            noted = time.monotonic()
+        noted = time.monotonic()
 
-            def report(finished, text):
-                nonlocal noted
-                if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
-                    noted = time.monotonic()
-                    job.note_finished(len(trainer.history))
+        def report(finished, text):
+            nonlocal noted
+            if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+                noted = time.monotonic()
+                job.note_finished(len(trainer.history))
 
-            trainer.work(left, report, stop)
+        trainer.work(left, report, stop)
         if len(trainer.history) < job.meta_iterations:
             return None
         return write(job, trainer, {} if measure is None else measure(trainer))

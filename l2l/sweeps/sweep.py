@@ -123,10 +123,8 @@ def sweep(
         checks.function("measure", measure)
     checks.boolean("allow_changed_code", allow_changed_code)
     clusters.check_client(client)
-    jobs = [
-        job._replace(allow_changed_code=allow_changed_code)
-        for job in _jobs(grid, meta_iterations, os.path.abspath(checks.path("directory", directory)))
-    ]
+    directory = os.path.abspath(checks.path("directory", directory))
+    jobs = _jobs(grid, meta_iterations, directory, allow_changed_code)
     for job in jobs:
         try:
             inspect.signature(build_trainer).bind(checkpoint_dir=job.directory, **job.settings)
@@ -141,14 +139,14 @@ def sweep(
     for cell in {tuple(cell.code): cell for cell in reversed(found)}.values():
         cell.check_trainer()
     if missing:
-        os.makedirs(os.path.abspath(directory), exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         _compute(missing, jobs, build_trainer, measure, directory, client)
         done.update((job.directory, cells.finished(job, build_trainer)) for job in missing)
         _warn([done[job.directory] for job in missing])
     return Sweep(done[job.directory] for job in jobs)
 
 
-def _jobs(grid, meta_iterations, directory):
+def _jobs(grid, meta_iterations, directory, allow_changed_code):
     """The cells of a grid, a list of `Job`."""
     if isinstance(grid, dict):
         for name, values in grid.items():
@@ -177,7 +175,7 @@ def _jobs(grid, meta_iterations, directory):
         if name in jobs:
             raise ValueError("grid must have each cell once, got %r again" % (one,))
         number = checks.positive_integer("meta_iterations", number)
-        jobs[name] = Job(one, number, os.path.join(directory, name))
+        jobs[name] = Job(one, number, os.path.join(directory, name), allow_changed_code)
     return list(jobs.values())
 
 
@@ -220,7 +218,7 @@ def _compute(jobs, all_jobs, build_trainer, measure, directory, client):
             show(move(job, job.meta_iterations), "%d of %d cells%s" % (done, number, last))
 
         show(0, "starting")
-        log = os.path.join(os.path.abspath(directory), "workers.log")
+        log = os.path.join(directory, "workers.log")
         with workers.connected(client, len(jobs), log) as (connection, check):
             failed = workers.compute_all(connection, check, jobs, build_trainer, measure, stop, report, look)
     leave(stop, "stopped, all that was computed is kept")
@@ -236,8 +234,7 @@ def _warn(computed):
     """One warning of all that is wrong with cells that were computed now."""
     complaints = []
     for cell in computed:
-        if cell.row["stalled"] or cell.row["skipped"]:
-            complaints += ["%r: %s" % (cell.settings, complaint) for complaint in cell.history().complaints()]
+        complaints += ["%r: %s" % (cell.settings, complaint) for complaint in cell.history().complaints()]
     if complaints:
         more = len(complaints) - _SHOWN
         warnings.warn(

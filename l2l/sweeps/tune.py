@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 import numbers
+import operator
 import warnings
 from collections import namedtuple
 from typing import Any, Callable, Dict
@@ -162,13 +163,12 @@ def tune(
     line = progress(total, "tune " + title(list(spaces), "hyperparameters"))
     with line as show, delayed_signals(False, lambda: show(0, STOPPING)) as stop, contextlib.ExitStack() as stack:
 
-        def report(finished=0):
+        def report(*_):
             if stop.is_set() or len(trials) == total:
                 raise _StoppedError
 
         def figure_at(places):
             nonlocal best
-            report()
             values = {name: space.value(place) for (name, space), place in zip(spaces.items(), places)}
             if not graphs:
                 show(0, "building and compiling")
@@ -178,6 +178,7 @@ def tune(
             trials.append({**values, "figure": _figure(measure, losses)})
             best = min(best, trials[-1]["figure"])
             show(1, "best %.6g" % best)
+            report()
             return trials[-1]["figure"]
 
         with contextlib.suppress(_StoppedError):
@@ -279,7 +280,7 @@ def _check_rule(rule, spaces):
 def _grid(spaces, most):
     """The places of all combinations, or none if there are too many."""
     sizes = [space.size for space in spaces]
-    few = np.prod(sizes, dtype=float) <= most
+    few = functools.reduce(operator.mul, sizes) <= most
     return list(itertools.product(*((np.arange(size) + 0.5) / size for size in sizes))) if few else []
 
 

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import math
 import os
 import pickle
 import queue
@@ -151,14 +152,14 @@ def compute_all(client, check, jobs, build_trainer, measure, stop, report, look=
             running[future.key] = future, job
             future.add_done_callback(finished.put)
 
-        numbers, threads, looked, is_told = itertools.count(), 0, -SECONDS_BETWEEN_LOOKS, False
+        numbers, looked = itertools.count(), -math.inf
         try:
             while running or (waiting and not stop.is_set()):
                 if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
                     looked, threads = time.monotonic(), sum(client.nthreads().values())
                     check()
                     look([job for _, job in running.values()])
-                    is_told = False  # a worker may have come since
+                    is_told = False  # a worker may have come since the last look
                 while waiting and len(running) < max(threads, 1) and not stop.is_set():
                     submit()
                 if stop.is_set() and not is_told:

@@ -1,16 +1,18 @@
 import warnings
 from pathlib import Path
 
+import drawn
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
 import l2l
 from l2l.averages import growing_log_average
-from l2l.figures.axes import MARKERS
+from l2l.figures.axes import label_decades, limits_of, remark, shown, some_markers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,33 +25,9 @@ def warnings_are_errors():
 
 
 def legend(figure):
-    """The texts of the only legend, which stands beside the last panel."""
-    figure.canvas.draw()
-    (found,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert found.get_window_extent().x0 > max(axes.get_window_extent().x1 for axes in figure.axes)
-    return [text.get_text() for text in found.get_texts()]
-
-
-def test_plot_losses_has_a_panel_a_draw_and_a_line_an_optimizer():
-    losses = {"SGD": np.full([4, 20], 0.5), "RNN": np.full([4, 20], 1e-9)}
-    figure = l2l.plot_losses(losses, draws=2)
-    figure.canvas.draw()
-    assert len(figure.axes) == 2
-    for axes in figure.axes:
-        assert [line.get_label() for line in axes.get_lines()] == ["SGD", "RNN"]
-        assert axes.get_yscale() == "log" and axes.get_xlabel() == "base iteration"
-    assert figure.axes[0].get_ylabel() == "loss"
-    assert legend(figure) == ["SGD", "RNN"]
-    colors = [line.get_color() for line in figure.axes[0].get_lines()]
-    assert len(set(colors)) == 2
-    np.testing.assert_allclose(figure.axes[1].get_lines()[1].get_ydata(), losses["RNN"][1])
-
-
-def test_plot_losses_tells_its_most_lines_apart():
-    (axes,) = l2l.plot_losses({i: np.ones([1, 2]) for i in range(28)}, draws=1).axes
-    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.get_lines()}
-    markers = [line.get_marker() for line in axes.get_lines()]
-    assert len(looks) == 28 and markers[:3] == list(MARKERS[:3]) and len(set(markers)) == len(MARKERS)
+    """The texts of the only legend, which is that of the last panel."""
+    assert not any(axes.get_legend() for axes in figure.axes[:-1])
+    return [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
 
 
 def test_plot_losses_draws_runs_of_different_length_zeros_and_nan():
@@ -66,7 +44,6 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     history = l2l.History()
     history.append(np.stack([values[:900]] * 4, axis=1))
     figure = l2l.plot_convergence({"long": values, "short": history}, targets={"RMSProp": -18.4}, window=100)
-    figure.canvas.draw()
     (axes,) = figure.axes
     raw, smooth, raw_short, smooth_short, target = axes.get_lines()
     assert raw.get_alpha() < 0.5 and smooth.get_alpha() is None and raw.get_color() == smooth.get_color()
@@ -84,7 +61,6 @@ def test_several_seeds_show_median_and_range():
     seeds = [np.full(50, 10.0**exponent) for exponent in (-7, -5, -1)]
     seeds[0] = np.append(seeds[0], 1.0)  # one ran on: the shortest counts
     figure = l2l.plot_convergence({"RNN": seeds}, window=5)
-    figure.canvas.draw()
     (median,) = figure.axes[0].get_lines()
     np.testing.assert_allclose(median.get_ydata(), np.full(50, 1e-5))
     assert median.get_label() == "RNN (3 seeds)"
@@ -125,7 +101,7 @@ def test_one_huge_loss_does_not_stretch_the_convergence(place):
     above = "RNN, leaves the figure" if place == 0 else "RNN, 1 of 1,000 above the figure"  # the first is its average
     assert legend(figure) == [above]
     assert 0.5 < figure.axes[0].get_ylim()[1] <= 1e3
-    l2l.plot_convergence({"RNN": np.where(values == 1e37, np.inf, values)}).canvas.draw()
+    l2l.plot_convergence({"RNN": np.where(values == 1e37, np.inf, values)})
 
 
 def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
@@ -146,6 +122,7 @@ def test_averages_of_sound_and_collapsed_runs_stay_within_the_figure():
 def test_a_figure_of_nothing_has_limits():
     bottom, top = l2l.plot_convergence({"lost": np.full(5, np.nan)}).axes[0].get_ylim()
     np.testing.assert_allclose(np.log10([bottom, top]), [-1.2, 0.2])
+    assert legend(l2l.plot_convergence({"not begun": [], "begun": [0.5]})) == ["not begun", "begun"]
 
 
 def test_a_diverging_run_does_not_flatten_the_others():
@@ -168,6 +145,7 @@ def test_as_many_lines_as_are_allowed_are_told_apart_and_more_are_refused():
     curves = {(to_rgb(line.get_color()), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     marks = {(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].get_lines()}
     assert len(curves) == len(marks) == 29 and len(legend(figure)) == 29
+    figure.canvas.draw()
     panel, box = figure.axes[0].get_window_extent(), figure.axes[0].get_legend().get_window_extent()
     assert panel.width > 400 and box.y0 > 0 and box.x1 <= figure.bbox.x1 + 1  # neither squeezed nor cut off
     many["one more"] = many["number 0"]
@@ -222,19 +200,6 @@ def test_a_list_of_one_run_is_that_run_and_a_list_of_numbers_is_a_run():
         assert len(raw.get_ydata()) == len(average.get_ydata()) == 30
 
 
-def test_the_figure_leaves_a_twentieth_of_its_height_around_the_values():
-    figure = l2l.plot_losses({"RNN": np.logspace(0, -20, 50)[np.newaxis]}, draws=1)
-    np.testing.assert_allclose(np.log10(figure.axes[0].get_ylim()), [-21, 1])
-    flat = l2l.plot_losses({"RNN": np.full([1, 50], 1e-3)}, draws=1)
-    np.testing.assert_allclose(np.log10(flat.axes[0].get_ylim()), [-3.2, -2.8])
-
-
-@pytest.mark.parametrize("steps, every", [(20, 1), (39, 3), (400, 33)])
-def test_a_line_has_a_dozen_markers(steps, every):
-    figure = l2l.plot_losses({"RNN": np.full([1, steps], 0.1)}, draws=1)
-    assert figure.axes[0].get_lines()[0].get_markevery() == (0, every)
-
-
 def test_targets_are_told_apart_by_their_lines():
     figure = l2l.plot_convergence({"RNN": np.full(50, 0.1)}, targets={"a": -2, "b": -3, "c": -4}, window=5)
     styles = [line.get_linestyle() for line in figure.axes[0].get_lines()]
@@ -244,37 +209,7 @@ def test_targets_are_told_apart_by_their_lines():
 @pytest.mark.parametrize("lines, columns", [(15, 1), (16, 2), (28, 2)])
 def test_a_legend_takes_as_many_columns_as_it_needs(lines, columns):
     figure = l2l.plot_losses({"RNN %d" % i: np.full([1, 3], 0.1) for i in range(lines)}, draws=1)
-    assert figure.axes[0].get_legend()._ncol == columns
-    assert len(legend(figure)) == lines  # beside the panel, with room for all
-
-
-@pytest.mark.parametrize(
-    "figure",
-    [
-        lambda: l2l.plot_losses({"RNN": np.full([1, 3], 0.1)}, draws=1),
-        lambda: l2l.plot_convergence({"RNN": np.full(50, 0.1)}),
-        lambda: l2l.plot_curves({"RNN": np.full([1, 3], 0.1)}),
-    ],
-    ids=["losses", "convergence", "curves"],
-)
-def test_figures_have_a_grid(figure):
-    (axes,) = figure().axes
-    assert all(line.get_visible() for line in [axes.get_xgridlines()[0], axes.get_ygridlines()[0]])
-
-
-@pytest.mark.parametrize(
-    "figure",
-    [
-        lambda: l2l.plot_losses({"RNN": np.full([1, 3], 0.1)}, draws=1),
-        lambda: l2l.plot_convergence({"RNN": np.full(50, 0.1)}),
-        lambda: l2l.plot_curves({"RNN": np.full([1, 3], 0.1)}),
-    ],
-    ids=["losses", "convergence", "curves"],
-)
-def test_what_has_no_logarithm_is_a_gap(figure):
-    """And no line down to the lower edge."""
-    with np.errstate(all="ignore"):
-        assert not np.isfinite(figure().axes[0].yaxis.get_transform().transform(np.array([0.0, -1.0]))).any()
+    assert figure.axes[0].get_legend()._ncol == columns and len(legend(figure)) == lines
 
 
 ONES = np.ones([4, 5])
@@ -292,6 +227,7 @@ ONES = np.ones([4, 5])
 def test_panels_have_room_and_a_legend_at_their_upper_edge(figure, width, height):
     for one in map(figure, [1, 3]):
         names = legend(one)
+        one.canvas.draw()
         extents = [panel.get_window_extent() for panel in one.axes]
         sizes = [(extent.width / one.dpi, extent.height / one.dpi) for extent in extents]
         assert np.allclose(sizes, (width, height), rtol=0.1), (names, sizes)
@@ -327,22 +263,6 @@ def test_a_growing_window_holds_half_of_the_values_first_and_leaves_out_what_is_
     assert np.isfinite(np.delete(smooth, [7, *range(300, 400)])).all()
 
 
-@pytest.mark.parametrize("low, high", [(2.0, 8.0), (0.77, 1.82), (0.3, 0.9), (1e-38, 1e3), (1e-9, 5.0), (0.5, 0.5)])
-def test_a_logarithmic_axis_has_labelled_decades(low, high):
-    losses = np.linspace(low, high, 12)[np.newaxis]
-    for figure in [l2l.plot_losses({"it": losses}, draws=1), l2l.plot_curves({"it": losses})]:
-        figure.canvas.draw()
-        axes = figure.axes[0]
-        bottom, top = axes.get_ylim()
-        labels = [
-            text.get_text()
-            for minor in (False, True)
-            for text in axes.yaxis.get_ticklabels(minor=minor)
-            if bottom <= text.get_position()[1] <= top and text.get_text()
-        ]
-        assert any("10^" in label for label in labels) and len(labels) >= 3, labels
-
-
 def test_every_line_of_minibatches_is_smooth_before_its_pale_losses():
     losses = 10.0 ** np.random.RandomState(0).normal(size=[2, 50])
     axes = l2l.plot_losses({"it": losses}, draws=2, window=5).axes[1]
@@ -355,32 +275,137 @@ def test_every_line_of_minibatches_is_smooth_before_its_pale_losses():
         l2l.plot_losses({"it": losses}, draws=2, window=0)
 
 
-ONE = {"it": np.ones([3, 4])}
-
-
 @pytest.mark.parametrize(
-    "plot, shape",
+    "name, shape",
     [
-        (lambda ax: l2l.plot_losses(ONE, draws=2, ax=ax), (1, 2)),
-        (lambda ax: l2l.plot_curves(ONE, ax=ax), (1, 1)),
-        (lambda ax: l2l.plot_curves({"one": ONE, "two": ONE}, ax=ax), (1, 2)),
-        (lambda ax: l2l.plot_convergence({"it": np.ones(4)}, ax=ax), (1, 1)),
-        (lambda ax: l2l.plot_updates({"one": l2l.sgd(), "two": l2l.sgd()}, ax=ax), (2, 2)),
-        (lambda ax: l2l.plot_learning_rates(l2l.Quadratic(2), {"it": l2l.sgd()}, draws=2, steps=2, ax=ax), (2, 2)),
-        (lambda ax: l2l.plot_states(l2l.Quadratic(2), {"it": l2l.adam()}, draws=2, steps=2, ax=ax), (1, 1)),
-        (lambda ax: l2l.plot_trajectories(l2l.Rosenbrock(), {"it": l2l.sgd()}, steps=2, ax=ax), (1, 1)),
+        ("losses", (1, 3)),
+        ("curves", (1, 3)),
+        ("convergence", (1, 1)),
+        ("updates", (2, 2)),
+        ("learning_rates", (2, 3)),
+        ("states", (1, 2)),
+        ("trajectories", (1, 1)),
     ],
-    ids=["losses", "curves", "panels", "convergence", "updates", "rates", "states", "trajectories"],
 )
-def test_every_figure_can_be_drawn_into_axes_that_are_there(plot, shape, monkeypatch):
-    monkeypatch.setattr("l2l.figures.pictures.GRID", 3)
-    monkeypatch.setattr("l2l.figures.pictures.CONTOURS", 9)
-    figure, axes = plt.subplots(*shape, constrained_layout=True)
-    assert plot(axes) is figure
-    figure.canvas.draw()
+def test_every_figure_can_be_drawn_into_axes_that_are_there(name, shape):
+    figure, axes = plt.subplots(*shape)
+    assert drawn.FIGURES[name](ax=axes) is figure
     assert all(one.has_data() and one.get_figure() is figure for one in np.ravel(axes))
     assert plt.get_fignums() == [figure.number], "it is the user's to close"
     number = np.ravel(axes).size
-    for wrong, error in [([*np.ravel(axes), np.ravel(axes)[0]], ValueError), ([1] * number, TypeError)]:
-        with pytest.raises(error, match=r"^ax must be"):
-            plot(wrong)
+    words = "%d axes" % number if shape[0] == 1 else "%d x %d axes" % shape
+    with pytest.raises(ValueError, match="^ax must be %s for this figure, got %d$" % (words, number + 1)):
+        drawn.FIGURES[name](ax=[*np.ravel(axes), np.ravel(axes)[0]])
+    with pytest.raises(TypeError, match=r"^ax must be axes of matplotlib, or a list of them, got \[1"):
+        drawn.FIGURES[name](ax=[1] * number)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "values, most, expected",
+    [
+        ([], 10.0, (10**-1.2, 10**0.2)),
+        ([1e-20, 1.0], np.inf, (1e-21, 10.0)),  # a twentieth of all decades on each side
+        ([1e-3, 1e-3], np.inf, (10**-3.2, 10**-2.8)),  # a fifth of one at least
+        ([1.0, 1e6], 1.5e6, (10**-0.3, 1.5e6)),  # nothing above
+        ([1e-10, 1e299], np.inf, (10**-25.45, 1e300)),
+        ([2.0, 8.0], np.inf, (2 / 10**0.2, 8 * 10**0.2)),  # 10 lies within
+        ([0.77, 1.82], np.inf, (0.77 / 10**0.2, 1.82 * 10**0.2)),
+        ([20.0, 30.0], np.inf, (10.0, 30 * 10**0.2)),  # the power of ten below is nearer
+        ([40.0, 60.0], np.inf, (40 / 10**0.2, 100.0)),
+        ([40.0, 60.0], 150.0, (40 / 10**0.2, 100.0)),
+        ([40.0, 60.0], 100.0, (40 / 10**0.2, 100.0)),
+        ([40.0, 60.0], 90.0, (10.0, 90.0)),  # that above is too far
+    ],
+)
+def test_limits_have_space_and_a_power_of_ten(values, most, expected):
+    np.testing.assert_allclose(limits_of([np.array(values)], most), expected, rtol=1e-12)
+
+
+def test_what_a_logarithmic_axis_can_show():
+    values = [np.array([[0.0, -1.0], [np.nan, np.inf]]), [0.5, 10.0, 11.0]]
+    assert shown(values, 10.0).tolist() == [0.5, 10.0] and shown(values).tolist() == [0.5, 10.0, 11.0]
+
+
+@pytest.mark.parametrize(
+    "limits, decades, between",
+    [
+        ((0.9, 1100.0), [1, 10, 100, 1000], ""),
+        ((0.9, 150.0), [1, 10, 100], ""),
+        ((0.5, 20.0), [1, 10], "0.5 2 5 20"),
+        ((1.0, 10.0), [1, 10], "2 3 4 5 6 8"),
+        ((1.5, 12.0), [10], "2 3 4 5 6 8"),
+        ((1.5, 16.0), [10], "2 5"),
+        ((1e-9, 1e9), [10.0**i for i in range(-9, 10, 2)], ""),  # ten at most
+        ((1e-10, 1e10), [10.0**i for i in range(-10, 10, 3)], ""),
+    ],
+)
+def test_decades_are_labelled_and_what_lies_between_few_of_them(limits, decades, between):
+    axes = Figure().add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(limits)
+    label_decades(axes)
+    low, high = np.array(limits) * [1 - 1e-9, 1 + 1e-9]
+    ticks = [axes.yaxis.get_majorticklocs(), axes.yaxis.get_minorticklocs()]
+    places, small = ([place for place in several if low <= place <= high] for several in ticks)
+    np.testing.assert_allclose(places, decades, rtol=1e-9)
+    assert " ".join(axes.yaxis.get_minor_formatter().format_ticks(small)).strip() == between
+    sizes = [ticks(1)[0].label1.get_fontsize() for ticks in (axes.yaxis.get_major_ticks, axes.yaxis.get_minor_ticks)]
+    assert (sizes[1] < sizes[0]) == bool(between)
+    assert axes.xaxis.get_minor_ticks(1)[0].label1.get_fontsize() == sizes[0]
+
+
+@pytest.mark.parametrize(
+    "lines, all_drawn, words",
+    [
+        ([[1, 0.5, 10], [0, 4, 5]], None, ""),
+        ([[1, 20, 1], [1, 1, 1]], None, ", leaves the figure in 1 of 2"),
+        ([[1, 20, 1], [20, 1, 1]], None, ", leaves the figure"),
+        ([[1, 1, 20], [1, 1, 1]], None, ", diverges in 1 of 2"),
+        ([[1, np.nan, 1], [1, 1, 1]], None, ""),
+        ([[1, 1, np.nan], [1, 1, 1]], None, ", ends in NaN in 1 of 2"),
+        ([[1, 20, np.nan], [1, 1, 1]], None, ", diverges in 1 of 2"),
+        ([[1, 1, np.nan]], [[1, 1, -1], [1, 1, 1]], ", with gaps for negative losses"),
+        ([[1, 1, 1]], [[20, 1, 1], [1, 1, 1]], ", 1 of 3 above the figure"),
+        ([[1, 1, 20]], [[20, 1, -1]], ", diverges, with gaps for negative losses"),
+        (np.zeros([1, 0]), None, ""),
+    ],
+)
+def test_the_legend_says_what_a_figure_cannot_show(lines, all_drawn, words):
+    assert remark(lines, lines if all_drawn is None else all_drawn, (1e-3, 10.0)) == words
+
+
+@pytest.mark.parametrize(
+    "line, number, expected",
+    [(0, 5, (0, 1)), (6, 23, (0, 1)), (6, 24, (1, 2)), (3, 143, (4, 11)), (10, 143, (4, 11)), (9, 1200, (28, 100))],
+)
+def test_a_line_has_a_dozen_markers_at_places_of_its_own(line, number, expected):
+    assert some_markers(line, number) == expected
+
+
+@pytest.mark.parametrize("window, values", [(100, 105), (105, 100)])
+def test_the_figure_ends_at_a_thousand_times_the_usual_first_loss(window, values):
+    """The median of a tenth of a window, the eleventh among them."""
+    losses = np.geomspace(10.0, 1e12, values)
+    top = l2l.plot_convergence({"it": losses}, window=window).axes[0].get_ylim()[1]
+    np.testing.assert_allclose(top, 1e3 * losses[5], rtol=1e-9)
+    top = l2l.plot_convergence({"it": losses / 1e3}, window=window).axes[0].get_ylim()[1]
+    np.testing.assert_allclose(top, 1e3, rtol=1e-9)
+
+
+@pytest.mark.parametrize("low, high", [(2.0, 8.0), (0.77, 1.82), (0.3, 0.9), (1e-38, 1e3), (1e-9, 5.0), (0.5, 0.5)])
+def test_whatever_is_shown_has_labelled_decades(low, high):
+    axes = Figure().add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(limits_of([np.linspace(low, high, 12)], np.inf))
+    label_decades(axes)
+    bottom, top = axes.get_ylim()
+    kinds = [(axes.yaxis.get_majorticklocs(), axes.yaxis.get_major_formatter())]
+    kinds.append((axes.yaxis.get_minorticklocs(), axes.yaxis.get_minor_formatter()))
+    labels = [
+        label
+        for places, formatter in kinds
+        for place, label in zip(places, formatter.format_ticks(places))
+        if bottom <= place <= top and label
+    ]
+    assert any("10^" in label for label in labels) and len(labels) >= 3, labels

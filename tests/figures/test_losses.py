@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from test_axes import legend
 
 import l2l
+from l2l.evaluation.evaluation import Evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,12 @@ def band(axes, i=0):
 
 
 def test_a_curve_is_the_median_over_draws_with_a_band_of_nine_tenths():
-    losses = np.arange(1.0, 12.0)[:, np.newaxis] * np.ones([11, 4])
+    losses = np.arange(1.0, 102.0)[:, np.newaxis] * np.ones([101, 4])
     (axes,) = l2l.plot_curves({"Adam": losses, "SGD": 2 * losses}).axes
     one, other = axes.get_lines()
-    np.testing.assert_allclose([one.get_ydata(), other.get_ydata()], [[6.0] * 4, [12.0] * 4])
+    np.testing.assert_allclose([one.get_ydata(), other.get_ydata()], [[51.0] * 4, [102.0] * 4])
     assert one.get_xdata().tolist() == [0, 1, 2, 3] and one.get_color() != other.get_color()
-    np.testing.assert_allclose(band(axes), [[2.0] * 4, [10.0] * 4])
+    np.testing.assert_allclose(band(axes), [[11.0] * 4, [91.0] * 4])
     for line, area in zip([one, other], axes.collections):
         color = area.get_facecolor()[0]
         assert color[:3].tolist() == list(to_rgb(line.get_color())) and color[3] < 0.5 and line.get_alpha() is None
@@ -58,14 +59,13 @@ def test_seeds_show_the_median_of_their_medians_and_the_range_of_these():
 
 
 def test_an_evaluation_has_its_places_and_its_window():
-    problem = l2l.MLP(hidden=(), batch_size=2)
-    settings = {"draws": 2, "steps": 50, "engine": "graph"}
-    evaluation = l2l.evaluate(problem, {"SGD": l2l.sgd()}, at=range(0, 50, 2), **settings)
+    losses = {"SGD": np.ones([2, 25])}
+    evaluation = Evaluation(losses, {}, np.arange(0, 50, 2), l2l.MLP(hidden=(), batch_size=2), [])
     (line,) = l2l.plot_curves(evaluation).axes[0].get_lines()
     assert line.get_xdata().tolist() == [19.0, 21.0, 23.0, 25.0, 27.0, 29.0]
     assert len(l2l.plot_losses(evaluation, draws=2).axes) == 2
-    evaluation = l2l.evaluate(l2l.Quadratic(2), {"SGD": l2l.sgd()}, draws=2, steps=3, engine="graph")
-    assert l2l.plot_curves(evaluation).axes[0].get_lines()[0].get_xdata().tolist() == [0.0, 1.0, 2.0]
+    evaluation = Evaluation(losses, {}, np.arange(25), l2l.Quadratic(2), [])
+    assert l2l.plot_curves(evaluation).axes[0].get_lines()[0].get_xdata().tolist() == list(range(25))
 
 
 def test_a_name_looks_the_same_in_all_panels():

@@ -6,7 +6,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from trainers import Listed, one_rate
 
 import l2l
@@ -27,9 +26,8 @@ def few_points(monkeypatch):
     monkeypatch.setattr(pictures, "CONTOURS", 9)
 
 
-def drawn(figure):
-    """The figure's panels, once it was drawn without a warning, and pyplot has no part of it."""
-    figure.canvas.draw()
+def panels_of(figure):
+    """The figure's panels; pyplot has no part of it."""
     assert plt.get_fignums() == []
     return figure.axes
 
@@ -38,18 +36,18 @@ def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def has_grid(panel):
-    return all(lines[0].get_visible() for lines in (panel.get_xgridlines(), panel.get_ygridlines()))
-
-
 PICTURES = {
-    "updates": lambda _, names, number: l2l.plot_updates({name: l2l.sgd() for name in names}),
+    "updates": lambda _, names, number: l2l.plot_updates(dict.fromkeys(names)),
     "learning_rates": lambda *arrays: l2l.plot_learning_rates(*arrays[:2], steps=3, coordinates=range(arrays[2])),
     "states": lambda *arrays: l2l.plot_states(*arrays[:2], draws=2, steps=3),
     "trajectories": lambda *arrays: l2l.plot_trajectories(*arrays[:2], steps=2),
 }
 # Width and height of the first panel, in inches.
 ROOM = {"updates": (2.0, 2.0), "learning_rates": (3.3, 2.7), "states": (3.0, 3.1), "trajectories": (4.9, 4.1)}
+
+
+def names_of_ticks(bar):
+    return bar.yaxis.get_major_formatter().format_ticks(bar.get_yticks())
 
 
 def colors_of(panel):
@@ -62,7 +60,7 @@ def test_plot_updates_shows_rates_over_both_gradients():
     figure = l2l.plot_updates(
         {"momentum": l2l.momentum(0.1, momentum=0.9), "SGD": l2l.sgd(0.01)}, smallest=1e-2, largest=1
     )
-    momentum, sgd, below, below_sgd, bar = drawn(figure)
+    momentum, sgd, below, below_sgd, bar = panels_of(figure)
     axis = np.array([-1, -0.1, -0.01, 0.01, 0.1, 1])
     before, current = axis[:, np.newaxis], axis[np.newaxis]
     rates = 0.1 * (0.9 * before + current) / current
@@ -77,47 +75,40 @@ def test_plot_updates_shows_rates_over_both_gradients():
     assert [panel.get_title() for panel in [momentum, sgd, below]] == ["momentum", "SGD", "secant, after its step"]
     assert below.get_xlabel() == "gradient" and momentum.get_ylabel() == below.get_ylabel() == "gradient before"
     assert bar.get_ylabel() == "effective learning rate, -update / gradient"
-    shared = [momentum.get_shared_x_axes(), momentum.get_shared_y_axes()]  # who zooms into one zooms into all
-    assert all(axes.joined(momentum, panel) for axes in shared for panel in [sgd, below, below_sgd])
     assert list(below.get_xticks()) == list(momentum.get_yticks()) == [-3, -1.5, 0, 1.5, 3]
     ticks = [text.get_text() for text in below.get_xticklabels()]
     assert ticks == ["$-10^{0}$", "$-10^{-1}$", r"$\pm 10^{-2}$", "$10^{-1}$", "$10^{0}$"]
-    ticks = [text.get_text() for text in bar.get_yticklabels()]
+    ticks = names_of_ticks(bar)
     assert ticks[0] == "$-10^{1}$" and ticks[3] == r"$\pm 10^{-2}$" and ticks[-1] == "$10^{1}$"
     assert list(bar.get_yticks()) == [-3, -2, -1, 0, 1, 2, 3]
-    assert momentum.get_aspect() == 1 and [line.get_xydata()[0, i] for i, line in enumerate(momentum.lines[::-1])] == [
-        0,
-        0,
-    ]
-    (mesh,) = momentum.collections
-    assert mesh.get_cmap()(0.9) == plt.get_cmap("PuOr")(0.9) and tuple(mesh.get_cmap()(np.nan)) == (0.6, 0.6, 0.6, 1)
-    assert mesh.get_rasterized() and mesh.get_clim() == (-3, 3)
-    assert np.array_equal(mesh._coordinates[0, :, 0], np.arange(-3, 4))  # its cells are between the ticks
+
+
+@pytest.fixture
+def known_answers(monkeypatch):
+    """Lets `plot_updates` show what gradient descent answers, without a graph."""
+    monkeypatch.setattr(pictures, "responses", lambda rules, gradients: dict.fromkeys(rules, -0.1 * gradients))
 
 
 @pytest.mark.parametrize("low, ticks", [(-4, [-4, -3, -2, -1, 0, 1, 2, 3, 4]), (-5, [-5, -3, -1, 0, 1, 3, 5])])
-def test_the_color_bar_has_a_tick_for_each_decade_or_for_every_other(monkeypatch, low, ticks):
+def test_the_color_bar_has_a_tick_for_each_decade_or_for_every_other(monkeypatch, known_answers, low, ticks):
     monkeypatch.setattr(pictures, "decades", lambda rates: (low, 0))
-    _, lower, bar = drawn(l2l.plot_updates({"SGD": l2l.sgd()}, smallest=0.1, largest=1))
+    _, lower, bar = panels_of(l2l.plot_updates({"SGD": None}, smallest=0.1, largest=1))
     assert list(bar.get_yticks()) == ticks and lower.collections[0].colorbar.extend == "both"
-    assert bar.get_window_extent().height > 1.2 * lower.get_window_extent().height  # it is that of all panels
-    names = [text.get_text() for text in bar.get_yticklabels()]
+    names = names_of_ticks(bar)
     assert names[0] == "$-10^{0}$" and names[-1] == "$10^{0}$"
 
 
 def test_plot_updates_repeats_the_gradient_before():
     figure = l2l.plot_updates({"it": l2l.momentum(0.1, momentum=0.5)}, smallest=0.1, largest=1, repeats=3)
-    upper, lower, bar = drawn(figure)
-    (low,) = [
-        int(re.findall(r"{(.*)}", text.get_text())[0]) for text in bar.get_yticklabels() if "pm" in text.get_text()
-    ]
+    upper, lower, bar = panels_of(figure)
+    (low,) = [int(re.findall(r"{(.*)}", name)[0]) for name in names_of_ticks(bar) if "pm" in name]
     # A gradient of 1 after three of 0.1, so `v = 1 + (0.5 + 0.25 + 0.125) 0.1`, and before it `1.75 * 0.1`.
     np.testing.assert_allclose(colors_of(upper)[3, 5], np.log10(0.10875) - low, atol=1e-5)
     np.testing.assert_allclose(colors_of(lower)[3, 5], -max(np.log10(0.0175 / 0.9) - low, 0), atol=1e-5)
 
 
 def test_a_secant_is_its_own_reference():
-    upper, lower, _ = drawn(l2l.plot_updates({"secant": l2l.secant()}))
+    upper, lower, _ = panels_of(l2l.plot_updates({"secant": l2l.secant()}))
     ticks = [text.get_text() for text in lower.get_xticklabels()]  # of the range that it has by itself
     assert ticks == ["$-10^{2}$", "$-10^{-3}$", r"$\pm 10^{-8}$", "$10^{-3}$", "$10^{2}$"]
     apart = ~np.eye(6, dtype=bool)
@@ -130,29 +121,15 @@ def test_plot_learning_rates_shows_the_rate_of_sgd():
     figure = l2l.plot_learning_rates(
         l2l.Quadratic(4), {"SGD": l2l.sgd(0.25), "up": l2l.Trained(one_rate, [np.float32(-2)])}, draws=5, steps=4
     )
-    first, second, third, strip, *_ = axes = drawn(figure)
+    first, second, third, strip, *_ = axes = panels_of(figure)
     assert len(axes) == 6  # the first three coordinates, unless some are named
-    for one, other in [(first, strip), (first, third)]:  # who zooms into one zooms into all
-        assert first.get_shared_x_axes().joined(one, other)
-    assert first.get_shared_y_axes().joined(first, third) and not first.get_shared_y_axes().joined(first, strip)
     for panel in [first, second, third]:
         sgd, up = panel.get_lines()
         np.testing.assert_allclose(sgd.get_ydata(), 0.25, rtol=1e-5)
         np.testing.assert_allclose(up.get_ydata(), 2, rtol=1e-5)
         assert panel.get_yscale() == "log" and len(panel.collections) == 2
-        with np.errstate(divide="ignore"):  # a rate of 0 is a gap
-            assert panel.yaxis.get_transform().transform(np.zeros(1)) == -np.inf
-        assert len({line.get_marker() for line in (sgd, up)}) == len({line.get_color() for line in (sgd, up)}) == 2
-        for line, area in zip((sgd, up), panel.collections):
-            np.testing.assert_array_equal(area.get_facecolor()[0, :3], to_rgb(line.get_color()))
     assert [list(line.get_ydata()) for line in strip.get_lines()] == [[0] * 4, [1] * 4]
-    assert first.get_ylabel() == "|effective learning rate|" and strip.get_ylabel() == "uphill"
-    assert strip.get_xlabel() == "base iteration" and first.get_title() == "coordinate 1"
-    assert legend(third) == ["SGD", "up"]
-    assert strip.yaxis.get_major_formatter()(0.5) == "50%" and strip.get_ylim() == (-0.05, 1.05)
-    for panel in axes:
-        assert has_grid(panel) and all(line.get_markevery() == (0, 1) for line in panel.get_lines())
-    assert first.get_gridspec().get_height_ratios() == [3, 1]
+    assert first.get_title() == "coordinate 1" and legend(third) == ["SGD", "up"]
 
 
 @pytest.fixture
@@ -183,16 +160,17 @@ def test_the_pictures_ask_for_what_they_show(with_traces):
 
 
 @pytest.mark.parametrize("picture", ["updates", "learning_rates", "states", "trajectories"])
-def test_panels_and_what_is_beside_them_have_room(with_traces, picture):
+def test_panels_and_what_is_beside_them_have_room(with_traces, known_answers, picture):
     """A panel is about as large alone as beside others."""
     ones = np.random.RandomState(0).normal(size=[2, 3, 3, 2])
     one = {"gradients": ones[..., 0], "updates": ones[..., 0], "states": ones}
     one.update(positions=ones[..., 0, :], losses=np.ones([2, 3]))
     sizes = []
-    for number in [1, 3]:
+    for number in [1, 2]:
         arrays = with_traces(**{"optimizer %d" % i: one for i in range(number)})
         figure = PICTURES[picture](*arrays, number)
-        panels = [panel for panel in drawn(figure) if panel.get_label() != "<colorbar>"]
+        figure.canvas.draw()
+        panels = [panel for panel in panels_of(figure) if panel.get_label() != "<colorbar>"]
         extents = [panel.get_window_extent() for panel in panels]
         assert np.ptp([extent.width for extent in extents]) < 0.1 * extents[0].width
         sizes.append((extents[0].width / figure.dpi, extents[0].height / figure.dpi))
@@ -202,7 +180,7 @@ def test_panels_and_what_is_beside_them_have_room(with_traces, picture):
 def test_plot_learning_rates_of_some_coordinates_and_of_one_that_has_arrived(with_traces):
     gradients = np.float32([[1, 2, 0], [0, 0, 3], [2, 4, 0]])[:, :, np.newaxis] * [1, 2]  # [3, 3, 2]
     arrays = with_traces(it={"gradients": gradients, "updates": -0.5 * gradients})
-    panel, strip = drawn(l2l.plot_learning_rates(*arrays, steps=3, coordinates=[1]))
+    panel, strip = panels_of(l2l.plot_learning_rates(*arrays, steps=3, coordinates=[1]))
     assert panel.get_title() == "coordinate 2"
     for line, value in [(panel.get_lines()[0], 0.5), (strip.get_lines()[0], 0)]:
         np.testing.assert_allclose(line.get_ydata(), [value, value, np.nan])
@@ -217,7 +195,7 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     other[2, 3, 1] = np.nan
     with plt.rc_context({"image.cmap": "gray"}):
         figure = l2l.plot_states(*with_traces(a={"states": along}, b={"states": other}), draws=4, steps=5)
-    a, b, bar = drawn(figure)
+    a, b, bar = panels_of(figure)
     assert a.get_xlabel() == "component 1, 100% of variance" and a.get_ylabel() == "component 2, 0% of variance"
     assert bar.get_ylabel() == "base iteration" and all(tick == round(tick) for tick in bar.get_yticks())
     assert (a.get_title(), b.get_title()) == ("a", "b, without 1 of 4 draws")
@@ -228,10 +206,8 @@ def test_plot_states_shows_components_along_the_run(with_traces):
     points, shares = l2l.figures.summaries.principal_components(np.moveaxis(other[[0, 1, 3]], 2, 1).reshape(-1, 2))
     cloud, *dots = b.collections
     np.testing.assert_allclose(cloud.get_offsets(), points)
-    assert cloud.get_rasterized() and cloud.get_facecolor()[0].tolist() == [0.8, 0.8, 0.8, 1]
-    assert len(dots) == 6 and all(line.get_color() == "0.6" for line in b.get_lines())
-    assert dots[0].get_array().tolist() == [0, 1, 2, 3, 4] and dots[0].get_cmap().name == "viridis"
-    assert has_grid(a) and has_grid(b)
+    assert len(dots) == 6 and dots[0].get_array().tolist() == [0, 1, 2, 3, 4]
+    assert dots[0].get_cmap().name == "viridis", "whatever the user has set"
     np.testing.assert_allclose(b.get_lines()[1].get_xydata(), points[5:10])
     assert b.get_xlabel() == "component 1, %.0f%% of variance" % (100 * shares[0])
 
@@ -252,7 +228,7 @@ def test_states_without_two_components_are_refused(with_traces, states, message)
 def test_plot_trajectories_shows_positions_over_the_losses():
     problem = Listed([[1.0, -0.5]])
     optimizers = {"SGD": l2l.sgd(0.25), "wild": l2l.sgd(50.0), "secant": l2l.secant()}
-    (axes,) = drawn(l2l.plot_trajectories(problem, optimizers, steps=3))
+    (axes,) = panels_of(l2l.plot_trajectories(problem, optimizers, steps=3))
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
     expected = np.array([1.0, -0.5]) * 0.5 ** np.arange(4)[:, np.newaxis]
     np.testing.assert_allclose(lines["SGD"], expected, rtol=1e-5)
@@ -270,7 +246,7 @@ def test_contours_lie_where_the_loss_has_their_value(with_traces, monkeypatch):
     monkeypatch.setattr(pictures, "CONTOURS", 41)
     positions = np.float32([[[1, -0.5], [0, 0]]])
     arrays = with_traces(it={"positions": positions, "losses": (positions**2).sum(axis=2)})
-    (axes,) = drawn(l2l.plot_trajectories(*arrays, steps=1))
+    (axes,) = panels_of(l2l.plot_trajectories(*arrays, steps=1))
     levels = set()
     for path in [path for collection in axes.collections for path in collection.get_paths()]:
         losses = (path.vertices**2).sum(axis=1)
@@ -282,22 +258,37 @@ def test_contours_lie_where_the_loss_has_their_value(with_traces, monkeypatch):
 def test_trajectories_of_what_does_not_move_and_of_a_start_that_is_no_number(with_traces):
     still = np.float32([[[1, -0.5], [1, -0.5]]])
     for loss in [1.25, np.nan]:
-        (axes,) = drawn(l2l.plot_trajectories(*with_traces(it={"positions": still, "losses": np.full([1, 2], loss)})))
+        (axes,) = panels_of(
+            l2l.plot_trajectories(*with_traces(it={"positions": still, "losses": np.full([1, 2], loss)}))
+        )
         assert legend(axes) == ["it", "start", "end"]
+
+
+@pytest.mark.parametrize("loss", [1.25, -1.25])
+def test_a_step_to_the_edge_does_not_leave_the_trajectories(with_traces, loss):
+    """Beside what does not move there is a margin of a ten millionth, so that the axes have a length."""
+    edge = 0.15 * 1e-6
+    wild = {"positions": np.array([[[0, 0], [edge, -edge]]]), "losses": np.array([[loss, 2e6]])}
+    (axes,) = panels_of(l2l.plot_trajectories(*with_traces(wild=wild)))
+    assert [*axes.get_xlim(), *axes.get_ylim()] == [-edge, edge, -edge, edge]
+    assert legend(axes) == ["wild", "start", "end"]
 
 
 @pytest.mark.parametrize("first, far", [(1.25, [1e3, 1e3]), (1.25, [-1e3, -0.5]), (np.nan, [1, 1e3])])
 def test_a_step_far_away_does_not_stretch_the_trajectories(with_traces, first, far):
     wild = {"positions": np.float32([[[1, -0.5], far]]), "losses": np.array([[first, 2e6]])}
-    (axes,) = drawn(l2l.plot_trajectories(*with_traces(wild=wild)))
+    (axes,) = panels_of(l2l.plot_trajectories(*with_traces(wild=wild)))
     assert legend(axes) == ["wild, leaves the figure", "start", "end"]
     np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [1, 1, -0.5, -0.5], atol=1e-6)
 
 
 def test_ten_times_the_first_loss_is_still_near(with_traces):
-    positions = np.float32([[[1, -0.5], [5, 2]]])
-    (axes,) = drawn(l2l.plot_trajectories(*with_traces(it={"positions": positions, "losses": np.array([[1.0, 10.0]])})))
+    """And the shorter side of the figure is a fifth of the longer one at least, before the margin."""
+    arrays = {"positions": np.array([[[1, -0.5], [5, -0.5]]]), "losses": np.array([[1.0, 10.0]])}
+    (axes,) = panels_of(l2l.plot_trajectories(*with_traces(it=arrays)))
     assert legend(axes) == ["it", "start", "end"]
+    space = 0.15 * (0.2 * 4 + 1e-6)
+    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [0.4, 5.6, -0.5 - space, -0.5 + space], rtol=1e-12)
 
 
 def test_other_problems_than_two_dimensional_ones_have_no_contours(with_traces):

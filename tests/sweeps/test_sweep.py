@@ -3,6 +3,8 @@ import importlib
 import os
 import signal
 import sys
+import time
+import types
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ module_of_sweep = importlib.import_module("l2l.sweeps.sweep")  # whose name in t
 
 
 def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
-    grid = {"learning_rate": [0.001, 0.01], "weights_seed": np.arange(2)}
+    grid = {"learning_rate": [0.001, 0.01], "weights_seed": np.arange(1)}
 
     def measure(trainer):
         return {"norm": np.float32(2.5), "weights": np.array(trainer.weights()), "notes": ["a", None]}
@@ -25,8 +27,8 @@ def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
     with no_cluster(monkeypatch):
         sweep = l2l.sweep(build, grid, 6, directory=str(tmp_path / "new" / "sweep"), measure=measure)
     settings = [(cell.settings["learning_rate"], cell.settings["weights_seed"]) for cell in sweep.cells]
-    assert settings == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
-    cell, row = sweep.cells[2], sweep.rows[2]
+    assert settings == [(0.001, 0), (0.01, 0)]
+    cell, row = sweep.cells[1], sweep.rows[1]
     history = assert_undisturbed(cell)
     assert history.config == cell.history().config
     expected = {**cell.settings, "meta_iterations": 6, "log_average": history.log_average(2000), "skipped": 0}
@@ -39,10 +41,17 @@ def test_a_grid_is_computed_in_its_order(tmp_path, monkeypatch, capsys):
     l2l.evaluate(l2l.Quadratic(2), {"own": trained}, draws=1, steps=1, engine="graph")
     lines = str(sweep).splitlines()
     assert lines[0].split()[:4] == ["learning_rate", "weights_seed", "meta_iterations", "log_average"]
-    assert lines[3].split()[:4] == ["0.01", "0", "6", "%.2f" % sweep.rows[2]["log_average"]]
-    assert "<td" in sweep._repr_html_()
-    assert "sweep of 4 cells: 100%" in capsys.readouterr().err
+    assert lines[2].split()[:4] == ["0.01", "0", "6", "%.2f" % row["log_average"]]
+    assert "sweep of 2 cells: 100%" in capsys.readouterr().err
     l2l.save_results(str(tmp_path / "rows.json"), sweep.rows)
+
+
+def test_cells_are_the_product_of_a_grid():
+    jobs = module_of_sweep._jobs({"a": (1, 2), "b": np.arange(2)}, [3, 4, 5, 6], "folder", True)
+    assert [tuple(job.settings.values()) for job in jobs] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [(job.meta_iterations, job.allow_changed_code) for job in jobs] == [(n, True) for n in (3, 4, 5, 6)]
+    assert all(os.path.dirname(job.directory) == "folder" for job in jobs)
+    assert len({job.directory for job in jobs}) == 4 and {type(job.settings["b"]) for job in jobs} == {int}
 
 
 def test_a_grid_may_be_a_list_with_a_length_for_each(tmp_path, monkeypatch):
@@ -149,6 +158,25 @@ def test_complaints_of_cells_are_one_warning(tmp_path, monkeypatch):
     assert "{'weights_seed': 0}: training: 3 of 3 meta-iterations had a NaN" in text
 
 
+def cell_of(version, **row):
+    return types.SimpleNamespace(version=version, row=row)
+
+
+def test_a_table_formats_its_columns_and_says_which_version_computed_a_cell():
+    row = {"meta_iterations": 20000, "log_average": -6.054, "seconds": 1234.56, "rate": 0.5, "name": "a", "both": 2.5}
+    other = {**row, "rate": 10, "both": "b", "none": None}
+    found = l2l.Sweep(iter([cell_of(l2l.__version__, **row), cell_of(l2l.__version__, **other)]))
+    assert found.rows == [row, other] and len(found.cells) == 2
+    assert str(found).splitlines() == [
+        "meta_iterations  log_average  seconds  rate  name  both  none",
+        "         20,000        -6.05   1234.6   0.5  a     2.5",
+        "         20,000        -6.05   1234.6    10  a     b",
+    ]
+    assert repr(found) == str(found) and "<td" in found._repr_html_()
+    found = l2l.Sweep([cell_of(l2l.__version__, a=1), cell_of("0.1", a=2)])
+    assert found.rows == [{"a": 1, "version": l2l.__version__}, {"a": 2, "version": "0.1"}]
+
+
 GRID = {"weights_seed": [1]}
 
 
@@ -157,6 +185,7 @@ GRID = {"weights_seed": [1]}
     [
         (TypeError, "build_trainer must be callable", {"build_trainer": None}),
         (TypeError, "build_trainer must take checkpoint_dir and the settings weights_seed", {"build_trainer": len}),
+        (TypeError, "build_trainer must take checkpoint_dir", {"build_trainer": lambda weights_seed: None}),
         (TypeError, "measure must be callable", {"measure": 3}),
         (TypeError, "grid must be a dict of lists, or a list of dicts, got 3", {"grid": 3}),
         (TypeError, "grid must be a dict of lists, or a list of dicts", {"grid": [1]}),
@@ -174,6 +203,7 @@ GRID = {"weights_seed": [1]}
         (ValueError, "meta_iterations must be one number, or one for each of 1", {"meta_iterations": [1, 2]}),
         (TypeError, "directory must be a path, got None", {"directory": None}),
         (TypeError, "client must be a distributed.Client", {"client": 3}),
+        (TypeError, "allow_changed_code must be True or False, got 1", {"allow_changed_code": 1}),
     ],
 )
 def test_bad_input(error, message, arguments, tmp_path):
@@ -192,11 +222,30 @@ def test_without_dask_it_says_what_to_install(client, tmp_path, monkeypatch):
 
 def test_a_cell_that_kills_its_workers_is_named_and_the_others_are_computed(tmp_path, monkeypatch):
     with no_cluster(monkeypatch, Client(dies=lambda number: number == 0)) as client:
-        with pytest.raises(RuntimeError, match=r"1 of 2 cells failed.*\n{'weights_seed': 1}: each of several workers"):
+        monkeypatch.setattr(module_of_sweep, "_SHOWN", 1)
+        message = (
+            r"1 of 2 cells failed, .* kept\.\n{'weights_seed': 1}: each of several workers that .* memory perhaps$"
+        )
+        with pytest.raises(RuntimeError, match=message):
             l2l.sweep(build, {"weights_seed": [1, 2]}, 1, directory=tmp_path)
         assert len(client.submitted) == 2
         sweep = l2l.sweep(build, {"weights_seed": [1, 2]}, 1, directory=tmp_path)
     assert len(client.submitted) == 3 and [started(cell) for cell in sweep.cells] == [1, 1]
+
+
+def test_a_cell_of_other_code_goes_on_where_that_is_allowed(tmp_path, monkeypatch):
+    def earlier(checkpoint_dir, weights_seed):
+        return build(checkpoint_dir, weights_seed=weights_seed, build_optimizer=lambda: one_rate(0.01))
+
+    def later(checkpoint_dir, weights_seed):
+        return build(checkpoint_dir, weights_seed=weights_seed, build_optimizer=lambda: one_rate(0.02))
+
+    with no_cluster(monkeypatch) as client:
+        l2l.sweep(earlier, GRID, 2, directory=tmp_path)
+        with pytest.raises(RuntimeError, match="allow_changed_code=True goes on"):
+            l2l.sweep(later, GRID, 3, directory=tmp_path)
+        longer = l2l.sweep(later, GRID, 3, directory=tmp_path, allow_changed_code=True)
+    assert len(client.submitted) == 3 and len(longer.cells[0].history()) == 3
 
 
 def test_it_moves_within_cells_and_goes_on_from_what_is_noted(tmp_path, monkeypatch, capsys):
@@ -213,16 +262,20 @@ def test_it_moves_within_cells_and_goes_on_from_what_is_noted(tmp_path, monkeypa
             look(jobs[:1])
         report(jobs[0], -1.0)
         report(jobs[1], -2.0)
+        os.kill(os.getpid(), signal.SIGINT)
+        while shown[-1][0] == 6:  # another thread says it
+            time.sleep(0.001)
         return []
 
     monkeypatch.setattr(module_of_sweep, "progress", progress)
-    jobs = [Job({"seed": i}, 10, str(tmp_path / str(i))) for i in range(3)]
+    jobs = [Job({"seed": i}, 10, str(tmp_path / str(i)), False) for i in range(3)]
     for job in jobs:
         os.makedirs(job.directory)
     jobs[1].note_finished(4)
     monkeypatch.setattr(workers, "connected", lambda *_: contextlib.nullcontext((None, None)))
     monkeypatch.setattr(workers, "compute_all", compute_all)
-    module_of_sweep._compute(jobs[:2], jobs, None, None, tmp_path, None)
+    with pytest.raises(KeyboardInterrupt, match="all that was computed is kept"):
+        module_of_sweep._compute(jobs[:2], jobs, None, None, str(tmp_path), None)
     assert shown == [
         (30, 14),
         (0, "starting"),
@@ -231,4 +284,5 @@ def test_it_moves_within_cells_and_goes_on_from_what_is_noted(tmp_path, monkeypa
         (2, "1 of 3 cells"),  # the last one follows when the cell is done
         (1, "2 of 3 cells"),
         (6, "3 of 3 cells"),
+        (0, "stopping"),
     ]

@@ -1,6 +1,8 @@
+import contextlib
 import os
 import signal
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -58,7 +60,7 @@ def test_each_trial_runs_the_rule_with_its_numbers_in_one_graph(run, monkeypatch
     tuned = tune(l2l.adam, ranges, budget=12)
     draw = run(PROBLEM.sample(3, FIRST_SEED - 1))
     draw = draw._replace(scale=draw.scale.astype(np.float64), start=draw.start.astype(np.float64))
-    assert len(tuned.trials) == 12 and built == [1]
+    assert len(tuned.trials) == 12 and built == [1] and FIRST_SEED == -(2**41), "of the same draws ever after"
     for trial in tuned.trials:
         values = {name: trial[name] for name in ranges}
         assert trial["figure"] == pytest.approx(last(adam_in_numpy(draw, 3, **values)), rel=1e-4)
@@ -74,8 +76,16 @@ def test_the_rate_of_gradient_descent_is_found_the_same_with_the_same_seed():
     assert few[0] == few[1] and few[0] != few[2]
 
 
-def test_the_compiled_engine_gives_the_same_figures():
-    figures = [[trial["figure"] for trial in tune(engine=engine).trials] for engine in ["graph", "xla"]]
+def test_the_compiled_engine_gives_the_same_figures(monkeypatch):
+    """And into the caller's graph comes nothing but the optimizers that are returned."""
+    prepared, before = [], len(tf.get_default_graph().get_operations())
+    monkeypatch.setattr(module, "prepare_xla", lambda: prepared.append(len(figures)))
+    figures = []
+    for engine in ["graph", "xla"]:
+        tuned = tune(lambda learning_rate: l2l.sgd(tf.constant(1.0) * learning_rate), engine=engine)
+        figures.append([trial["figure"] for trial in tuned.trials])
+    assert prepared == [1]
+    assert len(tf.get_default_graph().get_operations()) == before + 2 * 3  # a constant, the rate and their product
     assert len(set(figures[0])) == 4
     np.testing.assert_allclose(*figures, rtol=1e-5)
 
@@ -83,6 +93,7 @@ def test_the_compiled_engine_gives_the_same_figures():
 def test_tuning_draws_are_those_of_no_evaluation_and_no_training(run):
     seen = []
     tune(measure=lambda losses: seen.append(losses[:, 0]) or 0.0, budget=1)
+    assert seen[0].dtype == np.float64
     evaluated = l2l.evaluate(PROBLEM, {"it": l2l.sgd()}, draws=3, steps=1, seed=1, engine="graph")["it"][:, 0]
     trained = PROBLEM.sample(3, 1)
     trained = run(PROBLEM.batch_loss(trained.start, trained))
@@ -102,21 +113,57 @@ def spread(given, number=200):
 
 
 @pytest.mark.parametrize(
-    "given, low, high, map_",
+    "given, expected",
     [
-        ((-2.0, 6), -2, 6, lambda x: x),
-        (l2l.log_range(1e-3, 10), -3, 1, np.log10),
-        (l2l.near_one(0.9, 0.99999), -5, -1, lambda x: np.log10(1 - x)),
-        (range(3, 300), 3, 299, lambda x: x),
+        ((-2.0, 6), [-2, 0, 2, 4, 6]),
+        (l2l.log_range(1e-3, 10), [1e-3, 1e-2, 0.1, 1, 10]),
+        (l2l.near_one(0.5, 0.99995), [0.5, 0.95, 0.995, 0.9995, 0.99995]),
+        (range(3, 300), [3, 77, 151, 225, 299]),
+        ([4, 2, 9, 1], [4, 2, 9, 1, 1]),
     ],
-    ids=["uniform", "logarithmic", "near one", "integers"],
+    ids=["uniform", "logarithmic", "near one", "integers", "choices"],
 )
-def test_ranges_are_uniform_on_their_scale(given, low, high, map_, monkeypatch):
-    monkeypatch.setitem(module.EVOLUTION, "popsize", 200)  # a first population is random
-    values = map_(spread(given))
-    assert low - 1e-3 <= values.min() < low + 0.05 * (high - low)
-    assert high - 0.05 * (high - low) < values.max() <= high + 1e-3
-    assert abs(values.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * 200)
+def test_ranges_are_uniform_on_their_scale(given, expected):
+    space = module._space("ranges['it']", given)
+    np.testing.assert_allclose([space.value(place) for place in [0, 0.25, 0.5, 0.75, 1]], expected, rtol=1e-4)
+    assert space.is_number and space.size == (len(given) if isinstance(given, (range, list)) else np.inf)
+
+
+def test_choices_that_are_no_numbers():
+    for given in [[True, False], ["a", "b"], [1, None]]:
+        space = module._space("ranges['it']", given)
+        assert not space.is_number and [space.value(place) for place in (0, 1)] == given
+    assert [module._is_number(one) for one in (1, 0.5, np.float32(1), True, "1")] == [True, True, True, False, False]
+
+
+def test_a_grid_has_all_combinations_if_the_budget_suffices():
+    spaces = [module._space("it", given) for given in ([1, 2], range(3))]
+    assert module._grid(spaces, 5) == []
+    places = [(a, b) for a in (0.25, 0.75) for b in (1 / 6, 0.5, 5 / 6)]
+    np.testing.assert_allclose(module._grid(spaces, 6), places)
+    assert module._grid([*spaces, module._space("it", (0.0, 1.0))], 10**9) == []
+
+
+def test_what_scipy_is_asked(monkeypatch):
+    """Populations one after another, of one sequence of random numbers; no gradients, and small figures."""
+    asked, seen = [], []
+
+    def minimize(function, bounds, seed, **settings):
+        asked.append((bounds, seed.uniform(), settings))
+        seen.append([function(place) for place in (0.0, 1.0, 2.0)])
+
+    def figure_at(place):
+        if len(asked) == 2:
+            raise module._StoppedError
+        return {0.0: 1.5, 1.0: np.inf, 2.0: -np.inf}[place]
+
+    monkeypatch.setattr("scipy.optimize.differential_evolution", minimize)
+    with pytest.raises(module._StoppedError):
+        module._evolve(figure_at, 3, 7)
+    settings = {"popsize": 5, "recombination": 0.9, "tol": 1e-3, "polish": False}
+    random = np.random.RandomState(7)
+    assert asked == [([(0, 1)] * 3, random.uniform(), settings) for _ in range(2)]
+    assert seen == [[1.5, module.LARGEST, -module.LARGEST]] and 1e100 < module.LARGEST < 1e154
 
 
 def test_what_is_suggested_is_a_number_of_float32_or_an_integer():
@@ -136,13 +183,15 @@ def test_integers_are_integers_in_the_graph_and_floats_have_the_dtype_of_the_pos
 
     ranges = {"steps": range(1, 3), "rate": (0.1, 0.2), "mixed": [1, 0.5]}
     tune(rule, ranges, problem=l2l.Quadratic(2, dtype=tf.float64))
+    ends = [(1, 0.1, 1.0), (2, 0.2, 0.5)]  # whose optimizers are checked first
+    np.testing.assert_allclose(seen[:6], np.ravel(ends))
     assert {value.dtype for value in seen if isinstance(value, tf.Tensor)} == {tf.int32, tf.float64}
     assert [type(value) for value in seen[-3:]] == [int, float, float]
 
 
 def test_of_lists_each_combination_is_tried_once():
     ranges = {"learning_rate": [0.1, 0.2, 0.3], "momentum": [0.0, np.float32(0.5)]}
-    tuned = tune(l2l.momentum, ranges, budget=100)
+    tuned = tune(l2l.momentum, ranges, budget=6)
     tried = [(trial["learning_rate"], trial["momentum"]) for trial in tuned.trials]
     assert tried == [(rate, decay) for rate in [0.1, 0.2, 0.3] for decay in [0.0, 0.5]]
     assert len(tune(l2l.momentum, ranges, budget=5).trials) == 5
@@ -229,11 +278,10 @@ def test_five_hyperparameters_of_all_kinds_are_found_together():
     assert min(figures) < 1e-3 < min(figures[:25])
 
 
-def test_trials_go_down_and_are_the_same_again():
-    ranges = {**RATE, "momentum": (0.0, 0.9)}
-    trials = [tune(l2l.momentum, ranges, budget=60, steps=10).trials for _ in range(2)]
-    figures = [trial["figure"] for trial in trials[0]]
-    assert trials[0] == trials[1] and np.median(figures[-20:]) < np.median(figures[:20]) - 1
+def test_trials_go_down():
+    tuned = tune(l2l.momentum, {**RATE, "momentum": (0.0, 0.9)}, budget=60, steps=10)
+    figures = [trial["figure"] for trial in tuned.trials]
+    assert np.median(figures[-20:]) < np.median(figures[:20]) - 1
 
 
 def test_another_population_begins_where_the_figures_of_one_agree():
@@ -244,8 +292,7 @@ def test_another_population_begins_where_the_figures_of_one_agree():
         assert sorted(fifths) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("error", [TypeError, ValueError, RuntimeError, KeyError])
-@pytest.mark.parametrize("number", [1, 9])
+@pytest.mark.parametrize("error, number", [(TypeError, 1), (ValueError, 9), (RuntimeError, 9), (KeyError, 1)])
 def test_what_a_measure_raises_comes_out_as_it_is(error, number):
     seen = []
 
@@ -260,7 +307,7 @@ def test_what_a_measure_raises_comes_out_as_it_is(error, number):
     assert type(raised.value) is error and len(seen) == number
 
 
-def test_ctrl_c_keeps_what_was_found():
+def test_ctrl_c_keeps_what_was_found(monkeypatch):
     seen = []
 
     def measure(losses):
@@ -278,6 +325,7 @@ def test_ctrl_c_keeps_what_was_found():
             os.kill(os.getpid(), signal.SIGINT)
         return l2l.sgd(learning_rate)
 
+    monkeypatch.setattr(EvaluationGraph, "losses_and_positions", None)  # nothing is compiled
     with pytest.raises(KeyboardInterrupt, match="before the first trial"):
         tune(rule)
 
@@ -287,8 +335,37 @@ def test_progress_and_tables_show_the_best(capsys):
     assert "tune learning_rate + momentum: 100%" in capsys.readouterr().err
     lines = str(tuned.table()).splitlines()
     assert lines[0].split() == ["learning_rate", "momentum", "figure"] and len(lines) == 11
-    assert lines[1].split()[-1] == "%.6g" % tuned.figure and len(str(tuned.table(2)).splitlines()) == 3
+    assert lines[1].split()[-1] == "%.6g" % tuned.figure and len(str(tuned.table(1)).splitlines()) == 2
     assert repr(tuned).startswith("<Tuned, momentum(learning_rate=") and "after 12 trials" in repr(tuned)
+
+
+def test_progress_says_what_is_best_so_far(monkeypatch):
+    shown, figures = [], iter([3.0, 1.0, 2.0, 4.0])
+
+    @contextlib.contextmanager
+    def progress(total, description):
+        shown.append((total, description))
+        yield lambda finished, text: shown.append((finished, text))
+
+    def measure(losses):
+        if len(shown) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            while len(shown) == 4:  # another thread says it
+                time.sleep(0.001)
+        return next(figures)
+
+    monkeypatch.setattr(module, "progress", progress)
+    with pytest.warns(RuntimeWarning, match=r"^stopped after 3 of 4 trials$"):
+        tuned = tune(ranges={"learning_rate": [0.1, 0.2, 0.3, 0.4]}, measure=measure, budget=9)
+    assert tuned.hyperparameters == {"learning_rate": 0.2} and tuned.figure == 1.0
+    assert shown == [
+        (4, "tune learning_rate"),
+        (0, "building and compiling"),
+        (1, "best 3"),
+        (1, "best 1"),
+        (0, "stopping"),
+        (1, "best 1"),
+    ]
 
 
 def test_without_scipy_it_says_what_to_install(monkeypatch):
@@ -311,6 +388,7 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
         ),
         (lambda: tune(l2l.momentum, {"momentum": (0.0, 1.0)}), ValueError, r"momentum must be a number in \[0, 1\)"),
         (lambda: tune(ranges={}), ValueError, "ranges must be a non-empty dict"),
+        (lambda: tune(ranges=[(0.1, 1.0)]), ValueError, "ranges must be a non-empty dict"),
         (lambda: tune(ranges={"learning_rate": (2.0, 1.0)}), ValueError, "must have its lower end first"),
         (lambda: tune(ranges={"learning_rate": ("a", 1.0)}), TypeError, "must be a finite number, got 'a'"),
         (lambda: tune(ranges={"learning_rate": (0.1, np.inf)}), ValueError, "must be a finite number, got inf"),

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import pickle
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import distributed
 import numpy as np
@@ -106,7 +108,7 @@ def test_a_class_typed_into_a_notebook_works_on_the_workers(tmp_path, monkeypatc
 
 
 def jobs(number, folder):
-    return [Job({"number": i}, 1, str(folder / str(i))) for i in range(number)]
+    return [Job({"number": i}, 1, str(folder / str(i)), False) for i in range(number)]
 
 
 class Waiting:
@@ -150,7 +152,7 @@ def test_the_scheduler_gets_as_many_cells_as_there_are_threads(tmp_path, monkeyp
     )
     assert failed == [] and client.at_a_time == [3, 3] and seen == [2**18] * 6
     assert [(job.settings["number"], average) for job, average in reported] == [(i, float(i)) for i in range(6)]
-    assert max(map(len, client.submitted)) < 1000 and os.listdir(str(tmp_path)) == []
+    assert max(map(len, client.submitted)) < 1000 and os.listdir(str(tmp_path)) == [] and client.told == []
 
 
 def test_when_asked_to_stop_the_workers_are_told(tmp_path, monkeypatch):
@@ -171,16 +173,134 @@ def test_when_asked_to_stop_the_workers_are_told(tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_grows_with_its_work_gets_some(tmp_path, monkeypatch):
-    """Dask's adaptive clusters have no worker until there is a cell to compute."""
-    looks = iter(range(5))
+    """Dask's adaptive clusters have no worker until there is a cell to compute: one at a time."""
+    checks, looks = iter(range(5)), []
     monkeypatch.setattr(cells, "compute", lambda *arguments: 1.0)
     monkeypatch.setattr(workers, "SECONDS_BETWEEN_LOOKS", 0)
     client, reported = Client(), []
     client.nthreads = dict
     workers.compute_all(
-        client, lambda: next(looks), jobs(2, tmp_path), None, None, Stop(), lambda *one: reported.append(one)
+        client,
+        lambda: next(checks),
+        jobs(2, tmp_path),
+        None,
+        None,
+        Stop(),
+        lambda *one: reported.append(one),
+        looks.append,
     )
-    assert len(reported) == 2
+    assert len(reported) == 2 and looks == [[], []] and next(checks) == 2
+
+
+class Lost(Client):
+    """Its cells end as it is told: with an error, with a status, or never, where that is None."""
+
+    def __init__(self, ends):
+        super().__init__()
+        self.ends, self.cancelled = iter(ends), []
+
+    def submit(self, function, pickled, key):
+        future, end = Future(key), next(self.ends)
+        if isinstance(end, Exception):
+            future.finish(None, end)
+        elif end:
+            future.finish(None)
+            future.status = end
+        return future
+
+    def run(self, function, *arguments, on_error):
+        super().run(function, *arguments, on_error=on_error)
+        raise OSError("a worker is lost at this moment")
+
+    def cancel(self, futures):
+        self.cancelled.extend(future.status for future in futures)
+        raise OSError("and the scheduler too")
+
+
+def test_of_a_cell_that_fails_outside_of_its_code_it_says_why(tmp_path):
+    client = Lost([ValueError("no memory"), "cancelled"])
+    failed = workers.compute_all(client, lambda: None, jobs(2, tmp_path), None, None, Stop(), None)
+    found = [(job.settings["number"], text) for job, text in failed]
+    assert found == [(0, "ValueError('no memory')"), (1, "the scheduler has dropped it (cancelled)")]
+    assert client.told == client.cancelled == []
+
+
+def test_where_the_cluster_ends_its_cells_are_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_BETWEEN_LOOKS", 0)
+    client, looked = Lost([None]), []
+
+    def check():
+        if looked:
+            raise RuntimeError("all is lost")
+
+    with pytest.raises(RuntimeError, match="all is lost"):
+        workers.compute_all(client, check, jobs(2, tmp_path), None, None, Stop(), None, looked.append)
+    assert looked == [[]] and len(client.told) == 1 and client.cancelled == ["pending"]
+
+
+class Entered:
+    """Something to enter, which knows how it was made, and whether it was left."""
+
+    scheduler_address = "tcp://here"
+
+    def __init__(self, *arguments, **named):
+        self.made, self.is_left = (arguments, named), False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.is_left = True
+
+
+def test_a_client_is_taken_or_made(monkeypatch):
+    monkeypatch.setattr(workers.clusters, "imported", lambda: types.SimpleNamespace(Client=Entered))
+    ours = contextlib.contextmanager(lambda *arguments: iter([arguments[1:]]))
+    monkeypatch.setattr(workers, "_on_this_machine", ours)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for most, number in [(3, 3), (9, 4)]:
+        with workers.connected(None, most, "file") as found:
+            assert found == (number, "file")
+    with workers.connected("tcp://there", 3, "file") as (connection, check):
+        assert connection.made == (("tcp://there",), {"set_as_default": False}) and not connection.is_left
+        assert check() is None
+    assert connection.is_left
+    with workers.connected(connection, 3, "file") as (found, check):
+        assert found is connection and check() is None
+
+
+def test_how_the_workers_of_this_machine_are_started(tmp_path, monkeypatch):
+    """One thread each, of as much memory as there is, in a session of their own, which ends when its input does."""
+    started, process = [], types.SimpleNamespace(poll=lambda: None, stdin=io.BytesIO(), wait=lambda: waited.append(1))
+    waited, fake = [], types.SimpleNamespace(LocalCluster=Entered, Client=Entered)
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: started.append((command, how)) or process)
+    monkeypatch.setenv("OF_THE_CALLER", "1")
+    log = str(tmp_path / "log")
+    with workers._on_this_machine(fake, 3, log) as (client, check):
+        check()
+        process.poll = lambda: 1
+        with pytest.raises(
+            RuntimeError, match="the workers on this machine have ended; '%s' has what they printed" % log
+        ):
+            check()
+        assert not process.stdin.closed
+    assert process.stdin.closed and waited == [1] and client.is_left
+    (cluster,), named = client.made
+    loop = cluster.made[1].pop("loop")
+    assert named == {"set_as_default": False} and cluster.is_left and not loop.asyncio_loop.is_running()
+    assert cluster.made == ((), {"n_workers": 0, "dashboard_address": None, "silence_logs": 50})
+    (((command,), how),) = started
+    address = ["tcp://here", "--no-dashboard"]
+    assert command[:-1] == [sys.executable, "-c", workers._WORKERS, *address, *OPTIONS] and not os.path.exists(
+        command[-1]
+    )
+    output, environment = how.pop("stdout"), how.pop("env")
+    assert output.name == log and how == {"stdin": subprocess.PIPE, "stderr": output, "start_new_session": True}
+    assert environment["OF_THE_CALLER"] == "1" and environment["DASK_LOGGING__DISTRIBUTED"] == "error"
+    assert environment["PYTHONPATH"].split(os.pathsep) == [os.path.abspath(folder) for folder in sys.path]
+
+
+OPTIONS = ["--nworkers", "3", "--nthreads", "1", "--memory-limit", "0", "--local-directory"]
 
 
 def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
@@ -188,12 +308,13 @@ def test_a_worker_runs_no_other_code_than_the_callers(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "compute", lambda *arguments: called.append(arguments) or 1.0)
     monkeypatch.setattr(workers, "prepare_xla", lambda: called.append("XLA"))
     with workers._written((build, None), str(tmp_path)) as functions:
-        message = pickle.dumps((functions, {}, 1, str(tmp_path)))
+        message = pickle.dumps((functions, {}, 1, str(tmp_path), False))
         assert workers.run_cell(message) == (workers.DONE, 1.0)
         assert called.pop(0) == "XLA" and len(called) == 1  # whatever engine the first cell has
         with open(functions[0], "ab") as file:
             file.write(b".")
         outcome, text = workers.run_cell(message)
+        os.unlink(functions[0])  # by the user, who tidies up
     assert outcome == workers.FAILED and "is not what the caller wrote" in text and called[1:] == ["XLA"]
 
 
