@@ -53,7 +53,7 @@ def test_a_window_that_grows_is_the_naive_definition(window):
 def test_what_cannot_be_averaged_is_refused_or_left_out_in_silence():
     with pytest.raises(ValueError, match=r"^values must have one dimension, got shape \(2, 2\)$"):
         l2l.rolling_log_average(np.ones([2, 2]))
-    with pytest.raises(ValueError, match="^window must be a positive integer, got 0$"):
+    with pytest.raises(ValueError, match=r"^window must be a positive integer, got 0$"):
         l2l.rolling_log_average([1.0], 0)
     largest = np.finfo(np.float64).max
     np.testing.assert_array_equal(l2l.rolling_log_average([-1.0, -1e-38, 0, largest], 1)[:2], [np.nan, 0])

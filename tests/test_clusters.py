@@ -36,5 +36,5 @@ def test_without_dask_an_address_is_no_error_yet(monkeypatch):
 
 def test_functions_can_be_sent_and_locks_cannot():
     assert pickle.loads(clusters.pickled("cells", lambda x: x + 1))(2) == 3
-    with pytest.raises(TypeError, match="^cells must be such that they can be sent to another process: "):
+    with pytest.raises(TypeError, match=r"^cells must be such that they can be sent to another process: "):
         clusters.pickled("cells", threading.Lock())

@@ -349,6 +349,7 @@ LIBRARIES = os.path.dirname(os.__file__)
         ("/home/me/site-packages/mine.py", False),
         ("/usr/lib/python3/dist-packages/mine/mine.py", False),
     ],
+    ids=lambda value: os.path.basename(str(value)),
 )
 def test_a_module_is_the_users_own_unless_it_is_installed(path, is_own, monkeypatch):
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(__file__=path))

@@ -68,6 +68,10 @@ def custom(x):
     return x + 1, lambda gradient: 3 * gradient
 
 
+def in_batches(x):
+    return tf.gather([[1.0, 2.0], [3.0, 4.0]], tf.cast(x > 0, tf.int32)[:, None], batch_dims=1)
+
+
 @pytest.mark.parametrize(
     "function, expected",
     [
@@ -93,13 +97,10 @@ def custom(x):
             lambda x: np.where(x[:, None] > 0.6, np.ones([2, 3]) * x[0], 0),
         ),
         (lambda x: tf.matmul(x[:, None], [x, 2 * x][:1]), lambda x: np.outer(x, x)),
-        (lambda x: tf.gather([x, 2 * x], [[1], [0]], batch_dims=1), lambda x: np.array([[x[1]], [2 * x[0]]])),
+        (in_batches, lambda x: np.array([[1], [3]]) + (x[:, None] > 0)),
         (lambda x: tf.gradients(custom(x), x)[0], lambda x: np.array([3, 3])),
         (lambda x: tf.gather([1.0, 2.0], tf.cast(x[0] > 0, tf.int32)), lambda x: 1 + (x[0] > 0)),
-        (
-            tf.function(lambda x: tf.gather([x, x], [[1], [0]], batch_dims=1), autograph=False),
-            lambda x: x[[1, 0], None],
-        ),
+        (tf.function(in_batches, autograph=False), lambda x: np.array([[1], [3]]) + (x[:, None] > 0)),
     ],
     ids=[
         *["py_func", "cond", "determinant", "while", "map_fn", "gather", "constant", "stack"],
@@ -156,6 +157,17 @@ def test_only_what_is_called_counts_and_static_shapes_may_have_holes(run):
     result = over_draws(lambda x: 2 * x, many)
     assert result.shape.as_list() == [2, None]
     np.testing.assert_array_equal(run(result), np.full([2, 3], 2))
+
+
+def test_a_shape_that_the_function_sets_counts():
+    shape = tf.placeholder(tf.int32, [None])
+
+    def function(one):
+        one = tf.reshape(one, shape)
+        one.set_shape([2, 1])
+        return one
+
+    assert over_draws(function, tf.zeros([3, 2])).shape == [3, 2, 1]
 
 
 def test_where_an_op_cannot_be_vectorized_each_draw_is_written_into_the_graph():
@@ -239,7 +251,7 @@ def test_a_choice_of_unknown_rank_is_left_to_tensorflow(run, known):
     np.testing.assert_allclose(run(of_five(size)), np.abs(DRAWS))
 
 
-def test_a_choice_between_losses_can_be_compiled(run):
+def test_a_choice_between_losses_and_a_result_from_outside_can_be_compiled(run):
     """TensorFlow's own vectorized form of `tf.where` holds a `tf.cond` whose branches differ in shape."""
 
     def huber(x):
@@ -247,9 +259,14 @@ def test_a_choice_between_losses_can_be_compiled(run):
         return tf.reduce_sum(tf.where(residual < 1, residual**2, 2 * residual - 1))
 
     prepare_xla()
-    many = tf.constant([[0.5, 2.0], [-3.0, 0.25]])
-    (losses,) = tf.xla.experimental.compile(lambda many: [over_draws(huber, many)], [many])
-    np.testing.assert_allclose(run(losses), [0.25 + 3, 5 + 0.0625])
+
+    def program(many, other):
+        # TensorFlow copies the op of a result from outside, which in a compiled program is a placeholder.
+        both = tf.function(lambda *both: over_draws(lambda x: (huber(x), both[1]), both[0]), autograph=False)
+        return list(both(many, other))
+
+    results = tf.xla.experimental.compile(program, [tf.constant([[0.5, 2.0], [-3.0, 0.25]]), tf.constant(7.0)])
+    np.testing.assert_allclose(run(results), [[0.25 + 3, 5 + 0.0625], [7, 7]])
 
 
 @pytest.mark.parametrize(
@@ -335,19 +352,6 @@ def test_a_product_of_unknown_shape_is_left_to_tensorflow(run):
         lambda x: tf.matmul(tf.ones([3, 2]), tf.reshape(x, rows)), tf.constant([[1.0, 2.0], [3.0, 4.0]])
     )
     np.testing.assert_allclose(run(result), [[[3]] * 3, [[7]] * 3])
-
-
-def test_a_result_from_outside_can_be_compiled(run):
-    """TensorFlow copies the op of such a tensor, which in a compiled program is a placeholder."""
-    prepare_xla()
-
-    def program(many, other):
-        return list(
-            tf.function(lambda *both: over_draws(lambda x: (x, both[1]), both[0]), autograph=False)(many, other)
-        )
-
-    results = tf.xla.experimental.compile(program, [tf.constant([1.0, 2.0]), tf.constant(7.0)])
-    np.testing.assert_array_equal(run(results), [[1, 2], [7, 7]])
 
 
 def test_second_derivatives_flow_back_to_what_draws_are_picked_from_within_xla(run):

@@ -140,7 +140,6 @@ def tuned(measure):
 
 CALLS = {
     "loss": (lambda: trainer(BadLoss()), ValueError, "loss of BadLoss failed, line"),
-    "loss of a batch": (lambda: trainer(BadLoss(), batch=3), ValueError, "loss of BadLoss failed, line"),
     "sample": (lambda: trainer(BadSample()), ValueError, "sample of BadSample failed, line"),
     "start": (lambda: trainer(BadStart()), ValueError, "initial_position of BadStart failed, line"),
     "tf.function": (lambda: trainer(BadFunction()), ValueError, "loss of BadFunction failed, line"),
@@ -159,7 +158,6 @@ CALLS = {
         ValueError,
         "loss of BadLoss failed, line",
     ),
-    "evaluate": (lambda: evaluated(BadLoss(), l2l.sgd()), ValueError, "loss of BadLoss failed, line"),
     "rule": (lambda: evaluated(Plane(), bad_rule), ValueError, "bad_rule failed, line"),
     "trace": (lambda: l2l.trace(BadLoss(), {"it": l2l.sgd()}), ValueError, "loss of BadLoss failed, line"),
     "picture": (lambda: l2l.plot_updates({"it": bad_rule}), ValueError, "bad_rule failed, line"),
@@ -311,6 +309,7 @@ def test_an_error_that_is_no_sentence_of_pythons_keeps_what_it_has(error):
         (OURS, RuntimeError("no"), "abcd"),
         (THEIRS, ValueError("no"), "abcd"),
     ],
+    ids=["ours", "ours of a value", "another error of ours", "theirs"],
 )
 def test_of_what_the_package_refuses_the_check_alone_stays(path, error, frames):
     found, left = frames_of(chain((OURS, "a"), (THEIRS, "b"), (OURS, "c"), (path, "d"), error=error))
@@ -368,6 +367,7 @@ def test_what_came_before_is_shown_where_the_user_caught_it_alone():
         ("<__array_function__ internals>", False),
         ("<decorator-gen-12>", False),
     ],
+    ids=lambda value: os.path.basename(str(value)),
 )
 def test_whose_a_file_is(path, is_users):
     _, frames = frames_of(chain((path, "a"), (THEIRS, "b"), error=RuntimeError()))
@@ -431,6 +431,7 @@ in converted code:
 def test_of_converted_code_the_users_last_line_is_said():
     assert without_converted_code(CONVERTED) == "Shape must be rank 2 (line 34 of mine.py: return x @ x)"
     assert without_converted_code("in converted code:\n\n  a.py:1 f\n  x\n\n  tf.E: no") == "no"
+    assert first_line(ValueError()) == "ValueError"
     for text in ["", "one\n two", "one\nin converted code:"]:
         assert without_converted_code(text) == text
 
