@@ -91,7 +91,7 @@ def rolling_log_average(values: np.ndarray, window: int = 500) -> np.ndarray:
 def rolling_mean(values, window):
     """The mean of each value of an array `[n]` and those before it, up to `window` in all: float64 `[n]`."""
     if not values.size:
-        return np.zeros([0])
+        return values
     # A convolution adds each window afresh. Differences of one running sum would be quicker, but a large value would
     # spoil all that follow it.
     sums = np.convolve(values, np.ones(min(window, values.size)))[: values.size]

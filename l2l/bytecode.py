@@ -8,8 +8,17 @@ count. What it calls by a global name counts by that name alone.
 import dis
 import hashlib
 import json
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    CO_ITERABLE_COROUTINE,
+    CO_VARARGS,
+    CO_VARKEYWORDS,
+)
 
-_FLAGS = 4 | 8 | 32 | 128 | 256 | 512  # of a code object: *args, **kwargs, generators and coroutines
+# Of the flags of a code object those that count: *args, **kwargs, generators and coroutines.
+_FLAGS = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR
 
 
 def digest(value):
@@ -30,7 +39,7 @@ def instructions(code):
             lines.append([instruction.opname, _argument(instruction, following, numbers)])
     flags = code.co_flags & _FLAGS
     counts = [code.co_argcount, code.co_kwonlyargcount, flags]
-    number = code.co_argcount + code.co_kwonlyargcount + bool(flags & 4) + bool(flags & 8)
+    number = code.co_argcount + code.co_kwonlyargcount + bool(flags & CO_VARARGS) + bool(flags & CO_VARKEYWORDS)
     return [counts, list(code.co_varnames[:number]), lines]
 
 

@@ -356,7 +356,7 @@ class _Description:
             rows = value.tocsr(copy=True)
             rows.sum_duplicates()
             return [list(rows.shape), *[self.of(one, where) for one in (rows.indptr, rows.indices, rows.data)]]
-        if callable(getattr(kind, "get_config", None)) and not self._tolerant:  # Keras
+        if callable(getattr(kind, "get_config", None)):  # Keras
             if getattr(value, "weights", None):
                 raise _unknown(where, value)
             try:
@@ -415,7 +415,7 @@ def _reduced(value):
 
 
 def _is_within(module, package):
-    return module is not None and (module == package or module.startswith(package + "."))
+    return str(module).split(".")[0] == package
 
 
 def _is_own(kind):
@@ -444,8 +444,7 @@ def _is_named(function):
     if isinstance(function, np.ufunc):
         return getattr(np, function.__name__, None) is function
     if module is None:  # a method of a built-in class
-        owner = getattr(function, "__objclass__", None)
-        return owner is not None and not _is_own(owner)
+        return hasattr(function, "__objclass__")
     found = sys.modules.get(module)
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
@@ -470,7 +469,7 @@ def _is_constant(value):
 
 def _counts(name, member):
     """Whether a member of a class says something of its code: not what Python or the making of the class puts there."""
-    if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)) or name.startswith("_abc_"):
+    if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return False
     is_special = name.startswith("__") and name.endswith("__")
     return not is_special or isinstance(member, (types.FunctionType, *_DESCRIPTORS))

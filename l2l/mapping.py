@@ -135,7 +135,7 @@ def _reason_against(definition):
         return "TensorFlow would forget the custom gradient of"
     if definition.op in _LOOPS:
         return "TensorFlow cannot vectorize a loop,"
-    if definition.op == "GatherV2" and definition.attr["batch_dims"].i:
+    if definition.attr["batch_dims"].i:  # of a GatherV2
         return "TensorFlow would ignore the batch_dims of"
     return None
 

@@ -52,7 +52,7 @@ class _Silent:
 
     monitor_interval = 0  # no thread of tqdm's that refreshes it
 
-    def refresh(self, nolock=False, lock_args=None):
+    def refresh(self, **ignored):
         """As tqdm's, but raises nothing, such as for a wrong `TQDM_ASCII`, and Ctrl-C leaves no lock taken."""
         try:
             with self._lock:

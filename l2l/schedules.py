@@ -225,9 +225,9 @@ def _called(name, schedule, t):
 
 
 def _checked_scalar(name, value):
-    """A scalar tensor of numbers; as it was given if it is a variable."""
+    """A scalar tensor or variable of numbers, as it was given."""
     if not (value.dtype.is_floating or value.dtype.is_integer):
         raise TypeError("%s must be a scalar tensor of numbers, got dtype %s" % (name, value.dtype.base_dtype.name))
     if not value.shape.is_compatible_with([]):
         raise ValueError("%s must be a scalar tensor, got shape %s" % (name, value.shape))
-    return value if isinstance(value, tf.Variable) else tf.convert_to_tensor(value)
+    return value

@@ -46,28 +46,22 @@ def short_traceback(function: _Function) -> _Function:
 
 def _shorten(error):
     """Leaves out of an error that is being raised what lies between the current frame and the user's lines."""
-    entry = error.__traceback__
+    entry, before = error.__traceback__, getattr(error.__cause__ or error.__context__, "__traceback__", None)
     lines, is_sentence = _users_lines(entry.tb_next), False
     if lines:
         _say_where(error, lines)
     else:
-        reason = error.__cause__ or error.__context__
         # A sentence of this package about an error of the user's, or one about what the user's function returned.
-        lines = _users_lines(reason.__traceback__) if reason is not None else []
+        lines = _users_lines(before)
         if isinstance(error, tf.errors.OpError):
             is_sentence = _say_which_op(error)
         elif isinstance(error, (TypeError, ValueError)):
-            lines = lines or _innermost(entry)
+            lines = lines or _innermost(entry.tb_next)
     if lines or is_sentence:
-        if not _is_users_own(error.__cause__ or error.__context__):
-            error.__cause__, error.__suppress_context__ = None, True
+        if before is None or not _is_users(before.tb_frame):  # else the user's code caught an error, and raised another
+            error.__cause__ = None  # which hides what came before, too
         for one, following in zip([entry, *lines], [*lines, None]):
             one.tb_next = following
-
-
-def _is_users_own(reason):
-    """Whether it was the user's code that caught an error while another one came up."""
-    return reason is not None and reason.__traceback__ is not None and _is_users(reason.__traceback__.tb_frame)
 
 
 def _entries(traceback):
@@ -81,10 +75,9 @@ def _users_lines(traceback):
     return [one for one in _entries(traceback) if _is_users(one.tb_frame)]
 
 
-def _innermost(entry):
-    """The last entry below the current frame, if it is a check of this package."""
-    last = list(_entries(entry))[-1]
-    return [last] if last is not entry and last.tb_frame.f_code.co_filename.startswith(_PACKAGE) else []
+def _innermost(traceback):
+    """The last entry of a traceback, if it is a check of this package; a list."""
+    return [one for one in [*_entries(traceback)][-1:] if one.tb_frame.f_code.co_filename.startswith(_PACKAGE)]
 
 
 def _is_users(frame):

@@ -1,5 +1,6 @@
 """Archives from others: every bad file gives a clear error, and needs no more memory than it is long."""
 
+import errno
 import io
 import json
 import os
@@ -17,16 +18,18 @@ from l2l import archives
 PLAIN = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }"
 
 
-def test_written_and_read(tmp_path):
-    arrays = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.array(3, np.int64), "d": np.zeros([0, 2], np.float32)}
+def test_written_and_read(tmp_path, recwarn):
+    arrays = {"a/ü": np.arange(6.0).reshape(2, 3), "c": np.array(3, np.int64), "d": np.zeros([0, 2], np.float32)}
+    opened = os.listdir("/proc/self/fd")
     archives.write(tmp_path / "x", {"name": "x", "ü": [1, None]}, arrays)
     config, read = archives.read(tmp_path / "x")
+    assert not recwarn.list and os.listdir("/proc/self/fd") == opened  # all is closed
     assert config == {"name": "x", "ü": [1, None]} and set(read) == set(arrays)
     for name in arrays:
         assert read[name].dtype == arrays[name].dtype and read[name].shape == arrays[name].shape
         np.testing.assert_array_equal(read[name], arrays[name])
     with np.load(str(tmp_path / "x"), allow_pickle=False) as plain:
-        np.testing.assert_array_equal(plain["a/b"], arrays["a/b"])
+        np.testing.assert_array_equal(plain["a/ü"], arrays["a/ü"])
         assert json.loads(plain["config"].tobytes().decode()) == config
 
 
@@ -103,6 +106,17 @@ def test_a_new_name_is_the_first_that_nothing_has(tmp_path):
     assert (tmp_path / "a").read_text() == "a file" and sorted(os.listdir(str(tmp_path))) == list("abcd")
 
 
+def test_a_new_name_is_taken_where_there_are_no_hard_links_too(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("a file")
+
+    def link(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    assert archives.write_new([tmp_path / name for name in "abc"], {"x": 1}, {}) == str(tmp_path / "b")
+    assert archives.read(tmp_path / "b")[0] == {"x": 1} and sorted(os.listdir(str(tmp_path))) == ["a", "b"]
+
+
 def npy(header=PLAIN, data=bytes(24), magic=b"\x93NUMPY\x01\x00", length=None):
     header += b"\n"
     return magic + struct.pack("<H", len(header) if length is None else length) + header + data
@@ -169,6 +183,17 @@ def claiming(compressed):
 
 GOOD_FILE = zipped(GOOD)
 
+
+def with_a_table_of(size):
+    return GOOD_FILE[:-10] + struct.pack("<LLH", size, 0, 0)
+
+
+def encrypted():
+    """As the table says of the last member."""
+    place = GOOD_FILE.rindex(b"PK\1\2") + 8
+    return GOOD_FILE[:place] + b"\1" + GOOD_FILE[place + 1 :]
+
+
 BAD_FILES = {
     "empty": (b"", "too short"),
     "as short as an end": (bytes(41), "too short (41 bytes)"),
@@ -182,9 +207,12 @@ BAD_FILES = {
     "a flipped byte in the data": (flipped(GOOD_FILE, GOOD_FILE.index(b"a.npy") + 80), "damaged or truncated"),
     "a flipped byte in the table": (flipped(GOOD_FILE, GOOD_FILE.index(b"PK\1\2")), "damaged or truncated"),
     "a table that is not there": (GOOD_FILE[:-10] + struct.pack("<LLH", 200, 10**6, 0), "damaged or truncated"),
-    "a table of gigabytes": (GOOD_FILE[:-10] + struct.pack("<LLH", 2**32 - 2, 0, 0), "too many members"),
+    "a table of gigabytes": (with_a_table_of(2**32 - 2), "too many members"),
+    "a table of 400 bytes a member and one more": (with_a_table_of(4_000_001), "too many members"),
+    "a table as long as it may be": (with_a_table_of(4_000_000), "damaged or truncated"),
     "another table": (bytes(100) + b"PK\6\7" + bytes(16) + GOOD_FILE[-22:], "it claims to be longer than"),
     "compressed": (zipped(GOOD, compression=zipfile.ZIP_BZIP2), "is compressed or encrypted"),
+    "encrypted": (encrypted(), "is compressed or encrypted"),
     "a zip bomb": (
         zipped({"config.npy": CONFIG, "a.npy": bytes(10**7)}, compression=zipfile.ZIP_DEFLATED),
         "its members are longer than the file",
@@ -220,6 +248,8 @@ BAD_FILES = {
     "another format of arrays": (with_a(npy(magic=b"\x93NUMPY\x02\x00")), "no NumPy array of format 1.0"),
     "a header longer than the array": (with_a(npy(length=60000)), "must hold plain numbers"),
     "no array at all": (with_a(b""), "no NumPy array of format 1.0"),
+    "an array without a header": (with_a(b"\x93NUMPY\x01\x00"), "must hold plain numbers"),
+    "an array with half a length": (with_a(b"\x93NUMPY\x01\x00\x00"), "must hold plain numbers"),
     "a config that is no JSON": (with_config(b"{'a': 1}"), "its config is no JSON"),
     "a config of another kind": (with_config(b"[1, 2]"), "its config must be a JSON object"),
     "a config of brackets": (with_config(b"[" * 60000), "its config is no JSON"),
@@ -331,7 +361,9 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
     os.remove(str(tmp_path / "x"))
     with pytest.raises(ValueError, match="config must have at most 65536 bytes as JSON, got 65537"):
         archives.write(tmp_path / "x", {"text": longest["text"] + "x"}, {})
-    assert 2**31 - 2**25 < archives.MOST_BYTES < 2**31  # of longer files Python writes the table's place elsewhere
+    with pytest.raises(ValueError, match="arrays must be fewer than 10000, got 10000"):
+        archives.check({}, dict.fromkeys(map(str, range(10_000)), np.zeros(1)))
+    assert archives.MOST_BYTES == 2**31 - 2**24  # of longer files Python writes the table's place elsewhere
     monkeypatch.setattr(archives, "MOST_BYTES", 100)
     archives.check({}, {"a": np.zeros(50, np.uint8), "b": np.zeros(50, bool)})
     with pytest.raises(ValueError, match="arrays must have at most 100 bytes together, got 160"):

@@ -29,7 +29,13 @@ async def generator_of_coroutines():
 
 
 def generator(first, *, second, third):
-    yield first
+    local = first
+    yield local
+
+
+def rest(*rest):
+    local = rest
+    return local
 
 
 @types.coroutine
@@ -41,7 +47,7 @@ def generator_as_coroutine():
     "function, flags",
     [
         (code_of, 0),
-        (lambda *rest: rest, inspect.CO_VARARGS),
+        (rest, inspect.CO_VARARGS),
         (lambda **more: more, inspect.CO_VARKEYWORDS),
         (generator, inspect.CO_GENERATOR),
         (coroutine, inspect.CO_COROUTINE),
@@ -88,6 +94,7 @@ def test_how_it_was_typed_does_not_count(text):
         ("k in {'a'", "k not in {'a'"),
         ("[x + k for k in rest if k in {'a', 'b', 1.5}]", "(x + k for k in rest if k in {'a', 'b', 1.5})"),
         ("return", "yield"),
+        ("x + k", "x.__doc__"),
     ],
 )
 def test_what_it_does_counts(one, other):
@@ -95,10 +102,14 @@ def test_what_it_does_counts(one, other):
 
 
 @pytest.mark.parametrize(
-    "one, other", [("1", "1.0"), ("1", "True"), ("0.0", "-0.0"), ("'1'", "b'1'"), ("(1,)", "(1.0,)")]
+    "one, other",
+    [
+        *[("x.__doc__", "y.__doc__"), ("'a'.__qualname__", "'b'.__qualname__")],
+        *[("1", "1.0"), ("1", "True"), ("0.0", "-0.0"), ("'1'", "b'1'"), ("(1,)", "(1.0,)")],
+    ],
 )
-def test_constants_that_are_equal_are_told_apart(one, other):
-    assert code_of("f = lambda: " + one) != code_of("f = lambda: " + other)
+def test_constants_and_names_that_look_alike_are_told_apart(one, other):
+    assert code_of("f = lambda x=1, y=2: " + one) != code_of("f = lambda x=1, y=2: " + other)
 
 
 def test_jumps_count_by_where_they_lead():
@@ -110,6 +121,7 @@ def test_jumps_count_by_where_they_lead():
     )
     assert code_of(text) == code_of(text.replace("def f(x):\n", "def f(x):\n    '''A docstring.'''\n"))
     assert code_of(text) != code_of(text.replace("if x: continue", "if not x: continue"))
+    assert code_of(text) == "30b56ecd43f478cd"
     within = "def f(x):\n    if x:\n        x()\n        x()\n"  # whose instructions differ in nothing else
     assert code_of(within) != code_of("def f(x):\n    if x:\n        x()\n    x()\n")
 
@@ -121,3 +133,5 @@ def test_a_class_in_a_function_counts_by_its_methods():
     assert code_of(CLASS) == code_of(CLASS.replace("class Own:", "class Own:\n        '''What it is.'''"))
     assert code_of(CLASS) == code_of(CLASS.replace("def f", "def g") + "f = g\n")
     assert code_of(CLASS) != code_of(CLASS.replace("return x\n", "return -x\n"))
+    one, other = (CLASS.replace("class Own:", "class Own:\n        limit = %d" % limit) for limit in [1, 2])
+    assert len({code_of(text) for text in [CLASS, one, other]}) == 3

@@ -1,6 +1,8 @@
 """What objects say of themselves: two that differ are told apart, and one says the same in every process."""
 
 import abc
+import array
+import ast
 import collections
 import dataclasses
 import datetime
@@ -8,6 +10,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib.machinery
 import json
 import operator
 import os
@@ -17,6 +20,7 @@ import re
 import subprocess
 import sys
 import threading
+import types
 import unittest.mock
 
 import cloudpickle
@@ -26,7 +30,16 @@ import tensorflow as tf
 from other_problems import Regression, Rosenbrock
 
 import l2l
-from l2l.describe import describe, describe_code, digests_in, is_digest, same, without_code, without_names
+from l2l.describe import (
+    _is_own_module,
+    describe,
+    describe_code,
+    digests_in,
+    is_digest,
+    same,
+    without_code,
+    without_names,
+)
 from l2l.optimizers import castings
 
 
@@ -100,6 +113,16 @@ def structured(value):
     return array
 
 
+def with_attributes(function, **attributes):
+    for name, value in attributes.items():
+        setattr(function, name, value)
+    return function
+
+
+class Numbers(np.ndarray):
+    rate = 1
+
+
 # Each makes one of a kind from 1 or from 2.
 KINDS = {
     "number": lambda n: n,
@@ -123,7 +146,10 @@ KINDS = {
     "cached": lambda n: functools.lru_cache()(KINDS["lambda"](n)),
     "tf.function": lambda n: tf.function(KINDS["lambda"](n)),
     "itemgetter": operator.itemgetter,
+    "attribute of a function": lambda n: with_attributes(KINDS["lambda"](1), rate=n),
+    "closure of a library": lambda n: with_attributes(KINDS["closure"](n), __module__="numpy"),
     "class": lambda n: type("Own", (), {"loss": KINDS["lambda"](n)}),
+    "private property": lambda n: type("Own", (), {"_loss": property(KINDS["lambda"](n))}),
     "property": lambda n: type("Own", (), {"loss": property(KINDS["lambda"](n))}),
     "class method": lambda n: type("Own", (), {"loss": classmethod(KINDS["lambda"](n))}),
     "static method": lambda n: type("Own", (), {"loss": staticmethod(KINDS["lambda"](n))}),
@@ -138,6 +164,8 @@ KINDS = {
     "dataclass": Data,
     "slots": Slots,
     "list of its own": lambda n: Words([n]),
+    "tuple of its own": lambda n: type("Own", (tuple,), {})((n,)),
+    "syntax tree": lambda n: ast.parse("x + %d" % n, mode="eval"),
     "class of a class": lambda n: type("Meta", (type,), {"loss": KINDS["lambda"](n)})("Own", (), {}),
     "class typed without a name": typed,
     "what is typed without a name": lambda n: typed(n)(),
@@ -154,6 +182,7 @@ KINDS = {
     "deque": lambda n: collections.deque([n]),
     "bytes": lambda n: b"%d" % n,
     "complex": lambda n: complex(0, n),
+    "complex of NumPy": np.complex64,
     "fraction": lambda n: fractions.Fraction(n, 3),
     "decimal": decimal.Decimal,
     "date": lambda n: datetime.date(2020, 1, n),
@@ -200,6 +229,7 @@ def test_tables_are_told_apart():
         pandas.DataFrame({"a": [1, 2], "b": ["y", None]}),
         pandas.DataFrame({"a": [1, 2], "c": ["x", None]}),
         pandas.DataFrame({"a": [1, 2], "b": ["x", None]}, index=[5, 6]),
+        pandas.DataFrame({"a": [1, 2, 3]}),
         pandas.Series([1.0, 2.0]),
         pandas.Series([1.0, 2.0], index=["a", "b"]),
         pandas.Series([1, 2]),
@@ -262,6 +292,69 @@ def test_a_description_is_json_and_holds_class_and_public_attributes():
         "words": {"class": "Words", "parameters": {}, "content": description["parameters"]["words"]["content"]},
     }
     assert len(digests_in(description)) == 3
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ({2, "a", (1,)}, {"set": ["a", 2, [1]]}),
+        ({1: "a", "b": 2}, {"items": [["b", 2], [1, "a"]]}),
+        (b"ab", {"bytes": 2, "checksum": "9e83486d"}),
+        (np, {"module": "numpy"}),
+        (np.poly1d, {"class": "numpy.poly1d"}),
+        (importlib.machinery.ModuleSpec, {"class": "_frozen_importlib.ModuleSpec"}),
+        ("a".join, {"function": "join", "self": "a"}),
+        (str.join, {"function": "str.join"}),
+        (array.array("b", [1, 2]), {"class": "array.array", "content": "e870e71991e3fc2a"}),
+        (
+            type("Numeric", (), {"__module__": "numpy", "description": lambda self: 1})(),
+            {"class": "numpy.Numeric", "content": "aa1a5bb6a30ac7d2"},
+        ),
+        (
+            np.ma.array([1, 2], "i1", mask=[True, False]),
+            {"masked": "int8 [2], checksum b6cc4292", "mask": "bool [2], checksum 58c223be"},
+        ),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_not_the_users_own_is_described_by_name_and_content(value, expected):
+    assert describe("it", value) == expected
+
+
+def test_an_array_of_a_class_of_ones_own_has_a_class_and_parameters_too():
+    one = np.arange(2.0).view(Numbers)
+    one.rate, one._cache = 2, 3
+    described = describe("it", one)
+    assert without_code(described) == {
+        "class": "Numbers",
+        "array": "float64 [2], checksum 4e6187d5",
+        "parameters": {"rate": 2},
+    }
+    assert len(described["code"]) == 16
+    assert describe("it", structured(1)).startswith("[('a', '<f4'), ('b', 'O')] [2], checksum ")
+    assert describe("it", with_attributes(lambda: 1, rate=2, _cache=3))["attributes"] == {"rate": 2}
+
+
+LIBRARIES = os.path.dirname(os.__file__)
+
+
+@pytest.mark.parametrize(
+    "path, is_own",
+    [
+        ("/home/me/mine.py", True),
+        ("mine.py", True),
+        (None, True),
+        (LIBRARIES + "_of_mine/mine.py", True),
+        (LIBRARIES + "/mine.py", False),
+        ("/home/me/site-packages/mine.py", False),
+        ("/usr/lib/python3/dist-packages/mine/mine.py", False),
+    ],
+    ids=lambda value: os.path.basename(str(value)),
+)
+def test_a_module_is_the_users_own_unless_it_is_installed(path, is_own, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(__file__=path))
+    assert _is_own_module("mine") is is_own
+    assert ("code" in describe("it", type("Mine", (), {"__module__": "mine"}))) is is_own
 
 
 def test_arrays_are_told_apart_by_a_checksum():
@@ -329,9 +422,10 @@ def test_numbers_without_a_value_survive():
     assert same(again, values) and not same(again, {**values, "nan": float("inf")})
     assert same({"a": 1, "b": 2}, {"b": 2, "a": 1})
     assert same([1, {"a": 2.0}], (1.0, {"a": 2})) and not same([1], [True]) and not same(2**60, 2**60 + 1)
+    assert same(10**14, 1e14) and not same(2**53, 2**53 + 1)  # where floats are no longer exact
 
 
-def test_cycles_end():
+def test_cycles_end(monkeypatch):
     loop, other = [1], [1]
     loop.append({"again": loop})
     other.append({"again": [1, other]})
@@ -349,9 +443,13 @@ def test_cycles_end():
         deep = [deep]
     with pytest.raises(TypeError, match=r"^it\[0\]\[0\].* must be nested less deeply than 60 levels$"):
         describe("it", deep)
+    monkeypatch.setattr("l2l.describe._DEEPEST", 2)
+    assert describe("it", [[[1]]]) == [[[1]]]
+    with pytest.raises(TypeError, match=r"^it\[0\]\[0\]\[0\] must be nested less deeply than 2 levels$"):
+        describe("it", [[[[]]]])
 
 
-def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused():
+def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused(monkeypatch):
     one = KINDS["closure"](1)
     function = functools.reduce(lambda inner, _: lambda x: inner(inner(x)), range(50), one)
     assert text_of(function) == text_of(function)
@@ -366,6 +464,14 @@ def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused():
     inner = {"above": 3}
     assert describe("it", [loop, loop])[1]["parameters"]["one"] == [[inner], [inner]]
     assert describe("it", [loop.one, loop])[1] == describe("it", [loop, loop])[1]
+    # What is shared counts again and again among the values, of which numbers are none.
+    pair = [[], 1]
+    monkeypatch.setattr("l2l.describe._MOST", 5)
+    assert describe("it", [pair, pair]) == [[[], 1], [[], 1]]
+    assert describe("it", [[], [], [], []]) == [[], [], [], []]
+    for many in [[pair, pair, []], [pair, pair, pair], [[], [], [], [], []]]:
+        with pytest.raises(TypeError, match=r"must hold fewer than 5 values$"):
+            describe("it", many)
 
 
 @pytest.mark.parametrize(
@@ -388,6 +494,8 @@ def test_what_is_shared_costs_once_and_what_has_no_end_in_sight_is_refused():
         (lambda: (lambda lock: lambda x, y=lock, z=1: x)(threading.Lock()), "argument y of it.one"),
         (lambda: type("Own", (), {"lock": threading.Lock()}), "Own.lock"),
         (lambda: threading.Lock().acquire, "the object of it.one"),
+        (tf.keras.Model, "it.one"),
+        (lambda: tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]), "it.one"),
     ],
 )
 def test_what_cannot_be_described_is_refused_with_its_name(make, place):
@@ -402,7 +510,7 @@ def test_what_cannot_be_described_is_refused_with_its_name(make, place):
 
 def test_what_is_no_parameter_may_be_anything():
     class Mine(l2l.Problem):
-        _lock, _cache = threading.Lock(), {}
+        _lock, _cache, _ufunc = threading.Lock(), {}, np.frompyfunc(plus, 1, 1)
 
         def __init__(self):
             self._file, _open = sys.stdout, threading.Lock()
@@ -473,6 +581,8 @@ def test_another_process_says_the_same(tmp_path, monkeypatch):
     """Of what cloudpickle sends there by value, as from a notebook, with another order of sets."""
     for kind in [Color, Data, Pair, plus]:
         monkeypatch.setattr(kind, "__module__", "__main__")  # so that they are not imported there
+    # As in a notebook, whose kernel is installed.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/site-packages/ipykernel_launcher.py", raising=False)
     objects = everything()
     expected = [describe("it", one) for one in objects]
     (tmp_path / "objects").write_bytes(cloudpickle.dumps(objects))
@@ -512,7 +622,7 @@ def test_code_that_holds_variables_counts_without_their_values(graph):
     variable = tf.get_variable("other", [])
     functions = [describe_code(lambda g, s, rate=rate: (-rate * variable * g, s)) for rate in [0.1, 0.1, 0.2]]
     assert functions[0] == functions[1] != functions[2] and functions[0]["function"] == "<listcomp>.<lambda>"
-    for ours in [l2l.CoordinatewiseLSTM((2,)), l2l.adam(), l2l.Grouped({"a": lambda: l2l.CoordinatewiseLSTM((2,))})]:
+    for ours in [3, l2l.CoordinatewiseLSTM((2,)), l2l.adam(), l2l.Grouped({"a": lambda: l2l.CoordinatewiseLSTM((2,))})]:
         assert describe_code(ours) is None
     subclass = type("CoordinatewiseLSTM", (l2l.CoordinatewiseLSTM,), {})
     assert describe_code(subclass((2,)))["class"] == "CoordinatewiseLSTM"

@@ -10,8 +10,11 @@ from l2l.xla import prepare_xla
 pytestmark = pytest.mark.filterwarnings("ignore:a function is computed draw by draw:RuntimeWarning")
 
 
-def over_draws(function, *nests):
-    return OverDraws("a function")(function, *nests)
+def over_draws(function, *nests, draw_by_draw=False):
+    over = OverDraws("a function")
+    result = over(function, *nests)
+    assert over.draw_by_draw is draw_by_draw
+    return result
 
 
 def test_each_draw_is_seen_alone(run):
@@ -39,16 +42,34 @@ def test_vectorized_the_graph_does_not_grow_with_the_draws():
     assert ops(50) == ops(5)
 
 
-def vectorized_or_not(ops_of):
-    """The number of calls of a function for 5 draws, and the result."""
+DRAWS = [[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]
+
+
+def of_five(ops_of, draw_by_draw=False):
+    """What a function gives for 5 draws; it is called once where it is vectorized, else once more for each."""
     calls = []
 
     def function(one):
         calls.append(one)
         return ops_of(one)
 
-    result = over_draws(function, tf.constant([[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]))
-    return len(calls), result
+    result = over_draws(function, tf.constant(DRAWS), draw_by_draw=draw_by_draw)
+    assert len(calls) == (1 + 5 if draw_by_draw else 1)
+    return result
+
+
+# The ops of the next test that TensorFlow does not vectorize, or wrongly.
+DRAW_BY_DRAW = {"py_func", "cond", "determinant", "while", "map_fn", "gather", "gather in batches", "custom gradient"}
+DRAW_BY_DRAW |= {"function"}
+
+
+@tf.custom_gradient
+def custom(x):
+    return x + 1, lambda gradient: 3 * gradient
+
+
+def in_batches(x):
+    return tf.gather([[1.0, 2.0], [3.0, 4.0]], tf.cast(x > 0, tf.int32)[:, None], batch_dims=1)
 
 
 @pytest.mark.parametrize(
@@ -75,16 +96,22 @@ def vectorized_or_not(ops_of):
             lambda x: tf.where(x > 0.6, tf.ones([2, 3]) * x[0], tf.zeros([2, 3])),
             lambda x: np.where(x[:, None] > 0.6, np.ones([2, 3]) * x[0], 0),
         ),
+        (lambda x: tf.matmul(x[:, None], [x, 2 * x][:1]), lambda x: np.outer(x, x)),
+        (in_batches, lambda x: np.array([[1], [3]]) + (x[:, None] > 0)),
+        (lambda x: tf.gradients(custom(x), x)[0], lambda x: np.array([3, 3])),
+        (lambda x: tf.gather([1.0, 2.0], tf.cast(x[0] > 0, tf.int32)), lambda x: 1 + (x[0] > 0)),
+        (tf.function(in_batches, autograph=False), lambda x: np.array([[1], [3]]) + (x[:, None] > 0)),
     ],
     ids=[
         *["py_func", "cond", "determinant", "while", "map_fn", "gather", "constant", "stack"],
-        *["where", "where for a vector", "where for a scalar", "where for rows"],
+        *["where", "where for a vector", "where for a scalar", "where for rows", "product"],
+        *["gather in batches", "custom gradient", "gather from one", "function"],
     ],
 )
-def test_every_op_gives_what_it_gives_for_each_draw(run, function, expected):
-    _, result = vectorized_or_not(function)
-    draws = [[1.0, 2.0], [-3.0, 1.0], [0.5, 0.5], [2.0, -2.0], [-1.0, -1.0]]
-    np.testing.assert_allclose(run(result), [expected(np.array(draw)) for draw in draws], rtol=1e-5)
+def test_every_op_gives_what_it_gives_for_each_draw(run, function, expected, request):
+    kind = request.node.callspec.id
+    result = of_five(function, kind in DRAW_BY_DRAW)
+    np.testing.assert_allclose(run(result), [expected(np.array(draw)) for draw in DRAWS], rtol=1e-5)
 
 
 def test_going_over_to_single_draws_is_said_once_and_for_all(recwarn):
@@ -95,6 +122,9 @@ def test_going_over_to_single_draws_is_said_once_and_for_all(recwarn):
     over(lambda x: 2 * x, tf.zeros([3, 2]))
     (warning,) = [one for one in recwarn if one.category is RuntimeWarning]
     assert warning.filename == __file__
+    one = OverDraws("it")
+    assert one(lambda x: tf.py_func(np.sum, [x], tf.float32), tf.zeros([1, 2])) is not None
+    assert not one.draw_by_draw and len([one for one in recwarn if one.category is RuntimeWarning]) == 1
     assert str(warning.message) == (
         "it is computed draw by draw, not vectorized, so that graph and time grow with the number of draws: "
         "TensorFlow has no vectorized form of the op PyFunc"
@@ -109,14 +139,41 @@ def test_an_error_within_a_loop_leaves_the_graph_outside_of_it(run):
     with pytest.raises(TypeError), control_flow_kept():
         tf.gradients(slopes, x)
     np.testing.assert_array_equal(run(x + 1), [2, 3])
+    calls = []
+
+    def function(one):
+        calls.append(one)
+        if len(calls) == 1:
+            tf.gradients(slopes, x)
+        return one + 1
+
+    np.testing.assert_array_equal(run(over_draws(function, x, draw_by_draw=True)), [2, 3])
+
+
+def test_only_what_is_called_counts_and_static_shapes_may_have_holes(run):
+    loop = tf.function(lambda x: tf.while_loop(lambda x: x < 3, lambda x: x + 1, [x]), autograph=False)
+    loop(tf.constant(1.0))
+    many = tf.placeholder_with_default(np.ones([2, 3], np.float32), [2, None])
+    result = over_draws(lambda x: 2 * x, many)
+    assert result.shape.as_list() == [2, None]
+    np.testing.assert_array_equal(run(result), np.full([2, 3], 2))
+
+
+def test_a_shape_that_the_function_sets_counts():
+    shape = tf.placeholder(tf.int32, [None])
+
+    def function(one):
+        one = tf.reshape(one, shape)
+        one.set_shape([2, 1])
+        return one
+
+    assert over_draws(function, tf.zeros([3, 2])).shape == [3, 2, 1]
 
 
 def test_where_an_op_cannot_be_vectorized_each_draw_is_written_into_the_graph():
-    calls, result = vectorized_or_not(lambda x: tf.py_func(np.sum, [x], tf.float32))
-    assert calls == 1 + 5
+    result = of_five(lambda x: tf.py_func(np.sum, [x], tf.float32), draw_by_draw=True)
     assert result.shape.ndims is None or result.shape.is_compatible_with([5])
-    calls, result = vectorized_or_not(lambda x: tf.reduce_sum(x))
-    assert calls == 1
+    assert of_five(lambda x: tf.reduce_sum(x)).shape == [5]
 
 
 def test_none_stays_none(run):
@@ -130,7 +187,7 @@ def test_none_in_a_function_that_falls_back(run):
     def function(one):
         return None, tf.py_func(lambda value: np.float32(2) * value, [one], tf.float32)
 
-    hole, result = over_draws(function, tf.constant([1.0, 2.0]))
+    hole, result = over_draws(function, tf.constant([1.0, 2.0]), draw_by_draw=True)
     assert hole is None
     np.testing.assert_array_equal(run(result), [2, 4])
 
@@ -142,7 +199,7 @@ def test_static_shapes_are_kept(falls_back):
             one = tf.cond(one[0] > 0, lambda: one, lambda: -one)
         return tf.reshape(one, [2, 1]), tf.zeros([4]), tf.reduce_sum(one), tf.constant(1)
 
-    results = over_draws(function, tf.zeros([3, 2]))
+    results = over_draws(function, tf.zeros([3, 2]), draw_by_draw=falls_back)
     assert [tensor.shape.as_list() for tensor in results] == [[3, 2, 1], [3, 4], [3], [3]]
     assert [tensor.dtype for tensor in results] == [tf.float32] * 3 + [tf.int32]
 
@@ -154,7 +211,7 @@ def test_gradients_flow_through_it_draw_by_draw(run, falls_back):
         return tf.cond(one[0] > 0, lambda: cube, lambda: cube) if falls_back else cube
 
     many = tf.constant([[1.0], [2.0], [-3.0]])
-    (gradient,) = tf.gradients(over_draws(function, many), many)
+    (gradient,) = tf.gradients(over_draws(function, many, draw_by_draw=falls_back), many)
     np.testing.assert_allclose(run(tf.convert_to_tensor(gradient)), [[3], [12], [27]])
 
 
@@ -182,19 +239,19 @@ def test_it_works_inside_loops_and_functions(run):
     np.testing.assert_allclose(in_function, plain, rtol=1e-6)
 
 
-def test_a_choice_of_unknown_rank_is_left_to_tensorflow(run):
+@pytest.mark.parametrize("known", ["neither", "condition", "choices"])
+def test_a_choice_of_unknown_rank_is_left_to_tensorflow(run, known):
     shape = tf.placeholder_with_default([2], [None])
 
     def size(x):
-        x = tf.reshape(x, shape)
-        return tf.where(x > 0, x, -x)
+        hidden = tf.reshape(x, shape)
+        condition, one = (x if known == "condition" else hidden) > 0, x if known == "choices" else hidden
+        return tf.where(condition, one, -one)
 
-    calls, result = vectorized_or_not(size)
-    assert calls == 1
-    np.testing.assert_allclose(run(result), [[1, 2], [3, 1], [0.5, 0.5], [2, 2], [1, 1]])
+    np.testing.assert_allclose(run(of_five(size)), np.abs(DRAWS))
 
 
-def test_a_choice_between_losses_can_be_compiled(run):
+def test_a_choice_between_losses_and_a_result_from_outside_can_be_compiled(run):
     """TensorFlow's own vectorized form of `tf.where` holds a `tf.cond` whose branches differ in shape."""
 
     def huber(x):
@@ -202,9 +259,14 @@ def test_a_choice_between_losses_can_be_compiled(run):
         return tf.reduce_sum(tf.where(residual < 1, residual**2, 2 * residual - 1))
 
     prepare_xla()
-    many = tf.constant([[0.5, 2.0], [-3.0, 0.25]])
-    (losses,) = tf.xla.experimental.compile(lambda many: [over_draws(huber, many)], [many])
-    np.testing.assert_allclose(run(losses), [0.25 + 3, 5 + 0.0625])
+
+    def program(many, other):
+        # TensorFlow copies the op of a result from outside, which in a compiled program is a placeholder.
+        both = tf.function(lambda *both: over_draws(lambda x: (huber(x), both[1]), both[0]), autograph=False)
+        return list(both(many, other))
+
+    results = tf.xla.experimental.compile(program, [tf.constant([[0.5, 2.0], [-3.0, 0.25]]), tf.constant(7.0)])
+    np.testing.assert_allclose(run(results), [[0.25 + 3, 5 + 0.0625], [7, 7]])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +279,7 @@ def test_a_choice_between_losses_can_be_compiled(run):
     ids=["where", "where for a vector", "where for rows"],
 )
 def test_choices_of_every_kind_are_vectorized(choice):
-    assert vectorized_or_not(choice)[0] == 1
+    of_five(choice)
 
 
 SHAPES = {"scalar": [], "vector": [2], "matrix": [3, 2], "column": [3, 1]}
@@ -254,13 +316,14 @@ def test_a_norm_is_vectorized(run, shape):
 
     halves, norms = over_draws(function, tf.constant(many))
     assert len(calls) == 1
+    assert halves.shape == norms.shape == [4]
     squares = (many.reshape(4, -1) ** 2).sum(1)
     np.testing.assert_allclose(run([halves, norms]), [squares / 2, np.sqrt(2 * squares)])
 
 
 def test_a_sum_of_unknown_rank_is_left_to_tensorflow(run):
     shape = tf.placeholder_with_default([2, 1], [None])
-    _, result = vectorized_or_not(lambda x: tf.reshape(x, shape) + x)
+    result = of_five(lambda x: tf.reshape(x, shape) + x)
     np.testing.assert_allclose(run(result)[1], [[-6, -2], [-2, 2]])
 
 
@@ -289,19 +352,6 @@ def test_a_product_of_unknown_shape_is_left_to_tensorflow(run):
         lambda x: tf.matmul(tf.ones([3, 2]), tf.reshape(x, rows)), tf.constant([[1.0, 2.0], [3.0, 4.0]])
     )
     np.testing.assert_allclose(run(result), [[[3]] * 3, [[7]] * 3])
-
-
-def test_a_result_from_outside_can_be_compiled(run):
-    """TensorFlow copies the op of such a tensor, which in a compiled program is a placeholder."""
-    prepare_xla()
-
-    def program(many, other):
-        return list(
-            tf.function(lambda *both: over_draws(lambda x: (x, both[1]), both[0]), autograph=False)(many, other)
-        )
-
-    results = tf.xla.experimental.compile(program, [tf.constant([1.0, 2.0]), tf.constant(7.0)])
-    np.testing.assert_array_equal(run(results), [[1, 2], [7, 7]])
 
 
 def test_second_derivatives_flow_back_to_what_draws_are_picked_from_within_xla(run):

@@ -1,9 +1,10 @@
 """Nests of tensors with holes."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from l2l.nests import is_differentiable, tensors_of, with_tensors
+from l2l.nests import is_differentiable, is_finite, tensors_of, with_tensors
 
 
 def test_tensors_of_a_nest_and_back(run):
@@ -19,3 +20,10 @@ def test_tensors_of_a_nest_and_back(run):
 def test_numbers_that_are_no_integers_are_differentiable():
     assert is_differentiable(tf.zeros([], tf.float64)) and is_differentiable(tf.zeros([]))
     assert not is_differentiable(tf.zeros([], tf.int32)) and not is_differentiable(tf.constant(True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_finite_is_seen_in_its_bits(run, dtype):
+    figures = np.finfo(dtype)
+    values = np.array([0, -1, 1.5, figures.max, figures.min, figures.tiny / 2, np.nan, np.inf, -np.inf], dtype)
+    np.testing.assert_array_equal(run(is_finite(tf.constant(values))), np.isfinite(values))

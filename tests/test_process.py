@@ -1,20 +1,14 @@
 """What concerns the whole process. XLA reads its flags once, so each test has processes of its own."""
 
-import functools
-import gc
 import json
 import os
 import subprocess
 import sys
-import weakref
+import threading
 
-import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from l2l import process as of_process
-from l2l.graphs import own_graph, session_with_threads
 from l2l.xla import xla_in_force
 
 PARTS = {
@@ -116,17 +110,6 @@ def test_with_the_librarys_flags_all_is_in_force():
     assert in_force == {"honours_nan": True, "fast_math": True, "finds_nan": True, "flags": None}
 
 
-def test_a_graph_of_its_own_is_freed_with_all_its_functions():
-    with own_graph() as graph:
-        x = tf.constant(1.0)
-        square = tf.function(lambda x: tf.function(tf.square, autograph=False)(x), autograph=False)
-        tf.gradients(square(x), x)
-    gone = weakref.ref(graph)
-    del graph, x, square
-    gc.collect()
-    assert gone() is None
-
-
 @pytest.mark.rehearsal
 def test_prepared_first_a_session_of_the_programs_own_does_no_harm():
     parts = [PARTS["prepare"], PARTS["session"], PARTS["evaluate"], PARTS["figures"]]
@@ -145,69 +128,42 @@ def test_the_users_flags_come_last_and_win():
     assert figures == [0.0, 1.0] and "RuntimeWarning" not in errors
 
 
-def test_a_session_has_one_thread_unless_more_are_asked_for():
-    """One inside an op always; as many ops at a time as it is given."""
-    for arguments, number in [((), 1), ((3,), 3)]:
-        with session_with_threads(tf.get_default_graph(), *arguments) as session:
-            config = session._config
-        assert config.intra_op_parallelism_threads == 1 and config.inter_op_parallelism_threads == number
-        assert config.use_per_session_threads
+def test_flags_are_set_once_and_come_before_the_users(monkeypatch):
+    ours = " ".join(of_process._XLA_FLAGS)
+    for own, flags, known in [
+        ("", ours, None),
+        ("--mine=1", ours + " --mine=1", "--mine=1"),
+        (ours + " --mine=1", ours + " --mine=1", "--mine=1"),
+        (ours, ours, None),
+    ]:
+        lock = threading.Lock()
+        for name, value in {"in_force": {}, "lock": lock}.items():
+            monkeypatch.setattr(of_process, name, value)
+        monkeypatch.setattr(of_process, "_XLA_FLAGS", Taken(lock, ours))
+        monkeypatch.setenv("XLA_FLAGS", own)
+        of_process.set_xla_flags()
+        assert os.environ["XLA_FLAGS"] == flags and of_process.in_force == {"flags": known}
+        monkeypatch.setenv("XLA_FLAGS", "the user's, later")
+        of_process.set_xla_flags()
+        assert os.environ["XLA_FLAGS"] == "the user's, later" and of_process.in_force == {"flags": known}
 
 
-def test_a_sum_of_three_is_added_up_in_its_order_whatever_is_free_to_hold_it():
-    """The last input is nobody else's when the sum runs: TensorFlow would begin with it, and lose it in 1e8."""
-    with tf.Graph().as_default() as graph:
-        large, negative, small = (tf.placeholder(tf.float32, [2]) for _ in range(3))
-        total = tf.add_n([large, negative, small * 1.0])
-        for _ in range(2):  # a second session of the same graph changes nothing
-            with session_with_threads(graph) as session:
-                result = session.run(total, {large: [1e8, 1e8], negative: [-1e8, -1e8], small: [1, 1]})
-                np.testing.assert_array_equal(result, [1, 1])
+class Taken:
+    """Flags that can be read while a lock is taken."""
+
+    def __init__(self, lock, flags):
+        self._lock, self._flags = lock, flags
+
+    def __iter__(self):
+        assert self._lock.locked()
+        yield self._flags
 
 
-def test_a_graph_with_a_custom_gradient_is_freed_too():
-    with own_graph() as graph:
-        x = tf.constant(1.0)
-        tf.gradients(tf.custom_gradient(lambda x: (x + 1, lambda g: g * x))(x), x)
-    gone = weakref.ref(graph)
-    del graph, x
-    gc.collect()
-    assert gone() is None
-
-
-def test_whatever_else_is_registered_is_left_alone():
-    """A function with an empty closure; an object that answers nothing; a gradient of another graph; cycles; depth."""
-
-    def empty():
-        return later
-
-    if False:
-        later = None
-
-    class Silent:
-        def __getattribute__(self, name):
-            raise RuntimeError(name)
-
-    def holds(value):
-        return lambda op, gradient: value
-
-    registry = ops._gradient_registry._registry
-    with tf.Graph().as_default():
-        elsewhere = tf.constant(1.0)
-    cycle, deep = [], functools.reduce(lambda one, _: holds(one), range(5000), 1)
-    cycle.append(cycle)
-    others = [empty, holds(Silent()), holds(elsewhere), holds(cycle), deep, type("Mine", (), {"__module__": None})()]
-    others = {"CustomGradient-%d" % -i: value for i, value in enumerate(others)}
-    others = {name.replace("--", "-9" * 9): {"type": value} for name, value in others.items()}
-    others["Mine"] = {"type": Silent()}
-    before = set(registry)
-    registry.update(others)
-    try:
-        with own_graph():
-            x = tf.constant(1.0)
-            others["Users"] = registry["Users"] = {"type": holds(x)}
-            tf.gradients(tf.custom_gradient(lambda x: (x + 1, lambda g: g * x))(x), x)
-        assert set(registry) == before | set(others)
-    finally:
-        for name in others:
-            registry.pop(name, None)
+def test_the_allocator_is_the_librarys_unless_it_is_set(monkeypatch):
+    name = "TF_CPU_ALLOCATOR_USE_BFC"
+    monkeypatch.delenv(name, raising=False)
+    of_process.prepare_allocator()
+    assert os.environ[name] == "true"
+    monkeypatch.setenv(name, "false")
+    of_process.prepare_allocator()
+    assert os.environ[name] == "false"

@@ -3,6 +3,7 @@
 import errno
 import io
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from trainers import small
 
 import l2l
-from l2l.progress import FORMAT, _Line, _Progress, progress, shortened, title, waiting
+from l2l.progress import FORMAT, _is_terminal, _Line, _Progress, _StandardError, progress, shortened, title, waiting
 
 ERRORS = [OSError(errno.ENOSPC, "no space left"), BrokenPipeError(errno.EPIPE, "broken"), ValueError("closed file")]
 
@@ -53,9 +54,9 @@ def evaluate(*names):
 def everything(trainers):
     """All that shows progress, and that it came to its end."""
     before = [len(trainer.history) for trainer in trainers]
-    trainers[0].run(250)
-    l2l.train_together(trainers, 120)
-    assert [len(trainer.history) for trainer in trainers] == [before[0] + 370, before[1] + 120]
+    trainers[0].run(150)
+    l2l.train_together(trainers, 20)
+    assert [len(trainer.history) for trainer in trainers] == [before[0] + 170, before[1] + 20]
     assert evaluate("SGD")["SGD"].shape == (3, 4)
 
 
@@ -72,7 +73,28 @@ def test_a_line_falls_silent_for_good_when_standard_error_fails(pieces, error, m
     assert stream.getvalue().count("line") == pieces
 
 
-@pytest.mark.parametrize("stream", [Failing(0, ERRORS[0]), Failing(2, ERRORS[1]), None])
+def test_all_that_is_written_is_flushed_until_a_flush_fails(monkeypatch):
+    class Stream:
+        encoding, calls = "ascii", []
+
+        def write(self, text):
+            self.calls.append(text)
+
+        def flush(self):
+            self.calls.append("flush")
+            if len(self.calls) > 3:
+                raise OSError
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    stream = _StandardError()
+    for text in ["one", "two", "three"]:
+        stream.write(text)
+        stream.flush()
+    assert stream.encoding == "ascii" and Stream.calls == ["one", "flush", "two", "flush"]
+    assert not _is_terminal()
+
+
+@pytest.mark.parametrize("stream", [Failing(2, ERRORS[1]), None])
 def test_nothing_that_shows_progress_stops_where_standard_error_fails_or_is_missing(stream, trainers, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream)  # None, as Python sets it where the descriptor is closed
     everything(trainers)
@@ -120,9 +142,36 @@ def test_an_interrupt_while_a_line_is_written_leaves_no_lock_for_others_to_wait_
     lock.release()
 
 
-def test_no_thread_watches_over_a_line(capsys):
+def test_one_thread_keeps_a_line_going_and_stops_no_program(capsys):
+    before = set(threading.enumerate())
     with progress(5, "line"):
         assert _Line.monitor is None
+        (thread,) = set(threading.enumerate()) - before
+        assert thread.daemon
+    assert not thread.is_alive()
+
+
+def test_threads_take_turns(clock, capsys, monkeypatch):
+    class Lock:
+        taken = 0
+
+        def __enter__(self):
+            self.taken += 1
+
+        def __exit__(self, *error):
+            pass
+
+    line, lock = ticks(), Lock()
+    line._lock = lock
+    for number, use in enumerate([lambda: line.report(1, ""), line.tick, line.close], start=1):
+        use()
+        assert lock.taken == number
+    line = ticks()
+    with monkeypatch.context() as patched:
+        patched.setattr(_Line, "_lock", lock)
+        line._line.refresh()
+        assert lock.taken == 4
+    line.close()
 
 
 def lines_of(captured):
@@ -193,10 +242,11 @@ def test_what_is_waited_for_has_a_clock_and_is_no_part_of_the_time_left(clock, c
     clock.now += 3
     line.tick()
     assert "linking, 3 s" in lines_of(capsys.readouterr())[-1]
-    line.report(1, "")  # which comes at once
+    clock.now += 1
+    line.report(1, "")
     clock.now += 2
     line.report(4, "log average 1")
-    assert "5/10 [00:02<00:0" in lines_of(capsys.readouterr())[-1]
+    assert "5/10 [00:02<00:02, log average 1,  2.00it/s]" in lines_of(capsys.readouterr())[-1]
     line.tick()
     assert not lines_of(capsys.readouterr()), "no clock runs, and a file gets news only"
     line.close()
@@ -220,10 +270,17 @@ def test_what_is_soon_over_shows_nothing(clock, capsys):
     line.close()
     assert not lines_of(capsys.readouterr())
     line = ticks(delay=2.0)
+    clock.now += 1
     line.report(3, "")
     clock.now += 4
     line.report(3, "")
-    assert "6/10 [00:04<" in lines_of(capsys.readouterr())[-1]
+    assert "6/10 [00:05<00:03,  1.20it/s]" in lines_of(capsys.readouterr())[-1]
+    line.close()
+    line = ticks(delay=2.0, mininterval=0)
+    line.report(0, "building")
+    clock.now += 3
+    line.report(1, "")
+    assert "1/10 [00:00<" in lines_of(capsys.readouterr())[-1], "what was waited for counts no more than later"
     line.close()
 
 
@@ -261,6 +318,36 @@ def test_a_notebook_shows_a_widget(shown, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_widgets_time_goes_on_while_nothing_is_reported(shown, clock):
+    line = ticks()
+    line.report(1, "")
+    clock.now += 5
+    line.tick()
+    assert "[00:05&lt;" in shown[0].children[-1].value
+    line.close()
+    assert shown[0].children[1].bar_style == "danger", "it is not at its end"
+
+
+def test_a_notebook_shows_what_is_waited_for_as_text_and_nothing_afterwards(shown, monkeypatch):
+    texts = []
+    handle = types.SimpleNamespace(update=lambda data, raw: texts.append((data, raw)))
+
+    def display(data, *, raw, display_id):
+        texts.append((data, raw, display_id))
+        return handle
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("l2l.progress.TICK", 0.001)
+    with waiting("it", "building"):
+        while len(texts) < 4:
+            pass
+    first, second, *clock, last = texts
+    assert first == ({"text/plain": "it: building"}, True, True) and last == ({"text/plain": ""}, True)
+    assert second == ({"text/plain": "it: building, "}, True)
+    for data, raw in clock:
+        assert re.fullmatch(r"it: building, \d+ s", data.pop("text/plain")) and not data and raw is True
+
+
 def test_a_notebook_without_widgets_shows_text(shown, capsys, monkeypatch):
     monkeypatch.setattr("tqdm.notebook.IProgress", None)
     with progress(10, "it"):
@@ -270,7 +357,7 @@ def test_a_notebook_without_widgets_shows_text(shown, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["asked", "failing"])
-def test_a_notebook_shows_text_where_it_is_asked_to_or_its_widgets_fail(how, shown, capsys, monkeypatch):
+def test_a_notebook_shows_text_where_it_is_asked_to_or_its_widgets_fail(how, shown, clock, capsys, monkeypatch):
     if how == "asked":
         monkeypatch.setenv("L2L_PROGRESS", "text")
     else:
@@ -286,6 +373,8 @@ def test_title():
     assert title(["RNN_log30_end_log_res_%d" % i for i in range(18)], "trainings") == "18 trainings"
     assert title(["x" * 100], "trainings") == "x" * 37 + "..."
     assert title(["x" * 40], "trainings") == "x" * 40
+    assert title(["x" * 18, "y" * 19], "trainings") == "x" * 18 + " + " + "y" * 19
+    assert title(["x" * 19, "y" * 19, "x" * 19], "trainings") == "3 trainings"
     assert shortened("two\nlines", 10) == "two lines"
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+import re
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ def test_results_carry_versions_machine_and_date(tmp_path):
     stored = json.loads(path.read_text())
     assert stored["rows"] == [{"experiment": "a", "figure": -1.5}, {"experiment": "b", "figure": None}]
     assert stored["versions"]["tensorflow"].startswith("1.15") and stored["versions"]["numpy"] == np.__version__
+    assert stored["versions"]["python"] == platform.python_version() and set(stored["versions"]) >= {"l2l"}
+    assert set(stored) == {"rows", "versions", "machine", "date"} and len(stored["versions"]) == 4
     assert set(stored["machine"]) == {"system", "processor", "cores"} and stored["machine"]["cores"] >= 1
-    assert stored["date"][:2] == "20" and stored["date"].endswith("+00:00")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", stored["date"])
 
 
 def test_the_processor_is_the_one_that_the_system_names(tmp_path, monkeypatch):
@@ -30,6 +33,9 @@ def test_the_processor_is_the_one_that_the_system_names(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     monkeypatch.setattr(platform, "processor", lambda: "another")
     assert l2l.measured_with()["machine"]["processor"] == "another"
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "of 64 bits")
+    assert l2l.measured_with()["machine"]["processor"] == "of 64 bits"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,8 @@ def test_the_processor_is_the_one_that_the_system_names(tmp_path, monkeypatch):
         ([{"figure": np.float32(1)}], "rows must hold JSON types alone"),
         ([{("a", "b"): 1}], "rows must hold JSON types alone: keys must be"),
         ([1], "rows must be a list of dicts"),
-        ({"rows": []}, "rows must be a list of dicts"),
+        ({}, "rows must be a list of dicts"),
+        ([{float("nan"): 1}], "rows must hold JSON types alone: Out of range float values"),
     ],
 )
 def test_rows_that_are_no_json_leave_the_old_file_as_it_was(tmp_path, rows, message):

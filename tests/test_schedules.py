@@ -12,11 +12,14 @@ import l2l
 STEPS = [0, 1, 2, 3, 9, 10, 11, 25, 49, 50, 51, 99, 100, 101, 1000]
 
 
-def values_of(run, schedule, steps=STEPS, dtype=tf.int32):
-    t = tf.placeholder(dtype, [])
-    value = schedule(t)
+def at_steps(schedule, steps=STEPS, dtype=tf.int32):
+    value = schedule(tf.placeholder(dtype, []))
     assert value.dtype == tf.float64 and value.shape == []
-    return np.array([run(value, {t: step}) for step in steps])
+    return tf.map_fn(schedule, tf.constant(steps, dtype), tf.float64)
+
+
+def values_of(run, schedule, steps=STEPS, dtype=tf.int32):
+    return run(at_steps(schedule, steps, dtype))
 
 
 @pytest.mark.parametrize(
@@ -34,11 +37,9 @@ def values_of(run, schedule, steps=STEPS, dtype=tf.int32):
     ids=["cosine", "cosine to a tenth", "exponential", "exponential of another base", "steps"],
 )
 def test_equivalence_with_tensorflow(run, ours, theirs):
-    t = tf.placeholder(tf.int32, [])
-    expected = theirs(t)
-    expected = [run(expected, {t: step}) for step in STEPS]
+    found, expected = run([at_steps(ours), tf.map_fn(theirs, tf.constant(STEPS), tf.float32)])
     # Theirs is computed in float32; the 143rd power of 0.96 has 143 times its rounding error.
-    np.testing.assert_allclose(values_of(run, ours), expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_a_decay_is_computed_in_float64(run):
@@ -72,13 +73,21 @@ def test_parameters_may_be_tensors_through_which_gradients_flow(run):
         (l2l.piecewise_constant([10, steps], [0.0, rate, 0.1]), l2l.piecewise_constant([10, 50], [0.0, 0.2, 0.1])),
         (l2l.warmup(steps, rate), l2l.warmup(50, 0.2)),
     ]
-    for ours, numbers in pairs:
-        np.testing.assert_allclose(values_of(run, ours), values_of(run, numbers), rtol=1e-6, atol=1e-12)
-        t = tf.constant(25)
-        slope = tf.gradients(ours(t), rate)[0]
-        # All but the power are proportional to the rate; that is rate^(1 + 1/2).
-        power = 1.5 if ours.name == "exponential_decay" else 1
-        np.testing.assert_allclose(run(slope), power * values_of(run, numbers, [25])[0] / 0.2, rtol=1e-5)
+    assert pairs[-1][0].hyperparameters["then"] is rate
+    assert pairs[2][0].description() == {
+        **pairs[2][1].description(),
+        "boundaries": [10, {"tensor": "int32", "shape": []}],
+        "values": [0.0, {"tensor": "float32", "shape": []}, 0.1],
+    }
+    t = tf.constant(25)
+    slopes = [tf.gradients(ours(t), rate)[0] for ours, _ in pairs]
+    ours, expected = zip(*[map(at_steps, pair) for pair in pairs])
+    ours, expected, slopes = run([ours, expected, slopes])
+    np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-12)
+    # All but the power are proportional to the rate; that is rate^(1 + 1/2).
+    np.testing.assert_allclose(
+        slopes, np.array([1, 1.5, 1, 1]) * [one[STEPS.index(25)] / 0.2 for one in expected], 1e-5
+    )
 
 
 ALL = [
@@ -97,7 +106,8 @@ def test_a_schedule_is_a_value(run, schedule):
     assert eval(repr(schedule), vars(l2l)) == schedule
     assert again.description() == schedule.description() != l2l.cosine_decay(0.1, 99).description()
     assert l2l.sgd(again) == l2l.sgd(schedule) != l2l.sgd(0.1)
-    assert run(again(5)) == run(schedule(5))
+    found, expected = run([again(5), schedule(5)])
+    assert found == expected
 
 
 def test_what_schedules_say_of_themselves():
@@ -131,6 +141,21 @@ def test_what_schedules_say_of_themselves():
         (lambda: l2l.warmup(10, 0), ValueError, "then must be a positive finite number, got 0"),
         (lambda: l2l.warmup(10, lambda: 1), TypeError, "then must be a function of one argument, t"),
         (lambda: l2l.warmup(tf.constant([1]), 0.1), ValueError, r"steps must be a scalar tensor, got shape \(1,\)"),
+        (
+            lambda: l2l.warmup(10, tf.constant(True)),
+            TypeError,
+            "then must be a scalar tensor of numbers, got dtype bool",
+        ),
+        (
+            lambda: l2l.warmup(10, lambda t: True)(1),
+            TypeError,
+            "the result of the schedule then must be a scalar tensor of numbers, got dtype bool",
+        ),
+        (
+            lambda: l2l.warmup(10, lambda t: 0.5 * t)(1),
+            TypeError,
+            r"the schedule then failed for t, a scalar int32 tensor \(tf.cast",
+        ),
         (lambda: l2l.sgd(l2l.cosine_decay), TypeError, "learning_rate must be a function of one argument, t"),
     ],
 )

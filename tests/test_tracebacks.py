@@ -1,5 +1,8 @@
 """An error in a user's function shows the user's line and a sentence, and little else."""
 
+import _thread
+import os
+import queue
 import re
 import traceback
 import warnings
@@ -9,7 +12,15 @@ import pytest
 
 import l2l
 from l2l.mapping import first_line
-from l2l.tracebacks import without_places
+from l2l.tracebacks import (
+    first_of,
+    levels_to_the_caller,
+    place_in,
+    place_of,
+    short_traceback,
+    without_converted_code,
+    without_places,
+)
 
 import tensorflow as tf  # isort: skip
 
@@ -129,7 +140,6 @@ def tuned(measure):
 
 CALLS = {
     "loss": (lambda: trainer(BadLoss()), ValueError, "loss of BadLoss failed, line"),
-    "loss of a batch": (lambda: trainer(BadLoss(), batch=3), ValueError, "loss of BadLoss failed, line"),
     "sample": (lambda: trainer(BadSample()), ValueError, "sample of BadSample failed, line"),
     "start": (lambda: trainer(BadStart()), ValueError, "initial_position of BadStart failed, line"),
     "tf.function": (lambda: trainer(BadFunction()), ValueError, "loss of BadFunction failed, line"),
@@ -148,7 +158,6 @@ CALLS = {
         ValueError,
         "loss of BadLoss failed, line",
     ),
-    "evaluate": (lambda: evaluated(BadLoss(), l2l.sgd()), ValueError, "loss of BadLoss failed, line"),
     "rule": (lambda: evaluated(Plane(), bad_rule), ValueError, "bad_rule failed, line"),
     "trace": (lambda: l2l.trace(BadLoss(), {"it": l2l.sgd()}), ValueError, "loss of BadLoss failed, line"),
     "picture": (lambda: l2l.plot_updates({"it": bad_rule}), ValueError, "bad_rule failed, line"),
@@ -241,6 +250,204 @@ def test_sentences_name_the_line():
     error, _ = raised(lambda: l2l.testing.check_optimizer(BadStep))
     assert "__call__ of BadStep failed, line" in str(error)
     assert not re.search(r"\b(\d{2,}|line)\b", without_places(str(error)))
+
+
+LIBRARIES = os.path.dirname(os.__file__)
+OURS, THEIRS, PYTHONS = os.path.dirname(l2l.__file__) + "/a.py", "/x/site-packages/a.py", LIBRARIES + "/a.py"
+
+
+def made(path, name, *lines, module="", line=1, **space):
+    """A function as though it stood in a file, at a line of it."""
+    space = {"__name__": module, **space}
+    exec(compile("\n" * (line - 1) + "def %s():\n %s" % (name, "\n ".join(lines)), path, "exec"), space)
+    return space[name]
+
+
+def chain(*places, error=None):
+    """A function that calls others, at the `(path, name)` of each, of which the last raises an error."""
+    *calling, (path, name) = places
+    function = made(path, name, "raise error", error=error)
+    for i, (path, name) in enumerate(reversed(calling)):
+        function = made(path, name, "return inner()", inner=function, line=10 * i + 10)
+    return function
+
+
+def frames_of(function):
+    """The error that a function raises through the decorator, and the names of the frames below that."""
+    with pytest.raises(Exception) as caught:
+        short_traceback(function)()
+    first, second, *frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert (first, second) == ("frames_of", "called")
+    return caught.value, frames
+
+
+MIXED = [(OURS, "a"), ("mine.py", "b"), (THEIRS, "c"), ("mine.py", "d"), (OURS, "e"), ("<cell>", "f"), (PYTHONS, "g")]
+
+
+def test_the_users_frames_stay_and_the_message_names_first_and_last():
+    error, frames = frames_of(chain(*MIXED, error=ValueError("no")))
+    assert frames == ["b", "d", "f"] and error.args == ("b failed, line 11 of <cell>: no",)
+    error, frames = frames_of(short_traceback(chain(*MIXED, error=ValueError("no"))))
+    assert frames == ["b", "d", "f"] and error.args == ("b failed, line 11 of <cell>: no",)
+    assert place_of(error) == ""  # since it says so
+    error, frames = frames_of(chain(*MIXED[:2], error=ValueError("no")))
+    assert frames == ["b"] and error.args == ("b failed, line 2 of mine.py: no",)
+
+
+@pytest.mark.parametrize("error", [ValueError("no", 2), ValueError(), ValueError(3), OwnError("no"), OSError(2, "no")])
+def test_an_error_that_is_no_sentence_of_pythons_keeps_what_it_has(error):
+    arguments = error.args
+    found, frames = frames_of(chain(*MIXED, error=error))
+    assert found is error and frames == ["b", "d", "f"] and error.args == arguments
+
+
+@pytest.mark.parametrize(
+    "path, error, frames",
+    [
+        (OURS, TypeError("no"), "d"),
+        (OURS, ValueError("no"), "d"),
+        (OURS, RuntimeError("no"), "abcd"),
+        (THEIRS, ValueError("no"), "abcd"),
+    ],
+    ids=["ours", "ours of a value", "another error of ours", "theirs"],
+)
+def test_of_what_the_package_refuses_the_check_alone_stays(path, error, frames):
+    found, left = frames_of(chain((OURS, "a"), (THEIRS, "b"), (OURS, "c"), (path, "d"), error=error))
+    assert left == list(frames) and found.args == ("no",)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        short_traceback(made(OURS, "a", "pass"))(none=1)
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["try: users()", "except KeyError as error: raise sentence from error"],
+        ["try: users()", "except KeyError: raise sentence from None"],
+        ["try: users()", "except KeyError: raise sentence"],
+        ["try: users()", "except KeyError as error: stored = error", "raise sentence from stored"],
+        [
+            *["try: users()", "except KeyError as error: stored = error"],
+            *["try: {}['x']", "except KeyError: raise sentence from stored"],
+        ],
+    ],
+)
+def test_a_sentence_about_an_error_of_the_users_shows_the_users_lines(how, kind):
+    users = chain(*MIXED, error=KeyError("mine"))
+    error, frames = frames_of(made(OURS, "a", *how, users=users, sentence=kind("sentence")))
+    assert frames == ["b", "d", "f"] and error.args == ("sentence",)
+    assert error.__cause__ is None and error.__suppress_context__
+
+
+def test_what_came_before_is_shown_where_the_user_caught_it_alone():
+    caught = ["try: {}['x']", "except KeyError as error: raise ValueError('no') from error"]
+    error, frames = frames_of(made(OURS, "a", "return inner()", inner=made("mine.py", "b", *caught)))
+    assert frames == ["b"] and type(error.__cause__) is KeyError
+    error, frames = frames_of(made(OURS, "a", "return inner()", inner=made(OURS, "b", *caught)))
+    assert frames == ["b"] and error.__cause__ is None and error.__suppress_context__
+    error, frames = frames_of(made(OURS, "a", "raise ValueError('no') from KeyError('never raised')"))
+    assert frames == ["a"] and error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "path, is_users",
+    [
+        ("mine.py", True),
+        ("/home/me/mine.py", True),
+        ("<stdin>", True),
+        ("<ipython-input-3-0a>", True),
+        (LIBRARIES + "_of_mine/a.py", True),
+        (os.path.dirname(OURS) + "_of_mine/a.py", True),
+        (OURS, False),
+        (os.path.relpath(OURS), False),
+        (PYTHONS, False),
+        (THEIRS, False),
+        ("/usr/lib/python3/dist-packages/a.py", False),
+        ("<frozen importlib._bootstrap>", False),
+        ("<__array_function__ internals>", False),
+        ("<decorator-gen-12>", False),
+    ],
+    ids=lambda value: os.path.basename(str(value)),
+)
+def test_whose_a_file_is(path, is_users):
+    _, frames = frames_of(chain((path, "a"), (THEIRS, "b"), error=RuntimeError()))
+    assert frames == ["a"] if is_users else frames == ["a", "b"]
+
+
+def test_a_place_is_that_of_the_last_line_of_the_users():
+    try:
+        chain(*MIXED, error=ValueError("no"))()
+    except ValueError as error:
+        assert place_of(error) == " (line 11 of <cell>)"
+    with tf.Graph().as_default():
+        tensor = made("mine.py", "d", "return one()", line=7, one=lambda: tf.constant(1.0))()
+    assert re.fullmatch(
+        r" \(line \d+ of test_tracebacks.py: tensor = .*\)", place_of(tf.errors.OpError(None, tensor.op, "", 1))
+    )
+    assert place_of(ValueError("no")) == ""
+
+
+def test_an_op_that_a_text_names_is_found_in_a_graph_and_its_functions(graph):
+    x = tf.constant(1.0, name="scope/here.x-1")
+    tf.function(lambda x: tf.square(x, name="within"), autograph=False)(x)
+    for text in ["no {{node scope/here.x-1}} is", "no (node `scope/here.x-1` is"]:
+        assert re.fullmatch(r" \(line \d+ of test_tracebacks.py: x = tf.constant.*\)", place_in(graph, text))
+    assert "tf.square(x" in place_in(graph, "{{node within}}")
+    assert place_in(graph, "{{node none}}") == place_in(graph, "no node") == ""
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("one", "one"),
+        ("\n  one  \n two\n", "one"),
+        ("", ""),
+        (" \n", ""),
+        ("2 root error(s) found.", "2 root error(s) found."),
+        ("2 root error(s) found.\n  (0) one", "one"),
+        ("12 root error(s) found.\n  (0) one\n (1) two", "one"),
+        ("one\n2 root error(s) found.", "one"),
+    ],
+)
+def test_the_first_line_that_says_something(text, line):
+    assert first_of(text) == line
+
+
+CONVERTED = """
+in converted code:
+    relative to /home/me:
+
+    mine.py:12 loss  *
+        y = inner(x)
+    mine.py:34 inner  *
+        return x @ x
+    site-packages/tensorflow_core/math_ops.py:180 wrapper
+        return target(*args, **kwargs)
+
+    ValueError: Shape must be rank 2
+"""
+
+
+def test_of_converted_code_the_users_last_line_is_said():
+    assert without_converted_code(CONVERTED) == "Shape must be rank 2 (line 34 of mine.py: return x @ x)"
+    assert without_converted_code("in converted code:\n\n  a.py:1 f\n  x\n\n  tf.E: no") == "no"
+    assert first_line(ValueError()) == "ValueError"
+    for text in ["", "one\n two", "one\nin converted code:"]:
+        assert without_converted_code(text) == text
+
+
+def test_the_first_caller_outside_is_counted():
+    function = made("a.py", "a", "return levels()", module="l2l.one", levels=levels_to_the_caller)
+    assert function() == 2
+    for module in ["tensorflow.python.x", "contextlib", "tensorflow_core", "l2l"]:
+        function = made("a.py", "a", "return inner()", module=module, inner=function)
+    assert function() == 6
+    assert made("a.py", "a", "return levels()", module="l2l_of_mine", levels=levels_to_the_caller)() == 1
+    found = queue.Queue()  # where nobody outside calls
+    _thread.start_new_thread(
+        made("a.py", "a", "found.put(levels())", module="l2l", levels=levels_to_the_caller, found=found), ()
+    )
+    assert found.get(timeout=60) == 1
 
 
 def test_a_cell_of_a_notebook_is_called_so():

@@ -1,10 +1,22 @@
 """What is said of XLA, whatever was measured of it; `test_process.py` has the processes where it is so."""
 
+import functools
 import warnings
 
 import pytest
 
 from l2l import xla
+
+
+class Lock:
+    def __init__(self, steps):
+        self._steps = steps
+
+    def __enter__(self):
+        self._steps.append("locked")
+
+    def __exit__(self, *error):
+        self._steps.append("unlocked")
 
 
 @pytest.fixture
@@ -14,12 +26,15 @@ def measured(monkeypatch):
     def measured(flags, **figures):
         monkeypatch.setattr(xla, "in_force", {"flags": flags})
         monkeypatch.setattr(xla, "_measured", lambda: {"finds_nan": True, **figures})
+        steps = []
+        monkeypatch.setattr(xla, "lock", Lock(steps))
         for name in ["set_xla_flags", "prepare_allocator"]:
-            monkeypatch.setattr(xla, name, lambda: None)
+            monkeypatch.setattr(xla, name, functools.partial(steps.append, name))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             xla.prepare_xla()
             xla.prepare_xla()  # says nothing again
+        assert steps == ["locked", "set_xla_flags", "prepare_allocator", "unlocked", "locked", "unlocked"]
         return [str(one.message) for one in caught]
 
     return measured
@@ -39,6 +54,8 @@ def test_other_flags_than_the_librarys_are_worth_a_warning_unless_they_are_the_u
 
 
 def test_where_no_nan_is_found_nothing_can_be_compiled(measured):
-    for _ in range(2):
+    for function in [xla.xla_in_force, xla.prepare_xla]:
         with pytest.raises(RuntimeError, match="engine='xla' cannot be used in this process"):
             measured(None, honours_nan=True, fast_math=True, finds_nan=False)
+        with pytest.raises(RuntimeError, match="engine='xla' cannot be used in this process"):
+            function()

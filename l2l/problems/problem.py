@@ -51,7 +51,7 @@ class Problem:
     def __getattribute__(self, name):
         value = super().__getattribute__(name)
         # Of whatever kind it is: a method, a static one, one that is set later, a function of this object alone.
-        return _with_streams(self, value) if name == "sample" else value
+        return _with_streams(self, value) if name == "sample" and callable(value) else value
 
     def __repr__(self):
         parts = ["%s=%s" % (name, _shown(value)) for name, value in vars(self).items() if _is_shown(name, value)]
