@@ -76,7 +76,7 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
             reason = found and "vectorized, its %s would be %s, not %s" % (found[0], *map(_shortened, found[1:]))
         except Exception as error:  # of whatever kind: single draws can be computed
             reason = "vectorized, the op %s fails: %s" % (_op_of(error), first_line(error))
-        if together.draw_by_draw or not reason:
+        if not reason:
             return together.draw_by_draw
         if together.has_own_form:
             found = difference(session, feed, right, BoundProblem(problem, draws, batch, draw_by_draw=True))
