@@ -100,9 +100,9 @@ def _figures(bound, x, second_derivatives):
     loss = bound.loss(x, tf.constant(0))
     try:
         gradients = _gradients(loss, x)
-    except LookupError as error:
+        return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
+    except (LookupError, TypeError) as error:  # the latter of a loop
         raise not_differentiable(error) from error
-    return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
 
 
 def _gradients(of, x):
@@ -113,7 +113,7 @@ def _has_second_derivatives(bound, x):
     try:
         with control_flow_kept():
             _figures(bound, x, True)
-    except (LookupError, TypeError):  # which a training says in words of its own
+    except ValueError:  # which a training says in words of its own
         return False
     return True
 

@@ -61,7 +61,7 @@ def test_how_many_draws_may_be_known_only_when_the_graph_runs():
 
 @pytest.mark.parametrize("problem", [l2l.Rosenbrock(), l2l.LeastSquares(), l2l.MLP(), Regression()])
 def test_the_number_of_draws_is_checked_whatever_the_problem(problem):
-    with pytest.raises(ValueError, match="^num must be a positive integer, got 0$"):
+    with pytest.raises(ValueError, match=r"^num must be a positive integer, got 0$"):
         problem.sample(0, 1)
     with pytest.raises(TypeError, match=r"^num must be a positive integer, got 2\.5$"):
         problem.sample(num=2.5, seed=1)
