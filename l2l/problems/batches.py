@@ -71,8 +71,7 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
         right = expected(session, feed)
         together = BoundProblem(problem, draws, batch)
         try:
-            with control_flow_kept():
-                found = difference(session, feed, right, together)
+            found = difference(session, feed, right, together)
             reason = found and "vectorized, its %s would be %s, not %s" % (found[0], *map(_shortened, found[1:]))
         except Exception as error:  # of whatever kind: single draws can be computed
             reason = "vectorized, the op %s fails: %s" % (_op_of(error), first_line(error))

@@ -119,7 +119,6 @@ class KerasProblem(Problem):
         starts = [tf.identity(variable.initial_value) for variable in [*trained, *fixed]]
         self._initial = cut_out("an initializer of build_model's model", starts, [])
         self._dtypes = [start.dtype for start in starts]
-        self._shapes = [start.shape for start in starts]
         self._weights = [variable.op.outputs[0].name for variable in [*trained, *fixed]]
         self.names = [variable.op.name for variable in trained]
         # Of each number of examples a program of its own: Keras writes it into shapes and means.
@@ -141,9 +140,7 @@ class KerasProblem(Problem):
             return run(self._initial, {}, drawn)
 
         # One after the other: what is written down once for each draw would be a graph of thousands of ops.
-        drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes, back_prop=False)
-        for many, shape in zip(drawn, self._shapes):
-            many.set_shape(tf.TensorShape([num]).concatenate(shape))
+        drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes)
         trained = len(self.names)
         return {"key": keys(num, seed), "weights": drawn[:trained], "fixed": drawn[trained:]}
 

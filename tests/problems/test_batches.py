@@ -75,10 +75,10 @@ def test_a_form_that_is_right_at_the_start_alone_is_found():
 def test_small_losses_are_compared_on_their_own_scale():
     class Small(l2l.Quadratic):
         def loss(self, x, draw):
-            return 1e-6 * super().loss(x, draw)
+            return 1e-10 * super().loss(x, draw)
 
         def batch_loss(self, x, draw):
-            return 1.01e-6 * super().batch_loss(x, draw)
+            return 1.01e-10 * super().batch_loss(x, draw)
 
     with pytest.raises(ValueError, match="batch_loss of Small must be loss of each draw"):
         check(Small(2))
