@@ -127,7 +127,7 @@ class BoundProblem:
 def position_specs(problem):
     """Shapes and dtypes of a problem's positions: a nest of `tf.TensorSpec`, learned in a graph of its own."""
     with own_graph():
-        x = BoundProblem(problem, problem.draw(0)).start()
+        x = BoundProblem(problem, problem.draw()).start()
         return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
 
 
