@@ -195,18 +195,17 @@ DRAW_BY_DRAW = {
 
 
 @pytest.mark.parametrize("function, words", DRAW_BY_DRAW.values(), ids=DRAW_BY_DRAW)
-def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(function, words):
+def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(run, function, words):
     """The losses of gradient descent in a batch are then those of each draw alone, and one warning names the op."""
     problem = Through(function)
+    draws = problem.sample(2, 1)
     with pytest.warns(RuntimeWarning, match="^Through is computed draw by draw, not vectorized") as caught:
-        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=2, steps=2, engine="graph")["SGD"]
+        losses = l2l.learn(problem, draws, l2l.sgd(0.1), steps=2, batch=2)
     messages = [str(one.message) for one in caught if one.category is RuntimeWarning]
     assert len(messages) == 1 and words in messages[0]
-    with tf.Graph().as_default(), tf.Session() as session:
-        draws = problem.sample(2, -1)
-        alone = [l2l.learn(problem, draws[i], l2l.sgd(0.1), steps=2) for i in range(2)]
-        np.testing.assert_allclose(losses, session.run(alone), rtol=1e-5)
-    assert (losses[:, -1] != losses[:, 0]).any()
+    losses, alone = run([losses, [l2l.learn(problem, draws[i], l2l.sgd(0.1), steps=2) for i in range(2)]])
+    np.testing.assert_allclose(losses.T, alone, rtol=1e-5)
+    assert (losses[-1] != losses[0]).any()
 
 
 @pytest.mark.parametrize(
