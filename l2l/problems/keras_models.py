@@ -111,29 +111,24 @@ class KerasProblem(Problem):
         given, total, targets, trained = _fitted(model, inputs, targets, number, loss)
         self.data = (inputs, targets)
         others = [variable for variable in _once(model.weights) if variable not in trained]
-        _correct_second_derivatives(session.graph)
         weights = [variable.op.outputs[0] for variable in [*trained, *others]]
-        program = cut_out("the loss of build_model's model", [total], [*given, *weights])
+        program = _cut_out_loss(total, [*given, *weights])
         used = [one for one in [*trained, *others] if one.op.outputs[0].name in program.inputs]
         _check_use(trained, used, program.random)
         fixed = [variable for variable in used if variable not in trained]
         starts = [tf.identity(variable.initial_value) for variable in [*trained, *fixed]]
         self._initial = cut_out("an initializer of build_model's model", starts, [])
         self._dtypes = [start.dtype for start in starts]
-        self._shapes = [start.shape for start in starts]
         self._weights = [variable.op.outputs[0].name for variable in [*trained, *fixed]]
         self.names = [variable.op.name for variable in trained]
         # Of each number of examples a program of its own: Keras writes it into shapes and means.
         self._losses = {number: (program, [tensor.name for tensor in given])}
         if number != len(targets):
             given, total, *_ = _fitted(model, inputs, targets, len(targets), loss)
-            _correct_second_derivatives(session.graph)
-            program = cut_out("the loss of build_model's model", [total], [*given, *weights])
-            self._losses[len(targets)] = program, [tensor.name for tensor in given]
+            self._losses[len(targets)] = _cut_out_loss(total, [*given, *weights]), [tensor.name for tensor in given]
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: a key, and initial weights."""
-        num = checks.positive_integer("num", num)
         number = tf.random.uniform([], maxval=2**62, dtype=tf.int64) if seed is None else tf.cast(seed, tf.int64)
         first = moved(_STREAM)
 
@@ -145,9 +140,7 @@ class KerasProblem(Problem):
             return run(self._initial, {}, drawn)
 
         # One after the other: what is written down once for each draw would be a graph of thousands of ops.
-        drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes, back_prop=False)
-        for many, shape in zip(drawn, self._shapes):
-            many.set_shape(tf.TensorShape([num]).concatenate(shape))
+        drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes)
         trained = len(self.names)
         return {"key": keys(num, seed), "weights": drawn[:trained], "fixed": drawn[trained:]}
 
@@ -269,8 +262,9 @@ def _described_loss(loss):
 
 def _check_shapes(loss, output, target):
     """Refuses targets of another shape than the output: most of Keras's losses would broadcast."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    own = isinstance(loss, str) or (getattr(loss, "__module__", None) or "").startswith("tensorflow")
+    loss = tf.keras.losses.get(loss)  # of a name, what it names
+    name = getattr(loss, "__name__", type(loss).__name__)
+    own = str(getattr(loss, "__module__", None)).startswith("tensorflow")
     if own and "sparse" not in name.lower() and output.as_list() != target.as_list():
         raise ValueError(
             "examples must have targets of the shape of the model's output, %s, for the loss %s, got %s"
@@ -321,6 +315,12 @@ def _once(variables):
     return [variable for i, variable in enumerate(variables) if variable not in variables[:i]]
 
 
+def _cut_out_loss(total, inputs):
+    """The program of a loss that can be differentiated twice."""
+    _correct_second_derivatives(total.graph)
+    return cut_out("the loss of build_model's model", [total], inputs)
+
+
 def _correct_second_derivatives(graph):
     """Puts ops whose second derivatives are right in place of those of TensorFlow that have none, or a wrong one.
 
@@ -330,8 +330,9 @@ def _correct_second_derivatives(graph):
     for op in graph.get_operations():
         if op.type == "SparseSoftmaxCrossEntropyWithLogits":
             logits, labels = op.inputs
-            picked = tf.one_hot(labels, logits.shape.as_list()[-1], dtype=logits.dtype)
-            losses = -tf.reduce_sum(picked * tf.nn.log_softmax(logits), axis=-1)
+            _, classes = logits.shape.as_list()
+            picked = tf.one_hot(labels, classes, dtype=logits.dtype)
+            losses = -tf.reduce_sum(picked * tf.nn.log_softmax(logits), axis=1)
             for consumer in op.outputs[0].consumers():
                 for i, tensor in enumerate(consumer.inputs):
                     if tensor is op.outputs[0]:

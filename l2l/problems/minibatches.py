@@ -54,7 +54,7 @@ def noise(key: tf.Tensor, t: tf.Tensor, shape: Sequence[int], *, dtype: tf.DType
     Raises:
       TypeError: `key` is no integer.
     """
-    count = int(np.prod(shape, dtype=int))
+    count = int(np.prod(shape))
     with tf.name_scope("noise"):
         key = tf.bitwise.invert(_checked_key(key))  # other numbers than those of a minibatch
         numbers = tf.cast(_positive_integers(key, t, 2 * count), dtype)
@@ -74,7 +74,7 @@ def uniform_noise(key, t, shape, *, dtype=tf.float32):
       A tensor of that shape.
     """
     with tf.name_scope("uniform_noise"):
-        numbers = _positive_integers(key, t, int(np.prod(shape, dtype=int)))
+        numbers = _positive_integers(key, t, int(np.prod(shape)))
         # 24 bits are what a float32 holds: with more, rounding would give 1.
         return tf.reshape(tf.cast(tf.bitwise.right_shift(numbers, 7), dtype) / 2**24, shape)
 
@@ -94,7 +94,7 @@ def _checked_key(key):
 def _positive_integers(key, t, count):
     """`count` int32 numbers from 0 to 2^31 - 1."""
     number = _mixed(_mixed(_checked_key(key)) + tf.cast(t, tf.int32))
-    return tf.bitwise.bitwise_and(_mixed(number + tf.range(count, dtype=tf.int32)), 2**31 - 1)
+    return tf.bitwise.bitwise_and(_mixed(number + tf.range(count)), 2**31 - 1)
 
 
 def _mixed(number):

@@ -134,10 +134,9 @@ class Problem:
 
 def _is_shown(name, value):
     """Whether a parameter is short and says something: a number, a text, a dtype, a problem, or several of them."""
-    if name.startswith("_") or name == "data":
-        return False
     several = value if isinstance(value, (list, tuple)) else [value]
-    return all(isinstance(one, (bool, int, float, str, tf.DType, Problem)) for one in several)
+    is_short = all(isinstance(one, (bool, int, float, str, tf.DType, Problem)) for one in several)
+    return is_short and not name.startswith("_")
 
 
 def _shown(value):
@@ -145,17 +144,17 @@ def _shown(value):
 
 
 def _with_streams(problem, function):
-    """A problem's `sample`, whose random numbers are those of its place among problems, whoever calls it."""
+    """A problem's `sample`: it checks `num`, and its random numbers are those of its place among problems."""
 
     @functools.wraps(function)
-    def sample(*arguments, **more):
+    def sample(num, *arguments, **more):
         with sampling(problem):
-            return function(*arguments, **more)
+            return function(checks.positive_integer("num", num), *arguments, **more)
 
     return sample
 
 
-def sample(problem, num, seed=None):
+def sample(problem, num, seed):
     """`problem.sample(num, seed)`, checked.
 
     Raises:
@@ -166,7 +165,7 @@ def sample(problem, num, seed=None):
     with tf.name_scope("sample"), checks.no_variables("sample", problem):
         draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
-        if many.shape.ndims == 0 or not many.shape[:1].is_compatible_with([num]):
+        if not many.shape[:1].is_compatible_with([num]):
             raise ValueError("sample must return tensors with a leading axis %d, got shape %s" % (num, many.shape))
         if not many.shape[1:].is_fully_defined():
             raise ValueError("sample must return tensors of static shape, got shape %s" % (many.shape,))

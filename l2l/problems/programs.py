@@ -29,19 +29,19 @@ def cut_out(what, outputs, inputs):
     Raises:
       ValueError: outputs need an op that no program can have; the sentence begins with `what`.
     """
-    given, random, needed, used = {tensor.op: tensor.name for tensor in inputs}, [], set(), set()
+    given, found = {tensor.op: tensor.name for tensor in inputs}, set()
     waiting = [tensor.op for tensor in outputs]
     while waiting:
         op = waiting.pop()
-        if op in given:
-            used.add(op)
-        elif op not in needed and op not in random:
+        if op in found:
+            continue
+        found.add(op)
+        if op not in given:
             _check_op(what, op)
-            if op.type in _RANDOM:
-                random.append(op)
-            else:
-                needed.add(op)
+            if op.type not in _RANDOM:
                 waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    random = sorted((op for op in found if op.type in _RANDOM), key=lambda op: op._id)
+    needed = found - set(given) - set(random)
     definition = tf.GraphDef(versions=outputs[0].graph.as_graph_def().versions)
     for op in sorted(needed, key=lambda op: op._id):
         node = definition.node.add()
@@ -52,10 +52,10 @@ def cut_out(what, outputs, inputs):
         kept += ["^" + other.name for other in op.control_inputs if other in needed]
         node.ClearField("input")
         node.input.extend(kept)
-    tensors = [op.outputs[0] for op in sorted(random, key=lambda op: op._id)]
+    tensors = [op.outputs[0] for op in random]
     return Program(
         definition,
-        [given[op] for op in given if op in used],
+        [given[op] for op in given if op in found],
         [Random(tensor.name, tensor.op.type, tensor.shape.as_list(), tensor.dtype) for tensor in tensors],
         [tensor.name for tensor in outputs],
     )

@@ -35,9 +35,9 @@ class Quadratic(Problem):
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: scale and start, each `[num, D]`."""
-        shape = [checks.positive_integer("num", num), self.dims]
+        shape = [num, self.dims]
         return QuadraticDraw(
-            scale=uniform(shape, 0.5, 1.5, seed=seed, stream=0, dtype=self.dtype),
+            scale=uniform(shape, 0.5, 1.5, seed=seed, dtype=self.dtype),
             start=uniform(shape, -1.0, 1.0, seed=seed, stream=1, dtype=self.dtype),
         )
 
@@ -81,7 +81,6 @@ class DenseQuadratic(Problem):
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: matrix `[num, D, D]`, target and start, each `[num, D]`."""
-        num = checks.positive_integer("num", num)
 
         def entries(shape, stream):
             if self.distribution == "normal":

@@ -73,7 +73,7 @@ def moved(stream):
     if not levels or not levels[-1].place:
         return stream
     hashed = hashlib.sha256(repr(levels[-1].place).encode()).digest()
-    return (stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62) % 2**63
+    return stream + 2**40 + int.from_bytes(hashed[:8], "big") % 2**62
 
 
 def _pair(seed, stream):

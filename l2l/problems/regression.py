@@ -31,9 +31,8 @@ class _Regression(Problem):
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
         """`num` draws: inputs `[num, M, D]` and targets `[num, M]`."""
-        num = checks.positive_integer("num", num)
-        inputs = normal([num, self.examples, self.dims], 1.0, seed=seed, stream=0, dtype=self.dtype)
-        weights = normal([num, self.dims], 1.0, seed=seed, stream=1, dtype=self.dtype)
+        inputs = normal([num, self.examples, self.dims], seed=seed, dtype=self.dtype)
+        weights = normal([num, self.dims], seed=seed, stream=1, dtype=self.dtype)
         return RegressionDraw(inputs, self._targets(tf.linalg.matvec(inputs, weights), seed))
 
     def initial_position(self, draw: Nest) -> Nest:
@@ -63,7 +62,7 @@ class LeastSquares(_Regression):
         self.noise = checks.number_from_zero("noise", noise)
 
     def _targets(self, products, seed):
-        return products + self.noise * normal(products.shape.as_list(), 1.0, seed=seed, stream=2, dtype=self.dtype)
+        return products + self.noise * normal(products.shape.as_list(), seed=seed, stream=2, dtype=self.dtype)
 
     def loss(self, x: Nest, draw: Nest) -> tf.Tensor:
         """A scalar, for `x` of shape `[D]`."""

@@ -65,8 +65,11 @@ def test_a_wrong_form_is_found(wrong, what):
 
 def test_a_form_that_is_right_at_the_start_alone_is_found():
     class RightAtTheStart(l2l.Quadratic):
+        def initial_position(self, draw):
+            return tf.zeros_like(draw.start)
+
         def batch_loss(self, x, draw):
-            return super().batch_loss(x, draw) + tf.reduce_sum(tf.square(x - draw.start), axis=1)
+            return super().batch_loss(x, draw) + tf.reduce_sum(tf.square(x), axis=1)
 
     with pytest.raises(ValueError, match="batch_loss of RightAtTheStart must be loss of each draw"):
         check(RightAtTheStart(2))
@@ -75,10 +78,10 @@ def test_a_form_that_is_right_at_the_start_alone_is_found():
 def test_small_losses_are_compared_on_their_own_scale():
     class Small(l2l.Quadratic):
         def loss(self, x, draw):
-            return 1e-6 * super().loss(x, draw)
+            return 1e-10 * super().loss(x, draw)
 
         def batch_loss(self, x, draw):
-            return 1.01e-6 * super().batch_loss(x, draw)
+            return 1.01e-10 * super().batch_loss(x, draw)
 
     with pytest.raises(ValueError, match="batch_loss of Small must be loss of each draw"):
         check(Small(2))
@@ -120,7 +123,7 @@ def test_nests_are_compared_tensor_by_tensor():
 
 def test_the_draws_to_compare_may_be_fed():
     problem = Own(lambda losses: tf.where(losses > 100, 2 * losses, losses))
-    draws = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape), sample(problem, 3))
+    draws = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape), sample(problem, 3, 1))
     agreement = check_batch(problem, draws, 3)
     ones = np.ones([3, 2])
     with tf.Session() as session:
@@ -192,18 +195,17 @@ DRAW_BY_DRAW = {
 
 
 @pytest.mark.parametrize("function, words", DRAW_BY_DRAW.values(), ids=DRAW_BY_DRAW)
-def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(function, words):
+def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(run, function, words):
     """The losses of gradient descent in a batch are then those of each draw alone, and one warning names the op."""
     problem = Through(function)
+    draws = problem.sample(2, 1)
     with pytest.warns(RuntimeWarning, match="^Through is computed draw by draw, not vectorized") as caught:
-        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=2, steps=3, engine="graph")["SGD"]
+        losses = l2l.learn(problem, draws, l2l.sgd(0.1), steps=2, batch=2)
     messages = [str(one.message) for one in caught if one.category is RuntimeWarning]
     assert len(messages) == 1 and words in messages[0]
-    with tf.Graph().as_default(), tf.Session() as session:
-        draws = problem.sample(2, -1)
-        alone = [l2l.learn(problem, draws[i], l2l.sgd(0.1), steps=3) for i in range(2)]
-        np.testing.assert_allclose(losses, session.run(alone), rtol=1e-5)
-    assert (losses[:, -1] != losses[:, 0]).any()
+    losses, alone = run([losses, [l2l.learn(problem, draws[i], l2l.sgd(0.1), steps=2) for i in range(2)]])
+    np.testing.assert_allclose(losses.T, alone, rtol=1e-5)
+    assert (losses[-1] != losses[0]).any()
 
 
 @pytest.mark.parametrize(
@@ -213,10 +215,10 @@ def test_what_tensorflow_would_vectorize_wrongly_is_computed_draw_by_draw(functi
 )
 def test_one_draw_is_not_vectorized_and_needs_no_warning(function, recwarn):
     problem = Through(function)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=1, steps=3, engine="graph")["SGD"]
+    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=1, steps=2, engine="graph")["SGD"]
     assert not [one for one in recwarn if one.category is RuntimeWarning]
     with tf.Graph().as_default(), tf.Session() as session:
-        alone = l2l.learn(problem, problem.sample(1, -1)[0], l2l.sgd(0.1), steps=3)
+        alone = l2l.learn(problem, problem.sample(1, -1)[0], l2l.sgd(0.1), steps=2)
         np.testing.assert_allclose(losses[0], session.run(alone), rtol=1e-5)
 
 
@@ -247,6 +249,59 @@ def test_a_wrong_vectorized_form_that_nobody_knows_of_is_found(monkeypatch, wron
         assert check(Through(tf.nn.softplus), second_derivatives=True)
 
 
+class OwnSquare(Through):
+    """The function is that of the start; the loss has a form of its own for many draws."""
+
+    def __init__(self, function, factor=1.0):
+        super().__init__(function)
+        self._factor = factor
+
+    def initial_position(self, draw):
+        return self.function(draw)
+
+    def loss(self, x, draw):
+        return tf.reduce_sum(tf.square(x))
+
+    def batch_loss(self, x, draw):
+        return self._factor * tf.reduce_sum(tf.square(x), axis=1)
+
+
+def test_a_start_that_is_vectorized_wrongly_is_not_taken_for_a_wrong_loss(monkeypatch):
+    def converter(pfor_input):
+        return wrap(1.1 * tf.nn.softplus(pfor_input.stacked_input(0)), True)
+
+    monkeypatch.setitem(_pfor_converter_registry, "Softplus", converter)
+    with pytest.warns(RuntimeWarning, match="vectorized, its initial positions would be"):
+        assert check(OwnSquare(tf.nn.softplus))
+
+
+def test_the_first_base_iteration_is_compared_and_no_other():
+    """There may be no other."""
+
+    class OfOneStep(Through):
+        def observe(self, draw, t, data):
+            with tf.device("/cpu:0"):
+                return tf.gather(tf.reshape(draw, [1, 3]), t)
+
+        def loss(self, x, draw):
+            return tf.reduce_sum(tf.square(x - draw))
+
+    assert not check(OfOneStep(None))
+
+
+def test_a_failure_within_a_loop_leaves_nothing_behind():
+    """TensorFlow has no second derivative of a loop, neither of one draw's nor of an own form's."""
+
+    class Looped(Through):
+        def batch_loss(self, x, draw):
+            return tf.map_fn(lambda one: self.loss(one, None), x)
+
+    with pytest.warns(RuntimeWarning, match="^Through is computed draw by draw"):
+        assert check(Through(DRAW_BY_DRAW["scan"][0]), batch=2, second_derivatives=True)
+    with pytest.raises(ValueError, match=r"^loss must be made of ops that have a gradient: Second-order"):
+        check(Looped(tf.square), batch=2, second_derivatives=True)
+
+
 def test_a_draw_that_cannot_be_computed_is_an_error_in_a_sentence():
     def gathered(x):
         with tf.device("/cpu:0"):
@@ -256,16 +311,13 @@ def test_a_draw_that_cannot_be_computed_is_an_error_in_a_sentence():
         check(Through(gathered))
 
 
-def test_an_own_form_is_right_beside_a_start_that_has_to_be_computed_draw_by_draw():
-    class Own(Through):
-        def initial_position(self, draw):
-            return in_a_loop(draw)
-
-        def batch_loss(self, x, draw):
-            return tf.reduce_sum(tf.square(self.function(x) - 0.3), axis=1)
-
-    with pytest.warns(RuntimeWarning, match="Own is computed draw by draw"):
-        assert check(Own(tf.square))
+def test_an_own_form_is_compared_beside_a_start_that_has_to_be_computed_draw_by_draw():
+    with pytest.warns(RuntimeWarning, match="OwnSquare is computed draw by draw") as caught:
+        assert check(OwnSquare(rounded))
+    assert len(caught) == 1
+    sentence = r"^batch_loss of OwnSquare must be loss of each draw; for 3 draws it has losses"
+    with pytest.raises(ValueError, match=sentence), pytest.warns(RuntimeWarning):
+        check(OwnSquare(rounded, 1.1))
 
 
 def test_a_training_in_a_batch_has_the_meta_gradient_of_its_draws():

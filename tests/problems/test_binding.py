@@ -6,7 +6,7 @@ import tensorflow as tf
 from other_problems import Given, Nested, Regression, Rosenbrock
 
 import l2l
-from l2l.problems.binding import BoundProblem, paths
+from l2l.problems.binding import BoundProblem, paths, position_specs
 from l2l.problems.problem import sample
 
 
@@ -40,6 +40,25 @@ def test_positions_of_one_draw_and_of_many(run):
     starts, many = run([draws, many])
     np.testing.assert_array_equal(many["scalar"], starts)
     np.testing.assert_array_equal(many["matrix"], starts[:, None, None] * np.ones([1, 2, 2], np.float32))
+
+
+def test_specs_of_a_position_are_learned_in_a_graph_of_its_own(graph):
+    specs = position_specs(Nested(tf.float64))
+    assert specs == {"matrix": tf.TensorSpec([2, 2], tf.float64), "scalar": tf.TensorSpec([], tf.float64)}
+    assert not graph.get_operations()
+
+
+def test_what_is_active_is_asked_of_a_draw_and_of_each_of_many(run):
+    problem = l2l.Mixture([l2l.Quadratic(1), l2l.Quadratic(2)])
+    for many in [problem.sample(1, 1), problem.sample(4, 1)]:
+        number = many["which"].shape.as_list()[0]
+        one, active = BoundProblem(problem, tf.nest.map_structure(lambda one: one[0], many)).active(), None
+        active, one, which = run([BoundProblem(problem, many, number).active(), one, many["which"]])
+        np.testing.assert_array_equal(active, [which == 0, which == 1])
+        assert one == (which[0] == 0, which[0] == 1)
+    quadratic = l2l.RandomlyScaled(l2l.Quadratic(1))
+    assert BoundProblem(quadratic, quadratic.sample(2, 1), 2).active() is None
+    assert BoundProblem(quadratic, quadratic.draw(1)).active() is None
 
 
 def test_paths_name_the_tensors_of_a_position():
@@ -138,7 +157,7 @@ def test_the_shape_of_a_form_for_batches_is_checked():
             return tf.reduce_sum(super().batch_loss(x, observed))
 
     problem = Summed(2)
-    draws = sample(problem, 3)
+    draws = sample(problem, 3, 1)
     with pytest.raises(
         ValueError, match=r"batch_loss must return a loss for each draw \(shape \(3,\)\), got shape \(\)"
     ):

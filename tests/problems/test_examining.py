@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from other_problems import Given
 
 import l2l
 from l2l.mapping import MOST_DRAW_BY_DRAW
@@ -23,6 +24,12 @@ def test_draws_are_those_of_the_first_seed_and_coordinates_are_counted(run):
     assert asked == [3] and (found.num, found.batch, found.draw_by_draw) == (5, 4, False)
     for array, expected in zip(found.arrays, run(tf.nest.flatten(problem.sample(5, 7)))):
         np.testing.assert_array_equal(array, expected)
+
+
+def test_a_position_of_unknown_size_counts_as_nothing():
+    problem = Given(start=lambda draw: tf.placeholder_with_default(tf.reshape(draw, [1]), [None]), loss=tf.reduce_sum)
+    with pytest.raises(ZeroDivisionError):
+        examined(problem, 1, (7, 8), 2, lambda coordinates: 1 // coordinates)
 
 
 class InPython(l2l.Quadratic):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import l2l
 from l2l.mapping import OverDraws
+from l2l.problems import functions
 from l2l.problems.binding import BoundProblem
 
 FUNCTIONS = [l2l.Rosenbrock, l2l.Rastrigin, l2l.Ackley]
@@ -73,26 +74,28 @@ def test_noise_is_in_the_gradient_and_not_in_the_loss(run, kind):
     draws = noisy.sample(4000, 1)
 
     def gradients(draw, t):
-        loss = noisy.loss(x, noisy.observe(draw, t, None))
-        return loss, tf.gradients(loss, x)[0]
+        noise = noisy.observe(draw, t, None)
+        loss = noisy.loss(x, noise)
+        return loss, tf.gradients(loss, x)[0], noise
 
     bound = BoundProblem(noisy, noisy.draw(1))
     assert not np.any(run(tf.gradients(bound.loss_on_whole_data(x) - noisy.value(x), x)[0]))
     value = exact.value(x)
     here = [OverDraws("it")(lambda draw, t=t: gradients(draw, t), draws) for t in range(2)]
-    (losses, first), (_, second), value, exact_gradient = run([*here, value, tf.gradients(value, x)[0]])
+    (losses, first, added), (_, second, _), value, exact_gradient = run([*here, value, tf.gradients(value, x)[0]])
     np.testing.assert_allclose(losses, value)
+    np.testing.assert_allclose(first - exact_gradient, added, atol=1e-9)
     noise = np.concatenate([first - exact_gradient, second - exact_gradient], axis=1)
     assert np.abs(noise.mean(axis=0)).max() < 5 * 0.5 / np.sqrt(4000)
     assert np.abs(noise.std(axis=0) / 0.5 - 1).max() < 5 / np.sqrt(8000)
     assert np.abs(np.corrcoef(noise, rowvar=False) - np.eye(4)).max() < 5 / np.sqrt(4000)
 
 
-def test_noise_takes_part_in_a_batch_and_changes_an_optimization():
+def test_noise_takes_part_in_a_batch_and_changes_an_optimization(run):
     """The losses of gradient descent differ from those without noise from the second on, draw by draw."""
-    optimizers = {"SGD": l2l.sgd(1e-3)}
-    exact = l2l.evaluate(l2l.Rosenbrock(), optimizers, draws=5, steps=4, engine="graph")["SGD"]
-    noisy = l2l.evaluate(l2l.Rosenbrock(noise=5.0), optimizers, draws=5, steps=4, engine="graph")["SGD"]
+    exact, optimizer = l2l.Rosenbrock(), l2l.sgd(1e-3)
+    noisy = l2l.evaluate(l2l.Rosenbrock(noise=5.0), {"SGD": optimizer}, draws=5, steps=3, engine="graph")["SGD"]
+    exact = run(l2l.learn(exact, exact.sample(5, -1), optimizer, steps=3, batch=5)).T  # the draws of seed 0
     np.testing.assert_allclose(noisy[:, 0], exact[:, 0], rtol=1e-6)
     assert np.all(noisy[:, 1:] != exact[:, 1:])
 
@@ -111,6 +114,19 @@ def test_noise_takes_part_in_a_batch_and_changes_an_optimization():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match="^%s$" % message):
         call()
+
+
+def test_each_kind_says_how_many_coordinates_it_needs_and_has_a_value():
+    assert [kind.least_dims for kind in FUNCTIONS] == [2, 1, 1]
+    with pytest.raises(NotImplementedError, match=r"^_Function does not define value$"):
+        functions._Function(1, 1.0, 0.0, tf.float32).loss(None, None)
+
+
+def test_the_draws_of_a_seed_are_pinned(run):
+    """What a seed means does not change."""
+    draws = run(l2l.Rosenbrock(noise=1.0, dtype=tf.float64).sample(1, 7))
+    assert draws["key"].tolist() == [743002944]
+    np.testing.assert_allclose(draws["start"], [[0.953260524839834, -0.0755262015602991]], rtol=1e-14)
 
 
 @pytest.mark.rehearsal

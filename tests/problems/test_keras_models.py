@@ -18,7 +18,7 @@ RATE, STEPS = 0.1, 2
 
 _random = np.random.RandomState(0)
 VECTORS, NUMBERS = _random.randn(12, 3), _random.randn(12)
-SEQUENCES, IDS = _random.randn(12, 3, 2), _random.randint(0, 7, [12, 3])
+SEQUENCES, IDS = _random.randn(12, 2, 2), _random.randint(0, 7, [12, 2])
 IMAGES, DIGITS = (array[:12] for array in l2l.datasets.digits())
 
 
@@ -50,7 +50,10 @@ class Subclassed(tf.keras.Model):
 
 
 def powers(y_true, y_pred):
-    return tf.reduce_sum(tf.abs(y_true - y_pred) ** 1.5, axis=-1)
+    """Two stopped gradients that are none of a variance, as in those of a normalization, stay stopped."""
+    aims = [tf.reduce_mean(2 * y_pred), tf.tanh(y_pred)]
+    stopped = sum(tf.math.squared_difference(y_pred, tf.stop_gradient(one)) for one in aims)
+    return tf.reduce_sum(tf.abs(y_true - y_pred) ** 1.5 + stopped, axis=-1)
 
 
 CASES = {
@@ -89,7 +92,7 @@ CASES = {
             lambda: L.TimeDistributed(L.Dense(1)),
         ),
         "mse",
-        _random.randn(12, 3, 1),
+        _random.randn(12, 2, 1),
     ),
     "both directions": (
         sequential(lambda: L.Bidirectional(L.SimpleRNN(2)), dense(1, "sigmoid")),
@@ -108,6 +111,13 @@ INPUTS = {
     "LSTM over masked embeddings": IDS,
     "several inputs": [VECTORS, VECTORS[::-1].copy()],
 }
+
+
+@pytest.fixture
+def doubles():
+    K.set_floatx("float64")
+    yield
+    K.set_floatx("float32")
 
 
 def fitted(build_model, loss, batches, draw, rate=RATE):
@@ -168,14 +178,10 @@ def test_a_loss_on_all_examples_has_the_dropout_of_the_first_base_iteration(run)
 @pytest.mark.parametrize(
     "case", ["labels", "batch norm", "batch norm of images", "layer norm", "GRU", "several inputs"]
 )
-def test_the_second_derivative_is_that_of_the_loss(run, case):
+def test_the_second_derivative_is_that_of_the_loss(run, doubles, case):
     """Along a random direction, against differences of first derivatives."""
     build_model, loss, targets = CASES[case]
-    K.set_floatx("float64")
-    try:
-        problem = l2l.KerasProblem(build_model, loss, (INPUTS.get(case, VECTORS), targets), batch_size=None)
-    finally:
-        K.set_floatx("float32")
+    problem = l2l.KerasProblem(build_model, loss, (INPUTS.get(case, VECTORS), targets), batch_size=None)
     draw = problem.draw(1)
     x = [tf.placeholder_with_default(one, one.shape) for one in BoundProblem(problem, draw).start()]
     assert {one.dtype for one in x} == {tf.float64}
@@ -243,7 +249,11 @@ def test_initial_weights_follow_from_the_seed_alone(run):
     np.testing.assert_array_equal(one, seeded)
     some = [array.ravel() for array in [one[0], one[1], other[0]]]
     assert len(set(np.concatenate(some))) == 3 * 36
-    assert not np.array_equal(*[weights_of(run, "glorot_uniform", seed=None) for _ in range(2)])
+    problem = l2l.KerasProblem(sequential(dense(use_bias=False)), "mse", (VECTORS, NUMBERS))
+    (kernels,) = problem.sample(1)["weights"]
+    assert kernels.shape == [1, 3, 1]
+    with tf.Session() as session:
+        assert len({tuple(session.run(kernels).ravel()) for _ in range(60)}) == 60
 
 
 def test_layers_of_one_shape_start_with_other_weights(run):
@@ -254,6 +264,15 @@ def test_layers_of_one_shape_start_with_other_weights(run):
 
 def test_the_initial_weights_of_a_seed_are_pinned(run):
     """What a seed means does not change."""
+    problem = l2l.KerasProblem(sequential(dense(), dense()), "mse", (np.ones([2, 1]), np.ones(2)))
+    draws = run(problem.sample(2, 7))
+    assert draws["key"].tolist() == [743002944, 1643808497]
+    assert [one.ravel().tolist() for one in draws["weights"]] == [
+        [-0.967931866645813, 0.8674901723861694],
+        [0.0, 0.0],
+        [-0.21212780475616455, 0.9347528219223022],
+        [0.0, 0.0],
+    ]
     kernels = weights_of(run, "glorot_uniform", 2)
     assert kernels[:, 0, :2].tolist() == [
         [-0.3174896836280823, -0.4555248022079468],
@@ -310,8 +329,8 @@ def test_dropout_follows_from_the_draw_and_the_base_iteration_in_every_engine(ru
         assert abs(np.corrcoef(mask.ravel(), another.ravel())[0, 1]) < 5 / np.sqrt(mask.size)
 
 
-def test_noise_follows_from_the_draw_and_the_base_iteration(run):
-    """The loss is the mean square of the noise."""
+def test_noise_follows_from_the_draw_and_the_base_iteration(run, doubles):
+    """The loss is the mean square of the noise, in the dtype of the model."""
     problem = l2l.KerasProblem(
         sequential(dense(50, kernel_initializer="zeros"), lambda: L.GaussianNoise(0.5)),
         "mse",
@@ -321,7 +340,7 @@ def test_noise_follows_from_the_draw_and_the_base_iteration(run):
     draw = problem.draw(1)
     loss = BoundProblem(problem, draw).loss
     losses = run([loss(draw["weights"], tf.constant(t)) for t in [0, 1, 0]])
-    assert losses[0] == losses[2] != losses[1]
+    assert losses[0] == losses[2] != losses[1] and losses[0].dtype == np.float64
     np.testing.assert_allclose(losses, 0.25, rtol=5 * np.sqrt(2 / 2000))
 
 
@@ -349,28 +368,26 @@ def test_it_trains_op_by_op_and_compiled(mixed):
     np.testing.assert_allclose(*figures, rtol=1e-3)
 
 
-def test_evaluated_together_draws_have_the_losses_of_each_alone(run, mixed):
-    losses = l2l.evaluate(mixed, {"Adam": l2l.adam(0.05)}, draws=2, steps=2, engine="graph")["Adam"]
-    draws = sample(mixed, 2, -1)
-    alone = [
-        l2l.learn(mixed, tf.nest.map_structure(lambda many, i=i: many[i], draws), l2l.adam(0.05), steps=2)
-        for i in range(2)
-    ]
-    np.testing.assert_allclose(losses, run(alone), rtol=1e-5)
-
-
-def test_convolutions_are_evaluated_together_too():
+def test_convolutions_are_computed_together_too(run):
+    """Draw by draw, since TensorFlow cannot vectorize over kernels."""
     build_model, loss, targets = CASES["batch norm of images"]
     problem = l2l.KerasProblem(build_model, loss, (IMAGES, targets), batch_size=4)
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.1)}, draws=2, steps=2, engine="graph")["SGD"]
-    assert np.isfinite(losses).all() and not np.array_equal(losses[0], losses[1])
+    draws, t = sample(problem, 2, 1), tf.constant(0)
+    bound = BoundProblem(problem, draws, 2)
+    with pytest.warns(RuntimeWarning, match="^KerasProblem is computed draw by draw"):
+        losses = bound.loss(bound.start(), t)
+    singles = [BoundProblem(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws)) for i in range(2)]
+    losses, alone = run([losses, [one.loss(one.start(), t) for one in singles]])
+    np.testing.assert_allclose(losses, alone, rtol=1e-5)
+    assert losses[0] != losses[1]
 
 
-def test_problems_of_keras_problems(mixed):
+def test_problems_of_keras_problems(run, mixed):
     other = l2l.KerasProblem(sequential(dense()), "mae", (VECTORS, NUMBERS))
     problem = l2l.Mixture([l2l.RandomlyScaled(mixed), other])
-    losses = l2l.evaluate(problem, {"SGD": l2l.sgd(0.01)}, draws=2, steps=1, engine="graph")["SGD"]
-    assert np.isfinite(losses).all()
+    bound = BoundProblem(problem, sample(problem, 2, 1), 2)
+    losses = run(bound.loss(bound.start(), tf.constant(0)))
+    assert losses.shape == (2,) and np.isfinite(losses).all()
 
 
 def test_two_within_another_problem_have_weights_of_their_own(run, mixed):
@@ -411,6 +428,8 @@ def test_the_record_tells_two_of_them_apart():
     assert all(one not in records[:i] for i, one in enumerate(records))
     assert describe("problem", problem()) == describe("problem", copy.deepcopy(problems[0])) == records[0]
     assert l2l.KerasProblem(Subclassed, "mse", (VECTORS, NUMBERS)).architecture is None
+    config = {"name": "huber_loss", "reduction": "auto", "delta": 2.0}
+    assert problems[6].keras_loss == {"class": huber, "config": config} and problems[4].keras_loss == "mae"
 
 
 def existing():
@@ -489,17 +508,26 @@ def with_lambda(function):
         (TypeError, "loss must be the name of a Keras loss or a function .*, got 3", {"loss": 3}),
         (ValueError, "loss must be the name of a Keras loss or a function .*, got 'mes'", {"loss": "mes"}),
         (TypeError, r"examples must be \(inputs, targets\) or an Examples, got 3", {"examples": 3}),
+        (TypeError, r"examples must be \(inputs, targets\) or an Examples, got \(array", {"examples": (VECTORS,)}),
         (TypeError, r"examples must have arrays \[N, ...\] of numbers, got None", {"examples": (VECTORS, None)}),
+        (TypeError, r"examples must have arrays \[N, ...\] .*'a'", {"examples": (VECTORS, np.array(["a"] * 12))}),
+        (TypeError, r"examples must have arrays \[N, ...\] .*array\(1\)$", {"examples": (VECTORS, np.array(1))}),
         (ValueError, "examples must be finite", {"examples": (VECTORS, NUMBERS * np.inf)}),
         (
             ValueError,
             r"examples must have as many inputs as targets, .* \[12, 3\], \[3\]",
             {"examples": (VECTORS, NUMBERS[:3])},
         ),
-        (
-            ValueError,
-            r"examples must have targets of the shape of the model's output, \[3\], for the loss mse, got \[1\]",
-            {"build_model": sequential(dense(3))},
+        (ValueError, r"examples must have as many inputs as targets, .* \[12\]$", {"examples": ([], NUMBERS)}),
+        (ValueError, "examples must have as many inputs .* at least one", {"examples": (VECTORS[:0], NUMBERS[:0])}),
+        *(
+            (
+                ValueError,
+                r"examples must have targets of the shape of the model's output, \[3\], for the loss %s, got \[1\]"
+                % name,
+                {"build_model": sequential(dense(3)), "loss": loss},
+            )
+            for loss, name in [("mse", "mean_squared_error"), (tf.keras.losses.Huber(), "Huber")]
         ),
         (
             ValueError,

@@ -207,10 +207,12 @@ def test_uniform_noise_against_a_reference_in_numpy(run):
             np.testing.assert_array_equal(run(numbers, {key: number, t: when}).ravel(), expected)
 
 
-def test_uniform_noise_is_below_1_for_the_largest_number_of_the_hash(run, monkeypatch):
+def test_noise_of_the_largest_and_the_smallest_number_of_the_hash(run, monkeypatch):
+    """Uniform numbers are below 1; normal ones are made of numbers between 0 and 1, neither of which they are."""
     monkeypatch.setattr(minibatches, "_positive_integers", lambda *_: tf.constant([2**31 - 1, 0]))
-    largest, smallest = run(uniform_noise(0, 0, [2]))
+    (largest, smallest), normal = run([uniform_noise(0, 0, [2]), l2l.noise(0, 0, [1], dtype=tf.float64)])
     assert largest == 1 - 2.0**-24 and smallest == 0
+    np.testing.assert_allclose(normal, np.sqrt(-2 * np.log1p(-(2.0**-32))), rtol=1e-6)
 
 
 def test_folded_keys_have_independent_numbers(run):
@@ -219,5 +221,11 @@ def test_folded_keys_have_independent_numbers(run):
     numbers = [uniform_noise(key, t, [5000]) for key in keys for t in range(2)]
     correlations = np.corrcoef(run(numbers)) - np.eye(len(numbers))
     assert np.abs(correlations).max() < 5 / np.sqrt(5000)
-    one, again = run([fold(3, 1), fold(tf.constant(3, tf.int64), 1)])
-    assert one == again and one.dtype == np.int32
+
+
+def test_folded_keys_against_a_reference_in_numpy(run):
+    numbers = [0, 1, 7]
+    ours = run([[fold(tf.constant(key, tf.int64), number) for number in numbers] for key in KEYS])
+    expected = [[mixed(mixed(unsigned(key)) + unsigned(0x9E3779B9 * (i + 1))) for i in numbers] for key in KEYS]
+    np.testing.assert_array_equal(np.array(ours).astype(np.uint32), expected)
+    assert fold(3, 1).dtype == tf.int32

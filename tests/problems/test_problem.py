@@ -47,12 +47,24 @@ def test_draw_is_one_of_sample(run):
 )
 def test_samples_are_checked(draws, message):
     with pytest.raises(ValueError, match=message):
-        sample(Given(draws), 3)
+        sample(Given(draws), 3, 1)
 
 
 def test_a_sample_of_arrays_becomes_tensors(run):
-    draws = sample(Given(lambda shape: [np.arange(3.0)]), 3)
+    draws = sample(Given(lambda shape: [np.arange(3.0)]), 3, 1)
     np.testing.assert_array_equal(run(draws[0]), [0, 1, 2])
+
+
+def test_how_many_draws_may_be_known_only_when_the_graph_runs():
+    assert Given(lambda shape: tf.placeholder_with_default(np.zeros([*shape, 2]), [None, 2])).draw().shape == [2]
+
+
+@pytest.mark.parametrize("problem", [l2l.Rosenbrock(), l2l.LeastSquares(), l2l.MLP(), Regression()])
+def test_the_number_of_draws_is_checked_whatever_the_problem(problem):
+    with pytest.raises(ValueError, match=r"^num must be a positive integer, got 0$"):
+        problem.sample(0, 1)
+    with pytest.raises(TypeError, match=r"^num must be a positive integer, got 2\.5$"):
+        problem.sample(num=2.5, seed=1)
 
 
 def number_of_constants(graph, values):
@@ -166,6 +178,9 @@ class Creates(l2l.Problem):
     def observe(self, draw, t, data):
         return self._with_variable("observe", draw)
 
+    def observe_all(self, draw, data):
+        return self._with_variable("observe_all", draw)
+
     def loss(self, x, observed):
         return tf.square(self._with_variable("loss", x)) + observed
 
@@ -209,6 +224,12 @@ def test_a_variable_is_refused_even_if_the_problem_goes_on_without_it():
 
     with pytest.raises(ValueError, match=r"^observe and loss of Creates must not create variables"):
         BoundProblem(Creates("loss", carefully), tf.zeros([])).loss(tf.zeros([]), tf.constant(0))
+
+
+def test_variables_are_refused_in_a_loss_on_the_whole_data():
+    bound = BoundProblem(Creates("observe_all", CREATE["Variable"]), tf.zeros([]))
+    with pytest.raises(ValueError, match=r"^observe_all and loss of Creates must not create variables"):
+        bound.loss_on_whole_data(tf.zeros([]))
 
 
 def test_variables_that_exist_may_be_read(run):

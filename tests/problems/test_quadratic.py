@@ -105,6 +105,17 @@ def test_the_papers_quadratic_is_that_of_numpy_and_so_are_its_gradients(run):
     np.testing.assert_allclose(gradients, 2 * np.einsum("bij,bi->bj", matrix, residuals))
 
 
+@pytest.mark.parametrize(
+    "distribution, matrix, target",
+    [("normal", -1.7322469433970378, 1.4836562488120792), ("uniform", 0.976630262419917, 0.32096601937403335)],
+)
+def test_the_draws_of_the_papers_quadratic_of_a_seed_are_pinned(run, distribution, matrix, target):
+    draws = run(l2l.DenseQuadratic(1, distribution, dtype=tf.float64).sample(1, 7))
+    assert draws.start.dtype == draws.target.dtype == np.float64
+    expected = [matrix, target, -0.007781745994903718]
+    np.testing.assert_allclose([one.item() for one in draws], expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("distribution, mean, square", [("normal", 0.0, 1.0), ("uniform", 0.5, 1 / 3)])
 def test_the_papers_quadratic_draws_what_it_says(run, distribution, mean, square):
     """Moments within five standard errors; the start is small; matrix and target are not the same numbers."""

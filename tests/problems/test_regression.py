@@ -62,6 +62,21 @@ def test_labels_of_logistic_regression_follow_the_weights_by_chance(run):
     assert np.abs(np.std(fitted, axis=0) - 1).max() < 0.25
 
 
+def test_the_draws_of_a_seed_are_pinned(run):
+    """What a seed means does not change."""
+    (((inputs,), (targets,)), labels) = run(
+        [
+            l2l.LeastSquares(1, 3, noise=0.5, dtype=tf.float64).sample(1, 7),
+            l2l.LogisticRegression(1, 20, dtype=tf.float64).sample(1, 7).targets,
+        ]
+    )
+    np.testing.assert_allclose(
+        inputs[:, 0], [-1.7322469433970378, -0.44043486286196826, -0.5451413186460774], rtol=1e-14
+    )
+    np.testing.assert_allclose(targets, [-2.9591463018018254, -1.0238618997650464, -1.411147120615568], rtol=1e-14)
+    assert labels.tolist() == [[-1, -1, 1, 1, -1, -1, 1, 1, -1, -1, -1, -1, 1, 1, -1, 1, 1, 1, 1, -1]]
+
+
 @pytest.mark.parametrize("kind", [l2l.LeastSquares, l2l.LogisticRegression])
 def test_inputs_are_normal_and_the_start_is_zero(run, kind):
     problem = kind(3, 5)
