@@ -303,7 +303,7 @@ def from_description(description):
       ValueError: it is none of the library's own, or larger than any file; nothing is built to find that out.
     """
     parts = description if isinstance(description, dict) else {}
-    needed = {"hidden", "casting", "dtype", "input_layer", "output_scale"}
+    needed = {"class", "hidden", "casting", "dtype", "input_layer", "output_scale"}
     if parts.get("class") != CoordinatewiseLSTM.__name__ or not needed <= set(parts):
         raise ValueError("%.200r is no network of the library's own" % (description,))
     hidden = parts["hidden"]

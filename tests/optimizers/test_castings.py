@@ -171,10 +171,29 @@ def test_names_tell_parameters_apart():
     assert repr(l2l.log_cast(-20)) == "<casting log(-20)>"
 
 
+def test_parameters_are_those_that_files_have():
+    assert l2l.moments_cast(0.5).parameters == {"beta": 0.5}
+    assert l2l.moments_cast([0.5, 0.9], smallest=1).parameters == {"beta": [0.5, 0.9], "smallest": 1.0}
+    assert l2l.log_ratio_cast().parameters == {"min_log_ratio": None}
+    assert l2l.relative_step_cast(0.5, floor=1).parameters == {"beta": 0.5, "floor": 1.0}
+
+
+def test_the_widest_ranges():
+    """Beyond them a number of the formula is no normal float32."""
+    assert [l2l.log_cast(-82).name, l2l.log_ratio_cast(-87).name] == ["log(-82)", "log_ratio(-87)"]
+    assert l2l.log_and_sign(87).parameters == {"k": 87.0}
+    for make in [lambda: l2l.log_cast(-82.1), lambda: l2l.log_ratio_cast(-87.1), lambda: l2l.log_and_sign(87.1)]:
+        with pytest.raises(ValueError, match=r"must be at (least|most) -?8[27], got"):
+            make()
+
+
 def test_a_casting_that_defines_nothing_says_what_is_missing():
     class Mine(l2l.Casting):
         pass
 
+    own = Mine()
+    own.parameters, own.factor = {"k": 1}, 2
+    assert castings.described(own)["parameters"] == {"k": 1, "factor": 2}
     described = castings.described(Mine())
     assert Mine().name == "Mine" and len(described.pop("code")) == 16
     assert described == {"kind": None, "name": "Mine", "class": "Mine", "parameters": {}}

@@ -264,6 +264,17 @@ def test_the_inputs_do_not_depend_on_the_scale_of_the_gradients(run, kind):
             np.testing.assert_allclose(one / factor, other, rtol=2e-3, atol=1e-4)
 
 
+def test_where_ratios_and_gradients_are_cut(run):
+    """The ratio of 1 to 0 is 1e18, and a gradient above 1e36 counts as 1e36."""
+    g, memory = tf.constant([1.0, -1.0, 0.5]), tf.constant([0.0, 0.0, 2.0])
+    large = tf.constant([3e38, -2e36, 1e35])
+    moments = l2l.moments_cast(0.5)
+    found = [l2l.ratio_cast().encode(g, memory), moments.remember(large, moments.initial_memory(large), None)[0].mean]
+    ratios, means = run(found)
+    np.testing.assert_allclose(ratios[:, 0], [1e18, -1e18, 0.25], rtol=1e-5)
+    np.testing.assert_allclose(means, [5e35, -5e35, 5e34], rtol=1e-6)
+
+
 def unrolled(x, curvatures, outputs, steps):
     """The positions of secant steps on `sum_i c_i x_i^2 / 2`, a list of arrays."""
     casting, dtype = l2l.secant_cast(), x.dtype

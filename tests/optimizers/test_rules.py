@@ -272,9 +272,10 @@ def test_secant_is_at_the_minimum_of_a_separable_quadratic_after_two_updates(eng
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_step_of_secant_at_the_ends_of_float32(run, compiled):
     """Gradients and updates whose product is no float32; none that changed; none that moved; zeros; a NaN."""
-    g = np.float32([1e-20, 3e-38, 1e30, 1e-25, 1e-20, 0.5, 0, 0, 1.18e-38, 1e-30, np.nan])
-    before = np.float32([3e-20, 9e-38, -1e30, 1, 1e-20, 0.7, 0, 1, 1.19e-38, -1e20, 1])
-    moved = np.float32([2e-20, 9e-38, -1e-30, 0.4, 1e-20, 0, 0, 1, 1e-38, 1e20, 1])
+    tiny = np.finfo(np.float32).tiny  # which does not count as 0
+    g = np.float32([1e-20, 3e-38, 1e30, 1e-25, 1e-20, 0.5, 0, 0, 1.18e-38, 1e-30, np.nan, tiny])
+    before = np.float32([3e-20, 9e-38, -1e30, 1, 1e-20, 0.7, 0, 1, 1.19e-38, -1e20, 1, 0])
+    moved = np.float32([2e-20, 9e-38, -1e-30, 0.4, 1e-20, 0, 0, 1, 1e-38, 1e20, 1, 0.5])
     places = [tf.placeholder(tf.float32, g.shape) for _ in range(3)]
 
     def step(gradient, *state):
@@ -284,7 +285,7 @@ def test_a_step_of_secant_at_the_ends_of_float32(run, compiled):
     update = tf.xla.experimental.compile(step, places)[0] if compiled else step(*places)
     update = run(update, dict(zip(places, [g, before, moved])))
     # The last two zeros: a rate of 0.1 gives 1.18e-39, a quotient is 1e-50.
-    expected = [1e-20, 4.5e-38, 5e-31, 4e-26, -1e-21, -0.05, 0, 0, 0, 0, np.nan]
+    expected = [1e-20, 4.5e-38, 5e-31, 4e-26, -1e-21, -0.05, 0, 0, 0, 0, np.nan, -0.5]
     np.testing.assert_allclose(update, np.float32(expected), rtol=1e-6)
 
 
