@@ -324,7 +324,7 @@ def test_what_a_training_adapts_follows_from_the_last_gradients():
     problem, build = l2l.Quadratic(2), lambda: l2l.CoordinatewiseLSTM((5,), Ratio())
     trainer = small(build_optimizer=build)
     m = -1.0
-    for number in range(3):
+    for number in range(2):
         trained = trainer.trained()
         with tf.Graph().as_default(), tf.Session() as session:
             optimizer, load = trained.create("trained")

@@ -72,12 +72,12 @@ def test_a_batch_and_a_carried_horizon_are_what_single_draws_are(run, engine):
     with l2l.Trainer(problem, build, **settings) as trainer:
         trainer.work(3, lambda *_: None, _Never())
         trained = trainer.trained()
-    losses = l2l.evaluate(problem, {"it": trained}, draws=3, steps=4, engine=engine)["it"]
+    losses = l2l.evaluate(problem, {"it": trained}, draws=2, steps=3, engine=engine)["it"]
     optimizer, load = trained.create("it")
-    draws = problem.sample(3, -1)
+    draws = problem.sample(2, -1)
     alone = [
-        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=4)
-        for i in range(3)
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=3)
+        for i in range(2)
     ]
     with tf.Session() as session:
         load(session)
@@ -189,13 +189,12 @@ def test_facts_are_those_of_gradients_memory_and_shape(run, batch):
     if batch:
         gradients = [np.stack([one, 2 * one]) for one in gradients]
         expected = [[*one, *np.multiply(2, one)] for one in expected]
-    x = [np.full(one.shape, -7.0, np.float32) for one in gradients]
-    bound, state = optimizer.bind(batch=batch), optimizer.initial_state([tf.zeros(one.shape) for one in gradients])
-    known = bound.facts([tf.constant(one) for one in gradients], state, x)
+    gradients, x = ([tf.constant(one) for one in many] for many in (gradients, [-7 * one for one in gradients]))
+    bound, state = optimizer.bind(batch=batch), optimizer.initial_state(gradients)
+    known = bound.facts(gradients, state, x)
     found = [known, bound.plain_step(gradients, state, x, facts=tf.zeros(known.shape))[0]]
     if not batch:
-        unknown = [tf.placeholder_with_default(gradients[0], [None, 3]), gradients[1]]
-        found.append(bound.facts([tf.convert_to_tensor(one) for one in unknown], state, x))
+        found.append(bound.facts([tf.placeholder_with_default(gradients[0], [None, 3]), gradients[1]], state, x))
     known, updates, *unknown = run(found)
     for facts in [known, *unknown]:
         np.testing.assert_allclose(facts, np.concatenate(expected), rtol=1e-6)
