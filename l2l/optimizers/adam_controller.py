@@ -178,7 +178,8 @@ class AdamController:
             tf.nest.assert_same_structure(gradients, x)
         except (TypeError, ValueError):
             raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
-        return flat, self.initial_state(x, batch) if state is None else state, tf.nest.flatten(x)
+        state = self.initial_state(x, batch) if state is None else state
+        return flat, state, tf.nest.flatten(x)
 
 
 def from_description(description):
