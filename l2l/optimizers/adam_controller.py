@@ -138,9 +138,8 @@ class AdamController:
         network = _network(self.variables if weights is None else weights)
 
         def step(gradients, state, x, product):
-            flat, positions = _flat(gradients, x)
-            state = self.initial_state(x, batch) if state is None else state
-            updates, state = _step(flat, state, positions, network, horizon, 0 if batch is None else 1)
+            draws = 0 if batch is None else 1
+            updates, state = _step(*self._flat(gradients, state, x, batch), network, horizon, draws)
             return tf.nest.pack_sequence_as(gradients, updates), state
 
         return Bound(step, initial_state=lambda x: self.initial_state(x, batch))
@@ -162,14 +161,25 @@ class AdamController:
           gradients, state, x: those of the step; a state of None is that before the first.
           horizon, weights: as for `bind`.
         """
-        flat, positions = _flat(gradients, x)
-        state = self.initial_state(x) if state is None else state
-        sheets = sheets_of([one.shape.as_list() for one in flat], 0)
-        flat = [tf.clip_by_value(sheet.pack(flat), -LARGEST, LARGEST) for sheet in sheets]
         network = _network(self.variables if weights is None else weights)
-        _, _, controls = _controlled(flat, state, positions, network, horizon, sheets)
+        sheets, *_, controls = _controlled(*self._flat(gradients, state, x, None), network, horizon, 0)
         order = np.argsort(np.concatenate([sheet.members for sheet in sheets]))
         return Controls(*[tf.gather(one, order) for one in controls])
+
+    def _flat(self, gradients, state, x, batch):
+        """The tensors of the gradients, a list; the state; and those of the position."""
+        if x is None:
+            raise ValueError("AdamController looks at the position: call it with (gradients, state, x), got no x")
+        flat = tf.nest.flatten(gradients)
+        for gradient in flat:
+            if gradient.dtype != tf.float32:
+                raise TypeError("gradients must be float32 for an AdamController, got %s" % gradient.dtype.name)
+        try:
+            tf.nest.assert_same_structure(gradients, x)
+        except (TypeError, ValueError):
+            raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
+        state = self.initial_state(x, batch) if state is None else state
+        return flat, state, tf.nest.flatten(x)
 
 
 def from_description(description):
@@ -196,30 +206,10 @@ def _network(weights):
     return outputs
 
 
-def _flat(gradients, x):
-    """The tensors of gradients and position, two lists."""
-    if x is None:
-        raise ValueError("AdamController looks at the position: call it with (gradients, state, x), got no x")
-    flat = tf.nest.flatten(gradients)
-    for gradient in flat:
-        if gradient.dtype != tf.float32:
-            raise TypeError("gradients must be float32 for an AdamController, got %s" % gradient.dtype.name)
-    try:
-        tf.nest.assert_same_structure(gradients, x)
-    except (TypeError, ValueError):
-        raise ValueError("x must have the structure of the gradients, %r, got %r" % (gradients, x)) from None
-    return flat, tf.nest.flatten(x)
-
-
 @quietly()
 def _step(gradients, state, positions, network, horizon, draws):
-    """Updates and next state. Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape below.
-
-    The tensors of a sheet, `k` of them, lie along an axis after those; all sheets together have `n`.
-    """
-    sheets = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws)
-    gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
-    after, means, controls = _controlled(gradients, state, positions, network, horizon, sheets)
+    """Updates and next state, lists of all tensors."""
+    sheets, gradients, after, means, controls = _controlled(gradients, state, positions, network, horizon, draws)
     numbers = [len(sheet.members) for sheet in sheets]
     parts = zip(*[tf.split(one, numbers, axis=draws) for one in controls])  # for each sheet [B, k]
     updates, tensors = [[None] * sum(numbers) for _ in range(2)]
@@ -230,9 +220,15 @@ def _step(gradients, state, positions, network, horizon, draws):
     return updates, ControllerState(state.t + 1, tensors)
 
 
-def _controlled(gradients, state, positions, network, horizon, sheets):
-    """For each sheet its `TensorState` without the update, and its unbiased means; and the `Controls`, `[B, n]`."""
-    t, draws = state.t + 1, sheets[0].draws
+def _controlled(gradients, state, positions, network, horizon, draws):
+    """All but the updates: `(sheets, gradients, tensors, means, controls)`.
+
+    Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape. The tensors of a sheet, `k` of
+    them, lie along an axis after those; all sheets together have `n`. There is one of the gradients, of the
+    `TensorState` without the update, and of its unbiased means for each sheet; the `Controls` are `[B, n]`.
+    """
+    sheets, t = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws), state.t + 1
+    gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
     steps = 2 * t if horizon is None else tf.cast(horizon, tf.float32)
     fraction = tf.minimum(t / steps, 1.0)
     positions = [sheet.pack(positions) for sheet in sheets]
@@ -246,7 +242,7 @@ def _controlled(gradients, state, positions, network, horizon, sheets):
     decay = (0.5 * (1 + tf.cos(np.pi * fraction)) + LEAST_DECAY) ** tf.exp(tf.clip_by_value(exponent, -3.0, 2.0))
     rate = FIRST_RATE * tf.exp(tf.clip_by_value(2 * rate, -8.0, 8.0) + climb) * decay
     shares = [tf.sigmoid(one - offset) for one, offset in zip(outputs[3:], [1.5, 2.5, 1.0, 4.0])]
-    return tensors, means, Controls(climb, rate, *shares)
+    return sheets, gradients, tensors, means, Controls(climb, rate, *shares)
 
 
 def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, sheet):

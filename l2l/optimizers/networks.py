@@ -151,8 +151,7 @@ class CoordinatewiseLSTM:
     def initial_state(self, x: Nest) -> NetworkState:
         """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
         rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
-        count = rows.shape.as_list()[0] or tf.shape(rows)[0]
-        zeros = [tf.zeros([count, units], self.dtype) for units in self._units]
+        zeros = [tf.zeros([_size(rows), units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
     def adapt(self, gradients: Nest, state: State, active: Optional[Nest] = None) -> List[tf.Tensor]:
@@ -238,7 +237,7 @@ class CoordinatewiseLSTM:
     def _facts(self, gradients, state, x, batch):
         """The casting's facts of each tensor, for all of its rows: a nest of tensors `[N]`."""
         flat, draws = tf.nest.flatten(gradients), batch or 1
-        sizes = [tensor.shape.num_elements() or tf.size(tensor) for tensor in flat]
+        sizes = [_size(tensor) for tensor in flat]
         memory, parts = tensors_of(state.memory), []
         memories = zip(*[tf.split(one, sizes) for one in memory]) if memory else [[]] * len(flat)
         for gradient, position, size, own in zip(flat, tf.nest.flatten(x), sizes, memories):
@@ -303,7 +302,7 @@ def from_description(description):
       ValueError: it is none of the library's own, or larger than any file; nothing is built to find that out.
     """
     parts = description if isinstance(description, dict) else {}
-    needed = {"hidden", "casting", "dtype", "input_layer", "output_scale"}
+    needed = {"class", "hidden", "casting", "dtype", "input_layer", "output_scale"}
     if parts.get("class") != CoordinatewiseLSTM.__name__ or not needed <= set(parts):
         raise ValueError("%.200r is no network of the library's own" % (description,))
     hidden = parts["hidden"]
@@ -329,6 +328,11 @@ def _repeated(fact, draws, size):
     return tf.reshape(tf.broadcast_to(fact[:, tf.newaxis], [draws, size]), [-1])
 
 
+def _size(tensor):
+    """How many numbers a tensor has: an integer where the graph knows it."""
+    return tensor.shape.num_elements() or tf.size(tensor)
+
+
 def _rows(nest):
     """All coordinates of a nest of tensors, a row each: `[N]`."""
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tf.nest.flatten(nest)], axis=0)
@@ -338,7 +342,7 @@ def _active_rows(gradients, active):
     """`N` numbers of rows that are active, each in turn, over and over: of a static shape, as XLA needs it."""
     masks = tf.nest.map_structure(lambda a, g: tf.where(a, tf.ones_like(g), tf.zeros_like(g)), active, gradients)
     is_active = _rows(masks) > 0
-    count = is_active.shape.as_list()[0] or tf.shape(is_active)[0]
+    count = _size(is_active)
     places = tf.range(count)
     _, order = tf.nn.top_k(tf.where(is_active, count - places, tf.zeros_like(places)), count)  # the active ones first
     number = tf.maximum(tf.reduce_sum(tf.cast(is_active, tf.int32)), 1)
@@ -348,6 +352,6 @@ def _active_rows(gradients, active):
 def _like(nest, rows):
     """The inverse of `_rows`: a nest like this one, from rows `[N]`."""
     flat = tf.nest.flatten(nest)
-    sizes = [tensor.shape.num_elements() or tf.size(tensor) for tensor in flat]
+    sizes = [_size(tensor) for tensor in flat]
     pieces = [tf.reshape(piece, tf.shape(tensor)) for piece, tensor in zip(tf.split(rows, sizes), flat)]
     return tf.nest.pack_sequence_as(nest, pieces)

@@ -79,9 +79,8 @@ def prodigy(
 
 
 def _first_state(positions):
-    zeros, dtype = [tf.zeros_like(one) for one in positions], positions[0].dtype
-    one = tf.ones([], dtype)
-    return ProdigyState(zeros, zeros, zeros, positions, FIRST_ESTIMATE * one, 0 * one, one, one)
+    zeros, one = [tf.zeros_like(each) for each in positions], tf.ones([], positions[0].dtype)
+    return ProdigyState(zeros, zeros, zeros, positions, one * FIRST_ESTIMATE, tf.zeros_like(one), one, one)
 
 
 def _prodigy(gradients, state, x, learning_rate, beta1, beta2, epsilon, weight_decay):

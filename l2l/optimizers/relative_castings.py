@@ -49,7 +49,7 @@ def _cut(values):
     """Values of at most `LARGEST`, as to their size. What is infinite or NaN stays so, for all to see."""
     sizes = tf.abs(values)
     too_large = tf.logical_and(sizes > LARGEST, sizes < np.inf)
-    return tf.where(too_large, LARGEST * tf.sign(values), values)
+    return tf.where(too_large, tf.sign(values) * LARGEST, values)
 
 
 def _log_ratio(sizes, others, most):
@@ -143,7 +143,7 @@ class MomentsCasting(Casting):
         after, _, _ = self._of_one(self._betas[-1], _cut(gradients), memory[-1])
         sizes = after.root * tf.rsqrt(after.weight)
         # sigmoid(log(a / b)) = a / (a + b)
-        return steps * tf.sigmoid(_log_ratio(sizes, self._smallest * tf.ones_like(sizes), LARGEST_RATIO))
+        return steps * tf.sigmoid(_log_ratio(sizes, tf.ones_like(sizes) * self._smallest, LARGEST_RATIO))
 
     def remember(self, gradients, memory, updates):
         return tuple(after for after, _, _ in self._next(_cut(gradients), memory))

@@ -354,7 +354,7 @@ def _vsgd(gradient, state):
     curvature = tf.where(first, seen, mix(state.curvature, seen, state.memory))
     curvature = tf.where(tf.equal(state.update, 0), state.curvature, curvature)
     certainty = divide(tf.square(mean), mean_square)
-    rate = tf.where(tf.equal(curvature, 0), VSGD_PROBE * ones, divide(certainty, curvature))
+    rate = tf.where(tf.equal(curvature, 0), ones * VSGD_PROBE, divide(certainty, curvature))
     update = -rate * gradient
     memory = (1 - certainty) * state.memory + 1
     return update, VsgdState(gradient, update, mean, mean_square, curvature, memory)

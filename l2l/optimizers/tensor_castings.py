@@ -29,7 +29,7 @@ class _RelativeStep(MomentsCasting):
         square = tf.reduce_mean(tf.square(sizes * (1 / scale)), axis=1)
         is_zero = tf.equal(square, 0)  # where the root's derivative is infinite
         root = tf.sqrt(tf.where(is_zero, tf.ones_like(square), square))
-        size = tf.squeeze(scale, axis=1) * tf.where(is_zero, tf.zeros_like(root), root)
+        size = scale[:, 0] * tf.where(is_zero, tf.zeros_like(root), root)
         return tf.maximum(size, self._floor)
 
     def decode(self, outputs, gradients=None, memory=None, adapted=(), facts=None):

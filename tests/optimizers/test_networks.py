@@ -27,9 +27,8 @@ def test_initial_weights_are_glorot_uniform_and_zero(run):
             assert 0.8 * limit < np.abs(value).max() <= limit
 
 
-@pytest.mark.parametrize("casting", ["none", "log", "log_and_sign"])
-@pytest.mark.parametrize("hidden", [(20, 20), (7,), (3, 5, 4)])
-def test_against_a_recomputation_in_numpy(run, casting, hidden):
+@pytest.mark.parametrize("hidden, casting", [((20, 20), "log"), ((7,), "none"), ((3, 5, 4), "log_and_sign")])
+def test_against_a_recomputation_in_numpy(hidden, casting):
     optimizer = l2l.CoordinatewiseLSTM(hidden, casting, dtype=tf.float64)
     assert len(optimizer.variables) == 2 * len(hidden) + 4
     gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
@@ -55,8 +54,20 @@ def test_against_a_recomputation_in_numpy(run, casting, hidden):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-13)  # some lie near 0, a difference of others
 
 
+@pytest.mark.parametrize("build", [lambda: l2l.CoordinatewiseLSTM((3,), "widening"), l2l.AdamController])
+def test_a_scope_of_the_users_changes_no_variable(run, build):
+    """They are of float32 and resources, which XLA and loops need, with the initial values that are documented."""
+    with tf.variable_scope("mine", dtype=tf.float64, initializer=tf.ones_initializer(), use_resource=False):
+        optimizer = build()
+    every = [*optimizer.variables, *getattr(optimizer, "adapted", [])]
+    assert {(one.op.type, one.dtype.base_dtype) for one in every} == {("VarHandleOp", tf.float32)}
+    kernel, *_ = run(optimizer.variables)
+    assert np.unique(kernel).size == kernel.size
+
+
 def test_coordinates_do_not_see_each_other(run):
     optimizer = l2l.CoordinatewiseLSTM()
+    assert optimizer.coordinatewise is True
 
     def two_steps(gradients):
         _, state = optimizer(tf.constant(gradients), None)
@@ -150,7 +161,7 @@ def test_an_optimizer_that_does_not_bind_has_no_kernels(run):
     np.testing.assert_array_equal(run(bound.step(gradients, None, None, None)[0]), [-0.5, -1.0])
 
 
-@pytest.mark.parametrize("casting", ["none", "log", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
+@pytest.mark.parametrize("casting", ["none", l2l.log_cast(-30), l2l.log_and_sign(10)], ids=str)
 def test_what_a_description_describes_is_the_same_network(run, casting):
     optimizer = l2l.CoordinatewiseLSTM((3, 5), casting, dtype=tf.float64)
     description = json.loads(json.dumps(optimizer.description()))
@@ -182,12 +193,26 @@ def described(**changes):
         lambda: described(casting={"kind": "log", "name": "log", "parameters": {"k": 1.0}}),
         lambda: described(casting={"kind": ["log"], "name": "log", "parameters": {}}),
         lambda: described(casting={"kind": "log", "name": "log", "parameters": None}),
+        lambda: described(casting={"kind": "log", "name": "log", "parameters": {"min_log_gradient": "x"}}),
+        lambda: {"class": "CoordinatewiseLSTM"},
+        lambda: described(hidden=(3,)),
+        lambda: described(hidden=[2.0]),
         lambda: described(casting="log"),
     ],
 )
 def test_what_is_none_of_the_librarys_own_is_refused(description):
     with pytest.raises(ValueError):
         from_description(description())
+
+
+def test_the_largest_network_that_a_file_describes():
+    """Nothing is built to find that out."""
+    description = described()
+    for hidden in [[1] * 100, [8192]]:
+        assert callable(from_description({**description, "hidden": hidden}))
+    for hidden, message in [([1] * 101, "at most 100 layers"), ([8193], "at most 8192 units")]:
+        with pytest.raises(ValueError, match=message):
+            from_description({**description, "hidden": hidden})
 
 
 def test_a_subclass_is_not_taken_for_the_network_itself():
@@ -217,9 +242,9 @@ def test_the_papers_network_has_5141_weights():
     assert variables == tf.trainable_variables()
 
 
-@pytest.mark.parametrize("input_layer", [True, False])
-@pytest.mark.parametrize("output_scale", [1, 0.01, 3.0])
-@pytest.mark.parametrize("hidden", [(4,), (3, 5)])
+@pytest.mark.parametrize(
+    "hidden, input_layer, output_scale", [((4,), False, 1), ((4,), True, 2.0), ((3, 5), False, 0.01)]
+)
 def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer, output_scale):
     casting = l2l.log_and_sign(7)
     optimizer = l2l.CoordinatewiseLSTM(
@@ -244,8 +269,8 @@ def test_without_input_layer_and_with_a_scale_against_numpy(hidden, input_layer,
         np.testing.assert_allclose(update, output_scale * output, rtol=1e-9)
 
 
-@pytest.mark.parametrize("hidden", [(4,), (3, 5)])
-def test_an_activation_behind_the_input_layer_against_numpy(run, hidden):
+def test_an_activation_behind_the_input_layer_against_numpy():
+    hidden = (3, 5)
     optimizer = l2l.CoordinatewiseLSTM(hidden, "log_and_sign", dtype=tf.float64, input_activation="elu")
     gradients = [np.array([0.7, -1e-4, 0.0]), np.array([0.1, 2e-5, -3.0])]
     state, updates = None, []
@@ -399,6 +424,16 @@ def test_what_is_adapted_follows_from_the_active_rows(run, casting):
         unknown = {name: tf.placeholder_with_default(one, [None, 2]) for name, one in gradients.items()}
         unknown_active = {name: tf.placeholder_with_default(one, [None]) for name, one in active.items()}
         np.testing.assert_allclose(run(optimizer.adapt(unknown, state, unknown_active)), expected, rtol=1e-6)
+
+
+def test_what_is_adapted_where_few_rows_are_active_or_none(run):
+    optimizer = l2l.CoordinatewiseLSTM((2,), Mean())
+    gradients = [tf.constant([[3.0], [2.0], [1.0]]), tf.constant([[7.0], [8.0], [9.0]])]
+    state = optimizer.initial_state(gradients)
+    idle, last = tf.constant([False] * 3), tf.constant([False, False, True])
+    one, none = run([optimizer.adapt(gradients, state, [last, idle]), optimizer.adapt(gradients, state, [idle, idle])])
+    np.testing.assert_allclose(one, [1, 0])
+    assert np.isfinite(none).all()
 
 
 def test_a_network_says_its_layers_and_its_number_of_weights():

@@ -77,11 +77,13 @@ def steps_of(rule, number=10, start=START, gradients_at=gradients_at):
 def test_it_is_the_one_of_optax(run, rule, pinned):
     found = steps_of(rule)
     states = [state if isinstance(state, ProdigyState) else state.states for _, state in found]
-    updates, estimates = run([[update for update, _ in found], [state.estimate for state in states]])
+    updates, estimates, after = run([[update for update, _ in found], [state.estimate for state in states], states[0]])
     for t, (update, estimate) in pinned.items():
         ours = np.concatenate([updates[t]["a"].ravel(), updates[t]["b"]])
         np.testing.assert_allclose(ours, update, rtol=5e-6)
         assert estimates[t] == pytest.approx(estimate, rel=5e-6)
+    if rule == l2l.prodigy():  # sums of gradients in units of the first estimate: r g, with the first rate r
+        np.testing.assert_allclose(after.weighted_sum[1], 1e-6 * np.sqrt(1e-3) / 0.1 * FIRST["b"], rtol=1e-4)
 
 
 def test_the_estimate_is_of_all_tensors_together(run):

@@ -72,12 +72,12 @@ def test_a_batch_and_a_carried_horizon_are_what_single_draws_are(run, engine):
     with l2l.Trainer(problem, build, **settings) as trainer:
         trainer.work(3, lambda *_: None, _Never())
         trained = trainer.trained()
-    losses = l2l.evaluate(problem, {"it": trained}, draws=3, steps=4, engine=engine)["it"]
+    losses = l2l.evaluate(problem, {"it": trained}, draws=2, steps=3, engine=engine)["it"]
     optimizer, load = trained.create("it")
-    draws = problem.sample(3, -1)
+    draws = problem.sample(2, -1)
     alone = [
-        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=4)
-        for i in range(3)
+        l2l.learn(problem, tf.nest.map_structure(lambda many, i=i: many[i], draws), optimizer, steps=3)
+        for i in range(2)
     ]
     with tf.Session() as session:
         load(session)
@@ -167,10 +167,11 @@ class OfGradients(l2l.Casting):
     """A casting of one's own whose facts are those of gradients, of its memory and of the tensor's shape."""
 
     def initial_memory(self, gradients):
-        return 2 * tf.ones_like(gradients)
+        return tf.stack([tf.ones_like(gradients), 2 * tf.ones_like(gradients)], axis=1)
 
     def facts(self, gradients, memory, x, shape):
-        return tf.reduce_max(tf.abs(gradients), axis=1) * tf.reduce_sum(memory, axis=1) * shape[-1]
+        sizes = tf.reduce_max(tf.abs(gradients), axis=1) * tf.reduce_sum(memory, axis=[1, 2])
+        return sizes * (10 * len(shape) + shape[-1])
 
     def encode(self, gradients, memory, adapted, facts):
         return facts[:, tf.newaxis]
@@ -179,9 +180,22 @@ class OfGradients(l2l.Casting):
         return outputs * facts
 
 
-def test_facts_are_those_of_gradients_memory_and_shape(run):
+@pytest.mark.parametrize("batch", [None, 2])
+def test_facts_are_those_of_gradients_memory_and_shape(run, batch):
+    """Of each draw in a batch; of rows whose number is known at run time alone; a step uses those that it is given."""
     optimizer = l2l.CoordinatewiseLSTM((3,), OfGradients())
-    bound, state = optimizer.bind(), optimizer.initial_state([tf.zeros([2, 3]), tf.zeros([4])])
-    gradients = [tf.constant([[1.0, -5.0, 2.0], [0.0, 3.0, 0.0]]), tf.constant([0.5, 0.25, 0.0, -0.125])]
-    facts = bound.facts(gradients, state, [tf.fill([2, 3], 100.0), tf.fill([4], -7.0)])
-    np.testing.assert_allclose(run(facts), [5 * 12 * 3.0] * 6 + [0.5 * 8 * 4] * 4, rtol=1e-6)
+    gradients = [np.float32([[1, -5, 2], [0, 3, 0]]), np.float32([0.5, 0.25, 0, -0.125])]
+    expected = [[5 * 18 * 23.0] * 6, [0.5 * 12 * 14.0] * 4]
+    if batch:
+        gradients = [np.stack([one, 2 * one]) for one in gradients]
+        expected = [[*one, *np.multiply(2, one)] for one in expected]
+    gradients, x = ([tf.constant(one) for one in many] for many in (gradients, [-7 * one for one in gradients]))
+    bound, state = optimizer.bind(batch=batch), optimizer.initial_state(gradients)
+    known = bound.facts(gradients, state, x)
+    found = [known, bound.plain_step(gradients, state, x, facts=tf.zeros(known.shape))[0]]
+    if not batch:
+        found.append(bound.facts([tf.placeholder_with_default(gradients[0], [None, 3]), gradients[1]], state, x))
+    known, updates, *unknown = run(found)
+    for facts in [known, *unknown]:
+        np.testing.assert_allclose(facts, np.concatenate(expected), rtol=1e-6)
+    assert not any(np.any(one) for one in updates)
