@@ -165,7 +165,7 @@ def _as_before(described):
 
 def names_of(variables):
     """The last part of each variable's name, which is the same in every scope."""
-    return [variable.op.name.rsplit("/", 1)[-1] for variable in variables]
+    return [variable.op.name.split("/")[-1] for variable in variables]
 
 
 def save(path: PathLike, trained: Trained) -> None:
