@@ -144,6 +144,14 @@ def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
+def test_shapes_of_updates_and_states_are_known():
+    functions = learned()._functions
+    before = [tf.zeros([3, *spec.shape.as_list()[1:]]) for spec in functions.state]
+    updates, states = functions.step(tf.zeros([3]), before, None, [])
+    assert updates.shape == [3] and [state.shape for state in states] == [state.shape for state in before]
+    assert [state.shape.as_list() for state in before] == [[3, 4], [3, 4], [3, 3], [3, 3]]
+
+
 def test_double_precision():
     network = trained(dtype=tf.float64)
     x = tf.get_variable("x", initializer=np.array([0.5, -1.0]))

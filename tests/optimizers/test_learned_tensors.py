@@ -143,6 +143,7 @@ def test_slots_have_the_names_of_the_state_and_the_rest_is_the_optimizers(graph)
     for op in writes:  # after all gradients, positions, states and counts are read, and all that follows is computed
         (group,) = op.control_inputs
         assert len(group.control_inputs) >= len(x) + len(made) + len(writes)
+        assert op.inputs[1].shape.is_fully_defined()
     assert optimizer.skipped.op.name == "LearnedOptimizer_skipped" and not tf.trainable_variables()[4:]
 
 
