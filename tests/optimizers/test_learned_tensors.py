@@ -6,7 +6,6 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.ops import functional_ops
 
 import l2l
 from l2l.nests import tensors_of, with_tensors
@@ -217,8 +216,7 @@ def constant(dtype=np.float32):
 def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(both):
     """With its state; others move. A variable counts."""
     x = variables()
-    places = [tf.placeholder_with_default(np.ones(one.shape, np.float32), one.shape) for one in x[:3]]
-    places.append(tf.placeholder_with_default(np.ones([2, 1, 2], np.float32), None))  # of a shape that nobody knows
+    places = [tf.placeholder_with_default(np.ones(one.shape, np.float32), one.shape) for one in x]
     optimizer = learned(weight_decay=1.0)
     train = optimizer.apply_gradients(zip(places, x))
     slots = [[optimizer.get_slot(one, name) for name in optimizer.get_slot_names()] for one in x]
@@ -239,8 +237,17 @@ def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(both):
             and np.isfinite(np.concatenate([v.ravel() for v in session.run(x)])).all()
         )
         assert not np.array_equal(session.run(x[2]), moved[0][2])
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            session.run(train, {places[3]: np.ones([1], np.float32)})
+
+
+def test_a_gradient_whose_shape_nobody_knows():
+    x, gradient = tf.get_variable("x", initializer=np.zeros(3, np.float32)), tf.placeholder(tf.float32)
+    train = l2l.LearnedOptimizer(constant()).apply_gradients([(gradient, x)])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, {gradient: [1.0, 2.0, 3.0]})
+        np.testing.assert_allclose(session.run(x), [-0.1, -0.2, -0.3], rtol=1e-6)
+        with pytest.raises(tf.errors.InvalidArgumentError):  # it is not spread over all coordinates
+            session.run(train, {gradient: [1.0]})
 
 
 @pytest.mark.parametrize("use_resource", [False, True])
@@ -693,15 +700,15 @@ def test_keras_moves_as_the_other_face_does_and_a_second_fit_may_plan_other_step
 @pytest.mark.parametrize(
     "variables, known, within", [(8, True, False), (9, True, False), (8, False, False), (8, True, True)]
 )
-def test_xla_compiles_a_step_of_up_to_eight_variables(variables, known, within, compiled, monkeypatch):
+def test_xla_compiles_a_step_of_up_to_eight_variables(variables, known, within, compiled, monkeypatch, graph):
     """If it has all that the optimizer consists of, and the step is in nothing that XLA compiles anyway."""
-    calls = []
+    calls, call = [], tensor_functions._compiled_call
 
-    def op_by_op(function, inputs):
+    def noted(function, inputs):
         calls.append(function)
-        return list(functional_ops.partitioned_call(inputs, function))
+        return call(function, inputs)
 
-    monkeypatch.setattr(tensor_functions, "_compiled_call", op_by_op)
+    monkeypatch.setattr(tensor_functions, "_compiled_call", noted)
     monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", known)
     several = [tf.get_variable("x%d" % i, [2], use_resource=True) for i in range(variables)]
     optimizer = l2l.LearnedOptimizer(constant())
@@ -715,6 +722,9 @@ def test_xla_compiles_a_step_of_up_to_eight_variables(variables, known, within, 
     else:
         step()
     assert len(calls) == (variables == 8 and known and not within)
+    ops = graph.get_operations()
+    assert sum(op.type == "XlaLaunch" for op in ops) == len(calls)
+    assert all(op.inputs[1].shape.is_fully_defined() for op in ops if op.type == "AssignVariableOp")
 
 
 def test_a_configuration_has_all_that_it_was_given(tmp_path):
