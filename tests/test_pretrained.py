@@ -84,8 +84,7 @@ def test_the_networks_of_general_use_are_drawn_as_stated(run):
     assert np.abs(np.corrcoef(chances) - np.eye(4)).max() < 0.06
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("activation", range(4))
+@pytest.mark.parametrize("layers, activation", [(1, 0), (2, 1), (3, 2), (2, 3), (1, 2)])
 def test_a_drawn_network_is_a_perceptron_of_its_layers_and_activation(run, activation, layers):
     problem = small_networks.SomeNetwork()
     draw = {**problem.draw(1), "activation": tf.constant(activation), "layers": tf.constant(layers)}

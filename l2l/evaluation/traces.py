@@ -223,7 +223,7 @@ def _one_by_one(optimizer, num):
     """
 
     def bind(weights=None, horizon=None):
-        bound = optimizer.bind(weights, horizon)
+        bound = optimizer.bind(weights, horizon=horizon)
 
         def step(gradients, state, x, product):
             nests = gradients, state, x

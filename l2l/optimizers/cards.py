@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Dict
 
+import numpy as np
+
 from l2l import checks
 from l2l.tables import format_table
 
@@ -68,7 +70,7 @@ def _picture(figures):
     left, width, height = 7 * max(map(len, labels)), 260, 16
 
     def x(value):
-        return left + 15 + width * (value - low) / ((high - low) or 1)
+        return left + 15 + np.interp(value, [low, high], [0, width])
 
     parts = []
     for i, (name, mark) in enumerate(looks.items()):

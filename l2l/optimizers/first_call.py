@@ -70,14 +70,14 @@ def _variables_in(graph):
 
 
 def _created(build, position, name, scope):
-    asked, first = [], len(tf.trainable_variables())
+    asked, others = [], set(map(id, tf.global_variables()))
     with _noted(asked), scope as inside:
         value = checks.function("%s's result" % name, build())
     if isinstance(value, type):
         raise TypeError("%s must create an optimizer, it returned the class %r" % (name, value))
 
     def found(like=None):
-        variables = _trained(asked)[first:]
+        variables = _trained(others)
         rebuilt = functools.partial(_with, build, like, getattr(value, "adapted", []))
         optimizer = opened("%s's result" % name, value, variables=variables, rebuilt=rebuilt)
         return Created(optimizer if like is None else _within(inside, optimizer), like)
@@ -126,18 +126,21 @@ def rebuilt(build, position, weights, adapted):
         with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
             return tf.convert_to_tensor(next(adapted if settings.get("trainable") is False else weights))
 
-    scope = tf.variable_scope(None, default_name="rebuilt", use_resource=True)
+    scope = tf.variable_scope(None, default_name="rebuilt")
     with tf.variable_creator_scope(tensor):
         return create(build, position, "build_optimizer", scope).optimizer
 
 
-def _trained(asked):
-    """All variables that are trained, in the order of creation; `tf.function` leaves its own out of the collection."""
-    known = {id(variable) for variable in tf.trainable_variables()}
-    for variable in tf.global_variables() if asked else []:
+def _trained(others):
+    """All variables that are trained but `others`, given by `id`, in the order of creation.
+
+    `tf.function` leaves its own out of the collection, into which they are put here.
+    """
+    known = {*others, *map(id, tf.trainable_variables())}
+    for variable in tf.global_variables():
         if variable.trainable and id(variable) not in known:
             tf.add_to_collection(tf.GraphKeys.TRAINABLE_VARIABLES, variable)
-    return tf.trainable_variables()
+    return [variable for variable in tf.trainable_variables() if id(variable) not in others]
 
 
 @contextlib.contextmanager
@@ -157,14 +160,13 @@ def _creates_when_called(build, like):
 
     That is found out aside, in another graph: a call in this one would be in the way where it does not.
     """
-    asked = []
     with tf.Graph().as_default() as graph:
-        with tf.variable_scope("aside", use_resource=True) as scope:
+        with tf.variable_scope("aside") as scope:
             value = build()
         before = _variables_in(graph)
-        with contextlib.suppress(Exception), _noted(asked):
-            _call_first(opened("build_optimizer's result", value), like, scope, asked)
-    return bool(asked) or _variables_in(graph) != before  # within a `tf.function` nobody is asked
+        with contextlib.suppress(Exception):
+            _call_first(opened("build_optimizer's result", value), like, scope, [])
+    return _variables_in(graph) != before
 
 
 def _call_first(optimizer, like, scope, asked):
@@ -194,21 +196,19 @@ def _within(scope, optimizer):
     """The `Optimizer` whose functions see the variable scope."""
 
     def inside(function):
-        @functools.wraps(function, updated=())
-        def called(*arguments, **named):
+        def called(like, *more, **named):
             with tf.variable_scope(scope, reuse=True, auxiliary_name_scope=False):
                 try:
-                    return function(*arguments, **named)
+                    return function(like, *more, **named)
                 except (TypeError, ValueError) as error:
-                    if not arguments or type(error) not in (TypeError, ValueError):
-                        raise
+                    kind = TypeError if isinstance(error, TypeError) else ValueError
                     words = "the optimizer failed with gradients of shape %.200s: %s"
-                    raise type(error)(words % (_shapes(arguments[0]), first_line(error))) from error
+                    raise kind(words % (_shapes(like), first_line(error))) from error
 
         return called
 
-    def bind(weights=None, horizon=None, batch=None):
-        bound = optimizer.bind(weights, horizon, batch)
+    def bind(weights=None, **settings):
+        bound = optimizer.bind(weights, **settings)
         if weights is not None:  # built anew, in a scope of its own
             return bound
         own_state = bound.initial_state
@@ -284,7 +284,7 @@ def _in_json(like):
         if not all(isinstance(key, (str, int)) for key in like):
             raise TypeError
         return {"dict": [[key, _in_json(like[key])] for key in sorted(like)]}
-    if isinstance(like, tuple) and hasattr(like, "_fields"):
+    if hasattr(like, "_fields"):
         return {"namedtuple": [type(like).__name__, list(like._fields), [_in_json(one) for one in like]]}
     if isinstance(like, (list, tuple)):
         return {"list" if isinstance(like, list) else "tuple": [_in_json(one) for one in like]}
@@ -307,7 +307,7 @@ def _from_json(description):
     if isinstance(description, list):
         dtype, shape = description
         dtype = tf.as_dtype(dtype)
-        if not dtype.is_floating or not all(type(size) is int and size >= 0 for size in shape):
+        if not dtype.is_floating or not all(type(size) is int for size in shape):
             raise ValueError
         return tf.TensorSpec(shape, dtype)
     ((kind, parts),) = description.items()

@@ -47,8 +47,8 @@ def with_initial_state(optimizer, rows=False):
     def picked(is_first, one, other):
         return tf.where(is_first > 0 if rows else tf.broadcast_to(is_first, tf.shape(one)), one, other)
 
-    def bind(weights=None, horizon=None, **batch):
-        bound = optimizer.bind(weights, horizon, **batch)
+    def bind(weights=None, **settings):
+        bound = optimizer.bind(weights, **settings)
 
         def step(gradients, state, x, product):
             is_first, own = state

@@ -77,9 +77,6 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         # What was planned when a checkpoint was written is not to undo what is planned now.
         return [one for one in super()._checkpoint_dependencies if one.name != "steps"]
 
-    def _lookup_dependency(self, name):
-        return None if name == "steps" else super()._lookup_dependency(name)
-
     @property
     def skipped(self) -> Optional[tf.Variable]:
         """How many tensors were left out, since their gradients were not finite."""

@@ -107,9 +107,8 @@ class LearnedOptimizer(tf.train.Optimizer):
                     "tf.contrib.opt.extend_with_decoupled_weight_decay(l2l.LearnedOptimizer) has it" % weight_decay
                 )
             self._functions = RowFunctions(trained, steps)
-            is_one = isinstance(learning_rate, (int, float)) and learning_rate == 1
             rate = _scalar("learning_rate", learning_rate, self._functions.dtype, checks.number_from_zero)
-            self._moving = MovingRows(self, self._functions, None if is_one else rate)
+            self._moving = MovingRows(self, self._functions, rate)
         else:
             self._functions = TensorFunctions(trained, weight_decay)
             if self._functions.is_compiled:
@@ -117,7 +116,6 @@ class LearnedOptimizer(tf.train.Optimizer):
             rate = _scalar("learning_rate", learning_rate, self._functions.dtype, checks.number_from_zero)
             steps = None if steps is None else _scalar("steps", steps, tf.float32, checks.positive_integer)
             self._moving = MovingTensors(self, self._functions, rate, steps)
-        self._pairs = []  # of gradients and variables, while `apply_gradients` runs
 
     @property
     def skipped(self) -> Optional[tf.Variable]:
@@ -133,13 +131,9 @@ class LearnedOptimizer(tf.train.Optimizer):
     ) -> tf.Operation:
         """As that of `tf.train.Optimizer`; variables that share a step, see the class, move together."""
         grads_and_vars = list(grads_and_vars)
-        if not tf.distribute.has_strategy():  # which sums gradients over replicas first
-            self._pairs = grads_and_vars
-        try:
-            return super().apply_gradients(grads_and_vars, global_step, name)
-        finally:
-            self._pairs = []
-            self._moving.prepare([])
+        # A strategy sums gradients over replicas first.
+        self._pairs = [] if tf.distribute.has_strategy() else grads_and_vars
+        return super().apply_gradients(grads_and_vars, global_step, name)
 
     def _create_slots(self, var_list):
         for i, variable in enumerate(var_list):

@@ -7,8 +7,8 @@ from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
 from l2l.optimizers.slots import make_slot, scope_of_slots, sizes_of
 
-CHUNK = 1 << 12  # coordinates that are computed at once: what a step needs beside the slots is of this size
-SMALL = 1 << 10  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
+CHUNK = 4096  # coordinates that are computed at once: what a step needs beside the slots is of this size
+SMALL = 1024  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
 
 
 class MovingRows:
@@ -17,12 +17,11 @@ class MovingRows:
     Args:
       optimizer: the `LearnedOptimizer`.
       of_rows: a `RowFunctions`.
-      rate: function without arguments to the multiplier of updates, a scalar tensor; None for 1.
+      rate: function without arguments to the multiplier of updates, a scalar tensor.
     """
 
     def __init__(self, optimizer, of_rows, rate):
         self._optimizer, self._of_rows, self._rate = optimizer, of_rows, rate
-        self._moved = {}  # what `prepare` computed of them
 
     def create_slots(self, var_list):
         """Makes the slots of variables, `[coordinates, ...]`."""
@@ -40,7 +39,7 @@ class MovingRows:
 
     def prepare(self, pairs):
         """Computes the updates of small variables, of pairs of gradient and variable, as many as fit into a chunk."""
-        self._moved, groups = {}, {}
+        self._moved, groups = {}, {}  # what `dense` needs of the updates, and pairs by device
         for grad, var in pairs:
             if var.shape.num_elements() <= min(SMALL, CHUNK):
                 of_device = groups.setdefault(var.device, [[]])
@@ -66,12 +65,12 @@ class MovingRows:
         everything = [*before, *x, updates, *states]
         return [
             (everything, update, states)
-            for update, *states in zip(*[tf.split(tensor, sizes, axis=0) for tensor in [updates, *states]])
+            for update, *states in zip(*[tf.split(tensor, sizes) for tensor in [updates, *states]])
         ]
 
     def _step(self, gradients, states, x, facts):
         updates, states = self._of_rows.step(gradients, states, x, facts)
-        return (updates if self._rate is None else self._rate() * updates), states
+        return self._rate() * updates, states
 
     def dense(self, grad, var):
         """The op that moves a variable."""
@@ -115,13 +114,9 @@ class MovingRows:
             own = x if places is None else tf.gather(x, places)
             facts = self._of_rows.facts(gradients, states, tf.reshape(own, tf.shape(gradients)))
         gradients = tf.reshape(gradients, [-1])
-        number = gradients.shape.as_list()[0]
-        if number is None:
-            number = tf.size(gradients, out_type=tf.int64)
-            size = -(-number // tf.maximum(-(-number // CHUNK), 1))
-        else:
-            size = -(-number // max(-(-number // CHUNK), 1))
-        offsets = tf.range(tf.cast(size, tf.int64))
+        number = tf.size(gradients, out_type=tf.int64)
+        size = -(-number // tf.maximum(-(-number // CHUNK), 1))
+        offsets = tf.range(size)
 
         def body(start):
             rows = tf.minimum(start + offsets, number - 1)
@@ -152,7 +147,7 @@ class MovingRows:
 def _repeated(row, size):
     """The initializer of a slot of a size that is known when it runs. Every coordinate begins alike."""
 
-    def initializer(shape, dtype=None, partition_info=None):
+    def initializer(shape, dtype, partition_info):
         rows = tf.broadcast_to(row, size)
         rows.set_shape(shape)
         return rows
@@ -176,7 +171,7 @@ def _coordinates(rows, shape):
     """Indices `[N, rank]` of the places `rows` in a flat tensor of this shape; `tf.unravel_index`, for XLA too."""
     sizes, indices = shape.as_list(), []
     for axis in range(len(sizes)):
-        step = int(np.prod(sizes[axis + 1 :], dtype=np.int64))
+        step = int(np.prod(sizes[axis + 1 :]))
         indices.append(rows // step)
         rows -= indices[-1] * step
     return tf.stack(indices, axis=1)

@@ -1,7 +1,5 @@
 """How `LearnedOptimizer` moves variables by an optimizer of whole tensors: all of them in one step."""
 
-import sys
-
 import tensorflow.compat.v1 as tf
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.framework import ops
@@ -25,7 +23,6 @@ class MovingTensors:
 
     def __init__(self, optimizer, functions, rate, steps):
         self._optimizer, self._functions, self._rate, self._steps = optimizer, functions, rate, steps
-        self._pairs = []  # of gradients and variables that wait to be moved
         self._sets = {}  # names of what a set of variables has beside its slots
         self._said = {}  # by graph and name of the set: for which plan a session has heard that it is over
 
@@ -44,17 +41,18 @@ class MovingTensors:
                 value.set_shape(leaf.spec.shape)
                 if leaf.owner is None:
                     optimizer._create_non_slot_variable(value, named(leaf.name), var_list[0])
-                    continue
-                variable = var_list[leaf.owner]
-                spec = leaf.spec
-                make_slot(optimizer, variable, leaf.name, _returning(value), spec.shape, spec.dtype, _place)
+                else:
+                    variable, spec = var_list[leaf.owner], leaf.spec
+                    make_slot(optimizer, variable, leaf.name, _returning(value), spec.shape, spec.dtype, _place)
             for name in ("steps_made", "skipped"):
                 zero = tf.zeros([], tf.int64)
                 optimizer._create_non_slot_variable(zero, named(name), var_list[0])
             key = (var_list[0].graph, named("said"))
-            if self._steps is not None and key not in self._said:
+            if key not in self._said:
                 # In no collection: neither saved nor initialized, it is new in every session.
-                self._said[key] = resource_variable_ops.ResourceVariable(0.0, collections=[], trainable=False)
+                self._said[key] = resource_variable_ops.ResourceVariable(
+                    lambda: tf.zeros([]), collections=[], trainable=False, name=named("said")
+                )
 
     def skipped(self):
         """How many tensors were left out so far, a variable of the current graph; None before `apply_gradients`."""
@@ -62,7 +60,7 @@ class MovingTensors:
 
     def prepare(self, pairs):
         """Forgets what an earlier call has noted; what is to be moved is known at the end alone."""
-        self._pairs = []
+        self._pairs = []  # of gradients and variables that wait to be moved
 
     def dense(self, grad, var):
         """Notes a gradient. What a subclass has done to the variable before, the step waits for."""
@@ -107,7 +105,7 @@ class MovingTensors:
         # No scope of the caller's, such as a caching device, has reached these: their value needs no second op.
         values, numbers = ([variable.value() for variable in many] for many in (state, counts))
         steps = None if self._steps is None else tf.maximum(self._steps(), 1.0)
-        *outputs, is_over = self._functions.step(list(gradients), positions, values, numbers, self._rate(), steps)
+        outputs = self._functions.step(list(gradients), positions, values, numbers, self._rate(), steps)
         outputs = [output for many in outputs for output in many]
         # Nothing is written while something is to be read.
         with tf.control_dependencies([tf.group(*gradients, *positions, *values, *numbers, *outputs)]):
@@ -120,9 +118,9 @@ class MovingTensors:
         # XLA cannot print; of several replicas the last one does.
         if steps is not None and not self._pairs and not control_flow_util.GraphOrParentsInXlaContext(graph):
             said = self._said[variables[0].graph, named("said")]
-            made = outputs[-2]
+            *_, made, _ = outputs
             with ops.colocate_with(None, ignore_existing=True), tf.device(None):  # where the session is
-                writes.append(_warning(self._optimizer.get_name(), is_over, made, steps, said))
+                writes.append(_warning(self._optimizer.get_name(), made, steps, said))
         return writes
 
     def _name(self, name, end):
@@ -143,7 +141,7 @@ def _key(variable):
 
 
 def _returning(value):
-    return lambda shape, dtype=None, partition_info=None: value
+    return lambda shape, dtype, partition_info: value
 
 
 def _place(part, slot):
@@ -153,19 +151,22 @@ def _place(part, slot):
     return part.full_shape[:], part.var_offset[:], part.var_shape[:]
 
 
-def _warning(name, is_over, made, steps, said):
+def _warning(name, made, steps, said):
     """The op that says on standard error that all planned steps are made: once in a session, and for each plan."""
+
+    def nothing():
+        return tf.constant(False)
 
     def warn():
         text = "were planned: further ones may be small. Plan more, counted from the first of all, with steps="
-        shown = tf.print("%s:" % name, made, "steps are made,", steps, text, output_stream=sys.stderr)
+        shown = tf.print("%s:" % name, made, "steps are made,", steps, text)
         with tf.control_dependencies([shown]), tf.control_dependencies([said.assign(steps, read_value=False)]):
-            return tf.constant(True)
+            return nothing()
 
     def warn_if_new():
         is_new = tf.cond(
             said.is_initialized(), lambda: tf.not_equal(said.read_value(), steps), lambda: tf.constant(True)
         )
-        return tf.cond(is_new, warn, lambda: tf.constant(False))
+        return tf.cond(is_new, warn, nothing)
 
-    return tf.cond(is_over, warn_if_new, lambda: tf.constant(False)).op
+    return tf.cond(tf.cast(made, tf.float32) > steps, warn_if_new, nothing).op

@@ -121,9 +121,7 @@ def opened(name, value, *, variables=None, rebuilt=None):
         return value(gradients, state, x=x) if takes_x else value(gradients, state)
 
     def next_values(gradients, state, active=None):
-        if active is None or "active" not in _parameters(adapt):
-            return adapt(gradients, state)
-        return adapt(gradients, state, active)
+        return adapt(gradients, state, active) if "active" in _parameters(adapt) else adapt(gradients, state)
 
     coordinatewise = bool(getattr(value, "coordinatewise", False))
     return Optimizer(

@@ -22,8 +22,8 @@ def for_batch(optimizer, batch):
         return optimizer._replace(bind=functools.partial(optimizer.bind, batch=batch))
     over_draws = OverDraws("optimizer")
 
-    def bind(weights=None, horizon=None):
-        bound = optimizer.bind(weights, horizon)
+    def bind(weights=None, **settings):
+        bound = optimizer.bind(weights, **settings)
 
         def step(gradients, state, x, product):
             if state is None:

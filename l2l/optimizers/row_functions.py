@@ -39,7 +39,7 @@ class RowFunctions:
 
     def first(self):
         """The state of one coordinate before its first step, a list of tensors `[1, ...]`."""
-        return self._call("first", [], [], lambda bound: tensors_of(bound.initial_state(tf.zeros([1], self.dtype))))
+        return self._call("first", [], [], lambda bound: tensors_of(self._first_state(bound)))
 
     def facts(self, gradients, states, x):
         """What a step gets of one tensor as a whole, for each of its coordinates: a list of tensors `[n]`.
@@ -87,7 +87,10 @@ class RowFunctions:
         return updates, states
 
     def _like(self, bound, states):
-        return with_tensors(bound.initial_state(tf.zeros([1], self.dtype)), states)
+        return with_tensors(self._first_state(bound), states)
+
+    def _first_state(self, bound):
+        return bound.initial_state(tf.zeros([1], self.dtype))
 
     def _call(self, name, inputs, specs, function):
         """The outputs of a function of a `Bound` and of tensors, a list; it is made once for each name."""
@@ -164,12 +167,10 @@ def _checked(trained):
 
 def _stepped(optimizer, number, dtype):
     """The state's tensors of so many coordinates, or None for any number, and the facts; makes a step, for checks."""
-    bound = optimizer.bind()
-    state = bound.initial_state(tf.zeros([number or 1], dtype))
+    bound, rows = optimizer.bind(), number or 1
+    state = bound.initial_state(tf.zeros([rows], dtype))
     leaves = tensors_of(state)
-    if any(
-        leaf.shape.ndims is None or leaf.shape.ndims < 1 or leaf.shape.as_list()[0] != (number or 1) for leaf in leaves
-    ):
+    if any(not leaf.shape.ndims or leaf.shape.as_list()[0] != rows for leaf in leaves):
         raise ValueError("its state must have a row for each coordinate, got %r" % (state,))
     before = with_tensors(state, [tf.placeholder(leaf.dtype, [number, *leaf.shape[1:]]) for leaf in leaves])
     gradients, x = (tf.placeholder(dtype, [number]) for _ in range(2))
@@ -185,7 +186,7 @@ def _serves_no(number, trained, dtype, error):
     """The error that says that an optimizer does not serve so many coordinates, and which, if there are some."""
 
     def serves(other):
-        optimizer, _ = trained.create("trained", lambda: tf.TensorSpec([other or 1], dtype))
+        optimizer, _ = trained.create("trained", lambda: tf.TensorSpec([other], dtype))
         _stepped(with_initial_state(optimizer, rows=True), other, dtype)
 
     only = the_number_for(serves, number, error)

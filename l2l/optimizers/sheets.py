@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-LARGEST_PACKED = 8**4  # coordinates of a tensor that is computed together with others
+LARGEST_PACKED = 4096  # coordinates of a tensor that is computed together with others
 
 
 class Sheet(namedtuple("Sheet", ["members", "shapes", "draws"])):
@@ -57,7 +57,7 @@ class Sheet(namedtuple("Sheet", ["members", "shapes", "draws"])):
 
 
 def _size(shape):
-    return int(np.prod(shape, dtype=np.int64))
+    return int(np.prod(shape))
 
 
 def _starts(sizes):
@@ -71,5 +71,5 @@ def sheets_of(shapes, draws):
         key = 1
         while key < _size(shape):
             key *= 8
-        together.setdefault(key if key <= LARGEST_PACKED else (key, i), []).append(i)
+        together.setdefault(key if _size(shape) <= LARGEST_PACKED else (key, i), []).append(i)
     return [Sheet(members, [shapes[i] for i in members], draws) for members in together.values()]

@@ -64,5 +64,5 @@ def make_slot(optimizer, variable, name, initializer, shape, dtype, place):
 
 def _name_of_whole(slot, variable):
     """What the slot of the whole variable is called, of which this one belongs to a part."""
-    scope, name = slot.op.name.rsplit(variable.op.name + "/", 1)
+    scope, _, name = slot.op.name.rpartition(variable.op.name + "/")
     return "%s%s/%s" % (scope, variable._save_slice_info.full_name, name)

@@ -58,7 +58,7 @@ class TensorFunctions:
         key = ("leaves", *map(tuple, shapes))
         if key not in self._made:
             with _said(shapes), own_graph():
-                states = [self._first(many) for many in (shapes, [*shapes, shapes[-1]])]
+                states = [self._first(many) for many in (shapes, [*shapes, shapes[0]])]
                 self._made[key] = _named(_leaves(*states, len(shapes)))
         return self._made[key]
 
@@ -84,7 +84,7 @@ class TensorFunctions:
           steps: how many steps are planned in total, a float32 scalar; None where nobody knows.
 
         Returns:
-          `(positions, leaves, counts, is_over)`: next ones, and whether more steps are made than are planned.
+          `(positions, leaves, counts)`: next ones.
         """
         shapes, number = [one.shape.as_list() for one in positions], len(positions)
         # Within conditions and functions TensorFlow may not know the shape of a gradient.
@@ -100,7 +100,7 @@ class TensorFunctions:
 
         specs = [*self._specs(shapes) * 2, *[leaf.spec for leaf in self.leaves(shapes)]]
         specs += [tf.TensorSpec([], one.dtype) for one in (*counts, rate, *planned)]
-        function = self._function(("step", steps is None), shapes, step, specs)
+        function = self._function("step_%d" % len(planned), shapes, step, specs)
         inputs = [*gradients, *positions, *leaves, *counts, rate, *planned]
         graph = tf.get_default_graph()
         inside = control_flow_util.GraphOrParentsInXlaContext(graph)
@@ -111,7 +111,7 @@ class TensorFunctions:
             outputs = [tf.identity(one) for one in functional_ops.partitioned_call(inputs, function)]
         for output, inner in zip(outputs, function.graph.outputs):
             output.set_shape(inner.shape)
-        return outputs[:number], outputs[number:-3], outputs[-3:-1], outputs[-1]
+        return outputs[:number], outputs[number:-2], outputs[-2:]
 
     @property
     def is_compiled(self):
@@ -120,7 +120,6 @@ class TensorFunctions:
 
     def _stepped(self, shapes, gradients, positions, before, counts, rate, steps=None):
         counts = [counts[0] + 1, counts[1]]
-        made = tf.cast(counts[0], tf.float32)
         bound = self._bound(shapes, steps)
         state = with_tensors(bound.initial_state([tf.zeros(shape, self.dtype) for shape in shapes]), before)
         is_ok = [tf.reduce_all(is_finite(one)) for one in gradients]
@@ -129,6 +128,7 @@ class TensorFunctions:
         check_same_state(state, after)
         updates = [rate * tf.convert_to_tensor(update) for update in updates]
         if self._weight_decay:
+            made = tf.cast(counts[0], tf.float32)
             share = 0.5 if steps is None else (1 + tf.cos(np.pi * tf.minimum(made / steps, 1.0))) / 2 + LEAST
             share = rate * tf.cast(DECAY_UNIT * self._weight_decay * share, self.dtype)
             updates = [update - share * x for update, x in zip(updates, positions)]
@@ -139,7 +139,7 @@ class TensorFunctions:
             for owner, new, old in zip(owners, tensors_of(after), before)
         ]
         counts[1] += tf.reduce_sum(tf.cast(tf.logical_not(is_ok), tf.int64))
-        return [*positions, *after, *counts, tf.constant(False) if steps is None else made > steps]
+        return [*positions, *after, *counts]
 
     def _bound(self, shapes, steps):
         trained, specs = self._trained, self._specs(shapes)
@@ -182,8 +182,8 @@ def _leaves(one, more, number, path=(), owner=None):
     if isinstance(one, dict):
         parts = [(str(key), one[key], more[key]) for key in sorted(one)]
     elif isinstance(one, (list, tuple)):
-        if owner is None and (len(one), len(more)) == (number, number + 1):
-            for i, part in enumerate(one):
+        if (len(one), len(more)) == (number, number + 1):
+            for i, part in enumerate(one):  # with itself in place of `more`: inside, no list is taken for such a one
                 yield from _leaves(part, part, number, path + ("",), i)
             return
         names = getattr(one, "_fields", map(str, range(len(one))))

@@ -154,18 +154,20 @@ def _as_before(described):
     """A description as far as version 0.2 had it in this form: of the user's own castings numbers and arrays."""
 
     def hook(one):
-        if "kind" not in one or one["kind"] is not None or not isinstance(one.get("parameters"), dict):
+        parameters = one.get("parameters")
+        if one.get("kind", "none") is not None or not isinstance(parameters, dict):
             return one
-        parameters = {key: value for key, value in one["parameters"].items() if ", checksum " in str(value)}
-        parameters.update((key, value) for key, value in one["parameters"].items() if isinstance(value, (int, float)))
-        return {"kind": None, "name": one.get("name"), "parameters": parameters}
+        kept = [
+            key for key, value in parameters.items() if isinstance(value, (int, float)) or ", checksum " in str(value)
+        ]
+        return {"kind": None, "name": one.get("name"), "parameters": {key: parameters[key] for key in kept}}
 
     return json.loads(json.dumps(described), object_hook=hook)
 
 
 def names_of(variables):
     """The last part of each variable's name, which is the same in every scope."""
-    return [variable.op.name.rsplit("/", 1)[-1] for variable in variables]
+    return [variable.op.name.split("/")[-1] for variable in variables]
 
 
 def save(path: PathLike, trained: Trained) -> None:

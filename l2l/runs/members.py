@@ -61,7 +61,7 @@ class Members:
             def begun(*tensors):
                 weights_now, part, horizon_now, _ = self._taken_apart(tensors, weights, draw)
                 x = BoundProblem(problem, part).start()
-                return x, optimizer.bind(weights_now, horizon_now).initial_state(x)
+                return x, optimizer.bind(weights_now, horizon=horizon_now).initial_state(x)
 
             start = begun(*inputs)
             self._start, start_feeds = tensors_of(start), inputs
@@ -70,7 +70,7 @@ class Members:
             def turned(first, most, *tensors):
                 weights_now, part, horizon_now, rest = self._taken_apart(tensors, weights, draw)
                 x, state = with_tensors(start, rest)
-                bound = optimizer._replace(bind=lambda horizon: optimizer.bind(weights_now, horizon))
+                bound = optimizer._replace(bind=lambda horizon: optimizer.bind(weights_now, horizon=horizon))
                 done = unroll_bound(
                     BoundProblem(problem, part),
                     bound,

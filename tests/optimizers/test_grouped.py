@@ -56,7 +56,7 @@ def test_a_group_sees_its_gradients_alone_and_its_variables_are_trained_by_them_
     grouped = l2l.Grouped({"a": network, "b": network})
     problem = Pair(0.0)
     draw = problem.draw(1)
-    meta = l2l.meta_gradient(problem, draw, grouped, tf.trainable_variables(), unroll_length=3)
+    meta = l2l.meta_gradient(problem, draw, grouped, tf.trainable_variables(), unroll_length=2)
     gradients = dict(zip([variable.op.name for variable in tf.trainable_variables()], run(meta.gradients)))
     assert {name.split("/")[0] for name in gradients} == {"a", "b"}
     for name, gradient in gradients.items():
@@ -96,33 +96,77 @@ def test_one_group_is_its_optimizer():
         def loss(self, x, draw):
             return super().loss(x["all"], draw)
 
-    start = trainer(network, engine="graph").trained()
-    alone = trainer(start, engine="graph").run(5)
+    settings = {"engine": "graph", "unroll_length": 2}
+    with trainer(network, **settings) as one:
+        start = one.trained()
+        alone = one.run(3)
     grouped = Trained(functools.partial(l2l.Grouped, {"all": network}), start.weights)
-    assert_close_runs(trainer(grouped, Single(), engine="graph").run(5), alone, 1e-5)
+    assert_close_runs(trainer(grouped, Single(), **settings).run(3), alone, 1e-5)
 
 
 def test_variables_are_in_order_of_the_groups_names_whatever_the_order_of_the_dict():
-    l2l.Grouped({"b": network, "a": network})
-    assert [variable.op.name[0] for variable in tf.trainable_variables()] == ["a"] * 6 + ["b"] * 6
+    grouped = l2l.Grouped({"b": network, "c": learned_momentum, "a": network})
+    variables = tf.trainable_variables()
+    assert [variable.op.name[0] for variable in variables] == ["a"] * 6 + ["b"] * 6 + ["c"] * 2
+    assert {variable.op.type for variable in variables} == {"VarHandleOp"}  # XLA knows no others
+    assert grouped.coordinatewise is False and grouped.adapted == []
+
+
+class Everywhere:
+    """One that creates a variable wherever it can."""
+
+    adapted = ("something",)
+
+    def weight(self, name):
+        with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
+            return tf.get_variable(name, [], initializer=tf.zeros_initializer())
+
+    def __call__(self, gradients, state):
+        raise AssertionError("an optimizer that binds is not called")
+
+    def initial_state(self, x):
+        return x + self.weight("start")
+
+    def bind(self):
+        bound = self.weight("bound")
+        return l2l.Bound(lambda gradients, state, x, product: (gradients + bound + self.weight("rate"), state))
+
+    def adapt(self, gradients, state, active):
+        return [(self.weight("adapting"), gradients, state, active)]
+
+
+def test_what_a_group_creates_is_in_its_scope_and_it_adapts_by_its_own():
+    grouped, plain = l2l.Grouped({"a": Everywhere, "b": lambda: l2l.sgd()}), {"a": tf.zeros([2]), "b": tf.zeros([3])}
+    assert not hasattr(grouped, "initial_state")  # since one of them cannot say
+    grouped = l2l.Grouped({"a": Everywhere, "b": Everywhere, "c": network})
+    plain["c"] = tf.zeros([4])
+    state = grouped.initial_state(plain)
+    grouped(plain, state)
+    found = grouped.adapt({"a": 1, "b": 2, "c": 3}, {"a": 4, "b": 5, "c": 6}, {"a": 7, "b": 8, "c": 9})
+    found += grouped.adapt({"a": 1, "b": 2, "c": 3}, {"a": 4, "b": 5, "c": 6})
+    assert [more for _, *more in found] == [[1, 4, 7], [2, 5, 8], [1, 4, None], [2, 5, None]]
+    assert grouped.adapted == ["something"] * 2
+    names = {variable.op.name for variable in tf.global_variables() if variable.op.name[0] != "c"}
+    assert names == {group + name for group in ("a/", "b/") for name in ("start", "bound", "rate", "adapting")}
 
 
 def test_groups_are_saved_and_loaded_without_a_word_of_how_they_are_built(tmp_path):
-    one = trainer(engine="graph")
-    one.run(3)
+    one = trainer(problem=Pair(1e-4), engine="graph", unroll_length=2, second_derivatives=False)
+    one.run(2)
     l2l.save(tmp_path / "groups.npz", one.trained())
     loaded = l2l.load(tmp_path / "groups.npz")
-    losses = l2l.evaluate(Pair(), {"before": one.trained(), "loaded": loaded}, draws=3, steps=5, engine="graph")
+    losses = l2l.evaluate(Pair(), {"before": one.trained(), "loaded": loaded}, draws=2, steps=3, engine="graph")
     np.testing.assert_array_equal(losses["before"], losses["loaded"])
     assert loaded.record["optimizer"]["class"] == "Grouped"
+    assert len(loaded.adapted) == 1 and loaded.adapted[0] < -5  # which it was before gradients that small
     assert sorted(loaded.record["optimizer"]["groups"]) == ["a", "b"]
 
 
 def test_groups_of_ones_own_optimizers_need_their_builders(tmp_path):
     """Some of which say neither what they are nor what their first state is."""
     builders = {"a": learned_momentum, "b": lambda: l2l.sgd(0.1)}
-    one = trainer(builders, engine="graph")
-    one.run(2)
+    one = trainer(builders, engine="graph", unroll_length=2)
+    one.run(1)
     l2l.save(tmp_path / "own.npz", one.trained())
     with pytest.raises(ValueError, match=r"^build must be given for"):
         l2l.load(tmp_path / "own.npz")
@@ -135,6 +179,8 @@ def test_the_description_builds_the_same_again():
     description = l2l.Grouped(BUILDERS).description()
     with tf.variable_scope("again"):
         assert from_description(description)().description() == description
+    one = description["groups"]["a"]
+    from_description({**description, "groups": {"a%d" % i: one for i in range(100)}})  # as many as there may be
 
 
 def test_the_papers_two_groups_train_a_convolutional_network():
@@ -144,7 +190,7 @@ def test_the_papers_two_groups_train_a_convolutional_network():
         {"conv": network, "dense": network}, problem, engine="graph", unroll_length=2, second_derivatives=False
     )
     assert np.isfinite(one.run(2).meta_loss).all()
-    assert len(one.weights()) == 2 * len(trainer(network, engine="graph").weights())
+    assert len(one.weights()) == 2 * 6
 
 
 @pytest.mark.parametrize(
@@ -162,6 +208,21 @@ def test_the_papers_two_groups_train_a_convolutional_network():
             lambda: trainer(BUILDERS, l2l.Quadratic(2)),
             ValueError,
             "optimizer has the groups 'a', 'b', so the position must be a dict with these entries, got <tf.Tensor",
+        ),
+        (
+            lambda: l2l.Grouped({"a": network}).initial_state({"a": tf.zeros([2]), "b": tf.zeros([2])}),
+            ValueError,
+            r"optimizer has the groups 'a', so .* got \['a', 'b'\]",
+        ),
+        (
+            lambda: l2l.Grouped({"a": lambda: l2l.sgd()})({"a": tf.zeros([2]), "b": tf.zeros([2])}, None),
+            ValueError,
+            r"optimizer has the groups 'a', so .* got \['a', 'b'\]",
+        ),
+        (
+            lambda: l2l.Grouped({"a": lambda: lambda gradients, state: gradients})({"a": tf.zeros([2])}, None),
+            TypeError,
+            "optimizer must return a pair",
         ),
         (
             lambda: trainer({"hidden": network, "output": network}, l2l.MLP(hidden=())),

@@ -1,11 +1,13 @@
 """A trained optimizer in TensorFlow's own ways to train: sessions, Keras, estimators, servers."""
 
+import collections
 import functools
 import socket
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 import l2l
 from l2l.graphs import session_with_threads
@@ -118,13 +120,10 @@ def test_no_tensor_of_a_step_is_larger_than_a_chunk_of_states(graph, monkeypatch
     assert not any(
         tensor.op.type == "ReadVariableOp" and tensor.consumers() for tensor in made if tensor.shape.ndims == 2
     )
-
-
-@pytest.mark.parametrize("number, in_chunks", [(4, False), (5, True)])
-def test_a_variable_that_is_larger_than_a_chunk_is_cut(graph, monkeypatch, number, in_chunks):
-    monkeypatch.setattr(moving_rows, "CHUNK", 4)
-    learned().minimize(tf.nn.l2_loss(tf.get_variable("x", [number])))
-    assert any(op.type == "LoopCond" for op in graph.get_operations()) == in_chunks
+    assert [size for size, _ in calls(graph)] == [91]  # eleven chunks as equal as they can be
+    writes = [op for op in graph.get_operations() if op.type in ("ResourceScatterUpdate", "ResourceScatterNdAdd")]
+    assert len(writes) == 5  # each waits for the states before, the update and, beside what it writes, states after
+    assert all(len(set(op.control_inputs)) == 4 + 1 + 3 for op in writes if op.type == "ResourceScatterUpdate")
 
 
 def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
@@ -143,6 +142,14 @@ def test_another_chunk_is_taken_for_what_is_left_over(monkeypatch, run):
     assert len(results[0]) == len(results[1]) == 5
     for one, other in zip(*results):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_shapes_of_updates_and_states_are_known():
+    functions = learned()._functions
+    before = [tf.zeros([3, *spec.shape.as_list()[1:]]) for spec in functions.state]
+    updates, states = functions.step(tf.zeros([3]), before, None, [])
+    assert updates.shape == [3] and [state.shape for state in states] == [state.shape for state in before]
+    assert [state.shape.as_list() for state in before] == [[3, 4], [3, 4], [3, 3], [3, 3]]
 
 
 def test_double_precision():
@@ -187,14 +194,20 @@ def test_small_variables_move_together_as_they_do_alone():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_a_step_is_no_larger_than_a_chunk_and_on_one_device(graph, monkeypatch):
-    monkeypatch.setattr(moving_rows, "CHUNK", 10)
-    monkeypatch.setattr(moving_rows, "SMALL", 5)
-    variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate([4, 5, 6, 3, 5])]
+def test_what_moves_together_and_what_in_chunks(graph):
+    """Variables of up to 1,024 coordinates of one device, up to 4,096 together; those of more than 4,096 in chunks."""
+    sizes = [1024, 1024, 1025, 1024, 1023, 1, 2, 4096, 3]
+    variables = [tf.get_variable("x%d" % i, [size]) for i, size in enumerate(sizes)]
     with tf.device("/cpu:1"):
         variables += [tf.get_variable("y%d" % i, [size]) for i, size in enumerate([2, 3])]
-    learned().minimize(tf.add_n([tf.nn.l2_loss(variable) for variable in variables]))
-    assert calls(graph) == [(9, ""), (8, ""), (5, "/device:CPU:1"), (6, "")]
+    gradients = list(map(tf.ones_like, variables))
+    learned().apply_gradients(zip(gradients, variables))
+    together = [(4096, ""), (5, ""), (5, "/device:CPU:1")]
+    assert calls(graph) == [*together, (1025, ""), (4096, "")]
+    assert not any(op.type == "LoopCond" for op in graph.get_operations())
+    large = tf.get_variable("large", [4097])
+    learned().apply_gradients([(tf.ones([4097]), large)])
+    assert calls(graph)[-1][0] == 2049 and any(op.type == "LoopCond" for op in graph.get_operations())
 
 
 def test_a_variable_adds_few_ops(graph):
@@ -636,15 +649,22 @@ def parameter_server_and_worker():
     return cluster, worker
 
 
-def test_what_it_cannot_do_is_said():
-    with pytest.raises(TypeError, match="trained must be what"):
-        l2l.LearnedOptimizer(l2l.adam())
+def test_what_it_cannot_do_is_said(monkeypatch):
     with pytest.raises(ValueError, match="weights that it builds"):
         l2l.LearnedOptimizer(trained()._replace(weights=[np.zeros(3, np.float32)] * 6))
-    groups = l2l.Trainer(l2l.MLP(batch_size=4, hidden=(2,)), {"hidden": trained().build, "output": trained().build})
+    groups = l2l.Trained(lambda: l2l.Grouped({"a": trained().build, "b": trained().build}), trained().weights * 2)
     with pytest.raises(ValueError, match="for positions that are one tensor"):
-        l2l.LearnedOptimizer(groups.trained())
+        l2l.LearnedOptimizer(groups)
+    for steps, error in [(0, ValueError), ("many", TypeError)]:
+        with pytest.raises(error, match="steps must be a positive integer"):
+            l2l.LearnedOptimizer(trained(), steps=steps)
+    two = l2l.Trained(lambda: None, [np.float32(1), np.float64(1)])
+    with pytest.raises(ValueError, match=r"trained must have weights of one dtype, got \['float32', 'float64'\]"):
+        l2l.LearnedOptimizer(two)
     optimizer = learned()
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="create it with use_resource=True"):
+        patch.setattr(control_flow_util, "ENABLE_CONTROL_FLOW_V2", True)
+        optimizer.apply_gradients([(tf.ones([5000]), tf.get_variable("large", [5000]))])
     wide = tf.get_variable("wide", [3], tf.float64)
     with pytest.raises(ValueError, match="cannot move 'wide:0': it is float64, the weights are float32"):
         optimizer.minimize(tf.nn.l2_loss(wide), var_list=[wide])
@@ -665,23 +685,70 @@ def test_what_it_cannot_do_is_said():
     table = tf.get_variable("table", [5, 3])
     with pytest.raises(ValueError, match=r"gradient of 'table:0' must be float32 of shape \(\?, 3\), got"):
         optimizer.apply_gradients([(tf.IndexedSlices(tf.ones([2, 2]), [0, 1]), table)])
-    with pytest.raises(ValueError, match="of any number of coordinates, also where the graph does not know it"):
-        l2l.LearnedOptimizer(l2l.Trained(OfThree, [np.float32(0.1)]))
 
 
-class OfThree:
-    """A network that asks its gradients how many they are, of which the graph knows nothing."""
+def fixed(number):
+    return lambda gradients, state: (gradients * np.ones(number, np.float32), None)
 
-    coordinatewise = True
 
-    def __init__(self):
-        self.rate = tf.get_variable("rate", [])
+ANY = "trained must hold an optimizer for positions that are one tensor, of any number of coordinates"
+FIXED = "trained must hold an optimizer for any number of coordinates, its state has a fixed size, for %d of them"
 
-    def initial_state(self, x):
-        return tf.zeros_like(x)
 
-    def __call__(self, gradients, state):
-        return -self.rate * gradients * tf.ones([gradients.shape[0].value]), state
+@pytest.mark.parametrize(
+    "step, first, message",
+    [
+        (
+            lambda g, s: (g * tf.ones([g.shape[0].value]), s),
+            tf.zeros_like,
+            ANY + ", also",
+        ),
+        (fixed(2), None, FIXED % 2),
+        (fixed(3), None, FIXED % 3),
+        (lambda g, s: (g, s), lambda x: tf.constant(0), ANY + ": its state must have a row for each coordinate, got"),
+        (lambda g, s: (g, s), lambda x: tf.zeros([5]), FIXED % 5),
+        (lambda g, s: (tf.reduce_sum(g), s), tf.zeros_like, ANY + ": its update must have the shape of the gradients"),
+        (lambda g, s: (g, (s,)), tf.zeros_like, ANY + ": The two structures don't have the same"),
+    ],
+    ids=["asks how many", "two", "three", "no rows", "other rows", "other update", "another structure"],
+)
+def test_what_is_not_for_any_number_of_coordinates_is_refused(step, first, message):
+    def build():
+        rate = tf.get_variable("rate", [])
+
+        def optimizer(gradients, state):
+            update, state = step(gradients, state)
+            return rate * update, state
+
+        optimizer.coordinatewise = True
+        if first is not None:
+            optimizer.initial_state = first
+        return optimizer
+
+    with pytest.raises(ValueError, match="^" + message):
+        l2l.LearnedOptimizer(l2l.Trained(build, [np.float32(0.1)]))
+
+
+def test_which_part_of_the_whole_slot_is_that_of_a_part():
+    """The slot has a row for each coordinate, and five numbers in it."""
+    place = collections.namedtuple("Part", ["full_shape", "var_offset", "var_shape"])
+    slot = tf.placeholder(tf.float32, [6, 5])
+    for part, expected in [
+        (place([4, 3], [1, 0], [2, 3]), ([12, 5], [3, 0], [6, 5])),
+        (place([4, 3, 2], [2, 0, 0], [1, 3, 2]), ([24, 5], [12, 0], [6, 5])),
+        (place([1, 4, 3], [0, 1, 0], [1, 2, 3]), ([12, 5], [3, 0], [6, 5])),
+        (place([2, 3], [0, 0], [2, 3]), ([6, 5], [0, 0], [6, 5])),
+        (place([2, 6], [0, 3], [2, 3]), None),
+        (place([2, 6, 1], [0, 3, 0], [2, 3, 1]), None),
+    ]:
+        assert moving_rows._place(part, slot) == expected
+
+
+def test_coordinates_of_places(run):
+    for shape in [(7,), (3, 4), (2, 3, 1, 5)]:
+        rows = np.arange(np.prod(shape))
+        found = run(moving_rows._coordinates(tf.constant(rows), tf.TensorShape(shape)))
+        np.testing.assert_array_equal(found, np.transpose(np.unravel_index(rows, shape)))
 
 
 def test_a_network_of_ones_own(run):
@@ -702,12 +769,14 @@ def test_a_network_of_ones_own(run):
             return velocity, velocity
 
     x = tf.get_variable("x", initializer=np.array([1.0, 2.0], np.float32))
-    train = l2l.LearnedOptimizer(l2l.Trained(Momentum, [np.float32(0.1)])).minimize(tf.nn.l2_loss(x))
+    optimizer = l2l.LearnedOptimizer(l2l.Trained(Momentum, [np.float32(0.1)]), learning_rate=0.5)
+    train = optimizer.minimize(tf.nn.l2_loss(x))
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for _ in range(2):
             session.run(train)
-        np.testing.assert_allclose(session.run(x), [1 - 0.1 - 0.05 - 0.09, 2 * (1 - 0.1 - 0.05 - 0.09)], rtol=1e-6)
+        # The rate multiplies the update, and not what is remembered.
+        np.testing.assert_allclose(session.run(x), [1 - 0.05 - 0.5 * (0.05 + 0.095), 2 - 0.1 - 0.05 - 0.095], rtol=1e-6)
 
 
 def decaying():

@@ -1,11 +1,11 @@
 """`LearnedOptimizer` and `KerasOptimizer` with an optimizer of whole tensors: all variables move in one step."""
 
+import collections
 import functools
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.ops import functional_ops
 
 import l2l
 from l2l.nests import tensors_of, with_tensors
@@ -29,13 +29,13 @@ def learned(**settings):
 
 @functools.lru_cache(maxsize=None)
 def planning():
-    """One that plans eight steps, or what the tensor `steps:0` of the graph is fed with."""
+    """One that plans eight steps, or what the tensor `steps:0` of the graph is fed with, and has a rate, `rate:0`."""
 
-    def steps():
+    def fed(name, value):
         with tf.name_scope(None):
-            return tf.placeholder_with_default(8, [], name="steps")
+            return tf.placeholder_with_default(value, [], name=name)
 
-    return l2l.LearnedOptimizer(controller(), steps=steps)
+    return l2l.LearnedOptimizer(controller(), steps=lambda: fed("steps", 8), learning_rate=lambda: fed("rate", 1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -123,18 +123,26 @@ def test_it_moves_variables_as_the_library_does(both, use_resource, steps):
         assert not np.array_equal(one, before)
 
 
-def test_slots_have_the_names_of_the_state_and_the_rest_is_the_optimizers():
+def test_slots_have_the_names_of_the_state_and_the_rest_is_the_optimizers(graph):
     with tf.variable_scope("model"):
         x = variables()
     before = set(tf.global_variables())
-    optimizer = l2l.LearnedOptimizer(controller())
+    optimizer = learned()
     assert optimizer.skipped is None
     optimizer.minimize(Bowls().loss(x, None))
     fields = ["last", "short_mean", "long_mean", "short_square", "long_square", "agreement", "climb"]
     assert optimizer.get_slot_names() == sorted(fields)
     assert optimizer.get_slot(x[2], "last").shape == [2, 3] and optimizer.get_slot(x[2], "climb").shape == [1]
-    rest = {one.op.name for one in set(tf.global_variables()) - before if one.op.name.startswith("Learned")}
-    assert rest == {"LearnedOptimizer_t", "LearnedOptimizer_steps_made", "LearnedOptimizer_skipped"}
+    made = {one.op.name for one in set(tf.global_variables()) - before}
+    slots = {"%s/LearnedOptimizer_%s" % (one.op.name, name) for one in x for name in fields}
+    assert made == {"LearnedOptimizer_t", "LearnedOptimizer_steps_made", "LearnedOptimizer_skipped"} | slots
+    assert not tf.local_variables() and len(tf.trainable_variables()) == len(x)
+    writes = [op for op in graph.get_operations() if op.name.startswith("LearnedOptimizer/AssignVariableOp")]
+    assert len(writes) == len(x) + len(made)
+    for op in writes:  # after all gradients, positions, states and counts are read, and all that follows is computed
+        (group,) = op.control_inputs
+        assert len(group.control_inputs) >= len(x) + len(made) + len(writes)
+        assert op.inputs[1].shape.is_fully_defined()
     assert optimizer.skipped.op.name == "LearnedOptimizer_skipped" and not tf.trainable_variables()[4:]
 
 
@@ -154,21 +162,17 @@ def wide(seed=0):
     return [np.float32(random.normal(0, 0.3, shape)) for shape in [(19, 16), (16,), (16, 7), (7,)]]
 
 
-def test_the_learning_rate_multiplies_updates():
-    """A function of a variable that changes; numbers are multiplied in the test of weight decay."""
-    rate = tf.get_variable("rate", initializer=0.25, trainable=False)
+def test_the_learning_rate_multiplies_updates_and_without_steps_every_step_is_half_way():
+    """The only fact that is about the plan then is how long it is: twice what was made."""
     x = variables()
-    train = l2l.LearnedOptimizer(controller(), learning_rate=lambda: 2 * rate).minimize(Bowls().loss(x, None))
+    train = planning().minimize(Bowls().loss(x, None))
+    once = moved(1, learned())
     with tf.Session() as session:
-        session.run([tf.global_variables_initializer()])
-        session.run(train)
-        for half, one, before in zip(session.run(x), moved(1, learned()), start()):
-            np.testing.assert_allclose(half - before, (one - before) / 2, rtol=1e-3, atol=1e-6)
-        rate.load(0.0, session)
-        before = session.run(x)
-        session.run(train)
-        for one, other in zip(session.run(x), before):
-            np.testing.assert_array_equal(one, other)
+        for rate in [1.0, 0.5, 0.0]:
+            session.run(tf.global_variables_initializer())
+            session.run(train, {"steps:0": 2, "rate:0": rate})
+            for found, one, before in zip(session.run(x), once, start()):
+                np.testing.assert_allclose(found - before, rate * (one - before), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps, shares", [(None, [0.5, 0.5, 0.5]), (2, [0.501, 0.001, 0.001])])
@@ -194,11 +198,11 @@ def test_a_step_waits_for_what_a_subclass_does_before_it(use_resource):
         np.testing.assert_allclose(other, plain - 0.1 * before, rtol=1e-5, atol=1e-6)
 
 
-def constant():
+def constant(dtype=np.float32):
     """Gradient descent with a rate of its own, which is not coordinate-wise, and has no state."""
 
     def build():
-        rate = tf.get_variable("rate", [])
+        rate = tf.get_variable("rate", [], dtype)
 
         def optimizer(gradients, state):
             return tf.nest.map_structure(lambda gradient: -rate * gradient, gradients), state
@@ -206,7 +210,7 @@ def constant():
         optimizer.initial_state = lambda x: ()
         return optimizer
 
-    return l2l.Trained(build, [np.float32(0.1)])
+    return l2l.Trained(build, [dtype(0.1)])
 
 
 def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(both):
@@ -233,6 +237,17 @@ def test_a_gradient_that_is_not_finite_leaves_its_tensor_out(both):
             and np.isfinite(np.concatenate([v.ravel() for v in session.run(x)])).all()
         )
         assert not np.array_equal(session.run(x[2]), moved[0][2])
+
+
+def test_a_gradient_whose_shape_nobody_knows():
+    x, gradient = tf.get_variable("x", initializer=np.zeros(3, np.float32)), tf.placeholder(tf.float32)
+    train = l2l.LearnedOptimizer(constant()).apply_gradients([(gradient, x)])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, {gradient: [1.0, 2.0, 3.0]})
+        np.testing.assert_allclose(session.run(x), [-0.1, -0.2, -0.3], rtol=1e-6)
+        with pytest.raises(tf.errors.InvalidArgumentError):  # it is not spread over all coordinates
+            session.run(train, {gradient: [1.0]})
 
 
 @pytest.mark.parametrize("use_resource", [False, True])
@@ -324,18 +339,7 @@ def test_a_monitored_session_goes_on_where_it_stopped(tmp_path, capfd):
     assert capfd.readouterr().err.count("5 steps are made, 4 were planned") == 2
 
 
-def test_without_steps_every_step_is_half_way():
-    """The only fact that is about the plan then is how long it is: twice what was made."""
-    x = variables()
-    train = planning().minimize(Bowls().loss(x, None))
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        session.run(train, {"steps:0": 2})
-        for one, other in zip(moved(1, learned()), session.run(x)):
-            np.testing.assert_allclose(one, other, rtol=1e-6)
-
-
-def test_two_calls_have_states_of_their_own():
+def test_two_calls_have_states_of_their_own(graph):
     """As a canned estimator makes them, and as two optimizers of one name do."""
     values = [np.float32([i, 1, -i]) for i in (1, 2, 3)]
     x, optimizer = variables(values=values), learned(steps=4)
@@ -344,6 +348,8 @@ def test_two_calls_have_states_of_their_own():
     optimizer.apply_gradients([(x[0], x[0])])  # which has the state of the first
     names = [one.op.name for one in tf.global_variables()]
     assert len(names) == len(set(names)) and sum("steps_made" in name for name in names) == 3
+    assert sum("skipped" in name for name in names) == 2  # one for each optimizer
+    assert sum(op.type == "VarHandleOp" and "said" in op.name for op in graph.get_operations()) == 3
     found = after(1, [trains[1:], trains[0]], x)
     for i in range(3):
         with tf.Graph().as_default():
@@ -441,22 +447,19 @@ def test_a_canned_estimator_trains_with_it_and_goes_on(tmp_path):
 def test_optimizers_of_ones_own():
     """A state of lists like the position, of a flag, and of what belongs to no tensor."""
 
-    class Heavy:
-        def __init__(self):
-            self.rate = tf.get_variable("rate", [])
-
+    class Heavy:  # which creates its variable at its first call, and takes lists alone
         def initial_state(self, x):
             return {"velocity": [tf.zeros_like(one) for one in x], "norm": tf.zeros([])}
 
         def __call__(self, gradients, state):
-            norm = tf.linalg.global_norm(gradients)
-            velocity = [0.5 * v - self.rate * g / norm for v, g in zip(state["velocity"], gradients)]
+            norm, rate = tf.linalg.global_norm(gradients), tf.get_variable("rate", [])
+            velocity = [0.5 * v - rate * g / norm for v, g in zip(state["velocity"], gradients)]
             return velocity, {"velocity": velocity, "norm": norm}
 
     x = [tf.get_variable(name, initializer=np.float32(value)) for name, value in [("x", [3.0, 0.0]), ("y", 4.0)]]
     optimizer = l2l.LearnedOptimizer(l2l.Trained(Heavy, [np.float32(0.1)]))
     train = optimizer.apply_gradients([(tf.constant([3.0, 0.0]), x[0]), (tf.constant(4.0), x[1])])
-    assert optimizer.get_slot_names() == ["velocity"]
+    assert optimizer.get_slot_names() == ["velocity"] and tf.trainable_variables() == x
     one, other = after(2, train, x)
     np.testing.assert_allclose([one[0], one[1], other], [3 - 0.06 * 2.5, 0, 4 - 0.08 * 2.5], rtol=1e-6)
 
@@ -465,12 +468,22 @@ def test_flags_of_xla_are_set_where_a_step_will_be_compiled(monkeypatch):
     """They hold for all that a user compiles in the process."""
     calls = []
     monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
+    monkeypatch.setattr(learned_optimizer, "prepare_allocator", lambda: calls.append("allocator"))
     l2l.LearnedOptimizer(constant())
-    assert not calls
+    assert calls == ["allocator"]
     monkeypatch.undo()
+    del calls[:]
     shapes = [(19, 16), (16,), (16, 7), (7,)]
     trained = l2l.Trained(l2l.AdamController, [np.zeros(shape, np.float32) for shape in shapes])
     assert tensor_functions.TensorFunctions(trained, 0.0).is_compiled
+    for record, is_compiled in [
+        ({}, False),
+        ({"optimizer": "AdamController"}, False),
+        ({"optimizer": {"class": "Mine"}}, False),
+        ({"optimizer": {"class": "AdamController"}}, True),  # as that of a file
+    ]:
+        of_a_file = trained._replace(build=lambda: l2l.AdamController(16), record=record)
+        assert tensor_functions.TensorFunctions(of_a_file, 0.0).is_compiled == is_compiled
     monkeypatch.setattr(learned_optimizer, "set_xla_flags", lambda: calls.append("set"))
     l2l.LearnedOptimizer(trained)
     assert calls == ["set"]
@@ -490,9 +503,23 @@ def test_what_it_cannot_do_is_said():
             l2l.LearnedOptimizer(controller(), **{name: -1.0})
     with pytest.raises(ValueError, match="weight_decay must be 0 for a coordinate-wise optimizer"):
         l2l.LearnedOptimizer("small_networks", weight_decay=0.1)
+    with pytest.raises(ValueError, match="trained must have weights that are float32 or float64, got float16"):
+        l2l.LearnedOptimizer(constant(np.float16))
     x = tf.get_variable("x", [3])
-    with pytest.raises(ValueError, match="learning_rate must be a scalar number"):
-        l2l.LearnedOptimizer(controller(), learning_rate=tf.ones([2])).minimize(tf.nn.l2_loss(x))
+    for rate in [tf.ones([2]), lambda: tf.constant(True)]:
+        with pytest.raises(ValueError, match="learning_rate must be a scalar number"):
+            l2l.LearnedOptimizer(constant(), learning_rate=rate).minimize(tf.nn.l2_loss(x))
+    for first, step, message in [
+        (lambda x: (), lambda one: int("x"), "trained must hold .* coordinatewise = True: invalid literal"),
+        (lambda x: [tf.zeros([])], lambda one: (), "coordinatewise = True: optimizer's state must keep its structure"),
+        (
+            lambda x: tf.placeholder_with_default([0.0], [None]),
+            None,
+            "True: .* an optimizer whose state has known shapes",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            l2l.LearnedOptimizer(wrong(first, step)).minimize(tf.nn.l2_loss(x))
     with pytest.raises(ValueError, match="it is float64, the weights are float32"):
         l2l.LearnedOptimizer(controller()).apply_gradients(
             [(tf.ones([1], tf.float64), tf.Variable([1.0], dtype=tf.float64))]
@@ -501,6 +528,78 @@ def test_what_it_cannot_do_is_said():
         l2l.LearnedOptimizer(controller()).apply_gradients([(tf.ones([3]), x), (tf.ones([3]), x)])
     with pytest.raises(ValueError, match="gradient of 'x:0' must be float32 of shape"):
         l2l.LearnedOptimizer(controller()).apply_gradients([(tf.ones([4]), x)])
+
+
+def wrong(first, step):
+    """An optimizer of lists with this first state; its state after a step, or what fails, is `step(gradients)`."""
+
+    def build():
+        rate = tf.get_variable("rate", [])
+
+        def optimizer(gradients, state):
+            return [-rate * one for one in gradients], step(gradients[0])
+
+        optimizer.initial_state = first
+        return optimizer
+
+    return l2l.Trained(build, [np.float32(0.1)])
+
+
+def test_parts_of_a_state_are_named_and_belong_to_tensors():
+    """Those of a list with an entry for each tensor; lists inside of an entry are no such lists."""
+    Memory = collections.namedtuple("Memory", ["mean", "square"])
+    a, b = tf.zeros([2]), tf.zeros([3], tf.int32)
+
+    def state(number):
+        return {
+            "both": [Memory(a, [a, b]) for _ in range(number)],
+            "flat": tuple([a] * number),
+            "one": Memory(b, None),
+            "b b": {0: a, 1: (a,)},
+            "fixed": [a, a],
+            "fixed_1": a,
+        }
+
+    def named(build):
+        leaves = tensor_functions._named(tensor_functions._leaves(build(2), build(3), 2))
+        assert all(leaf.spec in (tf.TensorSpec([2], tf.float32), tf.TensorSpec([3], tf.int32)) for leaf in leaves)
+        return [(leaf.owner, leaf.name) for leaf in leaves]
+
+    per_tensor = ["mean", "square_0", "square_1"]
+    assert named(state) == [
+        (None, "state_b b_0"),
+        (None, "state_b b_1_0"),
+        *[(i, name) for i in range(2) for name in per_tensor],
+        (None, "fixed_0"),
+        (None, "fixed_1"),
+        (None, "fixed_1_"),
+        *[(i, "flat") for i in range(2)],
+        (None, "one_mean"),
+    ]
+    assert named(lambda number: [a] * number) == [(0, "state"), (1, "state")]
+    assert named(lambda number: [[b, a]] * number) == [(i, name) for i in range(2) for name in ("state_0", "state_1")]
+    assert named(lambda number: (a, b, None)) == [(None, "state_0"), (None, "state_1")]
+    assert named(lambda number: a) == [(None, "state")]
+
+
+def test_nothing_of_the_callers_scope_reaches_it(graph):
+    """Neither the step nor the first state nor slots; what is said when steps are over is where the session is."""
+
+    def refused(*arguments, **settings):
+        raise AssertionError("the caller's scope was asked")
+
+    with tf.device("/cpu:1"):
+        x = tf.get_variable("x", initializer=np.float32([1, 2, 3]), use_resource=True)
+    gradient, before = tf.ones([3]), set(graph.get_operations())
+    scope = tf.variable_scope("model", custom_getter=refused, regularizer=tf.nn.l2_loss, dtype=tf.float16)
+    with scope, tf.device("/gpu:5"), tf.variable_creator_scope(refused):
+        learned(steps=4).apply_gradients([(gradient, x)])
+    made = [op for op in graph.get_operations() if op not in before]
+    assert not graph.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES) and len(tf.trainable_variables()) == 1
+    devices = {type_: {op.device for op in made if op.type == type_} for type_ in ("PartitionedCall", "PrintV2")}
+    assert devices == {"PartitionedCall": {"", "/device:CPU:1"}, "PrintV2": {""}}  # the first state's, and the step's
+    slots = [variable for variable in tf.global_variables() if "/x/" in variable.op.name]
+    assert len(slots) == 7 and all(slot.op.name.startswith("model/x/LearnedOptimizer_") for slot in slots)
 
 
 def test_many_variables_add_few_ops(graph):
@@ -560,6 +659,7 @@ def test_keras_trains_with_callbacks_and_loads_weights(tmp_path):
         again.load_weights(str(tmp_path / "weights"))
         assert keras.backend.get_value(again.optimizer.steps) == 80  # what is planned now
         keras.backend.set_value(again.optimizer.steps, 40)
+        assert again.optimizer.get_config()["steps"] == 40
         assert again.fit(x, y, epochs=1, **SETTINGS).history["loss"] == expected
 
 
@@ -597,26 +697,56 @@ def test_keras_moves_as_the_other_face_does_and_a_second_fit_may_plan_other_step
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("variables", [8, 9])
-def test_xla_compiles_a_step_of_up_to_eight_variables(variables, compiled, monkeypatch):
-    calls = []
+@pytest.mark.parametrize(
+    "variables, known, within", [(8, True, False), (9, True, False), (8, False, False), (8, True, True)]
+)
+def test_xla_compiles_a_step_of_up_to_eight_variables(variables, known, within, compiled, monkeypatch, graph):
+    """If it has all that the optimizer consists of, and the step is in nothing that XLA compiles anyway."""
+    calls, call = [], tensor_functions._compiled_call
 
-    def op_by_op(function, inputs):
+    def noted(function, inputs):
         calls.append(function)
-        return list(functional_ops.partitioned_call(inputs, function))
+        return call(function, inputs)
 
-    monkeypatch.setattr(tensor_functions, "_compiled_call", op_by_op)
-    with tf.Graph().as_default():
-        several = [tf.get_variable("x%d" % i, [2]) for i in range(variables)]
-        l2l.LearnedOptimizer(controller()).minimize(tf.add_n([tf.reduce_sum(one**2) for one in several]))
-    assert len(calls) == (1 if variables == 8 else 0)
+    monkeypatch.setattr(tensor_functions, "_compiled_call", noted)
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", known)
+    several = [tf.get_variable("x%d" % i, [2], use_resource=True) for i in range(variables)]
+    optimizer = l2l.LearnedOptimizer(constant())
+
+    def step():
+        with tf.control_dependencies([optimizer.apply_gradients([(tf.ones([2]), one) for one in several])]):
+            return tf.constant(1.0)
+
+    if within:
+        tf.xla.experimental.compile(step)
+    else:
+        step()
+    assert len(calls) == (variables == 8 and known and not within)
+    ops = graph.get_operations()
+    assert sum(op.type == "XlaLaunch" for op in ops) == len(calls)
+    assert all(op.inputs[1].shape.is_fully_defined() for op in ops if op.type == "AssignVariableOp")
+
+
+def test_a_configuration_has_all_that_it_was_given(tmp_path):
+    path, of_rows = saved(tmp_path), str(tmp_path / "rows.npz")
+    network = l2l.CoordinatewiseLSTM((1,))
+    weights = [np.zeros(variable.shape.as_list(), np.float32) for variable in network.variables]
+    l2l.save(of_rows, l2l.Trained(None, weights, record={"optimizer": network.description()}))
+    given = {"learning_rate": 0.5, "weight_decay": 2.0, "steps": 30, "name": "it"}
+    for trained, settings in [
+        (path, given),
+        (path, {**given, "steps": None}),
+        (of_rows, {**given, "weight_decay": 0.0}),
+    ]:
+        assert l2l.KerasOptimizer(trained, **settings).get_config() == {"trained": trained, **settings}
 
 
 def test_what_keras_cannot_have():
     with pytest.raises(NotImplementedError, match=r"see l2l\.save"):
         l2l.KerasOptimizer(controller()).get_config()
-    with pytest.raises(TypeError, match="trained must be what"):
-        l2l.KerasOptimizer(3)
+    for settings in [{}, {"steps": 5}]:
+        with pytest.raises(TypeError, match="trained must be what"):
+            l2l.KerasOptimizer(3, **settings)
     with pytest.raises(ValueError, match="learning_rate must be"):
         l2l.KerasOptimizer(controller(), learning_rate=-1.0)
     with pytest.raises(ValueError, match="steps must be"):

@@ -1,5 +1,7 @@
 """The door: what the library makes of an optimizer, for a batch of draws, and with a first state."""
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,9 +12,9 @@ import l2l
 from l2l.graphs import load_variables
 from l2l.nests import tensors_of
 from l2l.optimizers.first_call import create
-from l2l.optimizers.first_state import with_initial_state
-from l2l.optimizers.optimizer import check_optimizer, opened
-from l2l.optimizers.over_draws import for_batch
+from l2l.optimizers.first_state import check_same_state, with_initial_state
+from l2l.optimizers.optimizer import check_optimizer, check_pair, opened
+from l2l.optimizers.over_draws import for_batch, is_vectorized
 
 
 def normalized(gradients, state):
@@ -47,9 +49,8 @@ def one_of(draws, i):
     return tf.nest.map_structure(lambda many: many[i], draws)
 
 
-@pytest.mark.parametrize("problem", [l2l.Quadratic(3), Nested()], ids=["quadratic", "nested"])
+@pytest.mark.parametrize("loop, problem", [("python", Nested()), ("while", l2l.Quadratic(3))], ids=["nested", "loop"])
 @pytest.mark.parametrize("optimizer", [normalized, Saying()], ids=["normalized", "saying"])
-@pytest.mark.parametrize("loop", ["python", "while"])
 def test_one_that_mixes_coordinates_is_mapped_over_the_draws(run, problem, optimizer, loop):
     draws = problem.sample(3, 1)
     together = l2l.unroll(problem, draws, optimizer, steps=4, loop=loop, batch=3)
@@ -70,24 +71,48 @@ def test_unmapped_its_draws_would_see_each_other(run):
     assert np.linalg.norm(unmapped[0]) < 0.01
 
 
+class Asks:
+    """One that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def __call__(self, gradients, state):
+        raise AssertionError("an optimizer that binds is not called")
+
+    def bind(self, horizon, batch):
+        self.told.append((horizon, batch))
+        return l2l.Bound(lambda gradients, state, x, product: (-0.1 * gradients, state))
+
+
 def test_one_that_sees_batches_is_told_of_them_and_not_mapped():
-    told = []
-
-    class Asks:
-        def __call__(self, gradients, state):
-            raise AssertionError("an optimizer that binds is not called")
-
-        def bind(self, horizon, batch):
-            told.append((horizon, batch))
-            return l2l.Bound(lambda gradients, state, x, product: (-0.1 * gradients, state))
-
-    assert came_in(Asks(), 3).sees_batches and came_in(l2l.rmsprop(), 3).sees_batches
+    asks = Asks()
+    assert came_in(asks, 3).sees_batches and came_in(l2l.rmsprop(), 3).sees_batches
     assert not came_in(normalized).sees_batches
     problem = l2l.Quadratic(2)
-    l2l.learn(problem, problem.sample(3, 1), Asks(), steps=4, batch=3)
-    l2l.unroll(problem, problem.draw(1), Asks(), steps=4, horizon=20)
-    l2l.unroll(problem, problem.draw(1), Asks(), steps=4)
-    assert told == [(4, 3), (20, None), (None, None)]
+    l2l.learn(problem, problem.sample(3, 1), asks, steps=4, batch=3)
+    l2l.unroll(problem, problem.draw(1), asks, steps=4, horizon=20)
+    l2l.unroll(problem, problem.draw(1), asks, steps=4)
+    came_in(asks).bind()
+    with_initial_state(came_in(asks)).bind(horizon=7, batch=5)
+    with_initial_state(came_in(asks)).bind()
+    l2l.Grouped({"a": lambda: asks}).bind(8, 6)
+    l2l.Grouped({"a": lambda: asks}).bind()
+    opened("it", asks, rebuilt=lambda weights: came_in(asks)).bind(["a weight"], 9, 4)
+    expected = [(4, 3), (20, None), (None, None), (None, None), (7, 5), (None, None), (8, 6), (None, None), (9, 4)]
+    assert asks.told == expected
+
+
+def test_one_that_binds_weights_gets_them_and_is_not_built_again():
+    told = []
+
+    def optimizer(gradients, state):
+        raise AssertionError("an optimizer that binds is not called")
+
+    optimizer.bind = lambda weights: told.append(weights) or l2l.Bound(l2l.sgd())
+    for weights in [None, ["a weight"]]:
+        opened("it", optimizer).bind(weights)
+    assert told == [None, ["a weight"]]
 
 
 @pytest.mark.parametrize("says_state", [False, True])
@@ -120,7 +145,9 @@ def test_the_initial_states_of_a_batch_are_those_of_its_draws(run):
     mapped, x = came_in(Saying(), 3), tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     count, (own,), hole = mapped.initial_state(x)
     assert hole is None and count.shape == [3] and own.shape == [3, 2]
-    np.testing.assert_allclose(run(own), 0.3 * np.array([[1, 2], [3, 4], [5, 6]]), rtol=1e-6)
+    _, (again,), _ = mapped.bind().initial_state(x)
+    for each in run([own, again]):
+        np.testing.assert_allclose(each, 0.3 * np.array([[1, 2], [3, 4], [5, 6]]), rtol=1e-6)
     assert came_in(normalized, 3).initial_state is None
 
 
@@ -197,6 +224,55 @@ def test_derivatives_of_the_first_step_are_finite_and_the_same(run, fixed_draw):
     np.testing.assert_allclose(gradients[1::2], gradients[::2], rtol=1e-5)
 
 
+def test_whether_it_can_be_vectorized():
+    """That is found out without a word, for as many steps as are planned."""
+
+    def in_a_loop(gradients, state):
+        return tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, 0.5 * y), (0, gradients))[1], None
+
+    horizons, x = [], tf.zeros([2])
+    bound = lambda gradients, state: None  # noqa: E731
+    bound.bind = lambda horizon: horizons.append(horizon) or l2l.Bound(lambda g, s, x, product: (g, g))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert is_vectorized(came_in(normalized), x, 5) is True
+        assert is_vectorized(came_in(bound), x, 5) is True and set(horizons) == {5}
+        assert is_vectorized(came_in(Asks()), x, 5) is True
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        assert is_vectorized(came_in(in_a_loop), x, 5) is False
+    assert not [one for one in caught if one.category is RuntimeWarning]
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_with_an_initial_state_what_it_returns_is_checked_and_it_adapts_from_its_own_state(rows):
+    x, flag = tf.zeros([2]), tf.ones([2]) if rows else tf.constant(True)
+    no_pair = with_initial_state(came_in(lambda gradients, state: gradients), rows)
+    with pytest.raises(TypeError, match="optimizer must return a pair"):
+        no_pair.initial_state(x)
+    with pytest.raises(TypeError, match="optimizer must return a pair"):
+        one_step(no_pair, x, (flag, x))
+    growing = with_initial_state(came_in(lambda g, state: (g, g if state is None else tf.concat([state, g], 0))), rows)
+    with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
+        one_step(growing, x, growing.initial_state(x))
+    adapting, seen = lambda gradients, state: None, []
+    adapting.adapt = lambda gradients, state, active: seen.append((gradients, state, active))
+    with_initial_state(came_in(adapting), rows).adapt("gradients", ("flag", "own"), "active")
+    with_initial_state(came_in(adapting), rows).adapt("gradients", ("flag", "own"))
+    came_in(adapting).adapt("gradients", "own")
+    assert seen == [("gradients", "own", "active"), ("gradients", "own", None), ("gradients", "own", None)]
+
+
+def test_which_states_are_alike():
+    a, b, unknown = tf.zeros([2]), tf.zeros([3]), tf.placeholder(tf.float32)
+    for one, other in [(None, None), (a, a), (unknown, unknown), ([a, None, (b,)],) * 2, ([a], [np.float32([1, 2])])]:
+        check_same_state(one, other)
+    unlike = [(a, b), (a, None), (a, unknown), ([a], (a,)), ([a, b], [b, a]), (a, tf.zeros([2], tf.float64)), (a, "x")]
+    for one, other in unlike:
+        with pytest.raises(ValueError, match="optimizer's state must keep its structure, shapes and dtypes"):
+            check_same_state(one, other)
+
+
 def test_one_that_says_so_itself_is_left_as_it_is():
     for one in [came_in(l2l.CoordinatewiseLSTM((3,))), came_in(Saying())]:
         assert with_initial_state(one) is one
@@ -240,6 +316,14 @@ def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
             check_optimizer("it", wrong)
     with pytest.raises(TypeError, match=r"^it must be an optimizer, a function"):
         check_optimizer("it", 3)
+
+
+def test_what_is_no_pair():
+    for pair in [(1, 2), [1, 2]]:
+        check_pair(pair)
+    for other in [(1,), (1, 2, 3), "ab", {1: 2, 3: 4}, None]:
+        with pytest.raises(TypeError, match=r"^optimizer must return a pair \(update, state\), got "):
+            check_pair(other)
 
 
 @pytest.mark.parametrize("changed", [lambda a, b: [a, b], lambda a, b: ((a,), b), lambda a, b: (a, b, None)])
@@ -362,6 +446,7 @@ def test_tensors_stand_in_for_the_weights_of_any_builder(name):
     x = {"a": tf.constant([0.5, -1.0]), "b": tf.constant([2.0, 1.0])} if name == "groups" else tf.constant([0.5, -1.0])
     like = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
     optimizer = create(BUILDERS[name], lambda: like, "build").optimizer
+    assert {variable.op.type for variable in tf.global_variables()} == {"VarHandleOp"}  # XLA knows no others
     number = len(tf.global_variables())
     others = [tf.constant(value, tf.float32) for value in random_weights(optimizer.variables)]
 

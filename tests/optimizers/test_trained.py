@@ -12,7 +12,7 @@ from trainers import one_rate, small
 import l2l
 from l2l import archives
 from l2l.optimizers.grouped import from_description
-from l2l.optimizers.trained import FORMAT, names_of
+from l2l.optimizers.trained import FORMAT, _as_before, names_of
 
 
 class Adapting(l2l.Casting):
@@ -115,6 +115,7 @@ def test_a_trainers_optimizer_saved_and_loaded(tmp_path):
     path = tmp_path / "optimizer.npz"
     l2l.save(path, trained)
     loaded = l2l.load(path)
+    assert not tf.get_default_graph().get_operations()  # it was built elsewhere, for its checks
     same(loaded.weights, trained.weights)
     assert loaded.record == json.loads(json.dumps(trained.record))
     assert loaded.record["meta_iterations"] == 2 and loaded.record["problem"] == "Quadratic"
@@ -214,6 +215,7 @@ def test_a_newer_format_is_refused(tmp_path):
         ({"weights": "1", "format": 2}, ["weights/0"]),
         ({"weights": True, "format": 2}, ["weights/0"]),
         ({"weights": 1, "format": "2"}, ["weights/0"]),
+        ({"weights": 1, "format": 0}, ["weights/0"]),
         ({"weights": 0, "format": 2}, []),
         ({"weights": -1, "format": 2}, ["weights/0"]),
         ({"weights": 2, "format": 2}, ["weights/0"]),
@@ -406,3 +408,100 @@ def test_a_record_whose_description_is_no_dict_is_refused_where_a_function_is_gi
     l2l.save(tmp_path / "odd.npz", l2l.Trained(build, weights, record={"optimizer": [1]}))
     with pytest.raises(ValueError, match=r"must have a record that describes an optimizer, got \[1\]"):
         l2l.load(tmp_path / "odd.npz", build)
+
+
+def describing(description):
+    """Builds an optimizer with one weight that says of itself what it is; None for one that says nothing."""
+
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.zeros_initializer())
+
+        def optimizer(gradients, state):
+            return -rate * gradients, state
+
+        if description is not None:
+            optimizer.description = lambda: description
+        return optimizer
+
+    return build
+
+
+ONE, OTHER = {"class": "One", "of": 3}, {"class": "Other", "of": 3}
+IMITATING, ANOTHER = ({"class": "Imitating", "learner": one, "teacher": {}} for one in (ONE, OTHER))
+
+
+@pytest.mark.parametrize(
+    "trained, built, message",
+    [
+        (None, ONE, None),
+        (None, None, None),
+        (ONE, None, None),
+        (ONE, ONE, None),
+        (ONE, OTHER, "it was trained with class 'One', built with 'Other'$"),
+        (ONE, {"class": "One"}, "it was trained with of 3, built with None$"),
+        (ONE, {"class": "Other"}, "it was trained with class 'One', built with 'Other'; of 3, built with None$"),
+        (IMITATING, IMITATING, None),
+        (IMITATING, ONE, None),
+        (IMITATING, None, None),
+        (IMITATING, ANOTHER, "it was trained with learner {.*'One'.*}, built with {.*'Other'.*}$"),
+        (IMITATING, OTHER, "it was trained with class 'One', built with 'Other'$"),
+        (ONE, IMITATING, "it was trained with class 'One', built with 'Imitating'; learner None"),
+        ({"class": "One", "learner": 3}, ONE, "it was trained with learner 3, built with None; of None"),
+    ],
+)
+def test_what_was_trained_is_compared_with_what_is_built(trained, built, message):
+    """As far as both say what they are; one that imitated may be built as itself."""
+    for more in [{}, {"version": "0.3"}]:
+        record = {**more, **({} if trained is None else {"optimizer": trained})}
+        with contextlib.ExitStack() as stack:
+            if message is not None:
+                stack.enter_context(pytest.raises(ValueError, match="^" + message))
+            with tf.Graph().as_default():
+                l2l.Trained(describing(built), [np.float32(0.1)], record=record).create("it")
+
+
+def test_records_of_version_0_2_have_numbers_and_arrays_alone_of_the_users_own_castings():
+    numbers = {"a": 1.5, "n": 2, "yes": True, "w": "float32 [3], checksum 1234"}
+    own = {"kind": None, "name": "mine", "parameters": {**numbers, "s": "text", "l": [1]}, "more": "x"}
+    others = {"log": {"kind": "log", "parameters": {"s": "t"}}, "odd": {"kind": None, "parameters": [3]}}
+    others["none"] = {"name": "mine", "parameters": {"s": "text"}}
+    before = {"kind": None, "name": "mine", "parameters": numbers}
+    assert _as_before({"casting": own, **others}) == {"casting": before, **others}
+    assert _as_before(None) is None
+    trained = l2l.Trained(describing({"casting": own}), [np.float32(0.1)], record={"optimizer": {"casting": before}})
+    trained.create("it")
+    with pytest.raises(ValueError, match="it was trained with casting"), tf.Graph().as_default():
+        trained._replace(record={"version": "0.3", **trained.record}).create("it")
+
+
+def test_a_position_that_is_given_counts_more_than_that_of_the_record():
+    seen = []
+
+    def build():
+        def optimizer(gradients, state):
+            seen.append(gradients.shape.as_list())
+            return -tf.get_variable("rate", [], initializer=tf.zeros_initializer()) * gradients, state
+
+        return optimizer
+
+    trained = l2l.Trained(build, [np.float32(0.1)], record={"position": ["float32", [2]]})
+    trained.create("it", lambda: tf.TensorSpec([5], tf.float32))
+    assert seen == [[5]] * 3
+    trained.create("it")
+    assert seen == [[5]] * 3 + [[2]] * 3
+
+
+def test_a_file_whose_class_was_the_users_own_needs_its_function(tmp_path):
+    """Whatever its description looks like."""
+    l2l.save(tmp_path / "it", l2l.Trained(None, [np.float32(0.1)], record={"optimizer": ONE, "built_by": "me"}))
+    assert l2l.load(tmp_path / "it", describing(ONE)).weights == [np.float32(0.1)]
+    network = l2l.CoordinatewiseLSTM((1,))
+    weights = [np.zeros(variable.shape.as_list(), np.float32) for variable in network.variables]
+    for code in [None, {}, {"optimizer": None}, {"optimizer": "a digest"}]:
+        record = {"optimizer": network.description(), "built_by": "me", "code": code}
+        l2l.save(tmp_path / "it", l2l.Trained(None, weights, record=record))
+        if code == {"optimizer": "a digest"}:
+            with pytest.raises(ValueError, match=r"^build must be given for .* was built by 'me'"):
+                l2l.load(tmp_path / "it")
+        else:
+            assert l2l.load(tmp_path / "it").record == record
