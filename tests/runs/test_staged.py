@@ -512,6 +512,12 @@ def test_a_stage_that_gets_nowhere_is_named_once(recwarn, monkeypatch, built):
     assert said.startswith("training, stage 1 is stuck") and one.histories[0].config["name"] == "training"
 
 
+def test_what_is_refused_leaves_no_session_behind(graphs, tmp_path):
+    with pytest.raises(ValueError, match="logdir must be a directory"):
+        two_stages(logdir="/dev/null/log", checkpoint_dir=tmp_path)
+    assert [graph.is_closed for graph in graphs] == [True, True]
+
+
 def test_closed_it_is_refused_and_its_directory_is_free(tmp_path, built):
     with curriculum([{"meta_iterations": 12}], checkpoint_dir=tmp_path, **VALIDATED) as one:
         one.run(2)
