@@ -16,7 +16,6 @@ from trainers import (
 )
 
 import l2l
-from l2l.describe import describe
 from l2l.runs import nonfinite, training, training_graph
 
 
@@ -211,58 +210,6 @@ def test_what_xla_cannot_compile_runs_without_where_the_user_allows_it(tmp_path,
         restored.run(2)
     plain.run(2)
     assert_same_run(restored, plain)
-
-
-def test_the_history_records_what_was_trained():
-    def mine():
-        return l2l.CoordinatewiseLSTM((5,), "log")
-
-    trainer = small(name="mine", meta_loss="end", build_optimizer=mine, horizon=8)
-    casting = {"kind": "log", "name": "log(-15)", "parameters": {"min_log_gradient": -15.0}}
-    config = trainer.run(1).config
-    code = config.pop("code")
-    assert code.pop("build_optimizer") == describe("build_optimizer", mine)
-    assert code == {
-        "problem": None,
-        "optimizer": None,
-        "meta_loss": None,
-        "horizon": None,
-        "learning_rate": None,
-        "meta_optimizer": None,
-    }
-    assert config == {
-        "version": l2l.__version__,
-        "name": "mine",
-        "engine": "graph",
-        "xla": None,
-        "problem": "Quadratic",
-        "problem_parameters": {"dims": 2, "dtype": "float32"},
-        "draws": [["float32", [2]], ["float32", [2]]],
-        "optimizer": {
-            "class": "CoordinatewiseLSTM",
-            "hidden": [5],
-            "casting": casting,
-            "dtype": "float32",
-            "input_layer": True,
-            "output_scale": 1.0,
-        },
-        "casting": "log(-15)",
-        "variables": ["kernel", "bias"] * 3,
-        "start": None,
-        "built_by": mine.__qualname__,
-        "meta_loss": "end",
-        "estimator": None,
-        "unroll_length": 4,
-        "horizon": 8,
-        "learning_rate": 3e-4,
-        "meta_optimizer": None,
-        "clip_norm": 1.0,
-        "second_derivatives": True,
-        "batch": 1,
-        "threads": 1,
-        "weights_seed": 1,
-        "draws_seed": 2,
-    }
 
 
 def test_what_is_trained_by_functions_of_ones_own_is_recorded_by_their_names():
