@@ -1,4 +1,4 @@
-"""Training in stages with real graphs: what it equals, what it validates, what it refuses; test_staged.py has the rest."""
+"""Training in stages: what it equals, validates and refuses; test_staged.py has all that needs no real graph."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,8 @@ def test_it_equals_trainers_one_after_the_other_bit_for_bit(tmp_path):
     first = trainer(imitation.build(learned_momentum), imitation, meta_loss="sum", **common)
     first.run(5)
     start = first.trained()._replace(build=learned_momentum)
-    second = trainer(start, problem, meta_loss="end_log", horizon=8, **{**common, "learning_rate": 0.01, "draws_seed": 3})
+    common.update(learning_rate=0.01, draws_seed=3)
+    second = trainer(start, problem, meta_loss="end_log", horizon=8, **common)
     second.run(4)
     assert same(graph_part(one.snapshot()), second.snapshot())
     for column in FIGURES:

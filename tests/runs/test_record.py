@@ -247,6 +247,90 @@ def test_what_is_the_users_own_is_in_the_record_by_its_code():
     assert several["code"]["problem"] == {"a": code["problem"], "b": None} and several["start"] is None
 
 
+class Named:
+    """A casting with a name of any type."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, gradients):
+        return gradients
+
+
+def with_a_variable(value):
+    def build():
+        tf.get_variable("mine", initializer=tf.constant(value), trainable=False)
+        return one_rate()
+
+    return build
+
+
+def named_optimizer(name):
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+
+        def optimizer(gradients, state):
+            return -rate * gradients, state
+
+        optimizer.casting = Named(name)
+        return optimizer
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"build_optimizer": named_optimizer(b"x")}, "config must hold JSON types alone: .*bytes"),
+        ({"build_optimizer": named_optimizer(np.float32(1))}, "config must hold JSON types alone: .*float32"),
+        ({"build_optimizer": named_optimizer("x" * 70000)}, "config must have at most 65536 bytes as JSON"),
+        ({"name": "x" * 70000}, "config must have at most 65536 bytes as JSON"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused(changes, message):
+    with pytest.raises(ValueError, match="trainer '.* could not be saved: " + message) as caught:
+        recorded(**changes)
+    assert len(str(caught.value)) < 500
+
+
+def test_variables_that_no_file_can_hold_are_refused_at_the_start():
+    expected = (
+        "trainer 'training' could not be saved: arrays must hold plain numbers of up to 64 bits, 'variables/mine' has"
+    )
+    with pytest.raises(ValueError, match=expected + " dtype complex128"):
+        small(build_optimizer=with_a_variable(1j))
+
+
+def test_a_record_is_what_a_file_gives_back(tmp_path):
+    """Tuples are lists there, and NaN is not even itself: neither makes another trainer of the same one."""
+
+    def build():
+        optimizer = named_optimizer("x")()
+        optimizer.description = lambda: {"layers": (1, 2), "scale": float("nan"), 3: [float("nan")]}
+        return optimizer
+
+    with small(build_optimizer=build, checkpoint_dir=tmp_path) as trainer:
+        trainer.run(1)
+        assert trainer.history.config["optimizer"]["layers"] == [1, 2]
+    assert len(small(build_optimizer=build).restore(tmp_path)) == 1
+
+
+def test_a_record_that_just_fits_can_be_saved_as_everything(tmp_path):
+    def named(length):
+        return small(build_optimizer=one_rate, name="x" * length, checkpoint_dir=tmp_path)
+
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got") as caught:
+        named(65536)
+    longest = 65536 - (int(str(caught.value).split()[-1]) - 65536)
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got 65537"):
+        named(longest + 1)
+    with named(longest) as trainer:
+        trainer.run(1)
+        l2l.save(tmp_path / "trained", trainer.trained())
+        trainer.history.save(tmp_path / "history")
+        nonfinite.write(str(tmp_path), 10**11, trainer.history.config, {})
+
+
 def test_restore_goes_on_with_other_code_if_it_is_told_to(tmp_path):
     settings, others, message, _ = DIFFERENCES["lambdas"]
     with small(**settings, checkpoint_dir=tmp_path) as trainer:

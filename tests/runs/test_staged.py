@@ -1,4 +1,4 @@
-"""What happens around the graphs of a curriculum: which weights are kept, when a stage ends, what no interruption loses.
+"""What goes on around the graphs of a curriculum: which weights are kept, when a stage ends, what interruptions lose.
 
 The graphs compute next to nothing, so that every point can be tried; `test_curriculum.py` has the real ones.
 """
@@ -314,7 +314,7 @@ def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, mon
             assert (other.best is None) == (places[i][2] == 0)
             other.run()
             assert_same(other, one)
-    graphs, evaluations = built
+    graphs, _ = built
     graphs.remove(one._training.graph)
     assert all(graph.is_closed for graph in graphs)
 
@@ -412,6 +412,13 @@ def test_what_does_not_fit_is_not_resumed(tmp_path, built):
         archives.write(path, config, {**arrays, **wrong})
         with pytest.raises(ValueError, match=message):
             other.restore(tmp_path)
+    with two_stages(**{**settings, "checkpoint_dir": tmp_path / "first"}) as one:
+        one.run(1)
+    first = l2l.latest_checkpoint(tmp_path / "first")
+    said, found = archives.read(first)
+    archives.write(first, said, {**found, "validations/stage": np.array([0, 1])})  # which has not begun
+    with pytest.raises(ValueError, match="its validations are no columns"):
+        other.restore(tmp_path / "first")
     start = {"first": 0, "start": None}
     archives.write(path, {**config, "trainer": {**config["trainer"], "begun": [start] * 3}}, arrays)
     with pytest.raises(ValueError, match="its stages that have begun are"):
@@ -507,6 +514,7 @@ def test_a_stage_that_gets_nowhere_is_named_once(recwarn, monkeypatch, built):
     stages = [{"meta_iterations": 100, "learning_rate": 1e-30}, {"meta_iterations": 5}]
     one = curriculum(stages)
     one.run(100)
+    assert len(recwarn) == 1
     one.run()
     (said,) = [str(warning.message) for warning in recwarn if "is stuck" in str(warning.message)]
     assert said.startswith("training, stage 1 is stuck") and one.histories[0].config["name"] == "training"

@@ -47,7 +47,11 @@ def typed():
         ([3], TypeError, r"^stages\[0\] must be a dict, such as .*, got 3$"),
         ([{}], TypeError, r"^stages\[0\]: meta_iterations is missing, got \{\}$"),
         ([{"meta_iterations": 0}], ValueError, r"^stages\[0\]: meta_iterations must be a positive integer, got 0$"),
-        ([{"meta_iterations": 1, "weights_seed": 3}], TypeError, r"^stages\[0\]: a stage has no setting 'weights_seed'"),
+        (
+            [{"meta_iterations": 1, "weights_seed": 3}],
+            TypeError,
+            r"^stages\[0\]: a stage has no setting 'weights_seed'",
+        ),
         ([{"meta_iterations": 1, "horizon": 6}], ValueError, r"^stages\[0\]: horizon must be a multiple of"),
         (
             [{"meta_iterations": 1}, {"meta_iterations": 1, "build_optimizer": START}],
@@ -119,7 +123,7 @@ def test_how_many_stages_have_begun(length, stages):
 def test_what_says_nothing_of_stages_that_have_begun_is_no_checkpoint(value):
     more = [begun(0, 1, 2), begun(None), begun(0.0), begun(False), begun("0"), begun(0, 2.0), begun(0) + [3]]
     for one in [value, *more]:
-        with pytest.raises(ValueError, match="^'path' is no checkpoint: its stages that have begun are "):
+        with pytest.raises(ValueError, match=r"^'path' is no checkpoint: its stages that have begun are "):
             checked_begun("path", Length(3, one), STAGES)
 
 

@@ -214,7 +214,7 @@ def test_where_xla_cannot_compile_another_graph_goes_on_if_that_is_allowed():
     assert one.graph is other and other.calls == [("load", {"number": 7}), "prepare"]
     assert compiled.calls == ["prepare", "close"] and not compiled.asked
     assert one.history.config == {**RECORD, "engine": "graph", "xla": None}
-    with pytest.raises(CannotCompileError, match="^XLA cannot$"):
+    with pytest.raises(CannotCompileError, match=r"^XLA cannot$"):
         worked(made(compiled), 2)
 
 
@@ -239,8 +239,9 @@ def test_what_a_meta_iteration_that_went_bad_began_with_is_saved(most, columns, 
         graph = Graph(most=most, columns=columns)
         graph.bad = {0: [1, 1, 1, np.inf], 2: [1, 2, np.inf]} if columns == 6 else {2: [1, 2, np.inf]}
         one = made(graph, directory, on_nonfinite="raise")
-        one._most_per_call, one.history = most, l2l.History({**RECORD, "estimator": {"class": "PES"} if columns == 6 else {}})
-        with pytest.raises(l2l.NonFiniteError, match="^mine .*meta-iteration 2 has .* gradient norm inf; ") as caught:
+        one._most_per_call = most
+        one.history = l2l.History({**RECORD, "estimator": {"class": "PES"} if columns == 6 else {}})
+        with pytest.raises(l2l.NonFiniteError, match=r"^mine .*meta-iteration 2 has .* gradient norm inf; ") as caught:
             worked(one, 9)
         assert (tmp_path / caught.value.path).samefile(tmp_path / place)
         assert nonfinite.read(caught.value.path) == (one.history.config, {"age": 3})
@@ -251,7 +252,9 @@ def test_restored_it_goes_on_from_there_and_a_failure_leaves_it_unknown(monkeypa
     graph, history, checked = Graph(), l2l.History(RECORD), []
     one = made(graph)
     before, there = one.history, SimpleNamespace(config={"begun": 1})
-    monkeypatch.setattr(training.checkpoints, "read", lambda *arguments: checked.append(arguments) or ({"a": 1}, history))
+    monkeypatch.setattr(
+        training.checkpoints, "read", lambda *arguments: checked.append(arguments) or ({"a": 1}, history)
+    )
     monkeypatch.setattr(training.checkpoints, "check_snapshot", lambda *arguments: checked.append(arguments))
     one.restore("path", "allowed")
     assert checked == [("path", before.config, "allowed"), ("path", {"a": 1}, {"number": 0}, before.config)]

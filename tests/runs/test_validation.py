@@ -47,7 +47,7 @@ def test_where_xla_cannot_it_is_evaluated_op_by_op_if_that_is_allowed(monkeypatc
     one, refused = Validation(3, 2, 5, np.mean, 4), CannotCompileError("XLA cannot")
     assert one.graph(None, None, 8, "xla", False) is built[0] and built[0].engine == "xla"
     monkeypatch.setattr("counting_graphs.CountingEvaluation.cannot_compile", refused)
-    with pytest.raises(CannotCompileError, match="^XLA cannot$"):
+    with pytest.raises(CannotCompileError, match=r"^XLA cannot$"):
         one.graph(None, None, 8, "xla", False)
     with pytest.warns(RuntimeWarning, match=r"^XLA cannot\. Validating with engine='graph'\.$") as caught:
         assert one.graph(None, None, 8, "xla", True).engine == "graph"
