@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sweeping import build, no_cluster
-from trainers import learned_momentum, one_rate, small
+from trainers import learned_momentum, one_rate, recorded_graphs, small
 
 import l2l
 from l2l import archives
@@ -293,12 +293,15 @@ def test_what_no_file_can_hold_is_refused(changes, message):
     assert len(str(caught.value)) < 500
 
 
-def test_variables_that_no_file_can_hold_are_refused_at_the_start():
+def test_variables_that_no_file_can_hold_are_refused_at_the_start(monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
     expected = (
         "trainer 'training' could not be saved: arrays must hold plain numbers of up to 64 bits, 'variables/mine' has"
     )
     with pytest.raises(ValueError, match=expected + " dtype complex128"):
         small(build_optimizer=with_a_variable(1j))
+    with pytest.raises(RuntimeError, match="closed"):
+        graphs[0].weights()
 
 
 def test_a_record_is_what_a_file_gives_back(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import threading
@@ -5,9 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from counting_graphs import put_in_place
+from test_staged import two_stages
 from trainers import recorded_graphs, same, small
 
 import l2l
+from l2l.runs import run, together
+from l2l.runs.interrupt import Stop
 
 
 @pytest.mark.parametrize("engine, workers", [("graph", 1), ("xla", 2)])
@@ -93,3 +98,25 @@ def test_an_exception_from_outside_stops_all(monkeypatch):
         signal.signal(signal.SIGALRM, before)
     assert all(0 < len(trainer.history) < 10**5 for trainer in trainers)
     l2l.train_together(trainers, 1)
+
+
+@pytest.mark.parametrize("module", [run, together])
+def test_a_signal_is_acknowledged_and_counts_nothing(module, monkeypatch):
+    put_in_place(monkeypatch)
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(total, description):
+        yield lambda *report: shown.append(report)
+
+    @contextlib.contextmanager
+    def delayed_signals(terminate, acknowledge):
+        assert not terminate
+        acknowledge()
+        yield Stop()
+
+    monkeypatch.setattr(module, "progress", progress)
+    monkeypatch.setattr(module, "delayed_signals", delayed_signals)
+    one = two_stages(number=1)
+    one.run() if module is run else l2l.train_together([one])
+    assert shown[0] == (0, "stopping") and sum(finished for finished, _ in shown) == 2

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import threading
 
@@ -9,7 +10,6 @@ from trainers import (
     assert_close_runs,
     assert_same_run,
     learned_momentum,
-    losses_on_draws,
     one_rate,
     recorded_graphs,
     same,
@@ -122,30 +122,6 @@ class Gathered(l2l.Quadratic):
 def test_a_loss_that_gathers_coordinates_trains_alike_with_both_engines():
     xla, graph = (small(problem=Gathered(2), engine=engine).run(5) for engine in ENGINES)
     assert_close_runs(xla, graph, 1e-3)
-
-
-class Branching(l2l.Quadratic):
-    """A loss with an op that no mapping over draws can take: each draw is written into the graph."""
-
-    batch_loss = l2l.Problem.batch_loss
-
-    def loss(self, x, draw):
-        loss = super().loss(x, draw)
-        return tf.cond(loss > 1, lambda: loss, lambda: 2 * loss)
-
-
-@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
-def test_a_branch_in_the_loss_of_a_batch(engine):
-    """Which no mapping over draws can take. As a plain unroll of each draw has it."""
-    problem = Branching(2)
-    trainer = small(problem=problem, batch=2, engine=engine)
-
-    def first_two():
-        draws = problem.sample(2 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
-        return tf.nest.map_structure(lambda many: many[:2], draws)
-
-    losses = losses_on_draws(problem, first_two, trainer.weights(), learned_momentum, 4)
-    np.testing.assert_allclose(trainer.run(1).meta_loss, [np.mean(np.sum(losses, axis=1))], rtol=1e-5)
 
 
 @pytest.mark.parametrize("remembered", [lambda g, u: None, lambda g, u: (g, u), lambda g, u: g[:1]])
@@ -314,7 +290,9 @@ def test_work_on_a_closed_trainer_is_refused_too():
         trainer.work(1, lambda finished, average: None, threading.Event())
 
 
-def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp_path):
+def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("l2l.runs.trainer.waiting", lambda *words: said.append(words) or contextlib.nullcontext())
     with small(name="mine", checkpoint_dir=tmp_path) as trainer:
         assert repr(trainer) == "<Trainer 'mine' of Quadratic: 0 meta-iterations, engine 'graph'>"
         trainer.run(2)
@@ -322,6 +300,7 @@ def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp
     assert repr(trainer) == "<Trainer 'mine' of Quadratic: 2 meta-iterations, engine 'graph', closed>"
     with pytest.raises(ValueError, match="trainer 'mine' is closed"):
         trainer.weights()
+    assert said == [("mine", "building")]
     with pytest.raises(KeyError), small(checkpoint_dir=tmp_path):  # the first one has left the directory
         raise KeyError
     small(checkpoint_dir=tmp_path).close()

@@ -110,6 +110,14 @@ def test_progress_and_events_come_every_hundred_meta_iterations_and_at_the_end(m
     assert len(events.calls) == 4
 
 
+def test_meta_iterations_that_are_spared_count_as_done(monkeypatch):
+    """Where a stage ends before its time, see `StagedTraining`."""
+    one, reports = made(Graph()), []
+    monkeypatch.setattr(one, "_before_call", lambda left: 0 if left == 7 else left)
+    assert one.work(10, lambda *report: reports.append(report), threading.Event(), lambda: None) == 3
+    assert reports == [(10, average(range(3)))]
+
+
 def test_the_average_is_over_the_last_two_thousand():
     one = made(Graph(most=3000))
     one.history.append([[0.0, 1e-3, 0.0, 0.0]] * 2500)
