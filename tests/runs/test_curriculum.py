@@ -35,8 +35,7 @@ def test_it_equals_trainers_one_after_the_other_bit_for_bit(tmp_path):
     problem, imitation = l2l.Quadratic(2), l2l.Imitation(l2l.Quadratic(2), l2l.sgd(0.1))
     teacher = {"problem": imitation, "build_optimizer": imitation.build(learned_momentum), "meta_loss": "sum"}
     stages = [{"meta_iterations": 5, **teacher}, {"meta_iterations": 4, "horizon": 8, "learning_rate": 0.01}]
-    common = {"batch": 2, "threads": 2, "clip_norm": 0.5, "second_derivatives": False}
-    common["meta_optimizer"] = lambda rate: tf.train.MomentumOptimizer(rate, 0.9)
+    common = {"clip_norm": 0.5, "meta_optimizer": lambda rate: tf.train.MomentumOptimizer(rate, 0.9)}
     settings = {"meta_loss": "end_log", "checkpoint_dir": tmp_path, **common}
     with curriculum(stages, **settings) as before:
         before.run(6)

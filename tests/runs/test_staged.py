@@ -176,6 +176,25 @@ def test_it_is_validated_at_the_start_after_every_so_many_and_at_the_end(most, g
     assert same(one.best.weights, alone(best).weights()) and one.best.record["meta_iterations"] == best
 
 
+def test_all_settings_reach_each_stage(graphs):
+    settings = {
+        "meta_loss": "end",
+        "unroll_length": 3,
+        "horizon": 9,
+        "learning_rate": 0.5,
+        "meta_optimizer": lambda rate: tf.train.MomentumOptimizer(rate, 0.9),
+        "clip_norm": 7.0,
+        "second_derivatives": False,
+        "batch": 4,
+        "threads": 2,
+        "weights_seed": 5,
+    }
+    curriculum([{"meta_iterations": 1}] * 2, draws_seed=6, engine="xla_or_graph", **settings)
+    for i, graph in enumerate(graphs):
+        assert graph.recipe.settings == Settings(**settings, draws_seed=6 + i)
+        assert graph.recipe.engine == "xla" and graph.recipe.problem.dims == 2
+
+
 def test_run_until_counts_all_stages(graphs):
     one = two_stages(**VALIDATED)
     assert len(one.run(until=4)) == 4 and len(one.run(4)) == 8 and len(one.run(until=6)) == 8
