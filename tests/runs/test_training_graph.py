@@ -145,20 +145,22 @@ class Branching(l2l.Quadratic):
 
 @pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
 def test_a_branch_in_the_loss_of_a_batch(engine, tmp_path, run):
-    """Which no mapping over draws can take. As a plain unroll of each draw has it; and replayed."""
+    """Which no mapping over draws can take: said once. As a plain unroll of each draw has it; and replayed."""
     problem = Branching(2)
-    trainer = small(problem=problem, batch=2, engine=engine)
+    with pytest.warns(RuntimeWarning, match="^Branching is computed draw by draw, not vectorized") as caught:
+        trainer = small(problem=problem, batch=2, engine=engine)
 
-    def first_two():
-        draws = problem.sample(2 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
-        return tf.nest.map_structure(lambda many: many[:2], draws)
+        def first_two():
+            draws = problem.sample(2 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
+            return tf.nest.map_structure(lambda many: many[:2], draws)
 
-    losses = losses_on_draws(problem, first_two, trainer.weights(), learned_momentum, 4)
-    arrays = {"draw/%d" % i: array for i, array in enumerate(run(tf.nest.flatten(first_two())))}
-    start = {**arrays, **trainer.snapshot(), "age": np.array(0)}
-    replay = trainer.replay(nonfinite.write(str(tmp_path), 0, trainer.history.config, start))
-    np.testing.assert_allclose(replay.losses, np.transpose(losses), rtol=1e-5)
-    np.testing.assert_allclose(trainer.run(1).meta_loss, [np.mean(np.sum(losses, axis=1))], rtol=1e-5)
+        losses = losses_on_draws(problem, first_two, trainer.weights(), learned_momentum, 4)
+        arrays = {"draw/%d" % i: array for i, array in enumerate(run(tf.nest.flatten(first_two())))}
+        start = {**arrays, **trainer.snapshot(), "age": np.array(0)}
+        replay = trainer.replay(nonfinite.write(str(tmp_path), 0, trainer.history.config, start))
+        np.testing.assert_allclose(replay.losses, np.transpose(losses), rtol=1e-5)
+        np.testing.assert_allclose(trainer.run(1).meta_loss, [np.mean(np.sum(losses, axis=1))], rtol=1e-5)
+    assert len(caught) == 1
 
 
 class Wrong(l2l.Quadratic):
