@@ -127,17 +127,17 @@ class Curriculum(Run):
         stages = checked_stages(stages, recipe)
         building = waiting(str(name), "building")
         with building, contextlib.ExitStack() as undo:  # what is refused leaves no directory taken
-            graphs, records = [], []
+            graphs, records, before = [], [], None
             for i, stage in enumerate(stages):
                 with in_stage(i):
-                    graphs.append(TrainingGraph(stage.recipe))
-                    undo.callback(graphs[i].close)
-                    if i:
-                        before = graphs[i - 1]
-                        handed_on = Trained(None, before.weights(), before.adapted(), records[i - 1])
-                        graphs[i].loader(handed_on, "build_optimizer")
-                    record = record_of(str(name), stage.recipe, graphs[i])
-                    records.append(checked_record(record, graphs[i].snapshot()))
+                    graph = TrainingGraph(stage.recipe)
+                    undo.callback(graph.close)
+                    if before:
+                        graph.loader(before, "build_optimizer")  # for its checks
+                    record = checked_record(record_of(str(name), stage.recipe, graph), graph.snapshot())
+                before = Trained(None, graph.weights(), graph.adapted(), record)
+                graphs.append(graph)
+                records.append(record)
             joint = checked_record(joint_record(stages, records, validation), graphs[0].snapshot())
             opened = places.open(graphs[0], undo)
             training = StagedTraining(

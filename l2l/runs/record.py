@@ -12,6 +12,9 @@ from l2l.results import measured_with
 from l2l.version import __version__
 from l2l.xla import xla_in_force
 
+# As long as what files hold beside the record: keys such as `weights` and `meta_iterations`, and their numbers.
+_MORE = "format 0, weights 1000000000, meta_iterations 1000000000000"
+
 
 def record_of(name, recipe, graph):
     """The record, which the history, checkpoints and files of trained optimizers hold: a dict of JSON types.
@@ -82,8 +85,7 @@ def checked_record(record, arrays):
     Raises:
       ValueError: no checkpoint, or no file of a trained optimizer, could hold record or arrays; and why.
     """
-    # More than any of them holds beside the record.
-    config = {"trainer": record, "format": 0, "weights": 10**9, "meta_iterations": 10**12, **measured_with()}
+    config = {"trainer": record, "more": _MORE, **measured_with()}
     try:
         text, _ = archives.check(config, arrays)
     except ValueError as error:

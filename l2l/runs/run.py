@@ -195,7 +195,7 @@ class Run:
         self._check_no_callback("run")
         with self._turn.run():
             self.check_ready()
-            return self._training.work(meta_iterations, report, stop, between_calls)
+            return self._training.work(meta_iterations, report, stop, between_calls or (lambda: None))
 
     @short_traceback
     def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:

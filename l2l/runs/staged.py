@@ -1,6 +1,5 @@
 """A training in stages at work: one history, one place for checkpoints, and a new graph for each stage."""
 
-import functools
 from collections import namedtuple
 
 import numpy as np
@@ -9,7 +8,7 @@ from l2l.optimizers.trained import Trained
 from l2l.results import measured_with
 from l2l.runs import checkpoints, nonfinite
 from l2l.runs.record import described_start
-from l2l.runs.stages import checked_begun, in_stage
+from l2l.runs.stages import checked_begun
 from l2l.runs.training import PROGRESS_WINDOW, Training
 from l2l.runs.training_graph import TrainingGraph
 from l2l.runs.validation import COLUMNS, checked_rows
@@ -51,7 +50,7 @@ class StagedTraining(Training):
         events,
         on_nonfinite,
     ):
-        fall_back = functools.partial(self._build, engine="graph") if may_fall_back else None
+        fall_back = (lambda: self._build(self.number, engine="graph")) if may_fall_back else None
         super().__init__(graphs[0], history, checkpoints, events, on_nonfinite, fall_back)
         self._stages, self._records, self._validation = stages, records, validation
         self._unused = dict(enumerate(graphs[1:], 1))  # graphs of stages that have not begun
@@ -124,10 +123,8 @@ class StagedTraining(Training):
     def _begin(self):
         """Goes over to the next stage. What fails before the last lines leaves the stage that is over."""
         number, trained = self.number + 1, self.trained()
-        graph = self._unused.get(number) or self._build(number=number)
-        self._unused[number] = graph
-        with in_stage(number):
-            graph.loader(trained, "build_optimizer")()
+        graph = self._new_graph(number)
+        graph.loader(trained, "build_optimizer")()
         begun = {"first": len(self.history), "start": described_start(trained)}
         over, self.is_known = self.graph, False
         del self._unused[number]
@@ -143,16 +140,20 @@ class StagedTraining(Training):
             self._evaluation.close()
             self._evaluation = None
 
-    def _build(self, engine=None, number=None):
-        recipe = self._stages[self.number if number is None else number].recipe
-        return TrainingGraph(recipe._replace(engine=engine or recipe.engine))
+    def _new_graph(self, number):
+        """The graph of a stage that has not begun, or is over: one in which nothing was trained."""
+        if number not in self._unused:
+            self._unused[number] = self._build(number)
+        return self._unused[number]
+
+    def _build(self, number, **engine):
+        return TrainingGraph(self._stages[number].recipe._replace(**engine))
 
     def _validate(self):
         trained, (problem, horizon) = self._now(), (self._stage.recipe.problem, self._stage.recipe.settings.horizon)
         if self._evaluation is None:
-            engine = "graph" if self.record["engine"] == "graph" else "xla"
-            may_fall_back = self._may_fall_back and engine == "xla"
-            self._evaluation = self._validation.graph(problem, trained, horizon, engine, may_fall_back)
+            how = self.record["engine"], self._may_fall_back
+            self._evaluation = self._validation.graph(problem, trained, horizon, *how)
         figure = self._validation.figure(self._evaluation, trained, horizon)
         rows, best = self.found
         before = [row["figure"] for row in rows if row["stage"] == self.number and row["is_best"]]
@@ -183,10 +184,7 @@ class StagedTraining(Training):
         """
         last = {row["stage"]: row["meta_iterations"] for row in rows if row["is_best"]}
         number = max(last)
-        passed = [
-            last.get(i, self._stages[i].meta_iterations) if self._validation else self._stages[i].meta_iterations
-            for i in range(number)
-        ]
+        passed = [last.get(i, self._stages[i].meta_iterations) for i in range(number)]
         stages = [
             {"stage": i, "horizon": self._stages[i].recipe.settings.horizon, "meta_iterations": done}
             for i, done in enumerate([*passed, last[number]])
@@ -213,7 +211,7 @@ class StagedTraining(Training):
     # What it says.
 
     def _log_average(self):
-        return self.history.log_average(max(1, min(PROGRESS_WINDOW, self._done)))
+        return self.history.log_average(min(PROGRESS_WINDOW, self._done))
 
     def _text(self, average):
         validated = ", validation %.3g" % self.found.rows[-1]["figure"] if self.found.rows else ""
@@ -251,14 +249,14 @@ class StagedTraining(Training):
         rows = checked_rows(path, columns, horizons)
         best = {name: arrays.pop(name) for name in sorted(arrays) if name.startswith("best/")}
         is_here = number == self._number_of_graph
-        graph = self.graph if is_here else self._unused.get(number) or self._build(number=number)
-        record = {**self._records[number], "start": history.config["begun"][number]["start"]}
-        checkpoints.check_snapshot(path, arrays, graph.snapshot(), record)
+        graph = self.graph if is_here else self._new_graph(number)
+        checkpoints.check_snapshot(path, arrays, graph.snapshot(), self._records[number])
         like = Trained(None, graph.weights(), graph.adapted())
         checkpoints.check_same_arrays(path, best, _arrays_of(like) if rows else {})
         over, self.is_known = self.graph, False  # until all of it is there
+        if not is_here:
+            del self._unused[number]  # at once: a stage that begins needs a graph in which nothing was trained
         graph.load(arrays)
-        self._unused.pop(number, None)
         self.history = history
         if not is_here:
             self._take(graph, number)

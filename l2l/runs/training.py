@@ -43,9 +43,8 @@ class Training:
         self._on_nonfinite, self._fall_back = on_nonfinite, fall_back
         self._most_per_call, self._warned = 1, False
 
-    def work(self, meta_iterations, report, stop, between_calls=None):
+    def work(self, meta_iterations, report, stop, between_calls):
         """Trains until done or asked to stop, and keeps it all; see `Run.work`."""
-        between_calls = between_calls or (lambda: None)
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
         last, reported, written, shown = first + meta_iterations, first, first, time.perf_counter()
@@ -144,7 +143,7 @@ class Training:
         return rows
 
     def _prepare(self):
-        """Compiles, if that is still to be done; goes on without where XLA cannot and the user allowed it."""
+        """Compiles, or takes a graph that is still to be prepared, where XLA cannot and the user allowed it."""
         try:
             self.graph.prepare()
         except CannotCompileError as error:
@@ -155,7 +154,6 @@ class Training:
             )
             graph = self._fall_back()
             graph.load(self.graph.snapshot())
-            graph.prepare()
             self.graph, compiled = graph, self.graph
             compiled.close()
             self._went_over(engine="graph", xla=None)
@@ -163,7 +161,7 @@ class Training:
     def _check_finite(self, rows):
         """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
         figures = rows[-1][:3]
-        if np.isfinite(figures).all() or (self._on_nonfinite == "skip" and self._warned):
+        if np.isfinite(figures).all() or self._warned:
             return
         number = len(self.history) - 1
         description = nonfinite.described(self.record, number, figures)

@@ -92,8 +92,8 @@ class TrainingGraph:
         self.graph, self._session = graph, self._own.start(settings.threads)
         graph.finalize()
         self._number, self._failed = 0, None  # of the draw
-        carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
-        self._at = At(0, 0, carried)
+        self._age = 0  # base iterations that it has lived
+        self._carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
 
     def to_prepare(self):
         """What `prepare` will do, in a word or two, None for nothing."""
@@ -114,11 +114,11 @@ class TrainingGraph:
         After one that has a NaN or an infinity, it is the last; the next one has a new draw.
         """
         block, place = divmod(self._number, DRAWS_PER_BLOCK)
-        rows, at = self._run(self._draws_of(block), self._at._replace(place=place), most)
-        self._number, self._at = block * DRAWS_PER_BLOCK + at.place, at
+        rows, at = self._run(self._draws_of(block), At(place, self._age, self._carried), most)
+        self._number, self._age, self._carried = block * DRAWS_PER_BLOCK + at.place, at.age, at.carried
         if not np.isfinite(rows[-1]).all():
             self._failed = self._number, at
-            self._number, self._at = self._number + 1, at._replace(age=0)
+            self._number, self._age = self._number + 1, 0
         return rows
 
     def _seed_of(self, block):
@@ -161,17 +161,16 @@ class TrainingGraph:
         draw and the base iterations that it has lived; `carried/i` are position and state.
         """
         arrays = self._variables_now()
-        arrays["place"] = np.array([self._number, self._at.age], np.int64)
-        arrays.update({"carried/%d" % i: array for i, array in enumerate(self._at.carried)})
+        arrays["place"] = np.array([self._number, self._age], np.int64)
+        arrays.update({"carried/%d" % i: array for i, array in enumerate(self._carried)})
         return arrays
 
     def load(self, snapshot):
         """Goes on from a snapshot of a training with the same settings."""
         values = [snapshot["variables/" + name] for name in self._variables]
         load_variables(self._session, self._variables.values(), values)
-        number, age = snapshot["place"]
-        self._number = int(number)
-        self._at = At(0, int(age), [snapshot["carried/%d" % i] for i in range(len(self._at.carried))])
+        self._number, self._age = snapshot["place"].tolist()
+        self._carried = [snapshot["carried/%d" % i] for i in range(len(self._carried))]
 
     def loader(self, trained, name):
         """Function without arguments that gives the optimizer the weights of a `Trained`.

@@ -97,7 +97,7 @@ def checked_rows(path, columns, horizons):
         raise ValueError("%r is no checkpoint: it lacks a column of the validations" % path)
     stages = columns["stage"]
     is_table = all(array.shape == stages.shape and array.ndim == 1 for array in columns.values())
-    if not is_table or not np.isin(stages, np.arange(len(horizons))).all() or (stages[1:] < stages[:-1]).any():
+    if not is_table or not np.isin(stages, np.arange(len(horizons))).all() or (np.diff(stages) < 0).any():
         raise ValueError("%r is no checkpoint: its validations are no columns of one length" % path)
     rows = zip(*[array.tolist() for array in columns.values()])
     return [{"horizon": horizons[values[0]], **dict(zip(columns, values))} for values in rows]

@@ -64,6 +64,21 @@ def test_loading_something_else_says_what_is_missing(tmp_path):
         l2l.History.load(tmp_path / "more.npz")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"last_loss": np.zeros(3, np.float32)},
+        {"seconds": np.zeros(2)},
+        {column: np.zeros([3, 1]) for column in l2l.History.COLUMNS},
+        {column: np.zeros([]) for column in l2l.History.COLUMNS},
+    ],
+)
+def test_columns_of_another_kind_are_refused(wrong, tmp_path):
+    archives.write(tmp_path / "x.npz", {}, {**{column: np.zeros(3) for column in l2l.History.COLUMNS}, **wrong})
+    with pytest.raises(ValueError, match=r"must hold float64 columns \[n\] of one length, .* has dtype"):
+        l2l.History.load(tmp_path / "x.npz")
+
+
 def with_last_losses(losses, name="mine"):
     history, losses = l2l.History({"name": name}), np.asarray(losses, np.float64)
     history.append(np.stack([losses, losses, np.ones(len(losses)), np.ones(len(losses))], axis=1))

@@ -40,10 +40,9 @@ def test_the_loss_goes_on_from_segment_to_segment():
         "unroll_length": 3,
         "horizon": 9,
         "learning_rate": 1e-12,
-        "build_optimizer": network,
     }
     first_loss = small(meta_loss=lambda losses: losses[0] + 1e-20 * losses[-1], **settings)
-    losses = np.stack(losses_on_draws(problem, lambda: problem.sample(3), first_loss.weights(), network, 9))
+    losses = np.stack(losses_on_draws(problem, lambda: problem.sample(3), first_loss.weights(), learned_momentum, 9))
     np.testing.assert_allclose(first_loss.run(9).meta_loss, losses[:, ::3].ravel(), rtol=1e-4)
     np.testing.assert_allclose(small(**settings).run(9).last_loss, losses[:, 2::3].ravel(), rtol=1e-4)
     # With a batch the three draws live side by side.

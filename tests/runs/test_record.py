@@ -1,20 +1,30 @@
 """What a record holds of the user's own code, and what `restore` and `sweep` say where it differs."""
 
 import functools
+import hashlib
 import json
 import re
 import threading
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from sweeping import build, no_cluster
-from trainers import learned_momentum, one_rate, small
+from trainers import learned_momentum, one_rate, recorded_graphs, small
 
 import l2l
 from l2l import archives
+from l2l.describe import describe
+from l2l.learning.settings import Settings
+from l2l.optimizers.first_call import create, in_json
+from l2l.optimizers.trained import names_of
+from l2l.problems.binding import position_specs
 from l2l.runs import nonfinite
 from l2l.runs.checkpoints import check_same_trainer
+from l2l.runs.recipe import Recipe
+from l2l.runs.record import checked_record, record_of
+from l2l.xla import xla_in_force
 
 
 def own_quadratic(factor):
@@ -131,10 +141,28 @@ DIFFERENCES = {
 }
 
 
+def recorded(**changes):
+    """The record of a training, of which the optimizer alone is built."""
+    arguments = {"problem": l2l.Quadratic(2), "unroll_length": 4, "weights_seed": 1, "draws_seed": 2, **changes}
+    problem, build = arguments.pop("problem"), arguments.pop("build_optimizer", learned_momentum)
+    name, engine = arguments.pop("name", "training"), arguments.pop("engine", "graph")
+    recipe = Recipe(problem, build, Settings(**arguments), engine)
+    with tf.Graph().as_default():
+        like = functools.partial(position_specs, next(iter(recipe.problems.values())))
+        optimizer, position = create(recipe.build_optimizer, like, "build_optimizer")
+    graph = types.SimpleNamespace(
+        optimizer=optimizer,
+        position=None if position is None else in_json(position),
+        variables=names_of(optimizer.variables),
+        draws=[["float32", [2]]],
+    )
+    return checked_record(record_of(name, recipe, graph), {})
+
+
 @pytest.mark.parametrize("name", list(DIFFERENCES))
 def test_the_error_names_what_differs(name):
     settings, others, message, is_code = DIFFERENCES[name]
-    one, other = (small(**each).history.config for each in (settings, others))
+    one, other = (recorded(**each) for each in (settings, others))
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: .*" + message) as caught:
         check_same_trainer("file", one, other, allow_changed_code=False)
     assert str(caught.value).endswith("; allow_changed_code=True goes on") == is_code
@@ -144,6 +172,166 @@ def test_the_error_names_what_differs(name):
     else:
         with pytest.raises(ValueError, match=message):
             check_same_trainer("file", one, other, allow_changed_code=True)
+
+
+def test_the_record_says_what_is_trained():
+    def mine():
+        return l2l.CoordinatewiseLSTM((5,), "log")
+
+    casting = {"kind": "log", "name": "log(-15)", "parameters": {"min_log_gradient": -15.0}}
+    config = recorded(name="mine", meta_loss="end", build_optimizer=mine, horizon=8)
+    code = config.pop("code")
+    assert code.pop("build_optimizer") == describe("build_optimizer", mine)
+    assert code == {
+        "problem": None,
+        "optimizer": None,
+        "meta_loss": None,
+        "horizon": None,
+        "learning_rate": None,
+        "meta_optimizer": None,
+    }
+    assert config == {
+        "version": l2l.__version__,
+        "name": "mine",
+        "engine": "graph",
+        "xla": None,
+        "problem": "Quadratic",
+        "problem_parameters": {"dims": 2, "dtype": "float32"},
+        "draws": [["float32", [2]]],
+        "optimizer": {
+            "class": "CoordinatewiseLSTM",
+            "hidden": [5],
+            "casting": casting,
+            "dtype": "float32",
+            "input_layer": True,
+            "output_scale": 1.0,
+        },
+        "casting": "log(-15)",
+        "variables": ["kernel", "bias"] * 3,
+        "start": None,
+        "built_by": mine.__qualname__,
+        "meta_loss": "end",
+        "estimator": None,
+        "unroll_length": 4,
+        "horizon": 8,
+        "learning_rate": 3e-4,
+        "meta_optimizer": None,
+        "clip_norm": 1.0,
+        "second_derivatives": True,
+        "batch": 1,
+        "threads": 1,
+        "weights_seed": 1,
+        "draws_seed": 2,
+    }
+
+
+def test_what_is_the_users_own_is_in_the_record_by_its_code():
+    """And a start by the digest of its weights."""
+    problem, build = own_quadratic(1.0)(2), typed(1.0)
+    weights = [np.float32(1), np.float32([2, 3])]
+    trained = l2l.Trained(build, weights[:1], weights[1:], {"name": "before", "meta_iterations": 7, "horizon": 4})
+    config = recorded(problem=problem, build_optimizer=trained, engine="xla", meta_loss=scaled)
+    assert config["start"] == {
+        "name": "before",
+        "meta_iterations": 7,
+        "weights": hashlib.sha1(np.float32([1, 2, 3]).tobytes()).hexdigest(),
+    }
+    assert (config["engine"], config["xla"], config["meta_loss"]) == ("xla", xla_in_force(), "scaled")
+    assert (config["problem"], config["problem_parameters"]) == ("Own", {"dims": 2, "dtype": "float32"})
+    code, described = config["code"], describe("problem", problem)
+    assert code["problem"] == {"class": described["class"], "code": described["code"]}
+    assert code["optimizer"] is not None and code["meta_loss"] == describe("meta_loss", scaled)
+    assert code["build_optimizer"] == describe("build_optimizer", build) and "position" not in config
+    several = recorded(problem={"a": problem, "b": l2l.Quadratic(2)}, estimator=l2l.PES())
+    assert (several["problem"], several["draws"]) == ({"a": "Own", "b": "Quadratic"}, config["draws"])
+    assert several["code"]["problem"] == {"a": code["problem"], "b": None} and several["start"] is None
+
+
+class Named:
+    """A casting with a name of any type."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, gradients):
+        return gradients
+
+
+def with_a_variable(value):
+    def build():
+        tf.get_variable("mine", initializer=tf.constant(value), trainable=False)
+        return one_rate()
+
+    return build
+
+
+def named_optimizer(name):
+    def build():
+        rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.01))
+
+        def optimizer(gradients, state):
+            return -rate * gradients, state
+
+        optimizer.casting = Named(name)
+        return optimizer
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"build_optimizer": named_optimizer(b"x")}, "config must hold JSON types alone: .*bytes"),
+        ({"build_optimizer": named_optimizer(np.float32(1))}, "config must hold JSON types alone: .*float32"),
+        ({"build_optimizer": named_optimizer("x" * 70000)}, "config must have at most 65536 bytes as JSON"),
+        ({"name": "x" * 70000}, "config must have at most 65536 bytes as JSON"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused(changes, message):
+    with pytest.raises(ValueError, match="trainer '.* could not be saved: " + message) as caught:
+        recorded(**changes)
+    assert len(str(caught.value)) < 500
+
+
+def test_variables_that_no_file_can_hold_are_refused_at_the_start(monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
+    expected = (
+        "trainer 'training' could not be saved: arrays must hold plain numbers of up to 64 bits, 'variables/mine' has"
+    )
+    with pytest.raises(ValueError, match=expected + " dtype complex128"):
+        small(build_optimizer=with_a_variable(1j))
+    with pytest.raises(RuntimeError, match="closed"):
+        graphs[0].weights()
+
+
+def test_a_record_is_what_a_file_gives_back(tmp_path):
+    """Tuples are lists there, and NaN is not even itself: neither makes another trainer of the same one."""
+
+    def build():
+        optimizer = named_optimizer("x")()
+        optimizer.description = lambda: {"layers": (1, 2), "scale": float("nan"), 3: [float("nan")]}
+        return optimizer
+
+    with small(build_optimizer=build, checkpoint_dir=tmp_path) as trainer:
+        trainer.run(1)
+        assert trainer.history.config["optimizer"]["layers"] == [1, 2]
+    assert len(small(build_optimizer=build).restore(tmp_path)) == 1
+
+
+def test_a_record_that_just_fits_can_be_saved_as_everything(tmp_path):
+    def named(length):
+        return small(build_optimizer=one_rate, name="x" * length, checkpoint_dir=tmp_path)
+
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got") as caught:
+        named(65536)
+    longest = 65536 - (int(str(caught.value).split()[-1]) - 65536)
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON, got 65537"):
+        named(longest + 1)
+    with named(longest) as trainer:
+        trainer.run(1)
+        l2l.save(tmp_path / "trained", trainer.trained())
+        trainer.history.save(tmp_path / "history")
+        nonfinite.write(str(tmp_path), 10**11, trainer.history.config, {})
 
 
 def test_restore_goes_on_with_other_code_if_it_is_told_to(tmp_path):
@@ -160,8 +348,8 @@ def test_restore_goes_on_with_other_code_if_it_is_told_to(tmp_path):
 
 def test_where_other_code_is_never_allowed_nothing_says_that_it_can_be(tmp_path):
     settings, others, message, _ = DIFFERENCES["lambdas"]
-    one, other = small(**settings), small(**others)
-    path = nonfinite.write(str(tmp_path), 0, one.history.config, {})
+    other = small(**others)
+    path = nonfinite.write(str(tmp_path), 0, recorded(**settings), {})
     with pytest.raises(ValueError, match=message + "$"):
         other.replay(path)
 
@@ -232,9 +420,9 @@ def test_a_network_with_the_librarys_name_is_not_taken_for_it(tmp_path):
         ({"build_optimizer": lambda lock=LOCK: one_rate()}, "argument lock of build_optimizer"),
     ],
 )
-def test_what_cannot_be_described_is_refused_when_the_trainer_is_made(settings, place):
+def test_what_cannot_be_described_is_refused(settings, place):
     with pytest.raises(TypeError, match=r"^%s must be something that the record" % re.escape(place)):
-        small(**settings)
+        recorded(**settings)
 
 
 def test_a_sweep_mixes_no_cells_of_other_code(tmp_path, monkeypatch):

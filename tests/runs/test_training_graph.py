@@ -8,7 +8,7 @@ from trainers import ENGINES, learned_momentum, losses_on_draws, recorded_graphs
 
 import l2l
 from l2l import graphs
-from l2l.runs import training_graph
+from l2l.runs import nonfinite, training_graph
 
 
 def start_loss(losses):
@@ -26,8 +26,7 @@ def test_draws_do_not_depend_on_the_weights_and_go_on_from_block_to_block(monkey
 
 def test_weights_depend_on_their_seed_alone():
     one = small()
-    assert same(one.weights(), small(draws_seed=9, unroll_length=7, meta_loss="end_log").weights())
-    assert same(one.weights(), small(horizon=8, batch=2).weights())
+    assert same(one.weights(), small(draws_seed=9, unroll_length=7, horizon=14, batch=2, meta_loss="end_log").weights())
     assert not same(one.weights(), small(weights_seed=9).weights())
 
 
@@ -57,11 +56,15 @@ def test_a_snapshot_is_all_that_a_training_needs_to_go_on(monkeypatch):
     assert same(other.snapshot(), snapshot)
     np.testing.assert_array_equal(one.run(5).meta_loss[3:], other.run(5).meta_loss)
     assert same(one.snapshot(), other.snapshot())
+    other.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        graphs[1].weights()
 
 
-def test_without_a_horizon_nothing_is_carried():
+def test_without_a_horizon_nothing_is_carried(recwarn):
     trainer = small()
     trainer.run(3)
+    assert not recwarn.list  # its draws follow from their seed, for one
     snapshot = trainer.snapshot()
     assert snapshot["place"].tolist() == [3, 0] and not [name for name in snapshot if name.startswith("carried")]
 
@@ -82,11 +85,12 @@ def test_a_training_is_prepared_once(monkeypatch):
         return engine
 
     monkeypatch.setattr(training_graph, "engine_for", recording_engine_for)
+    graphs = recorded_graphs(monkeypatch)
     trainer = small(engine="xla")
-    assert prepared == []  # compiling waits for the first run
+    assert prepared == [] and graphs[0].to_prepare() == "compiling"  # which waits for the first run
     for number in [1, 2, 50]:
         trainer.run(number)
-    assert prepared == ["xla"]
+    assert prepared == ["xla"] and graphs[0].to_prepare() is None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -110,10 +114,9 @@ def test_a_batch_averages_the_meta_loss_over_its_draws(engine):
 
 def test_a_meta_loss_of_ones_own_sees_one_draw_of_a_batch():
     """Losses `[T]`: one that would mix up draws if it saw all of them, beside the same by name."""
-    for name, function in [("sum", tf.reduce_sum), ("end", lambda losses: losses[-1])]:
-        ours, named = small(batch=3, meta_loss=function).run(3), small(batch=3, meta_loss=name).run(3)
-        np.testing.assert_allclose(ours.meta_loss, named.meta_loss, rtol=1e-6)
-        np.testing.assert_allclose(ours.gradient_norm, named.gradient_norm, rtol=1e-5)
+    ours, named = (small(batch=3, meta_loss=meta_loss).run(3) for meta_loss in (tf.reduce_sum, "sum"))
+    np.testing.assert_allclose(ours.meta_loss, named.meta_loss, rtol=1e-6)
+    np.testing.assert_allclose(ours.gradient_norm, named.gradient_norm, rtol=1e-5)
 
 
 def test_a_loss_for_one_draw_is_mapped_over_a_batch():
@@ -130,23 +133,57 @@ def test_a_loss_for_one_draw_is_mapped_over_a_batch():
     np.testing.assert_allclose(ours.gradient_norm, library.gradient_norm, rtol=1e-4)
 
 
-class Wrong(l2l.Quadratic):
-    """A form for many draws that is not the one for each of them: away from the axes or by its gradient alone."""
+class Branching(l2l.Quadratic):
+    """A loss with an op that no mapping over draws can take: each draw is written into the graph."""
 
-    def __init__(self, gradient_alone):
+    batch_loss = l2l.Problem.batch_loss
+
+    def loss(self, x, draw):
+        loss = super().loss(x, draw)
+        return tf.cond(loss > 1, lambda: loss, lambda: 2 * loss)
+
+
+@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
+def test_a_branch_in_the_loss_of_a_batch(engine, tmp_path, run):
+    """Which no mapping over draws can take: said once. As a plain unroll of each draw has it; and replayed."""
+    problem = Branching(2)
+    with pytest.warns(RuntimeWarning, match="^Branching is computed draw by draw, not vectorized") as caught:
+        trainer = small(problem=problem, batch=2, engine=engine)
+
+        def first_two():
+            draws = problem.sample(2 * training_graph.DRAWS_PER_BLOCK, 2 << 32)
+            return tf.nest.map_structure(lambda many: many[:2], draws)
+
+        losses = losses_on_draws(problem, first_two, trainer.weights(), learned_momentum, 4)
+        arrays = {"draw/%d" % i: array for i, array in enumerate(run(tf.nest.flatten(first_two())))}
+        start = {**arrays, **trainer.snapshot(), "age": np.array(0)}
+        replay = trainer.replay(nonfinite.write(str(tmp_path), 0, trainer.history.config, start))
+        np.testing.assert_allclose(replay.losses, np.transpose(losses), rtol=1e-5)
+        np.testing.assert_allclose(trainer.run(1).meta_loss, [np.mean(np.sum(losses, axis=1))], rtol=1e-5)
+    assert len(caught) == 1
+
+
+class Wrong(l2l.Quadratic):
+    """A form for many draws that is not the one for each of them, in what is named."""
+
+    def __init__(self, what):
         super().__init__(2)
-        self.gradient_alone = gradient_alone
+        self.what = what
 
     def batch_loss(self, x, draw):
         right = super().batch_loss(x, draw)
-        return tf.stop_gradient(right) + 0.5 * (right - tf.stop_gradient(right)) if self.gradient_alone else 1.1 * right
+        more = right - tf.stop_gradient(right)  # 0, which has a gradient
+        return {"losses": 1.1 * right, "gradients": right + more, "second": right + tf.square(more)}[self.what]
 
 
-@pytest.mark.parametrize("gradient_alone, what", [(False, "losses"), (True, "gradients")])
-def test_a_batch_loss_that_is_not_the_loss_is_refused_when_a_trainer_is_built(gradient_alone, what):
-    with pytest.raises(ValueError, match="batch_loss of Wrong must be loss of each draw; for 3 draws it has " + what):
-        small(problem=Wrong(gradient_alone), batch=3)
-    small(problem=Wrong(gradient_alone))  # without a batch nothing uses it
+@pytest.mark.parametrize("what, more", [("losses", {}), ("gradients", {"batch": 6, "threads": 2}), ("second", {})])
+def test_a_batch_loss_that_is_not_the_loss_is_refused_when_a_trainer_is_built(what, more):
+    with pytest.raises(ValueError, match="batch_loss of Wrong must be loss of each draw; for 3 draws it has .*" + what):
+        small(problem=Wrong(what), **{"batch": 3, **more})
+
+
+def test_a_wrong_batch_loss_is_accepted_where_nothing_uses_it():
+    small(problem=Wrong("losses"))
 
 
 CUT = {"meta_loss": "sum_log", "second_derivatives": False, "batch": 2, "horizon": 8, "clip_norm": 100.0}
@@ -193,6 +230,22 @@ def test_several_whole_meta_iterations_against_numpy(engine, changes):
     assert norms.min() < settings["clip_norm"] < norms.max()  # so that some were clipped, and some were not
 
 
+class WithData(l2l.Quadratic):
+    """A quadratic with data, of which each base iteration sees a row."""
+
+    data = np.ones([4, 2], np.float32)
+
+    def observe(self, draw, t, data):
+        return draw._replace(scale=draw.scale * data[t])
+
+
+def test_data_are_in_variables_of_the_graph_and_no_constants(monkeypatch):
+    graphs = recorded_graphs(monkeypatch)
+    small(problem=WithData(2))
+    ((_, tensors),) = graphs[0].graph.get_collection("l2l_data")
+    assert tensors.op.type != "Const"
+
+
 # Of `draws_seed=2`: draws 0, 1 and 999 of block 0, and the same of block 1.
 GOLDEN_DRAWS = [
     (
@@ -234,9 +287,8 @@ class Overflowing(l2l.Quadratic):
         return super().loss(x, draw) + more
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_last_loss_that_is_not_finite_counts_beside_a_finite_meta_loss(engine):
-    trainer = small(problem=Overflowing(2), unroll_length=3, meta_loss=lambda losses: losses[1], engine=engine)
+def test_a_last_loss_that_is_not_finite_counts_beside_a_finite_meta_loss():
+    trainer = small(problem=Overflowing(2), unroll_length=3, meta_loss=lambda losses: losses[1], engine="xla")
     before = trainer.snapshot()
     with pytest.warns(RuntimeWarning, match="meta-iteration 0 has meta-loss .*, last loss inf"):
         history = trainer.run(8)

@@ -109,17 +109,19 @@ def test_a_turn_that_was_never_given_back_ends_with_its_thread():
         pass
 
 
-def test_a_moment_waits_for_the_one_before_it():
+def test_moments_and_runs_wait_for_the_moment_before_them():
     turn, order = Turn("x"), []
 
-    def other():
-        with turn.moment():
+    def other(within):
+        with within():
             order.append("other")
 
+    threads = [threading.Thread(target=other, args=[within]) for within in (turn.moment, Turn.run.__get__(turn))]
     with turn.moment():
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join(0.1)
+        for thread in threads:
+            thread.start()
+            thread.join(0.05)
         order.append("first")
-    thread.join()
-    assert order == ["first", "other"]
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "other", "other"]
