@@ -4,11 +4,10 @@ import functools
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import defun
 
 from l2l.evaluation.optimizers import without_variables
 from l2l.graphs import OwnGraph
-from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
+from l2l.learning.engines import compiled, placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of, with_tensors
@@ -66,36 +65,31 @@ class EvaluationGraph:
             self._learned = optimizer
             self._own.load_with(load)
             with without_variables(path, given):
-                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x, steps)
-            if is_slow:
-                draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
-            self._draws, batch = draws, draws.batch
-            self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
-            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws)
-            bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
-            optimizer = with_initial_state(for_batch(optimizer, batch))
-            x = bind_draw(draw).start()
-            with without_variables(path, given):
-                start = x, optimizer.bind(horizon=steps).initial_state(x)
-            self._x = x
-            carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
-
-            def turns(first, most, *tensors):
-                number = len(tf.nest.flatten(draw))
-                part = tf.nest.pack_sequence_as(draw, tensors[:number])
-                x, state = with_tensors(start, tensors[number:])
-                done = unroll_bound(
-                    bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most, horizon=steps
+                if draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x, steps):
+                    draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
+                self._draws, batch = draws, draws.batch
+                self._turns = _even_part(steps, MOST_LOSSES // batch)
+                draw = tf.nest.map_structure(
+                    lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws
                 )
-                return [done.losses, *tensors_of((done.x, done.state))]
+                bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
+                optimizer = with_initial_state(for_batch(optimizer, batch))
+                self._x = bind_draw(draw).start()
+                start = self._x, optimizer.bind(horizon=steps).initial_state(self._x)
+                first, most = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+                carried = placeholders_like(tensors_of(start))
 
-            feeds = [first, most, *tf.nest.flatten(draw), *carried]
-            with without_variables(path, given):
-                if engine == "xla":
-                    function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
-                    fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
-                else:
-                    fetches = turns(*feeds)
+                def turns(first, most, *tensors):
+                    number = len(tf.nest.flatten(draw))
+                    part = tf.nest.pack_sequence_as(draw, tensors[:number])
+                    x, state = with_tensors(start, tensors[number:])
+                    done = unroll_bound(
+                        bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most, horizon=steps
+                    )
+                    return [done.losses, *tensors_of((done.x, done.state))]
+
+                feeds = [first, most, *tf.nest.flatten(draw), *carried]
+                fetches = compiled(turns, feeds) if engine == "xla" else turns(*feeds)
         self._session = self._own.start()
         graph.finalize()
         try:
