@@ -220,7 +220,7 @@ def _one_by_one(optimizer, num):
     has 14,400.
     """
 
-    def bind(weights=None, horizon=None):
+    def bind(weights, horizon):
         bound = optimizer.bind(weights, horizon)
 
         def step(gradients, state, x, product):
