@@ -146,10 +146,15 @@ def test_closed_they_hold_no_file_and_no_session(tmp_path):
 
 
 def test_a_directory_that_is_a_file_or_full_is_refused_at_the_start(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
     (tmp_path / "log").write_text("")
-    for path in [tmp_path / "log", "/proc/self"]:
-        with pytest.raises(ValueError, match="logdir must be a directory that can be written"):
-            small(engine="graph", logdir=path)
+    for path in [str(tmp_path / "log"), "/proc/self", str(tmp_path / "full")]:
+        if path.endswith("full"):
+            monkeypatch.setattr(events._File, "flush", full)
+        with pytest.raises(ValueError, match="logdir must be a directory that can be written, got %r" % path):
+            events.Events(path, tf.Graph(), [])
 
 
 def test_a_trainer_that_is_refused_leaves_no_file_open(tmp_path, monkeypatch):

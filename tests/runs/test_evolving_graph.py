@@ -39,7 +39,7 @@ def trainer(estimator=None, problem=None, engine="graph", build=_Rate, **setting
     "estimator, settings",
     [
         (l2l.EvolutionStrategies(2), {"horizon": lambda number: (3, 6 + number)}),
-        (l2l.PES(2), {"unroll_length": 3, "horizon": (5, 8)}),
+        (l2l.PES(2), {"unroll_length": 3, "horizon": (8, 12)}),
     ],
     ids=["whole", "persistent"],
 )
@@ -47,9 +47,12 @@ def test_it_goes_on_bit_for_bit_with_any_number_of_threads(estimator, settings, 
     with trainer(estimator, **settings) as training:
         whole_history, weights = training.run(6), training.weights()
     with trainer(estimator, checkpoint_dir=tmp_path, **settings) as training:
-        training.run(3)
+        training.run(2)
+        if estimator.persistent:  # in the middle of a life, and before another one
+            snapshot = training.snapshot()
+            assert [snapshot["pairs/%d/places" % i][:, 1].tolist() for i in range(2)] == [[6, 6], [0, 0]]
     with trainer(estimator, checkpoint_dir=tmp_path, resume=True, threads=2, **settings) as training:
-        history = training.run(3)
+        history = training.run(4)
         assert all(np.array_equal(*pair) for pair in zip(training.weights(), weights))
     for column in set(history.columns) - {"seconds"}:
         np.testing.assert_array_equal(getattr(history, column), getattr(whole_history, column))
