@@ -52,14 +52,15 @@ class EvaluationGraph:
     """
 
     def __init__(self, problem, optimizer, path, draws, steps, engine, hyperparameters=None):
-        self._steps = steps
+        self._steps, self._numbers, numbers = steps, [], []
         self._own = OwnGraph()
         with self._own.building(problem) as graph:
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
             x = BoundProblem(problem, one).start()
             if hyperparameters is not None:
-                values, numbers, assign = _assignable(hyperparameters, tf.nest.flatten(x)[0].dtype)
-                optimizer = optimizer(**values)
+                values = _placeholders_for(hyperparameters, tf.nest.flatten(x)[0].dtype)
+                optimizer, numbers = optimizer(**values), list(values.values())
+                self.assign(hyperparameters)
             self.build = optimizer.build if isinstance(optimizer, Trained) else None
             given, (optimizer, load) = optimizer, entered(path, optimizer, functools.partial(position_specs, problem))
             self._learned = optimizer
@@ -93,14 +94,11 @@ class EvaluationGraph:
         self._session = self._own.start()
         graph.finalize()
         try:
-            if hyperparameters is not None:
-                self._assign = self._session.make_callable(assign, feed_list=numbers)
-                self.assign(hyperparameters)
-            self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
-            self._call = self._session.make_callable(fetches, feed_list=feeds)
+            self._start = self._session.make_callable(tensors_of(start), [*numbers, *tf.nest.flatten(draw)])
+            self._call = self._session.make_callable(fetches, [*numbers, *feeds])
             if engine == "xla":
                 with refusals_named("this problem or optimizer", graph):
-                    self._call(*zeros_for(feeds))
+                    self._call(*self._numbers, *zeros_for(feeds))
         except BaseException:
             self.close()
             raise
@@ -115,7 +113,7 @@ class EvaluationGraph:
 
     def assign(self, hyperparameters):
         """Goes on with other numbers, a dict with the names and types of those before."""
-        self._assign(*hyperparameters.values())
+        self._numbers = list(hyperparameters.values())
 
     def close(self):
         """Frees the session."""
@@ -130,10 +128,10 @@ class EvaluationGraph:
         number = self._draws.num
         for start, draws in zip(range(0, number, self._draws.batch), self._draws.parts()):
             draws_here = min(self._draws.batch, number - start)
-            carried = self._start(*draws)
+            carried = self._start(*self._numbers, *draws)
             for first in range(0, self._steps, self._turns):
                 most = min(self._turns, self._steps - first)
-                some, *carried = self._call(first, most, *draws, *carried)
+                some, *carried = self._call(*self._numbers, first, most, *draws, *carried)
                 if losses is None:
                     losses = np.empty([number, len(at)], some.dtype)
                 here = (at >= first) & (at < first + most)
@@ -143,16 +141,12 @@ class EvaluationGraph:
         return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
 
 
-def _assignable(numbers, dtype):
-    """Variables for a dict of ints and of floats, which get a dtype: `(tensors by name, placeholders, assignments)`."""
-    tensors, places, assignments = {}, [], []
-    for name, number in numbers.items():
-        place = tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [])
-        variable = tf.Variable(place, trainable=False, collections=[], use_resource=True, name=name)
-        tensors[name] = tf.convert_to_tensor(variable)
-        places.append(place)
-        assignments.append(variable.initializer)
-    return tensors, places, assignments
+def _placeholders_for(numbers, dtype):
+    """Placeholders by name for a dict of ints and of floats, which get a dtype."""
+    return {
+        name: tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [], name)
+        for name, number in numbers.items()
+    }
 
 
 def _even_part(whole, most):

@@ -694,25 +694,28 @@ def test_what_of_two_records_is_compared():
     """Where shards carry something from one meta-iteration to the next, their number too."""
     one, carried = {"horizon": 4, "unroll_length": 4}, {"horizon": 8, "unroll_length": 4}
     strategy = {**carried, "estimator": {"pairs": 2}}
-    for record, may_change in [
+    for settings, may_change in [
         (one, True),
         (carried, False),
         (strategy, True),
         ({**one, "stages": [{}, {"horizon": 8}]}, False),
         ({**carried, "stages": [{"horizon": 4}, {"horizon": 4}]}, True),
     ]:
-        free = checkpoints._free(record)
+        free = checkpoints._free(settings)
         assert ("threads" in free) == may_change and {"engine", "begun"} <= free
-    with pytest.raises(ValueError, match="^'file' is from another trainer: threads=1 there, 2 here$"):
+    with pytest.raises(ValueError, match=r"^'file' is from another trainer: threads=1 there, 2 here$"):
         checkpoints.check_same_trainer("file", {**carried, "threads": 1}, {**carried, "threads": 2})
-    record = {"stages": [{"a": 1, "name": 2}, 3], "name": 1, "b": 2}
-    assert checkpoints._compared(record, {"name"}) == {"stages": {"0": {"a": 1}, "1": 3}, "b": 2}
+    stages = [{"a": 1, "name": 2}, 3]
+    assert checkpoints._compared({"stages": stages, "name": 1, "b": 2}, {"name"}) == {
+        "stages": {"0": {"a": 1}, "1": 3},
+        "b": 2,
+    }
     assert checkpoints._compared({"stages": None, "b": 2}, {"b"}) == {"stages": None}
 
 
 def test_a_place_is_one_at_which_a_training_may_stop():
     carried = {"horizon": 8, "unroll_length": 4}
-    for record, place, is_one in [
+    for settings, place, is_one in [
         (carried, [0, 0], True),
         (carried, [0, 4], True),
         (carried, [-1, 0], False),
@@ -724,10 +727,10 @@ def test_a_place_is_one_at_which_a_training_may_stop():
     ]:
         arrays = {"place": np.array(place)}
         if is_one:
-            checkpoints.check_snapshot("file", arrays, arrays, record)
+            checkpoints.check_snapshot("file", arrays, arrays, settings)
         else:
             with pytest.raises(ValueError, match=r"^'file' is no checkpoint: its place is \[%d, %d\]$" % tuple(place)):
-                checkpoints.check_snapshot("file", arrays, arrays, record)
+                checkpoints.check_snapshot("file", arrays, arrays, settings)
 
 
 def test_resumed_it_goes_on_from_the_newest_checkpoint_and_without_one_it_starts(tmp_path):

@@ -151,7 +151,7 @@ def test_it_begins_with_the_weights_of_a_trained_optimizer_and_frees_everything_
     assert graph.weights() == [np.float32(0.7)] and graph.to_prepare() is None
     graph.close()
     for freed in [graph.weights, lambda: graph._begun("Quadratic", [0]), lambda: graph._pool.submit(int)]:
-        with pytest.raises(RuntimeError, match="closed|after shutdown"):
+        with pytest.raises(RuntimeError, match=r"closed|after shutdown"):
             freed()
 
 

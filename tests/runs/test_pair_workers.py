@@ -59,7 +59,7 @@ class Careful(Client):
         self.keys, self.cancelled = set(), []
 
     def submit(self, function, pickled, key):
-        warnings.warn("Large object of size 12.3 MB detected in task graph")
+        warnings.warn("Large object of size 12.3 MB detected in task graph", stacklevel=2)
         assert key not in self.keys
         self.keys.add(key)
         return super().submit(function, pickled, key)
