@@ -94,6 +94,48 @@ class Listed(l2l.Problem):
         return tf.reduce_sum(tf.square(x)) * tf.where(bad, np.float32(np.nan), np.float32(1))
 
 
+class SharedData(l2l.Problem):
+    """`f(x) = (t + 1) sum(factor x^2)`, with a factor for each coordinate that all draws share, 2 and 3."""
+
+    data = {"factor": np.array([2.0, 3.0], np.float32)}
+
+    def sample(self, num, seed=None):
+        return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
+
+    def initial_position(self, draw):
+        assert isinstance(draw, tf.Tensor)  # wherever it comes from
+        return draw
+
+    def observe(self, draw, t, data):
+        return tf.cast(t + 1, tf.float32) * data["factor"]
+
+    def loss(self, x, factor):
+        return tf.reduce_sum(factor * tf.square(x))
+
+
+class ToldTheHorizon:
+    """An optimizer whose updates are `-(gradient + x) / horizon`; half of that it is told for its first state."""
+
+    def __init__(self, coordinatewise=False):
+        self.coordinatewise = coordinatewise
+
+    def __call__(self, gradients, state):
+        raise AssertionError("bind has the step")
+
+    def initial_state(self, x):
+        raise AssertionError("bind has the state")
+
+    def bind(self, horizon):
+        def initial_state(x):
+            return tf.ones_like(x) / horizon
+
+        def step(gradients, state, x, product):
+            state = initial_state(x) if state is None else state
+            return -(gradients + x) * (state + 1 / horizon) / 2, state
+
+        return l2l.Bound(step, initial_state=initial_state)
+
+
 def losses_on_draws(problem, sample, weights, build, steps, loop="python"):
     """The losses `[T]` on each of some draws, a list of arrays: a plain unroll, op by op, with these weights.
 

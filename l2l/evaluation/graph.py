@@ -4,11 +4,10 @@ import functools
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import defun
 
 from l2l.evaluation.optimizers import without_variables
 from l2l.graphs import OwnGraph
-from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
+from l2l.learning.engines import compiled, placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.mapping import MOST_DRAW_BY_DRAW
 from l2l.nests import tensors_of, with_tensors
@@ -53,60 +52,53 @@ class EvaluationGraph:
     """
 
     def __init__(self, problem, optimizer, path, draws, steps, engine, hyperparameters=None):
-        self._steps = steps
+        self._steps, self._numbers, numbers = steps, [], []
         self._own = OwnGraph()
         with self._own.building(problem) as graph:
             one = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws.draws)
             x = BoundProblem(problem, one).start()
             if hyperparameters is not None:
-                values, numbers, assign = _assignable(hyperparameters, tf.nest.flatten(x)[0].dtype)
-                optimizer = optimizer(**values)
+                values = _placeholders_for(hyperparameters, tf.nest.flatten(x)[0].dtype)
+                optimizer, numbers = optimizer(**values), list(values.values())
+                self.assign(hyperparameters)
             self.build = optimizer.build if isinstance(optimizer, Trained) else None
             given, (optimizer, load) = optimizer, entered(path, optimizer, functools.partial(position_specs, problem))
             self._learned = optimizer
             self._own.load_with(load)
             with without_variables(path, given):
-                is_slow = draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x, steps)
-            if is_slow:
-                draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
-            self._draws, batch = draws, draws.batch
-            self._turns = _even_part(steps, max(1, MOST_LOSSES // batch))
-            draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws)
-            bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
-            optimizer = with_initial_state(for_batch(optimizer, batch))
-            x = bind_draw(draw).start()
-            with without_variables(path, given):
-                start = x, optimizer.bind(horizon=steps).initial_state(x)
-            self._x = x
-            carried, first, most = placeholders_like(tensors_of(start)), *placeholders_like([tf.constant(0)] * 2)
-
-            def turns(first, most, *tensors):
-                number = len(tf.nest.flatten(draw))
-                part = tf.nest.pack_sequence_as(draw, tensors[:number])
-                x, state = with_tensors(start, tensors[number:])
-                done = unroll_bound(
-                    bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most, horizon=steps
+                if draws.batch > MOST_DRAW_BY_DRAW and not is_vectorized(optimizer, x, steps):
+                    draws = draws._replace(batch=MOST_DRAW_BY_DRAW)
+                self._draws, batch = draws, draws.batch
+                self._turns = _even_part(steps, MOST_LOSSES // batch)
+                draw = tf.nest.map_structure(
+                    lambda many: tf.placeholder(many.dtype, [batch, *many.shape[1:]]), draws.draws
                 )
-                return [done.losses, *tensors_of((done.x, done.state))]
+                bind_draw = functools.partial(BoundProblem, problem, batch=batch, draw_by_draw=draws.draw_by_draw)
+                optimizer = with_initial_state(for_batch(optimizer, batch))
+                self._x = bind_draw(draw).start()
+                start = self._x, optimizer.bind(horizon=steps).initial_state(self._x)
+                first, most = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+                carried = placeholders_like(tensors_of(start))
 
-            feeds = [first, most, *tf.nest.flatten(draw), *carried]
-            with without_variables(path, given):
-                if engine == "xla":
-                    function = defun(turns, autograph=False)  # loops as functions, as XLA needs them
-                    fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
-                else:
-                    fetches = turns(*feeds)
+                def turns(first, most, *tensors):
+                    number = len(tf.nest.flatten(draw))
+                    part = tf.nest.pack_sequence_as(draw, tensors[:number])
+                    x, state = with_tensors(start, tensors[number:])
+                    done = unroll_bound(
+                        bind_draw(part), optimizer, x, state, self._turns, first, "while", most=most, horizon=steps
+                    )
+                    return [done.losses, *tensors_of((done.x, done.state))]
+
+                feeds = [first, most, *tf.nest.flatten(draw), *carried]
+                fetches = compiled(turns, feeds) if engine == "xla" else turns(*feeds)
         self._session = self._own.start()
         graph.finalize()
         try:
-            if hyperparameters is not None:
-                self._assign = self._session.make_callable(assign, feed_list=numbers)
-                self.assign(hyperparameters)
-            self._start = self._session.make_callable(tensors_of(start), feed_list=tf.nest.flatten(draw))
-            self._call = self._session.make_callable(fetches, feed_list=feeds)
+            self._start = self._session.make_callable(tensors_of(start), [*numbers, *tf.nest.flatten(draw)])
+            self._call = self._session.make_callable(fetches, [*numbers, *feeds])
             if engine == "xla":
                 with refusals_named("this problem or optimizer", graph):
-                    self._call(*zeros_for(feeds))
+                    self._call(*self._numbers, *zeros_for(feeds))
         except BaseException:
             self.close()
             raise
@@ -121,7 +113,7 @@ class EvaluationGraph:
 
     def assign(self, hyperparameters):
         """Goes on with other numbers, a dict with the names and types of those before."""
-        self._assign(*hyperparameters.values())
+        self._numbers = list(hyperparameters.values())
 
     def close(self):
         """Frees the session."""
@@ -136,10 +128,10 @@ class EvaluationGraph:
         number = self._draws.num
         for start, draws in zip(range(0, number, self._draws.batch), self._draws.parts()):
             draws_here = min(self._draws.batch, number - start)
-            carried = self._start(*draws)
+            carried = self._start(*self._numbers, *draws)
             for first in range(0, self._steps, self._turns):
                 most = min(self._turns, self._steps - first)
-                some, *carried = self._call(first, most, *draws, *carried)
+                some, *carried = self._call(*self._numbers, first, most, *draws, *carried)
                 if losses is None:
                     losses = np.empty([number, len(at)], some.dtype)
                 here = (at >= first) & (at < first + most)
@@ -149,16 +141,12 @@ class EvaluationGraph:
         return losses, tf.nest.pack_sequence_as(self._x, [np.concatenate(parts) for parts in zip(*positions)])
 
 
-def _assignable(numbers, dtype):
-    """Variables for a dict of ints and of floats, which get a dtype: `(tensors by name, placeholders, assignments)`."""
-    tensors, places, assignments = {}, [], []
-    for name, number in numbers.items():
-        place = tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [])
-        variable = tf.Variable(place, trainable=False, collections=[], use_resource=True, name=name)
-        tensors[name] = tf.convert_to_tensor(variable)
-        places.append(place)
-        assignments.append(variable.initializer)
-    return tensors, places, assignments
+def _placeholders_for(numbers, dtype):
+    """Placeholders by name for a dict of ints and of floats, which get a dtype."""
+    return {
+        name: tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [], name)
+        for name, number in numbers.items()
+    }
 
 
 def _even_part(whole, most):

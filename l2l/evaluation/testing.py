@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import defun
 
 from l2l import checks
 from l2l.graphs import OwnGraph
+from l2l.learning.engines import compiled
 from l2l.learning.segments import meta_gradient
 from l2l.learning.unrolling import gradients_of, unroll, unroll_bound
 from l2l.mapping import control_flow_kept, first_line
@@ -27,7 +27,6 @@ from l2l.problems.batches import check_batch
 from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.problems.quadratic import Quadratic
-from l2l.problems.random_numbers import uniform
 from l2l.tracebacks import short_traceback
 from l2l.types import BuildOptimizer
 from l2l.xla import prepare_xla
@@ -53,19 +52,15 @@ class _Found(list):
     def result(self, what, function, *arguments):
         """The result of a function; None where it fails, with a sentence about that."""
         try:
-            with control_flow_kept():
-                return function(*arguments)
+            return function(*arguments)
         except Exception as error:
             self.append("%s cannot be computed: %s" % (what, first_line(error)))
             return None
 
-    def raise_if_any(self, what):
-        if self:
-            raise ValueError("%s breaks its contract:\n%s" % (what, _listed(self)))
-
     def report(self, what, start, tried):
         """Raises what was found; says what was tried where that is nothing."""
-        self.raise_if_any(what)
+        if self:
+            raise ValueError("%s breaks its contract:\n%s" % (what, _listed(self)))
         print(
             "%s keeps its contract, found in %.1f s. Tried:\n%s" % (what, time.perf_counter() - start, _listed(tried))
         )
@@ -83,10 +78,15 @@ def _close(one, other):
     )
 
 
+def _unchanged(one, again):
+    """Whether two arrays are equal; those with NaN count as equal, since nothing can be told of them."""
+    return np.array_equal(one, again) or np.isnan(one).any()
+
+
 def _compiled(function, inputs):
-    """The flat results of a function of tensors, compiled by XLA, with loops as functions."""
+    """The flat results of a function of tensors, compiled by XLA."""
     prepare_xla()
-    return tf.xla.experimental.compile(lambda *tensors: defun(function, autograph=False)(*tensors), inputs)
+    return compiled(function, inputs)
 
 
 @short_traceback
@@ -112,8 +112,9 @@ def check_problem(problem: Problem, *, steps: int = 4) -> None:
     own = OwnGraph()
     with own.building(problem), own as session:
         run = session.run
-        nest, arrays = found.result("sample", _checked_draws, found, problem, run) or (None, None)
-        if arrays:
+        draws = found.result("sample", _checked_draws, found, problem, run)
+        if draws:
+            nest, arrays = draws
             places = [tf.placeholder(array.dtype, array.shape) for array in arrays]
             batch, feed = tf.nest.pack_sequence_as(nest, places), dict(zip(places, arrays))
             losses = found.result("a draw alone", _checked_losses, found, problem, run, batch, feed, steps)
@@ -153,10 +154,10 @@ def _checked_losses(found, problem, run, batch, feed, steps):
         x,
     )
     gradients = gradients_of(singles[0].loss(x, tf.constant(0)), x)
-    alone = [_descent(one, steps) for one in singles]
+    alone = [_descent(one, steps, "python") for one in singles]
     losses, again = (np.stack(run(alone, feed), axis=1) for _ in range(2))
     found.check(
-        np.array_equal(losses, again) or np.isnan(losses).any(),
+        _unchanged(losses, again),
         "loss and observe must be pure: the same draw gave two losses (random ops without a seed?)",
     )
     found.check(np.isfinite(losses[0]).all(), "loss must be finite at the initial position, got %s", losses[0])
@@ -177,7 +178,8 @@ def _checked_losses(found, problem, run, batch, feed, steps):
 
 def _check_many(found, many, run, feed, steps, losses):
     found.check(
-        _close([run(_descent(many, steps), feed)], [losses]), "a batch of draws must have the losses of each draw alone"
+        _close([run(_descent(many, steps, "python"), feed)], [losses]),
+        "a batch of draws must have the losses of each draw alone",
     )
 
 
@@ -195,7 +197,7 @@ def _check_compiled_losses(found, many, run, feed, steps, losses):
         found.append("XLA cannot compile it, so train with engine='graph': %s" % first_line(error))
 
 
-def _descent(bound, steps, loop="python"):
+def _descent(bound, steps, loop):
     """The losses of gradient descent, which is slow enough to stay near the start."""
     return unroll_bound(
         bound, opened("sgd", sgd(1e-3)), bound.start(), None, steps, loop=loop, second_derivatives=False
@@ -300,7 +302,7 @@ def _look_at(found, own, created, steps):
             first.append(bound.plain_step(gradients, said, gradients)[0])
         _check_kernels(found, bound, gradients)
         try:
-            unroll(_Nested(), _Nested().draw(1), optimizer, steps=2)
+            unroll(_Nested(), batch.scale, optimizer, steps=2)
         except Exception as error:
             found.append(
                 "it must take a nest of gradients where the position is one, and return an update like it; "
@@ -314,7 +316,7 @@ def _look_at(found, own, created, steps):
             one = tf.nest.pack_sequence_as(batch, [tensor[0] for tensor in tensors])
             if not variables:
                 return [unroll(problem, one, optimizer, steps=steps, loop="while").losses]
-            meta = meta_gradient(problem, one, optimizer, variables, meta_loss="sum", unroll_length=steps, loop="while")
+            meta = meta_gradient(problem, one, optimizer, variables, unroll_length=steps, loop="while")
             return [meta.losses, *meta.gradients]
 
         try:
@@ -326,7 +328,7 @@ def _look_at(found, own, created, steps):
         with own as session:
             results = session.run([whole.losses, looped.losses, tf.concat([half.losses, rest.losses], axis=0)])
             found.check(
-                np.array_equal(session.run(whole.losses), results[0]) or np.isnan(results[0]).any(),
+                _unchanged(session.run(whole.losses), results[0]),
                 "its update must follow from gradients and state alone: the same steps gave other losses the second "
                 "time (random ops?)",
             )
@@ -364,16 +366,13 @@ def _look_at(found, own, created, steps):
 
 
 class _Nested(Problem):
-    """A quadratic whose position is a nest of tensors of different rank."""
-
-    def sample(self, num, seed=None):
-        return uniform([num, 2, 3], -1.0, 1.0, seed=seed)
+    """A quadratic whose position is a nest of tensors of different rank. A draw is a matrix."""
 
     def initial_position(self, draw):
-        return {"matrix": draw, "scalar": draw[0, 0]}
+        return {"matrix": draw, "scalar": tf.reduce_sum(draw)}
 
     def loss(self, x, draw):
-        return tf.reduce_sum(tf.square(x["matrix"])) + tf.square(x["scalar"])
+        return tf.add_n([tf.nn.l2_loss(one) for one in tf.nest.flatten(x)])
 
 
 def _some_draws(problem):

@@ -79,7 +79,7 @@ def trace(
 def _traced(problem, optimizer, path, draws, steps, states):
     num = draws.batch
     own = OwnGraph()
-    with own.building(problem) as graph:
+    with own.building(problem):
         places = [tf.placeholder(array.dtype, [num, *array.shape[1:]]) for array in draws.arrays]
         many = BoundProblem(
             problem, tf.nest.pack_sequence_as(draws.draws, places), num, draw_by_draw=draws.draw_by_draw
@@ -94,8 +94,7 @@ def _traced(problem, optimizer, path, draws, steps, states):
         with without_variables(path, given):
             bound = optimizer.bind(horizon=steps)
             start = x, bound.initial_state(x)
-        carried, (t,) = placeholders_like(tensors_of(start)), placeholders_like([tf.constant(0)])
-        step = []
+        carried, t, step = placeholders_like(tensors_of(start)), tf.placeholder(tf.int32, []), []
 
         def watched(gradients, state, x):
             update, state = bound.plain_step(gradients, state, x)
@@ -109,7 +108,6 @@ def _traced(problem, optimizer, path, draws, steps, states):
             seen.append(_state_rows(after[1], num, x))
         own.load_with(load)
     with own as session:
-        graph.finalize()
         begin = session.make_callable(tensors_of(start), feed_list=places)
         call = session.make_callable([*seen, *tensors_of(after)], feed_list=[t, *places, *carried])
         parts = []
@@ -222,7 +220,7 @@ def _one_by_one(optimizer, num):
     has 14,400.
     """
 
-    def bind(weights=None, horizon=None):
+    def bind(weights, horizon):
         bound = optimizer.bind(weights, horizon=horizon)
 
         def step(gradients, state, x, product):

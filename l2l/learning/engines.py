@@ -57,6 +57,12 @@ def zeros_for(placeholders):
     return [np.zeros(place.shape.as_list(), place.dtype.as_numpy_dtype) for place in placeholders]
 
 
+def compiled(function, inputs):
+    """What XLA makes of a function of tensors, a flat list. Its loops are functions of the graph, as XLA needs them."""
+    in_the_graph = defun(function, autograph=False)
+    return tf.xla.experimental.compile(lambda *tensors: in_the_graph(*tensors), inputs)
+
+
 @contextlib.contextmanager
 def refusals_named(what, graph):
     """XLA's refusals as a `CannotCompileError` that says what of a graph cannot be compiled."""

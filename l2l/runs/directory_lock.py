@@ -86,4 +86,4 @@ class DirectoryLock:
 
 def _opener(path, _):
     """Not through a link, and without waiting for somebody to read a pipe."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

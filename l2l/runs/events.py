@@ -70,7 +70,7 @@ class Events:
             raise ValueError(
                 "logdir must be a directory that can be written, got %r (%s)" % (directory, error)
             ) from error
-        self._written, self._weights_at = None, 0
+        self._written = self._weights_at = None
         with own_graph() as graph:
             self._places = [tf.placeholder(tf.float64) for _ in names]
             self._histograms = tf.summary.merge(

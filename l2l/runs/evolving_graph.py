@@ -33,12 +33,12 @@ class EvolvingGraph:
         process.
     """
 
-    def __init__(self, recipe, client=None):
+    def __init__(self, recipe, *, client):
         self._recipe, self._members, self._number = recipe, {}, 0
         settings = recipe.settings
         self._problems, self._estimator = recipe.problems, settings.estimator
         first = next(iter(self._problems.values()))
-        self._own, self.draw_by_draw = OwnGraph(), False
+        self._own, self.draw_by_draw = OwnGraph(), None  # there are no batches
         with self._own.building() as graph:
             tf.set_random_seed(settings.weights_seed)  # first of all, as in a `TrainingGraph`
             created = create(recipe.build_optimizer, functools.partial(position_specs, first), "build_optimizer")

@@ -72,9 +72,8 @@ def _noticed(numbers, acknowledge):
     def listen():
         is_first = True
         for number in iter(lambda: ours.recv(1), b""):
-            if before != -1:
-                with contextlib.suppress(OSError):  # whoever else listens, such as an event loop
-                    os.write(before, number)
+            with contextlib.suppress(OSError):  # nobody listened before, or whoever did has closed it
+                os.write(before, number)  # for whoever else listens, such as an event loop
             if number[0] in numbers and is_first:
                 is_first = False
                 acknowledge()

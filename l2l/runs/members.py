@@ -4,10 +4,9 @@ import functools
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import defun
 
 from l2l.graphs import OwnGraph
-from l2l.learning.engines import placeholders_like, refusals_named, zeros_for
+from l2l.learning.engines import compiled, placeholders_like, refusals_named, zeros_for
 from l2l.learning.unrolling import unroll_bound
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.first_call import create
@@ -54,7 +53,7 @@ class Members:
             self._draws = tf.nest.flatten(draws)
             weights = placeholders_like(list(map(tf.convert_to_tensor, optimizer.variables)))
             draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
-            first, most, horizon = placeholders_like([tf.constant(0)] * 3)
+            first, most, horizon = (tf.placeholder(tf.int32, [], name) for name in ("first", "most", "horizon"))
             optimizer = with_initial_state(optimizer)
             inputs = [*weights, *tf.nest.flatten(draw), horizon]
 
@@ -86,11 +85,7 @@ class Members:
                 return [done.losses, *tensors_of((done.x, done.state))]
 
             feeds = [first, most, *inputs, *carried]
-            if engine == "xla":
-                function = defun(turned, autograph=False)  # loops as functions, as XLA needs them
-                fetches = tf.xla.experimental.compile(lambda *tensors: function(*tensors), feeds)
-            else:
-                fetches = turned(*feeds)
+            fetches = compiled(turned, feeds) if engine == "xla" else turned(*feeds)
         self.graph, self._session, self._feeds = graph, self._own.start(threads), feeds
         graph.finalize()
         self._begin = self._session.make_callable(self._start, feed_list=start_feeds)

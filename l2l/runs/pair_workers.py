@@ -10,6 +10,7 @@ next.
 
 import contextlib
 import hashlib
+import itertools
 import pickle
 import threading
 import traceback
@@ -46,7 +47,7 @@ class PairWorkers:
         needed = _versions(arguments["engine"])
         self._content = clusters.pickled("problem and build_optimizer", (needed, problems, arguments, persistent))
         self._digest = hashlib.sha256(self._content).hexdigest()
-        self._prefix, self._submitted, self._ready = "l2l-%s" % uuid.uuid4().hex, 0, set()
+        self._prefix, self._numbers, self._ready = "l2l-%s" % uuid.uuid4().hex, itertools.count(), set()
         self._is_ours = isinstance(client, str)
         self._client = clusters.imported().Client(client, set_as_default=False) if self._is_ours else client
 
@@ -76,7 +77,7 @@ class PairWorkers:
         """
         results, left = [None] * len(tasks), range(len(tasks))
         while left:
-            answers = self._answers([pickle.dumps((self._digest, name, tasks[i]), protocol=4) for i in left])
+            answers = self._answers([pickle.dumps((self._digest, name, tasks[i])) for i in left])
             for i, (kind, value) in zip(left, answers):
                 if kind == CANNOT_COMPILE:
                     raise CannotCompileError(value)
@@ -96,8 +97,8 @@ class PairWorkers:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "Large object")  # as it was meant
                     for job in jobs:
-                        self._submitted += 1
-                        futures.append(self._client.submit(run_job, job, key="%s-%d" % (self._prefix, self._submitted)))
+                        key = "%s-%d" % (self._prefix, next(self._numbers))
+                        futures.append(self._client.submit(run_job, job, key=key))
                 return self._client.gather(futures)
             except BaseException:  # a second Ctrl-C too
                 with contextlib.suppress(Exception):

@@ -66,8 +66,12 @@ def test_the_difference_from_the_best_is_paired_and_has_a_standard_error():
     hard, noise = random.normal(size=[200, 1]), 0.01 * random.normal(size=[200, 1])
     _, row = of({"a": 10**hard, "b": 10 ** (hard + 0.1 + noise)}).ranking().rows
     assert row["behind"] == pytest.approx(0.1, abs=0.003) and row["uncertainty"] == pytest.approx(0.0007, rel=0.2)
-    (_, row) = of({"a": [[1.0]], "b": [[10.0]]}).ranking().rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (_, row) = of({"a": [[1.0]], "b": [[10.0]]}).ranking().rows
     assert row["behind"] == pytest.approx(1) and np.isnan(row["uncertainty"])
+    best, row = of({"a": [[1.0], [np.inf], [1.0]], "b": [[10.0], [10.0], [np.inf]]}).ranking().rows
+    assert best["optimizer"] == "a" and row["behind"] == pytest.approx(1)  # of the first draw alone
 
 
 def test_a_ranking_as_text():
@@ -98,7 +102,7 @@ class Noisy(l2l.Rosenbrock):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_where_base_iterations_see_minibatches_the_last_twenty_count(problem, window):
+def test_where_base_iterations_see_minibatches_the_last_twenty_count(problem, window, graph):
     """Of fewer places all; a draw's figure is the logarithm of a mean, not the mean of logarithms."""
     losses = 10 ** np.random.RandomState(0).uniform(-3, 0, size=[5, 30])
     for places in [30, 7]:
@@ -107,6 +111,7 @@ def test_where_base_iterations_see_minibatches_the_last_twenty_count(problem, wi
         assert row["log_average"] == pytest.approx(expected, rel=1e-12)
     (row,) = of({"a": losses}, problem).ranking(window=3).rows
     assert row["log_average"] == pytest.approx(np.log10(losses[:, -3:].mean(axis=1)).mean(), rel=1e-12)
+    assert not graph.get_operations()  # that is found out elsewhere
 
 
 def test_of_zeros_a_ranking_does_not_warn():

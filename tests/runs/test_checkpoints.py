@@ -32,7 +32,7 @@ def network():
     return l2l.CoordinatewiseLSTM((5,), "log")
 
 
-NETWORK = {"build_optimizer": network}
+NETWORK = {"build_optimizer": network, "unroll_length": 2}
 
 
 def contents(directory):
@@ -41,7 +41,12 @@ def contents(directory):
 
 
 @pytest.mark.parametrize(
-    "build, engine, horizon", [("network", "graph", 12), ("momentum", "graph", 4), ("momentum", "xla", 12)]
+    "build, engine, horizon",
+    [
+        pytest.param("network", "graph", 6, marks=pytest.mark.rehearsal),
+        ("momentum", "graph", 4),
+        ("momentum", "xla", 12),
+    ],
 )
 def test_restored_it_goes_on_bit_for_bit(build, engine, horizon, tmp_path, monkeypatch):
     """With a horizon of three segments it is restored in the middle of a draw's life."""
@@ -53,19 +58,21 @@ def test_restored_it_goes_on_bit_for_bit(build, engine, horizon, tmp_path, monke
     first.close()
     second = logged(tmp_path, **settings)
     assert second.restore(tmp_path) is second.history and len(second.history) == 11
-    assert second.snapshot()["place"].tolist() == ([11, 0] if horizon == 4 else [3, 8])
+    place, segments = second.snapshot()["place"].tolist(), horizon // second.history.config["unroll_length"]
+    assert place == ([11, 0] if segments == 1 else [3, 2 * horizon // 3])
     second.run(14)
     assert_same_run(second, whole)
     assert sorted(os.listdir(str(tmp_path)))[-1] == "lock"
 
 
-@pytest.mark.parametrize("written, read", [ENGINES, ENGINES[::-1]])
-def test_a_checkpoint_of_one_engine_opens_in_the_other(written, read, tmp_path):
+@pytest.mark.parametrize("written, read", [ENGINES, pytest.param(*ENGINES[::-1], marks=pytest.mark.rehearsal)])
+def test_a_checkpoint_of_one_engine_opens_in_the_other(written, read, tmp_path, recwarn):
     one = logged(tmp_path, engine=written, horizon=12)
     one.run(5)
     other = logged(engine=read, horizon=12, name="another name")
     other.restore(tmp_path)
     assert_same_run(other, one)
+    assert not [one for one in recwarn if "XLA computed otherwise" in str(one.message)]
     assert (other.history.config["engine"], other.history.config["name"]) == (read, "another name")
     np.testing.assert_allclose(other.run(3).last_loss, one.run(3).last_loss, rtol=1e-3)
 
@@ -76,38 +83,34 @@ def one_again(number, **changes):
     return trainer
 
 
-@pytest.mark.parametrize("before", [None, {"fast_math": True}, {"fast_math": False}])
-def test_it_is_said_where_xla_computed_otherwise_before(before, tmp_path, monkeypatch, recwarn):
+def test_it_is_said_where_xla_computed_otherwise_before(tmp_path, monkeypatch, recwarn):
     """A checkpoint of no meta-iterations will do: nothing is compiled."""
-    records = iter([before, {"fast_math": True}])
-    monkeypatch.setattr(record, "xla_in_force", lambda: next(records))
-    with logged(engine="xla") as one, logged(engine="xla") as other:
+    now = {"fast_math": True}
+    monkeypatch.setattr(record, "xla_in_force", lambda: now)
+    with logged(engine="xla") as trainer:
         directory = CheckpointDirectory(str(tmp_path), 60)
-        directory.write(one.snapshot(), one.history)
+        directory.write(trainer.snapshot(), trainer.history)
         directory.close()
-        other.restore(tmp_path)
-    said = [
-        str(warning.message)
-        for warning in recwarn
-        if "was written where XLA computed otherwise" in str(warning.message)
-    ]
-    assert len(said) == (before == {"fast_math": False})
-    assert all("xla.fast_math=False there, True here" in one for one in said)
-    assert other.history.config["xla"] == {"fast_math": True}
+        path = l2l.latest_checkpoint(tmp_path)
+        config, arrays = archives.read(path)
+        for before in [None, now, {"fast_math": False}]:
+            recwarn.clear()
+            archives.write(path, {**config, "trainer": {**config["trainer"], "xla": before}}, arrays)
+            trainer.restore(tmp_path)
+            assert trainer.history.config["xla"] == now
+            said = [str(one.message) for one in recwarn if "was written where XLA computed" in str(one.message)]
+            assert len(said) == (before == {"fast_math": False})
+    assert "xla.fast_math=False there, True here" in said[0]
 
 
-def test_threads_may_change_unless_shards_carry_something(tmp_path):
+def test_threads_may_change_where_shards_carry_nothing(tmp_path):
     """With a horizon each shard carries its own part of the batch; so many as there were have to go on with it."""
-    one = logged(tmp_path / "free", batch=2)
+    one = logged(tmp_path, batch=2)
     one.run(3)
     other = logged(batch=2, threads=2)
-    other.restore(tmp_path / "free")
+    other.restore(tmp_path)
     assert other.history.config["threads"] == 2
     assert_close_runs(other.run(2), one.run(2), 1e-4)
-    one = logged(tmp_path / "carried", batch=2, horizon=12)
-    one.run(2)
-    with pytest.raises(ValueError, match="is from another trainer: threads=1 there, 2 here"):
-        logged(batch=2, horizon=12, threads=2).restore(tmp_path / "carried")
 
 
 def test_the_last_three_are_kept(tmp_path):
@@ -184,7 +187,7 @@ def test_a_full_disk_in_the_middle_of_a_run_warns_and_at_its_end_raises(tmp_path
 def test_they_are_written_as_often_as_was_asked_for(tmp_path, monkeypatch):
     graphs, written, now = recorded_graphs(monkeypatch), [], [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    trainer = logged(tmp_path, checkpoint_every=2.5)
+    trainer = logged(tmp_path, checkpoint_every=3.0)
     run, write = graphs[0].run, checkpoints.archives.write
 
     def lasting_a_second(most):
@@ -198,7 +201,7 @@ def test_they_are_written_as_often_as_was_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(graphs[0], "run", lasting_a_second)
     monkeypatch.setattr(checkpoints.archives, "write", recording)
     trainer.run(10)
-    assert written == [3, 6, 9, 10]
+    assert written == [4, 8, 10]
 
 
 def test_a_second_interrupt_in_the_middle_of_a_call_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -429,6 +432,9 @@ def test_an_old_directory_with_the_name_of_a_checkpoint_is_left_alone(tmp_path):
     trainer.run(4)
     expected = ["checkpoint-%012d.npz" % number for number in [0, 3, 4, 5]]
     assert sorted(os.listdir(str(tmp_path))) == [*expected, "lock"]
+    (tmp_path / "checkpoint-000000000009.npz").mkdir()
+    with pytest.raises(ValueError, match=r"holds another training, up to checkpoint-000000000009\.npz"):
+        trainer.run(1)
 
 
 def test_another_training_is_not_overwritten(tmp_path):
@@ -471,21 +477,21 @@ def written(tmp_path_factory):
     [
         (
             "network",
-            {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((6,), "log")},
+            {**NETWORK, "build_optimizer": lambda: l2l.CoordinatewiseLSTM((6,), "log")},
             r"is from another trainer: optimizer\.hidden=\[5\] there, \[6\] here; code of build_optimizer differs$",
         ),
         (
             "network",
-            {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")},
+            {**NETWORK, "build_optimizer": lambda: l2l.CoordinatewiseLSTM((5, 5), "log")},
             r"optimizer\.hidden=\[5\] there, \[5, 5\] here",
         ),
-        ("network", {"build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
+        ("network", {**NETWORK, "build_optimizer": l2l.CoordinatewiseLSTM}, r"casting='log\(-15\)' there, 'none' here"),
         (
             "network",
-            {"build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), l2l.log_cast(-30))},
+            {**NETWORK, "build_optimizer": lambda: l2l.CoordinatewiseLSTM((5,), l2l.log_cast(-30))},
             r"casting='log\(-15\)' there, 'log\(-30\)'",
         ),
-        ("network", {"build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
+        ("network", {**NETWORK, "build_optimizer": one_rate}, r"casting='log\(-15\)' there, None here"),
         ("momentum", {"unroll_length": 5, "horizon": 5}, "horizon=4 there, 5 here; unroll_length=4 there, 5 here"),
         ("momentum", {"horizon": 12}, "horizon=4 there, 12 here"),
         ("momentum", {"learning_rate": 1e-3}, "learning_rate=0.0003 there, 0.001 here"),
@@ -545,6 +551,7 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
     for new_config, new_arrays, message in [
         ({**config, "format": 4}, arrays, "has format 4, which a newer version of l2l wrote; this one reads format 3"),
         ({**config, "format": 2}, arrays, "has format 2, which an older version of l2l wrote; this one reads format 3"),
+        ({**config, "format": 1}, arrays, "has format 1, which an older version of l2l wrote"),
         ({**config, "format": 0}, arrays, "is no checkpoint: its config says format 0"),
         ({**config, "format": True}, arrays, "is no checkpoint: its config says format True"),
         ({**config, "format": "1"}, arrays, "is no checkpoint: its config says format '1'"),
@@ -555,8 +562,6 @@ def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
         (config, without("place"), r"'place' is absent there, int64 of shape \(2,\) here"),
         (config, {**arrays, "place": np.zeros(3, np.int64)}, r"'place' is int64 of shape \(3,\) there"),
         (config, {**arrays, "place": np.array([1, -4])}, r"is no checkpoint: its place is \[1, -4\]"),
-        (config, {**arrays, "place": np.array([1, 8])}, r"is no checkpoint: its place is \[1, 8\]"),
-        (config, {**arrays, "place": np.array([1, 2])}, r"is no checkpoint: its place is \[1, 2\]"),
         (
             config,
             {name: array[:2] if name.startswith("history/") else array for name, array in arrays.items()},
@@ -654,6 +659,78 @@ def test_numbers_of_one_value_are_the_same_however_they_are_written():
     other["problem_parameters"]["rate"] = 2
     with pytest.raises(ValueError, match=r"^'file' is from another trainer: problem_parameters\.rate=1 there, 2 here$"):
         checkpoints.check_same_trainer("file", record, other)
+
+
+def of_code(code, **more):
+    return {"function": "f", "code": code, **more}
+
+
+@pytest.mark.parametrize(
+    "there, here, expected",
+    [
+        ({"x": 1, "y": [1]}, {"x": 1.0, "y": [1]}, []),
+        ([1], [2], ["it=[1] there, [2] here"]),
+        ({"x": {"y": 1}}, {"x": {"z": 2}}, ["it.x.y=1 there, None here", "it.x.z=None there, 2 here"]),
+        # Lists with code of one length are compared one by one.
+        ([of_code("a"), 1], [of_code("b"), 2], ["code of it.0 differs", "it.1=1 there, 2 here"]),
+        ([of_code("a")], [of_code("b"), 1], ["it=%r there, %r here" % ([of_code("a")], [of_code("b"), 1])]),
+        ([of_code("a")], [1], ["it=%r there, [1] here" % [of_code("a")]]),
+        ({"0": of_code("a")}, [of_code("b")], ["it=%r there, %r here" % ({"0": of_code("a")}, [of_code("b")])]),
+        (of_code("a"), of_code("b"), ["code of it differs"]),
+        (of_code("a"), {**of_code("a"), "function": "g"}, []),  # the same function under another name
+        (of_code("a"), 3, ["code of it differs"]),
+        (3, of_code("a"), ["code of it differs"]),
+        (of_code("a", n=1), of_code("a", n=2), ["it.n=1 there, 2 here"]),
+        ({"code": "a"}, {"code": "b"}, ["it.code='a' there, 'b' here"]),
+        ({"function": "f"}, {"function": "g"}, ["it.function='f' there, 'g' here"]),
+    ],
+)
+def test_differences_of_records(there, here, expected):
+    assert checkpoints._differences("it", there, here) == expected
+    assert checkpoints._differences("", {"it": there}, {"it": here}) == expected
+
+
+def test_what_of_two_records_is_compared():
+    """Where shards carry something from one meta-iteration to the next, their number too."""
+    one, carried = {"horizon": 4, "unroll_length": 4}, {"horizon": 8, "unroll_length": 4}
+    strategy = {**carried, "estimator": {"pairs": 2}}
+    for settings, may_change in [
+        (one, True),
+        (carried, False),
+        (strategy, True),
+        ({**one, "stages": [{}, {"horizon": 8}]}, False),
+        ({**carried, "stages": [{"horizon": 4}, {"horizon": 4}]}, True),
+    ]:
+        free = checkpoints._free(settings)
+        assert ("threads" in free) == may_change and {"engine", "begun"} <= free
+    with pytest.raises(ValueError, match=r"^'file' is from another trainer: threads=1 there, 2 here$"):
+        checkpoints.check_same_trainer("file", {**carried, "threads": 1}, {**carried, "threads": 2})
+    stages = [{"a": 1, "name": 2}, 3]
+    assert checkpoints._compared({"stages": stages, "name": 1, "b": 2}, {"name"}) == {
+        "stages": {"0": {"a": 1}, "1": 3},
+        "b": 2,
+    }
+    assert checkpoints._compared({"stages": None, "b": 2}, {"b"}) == {"stages": None}
+
+
+def test_a_place_is_one_at_which_a_training_may_stop():
+    carried = {"horizon": 8, "unroll_length": 4}
+    for settings, place, is_one in [
+        (carried, [0, 0], True),
+        (carried, [0, 4], True),
+        (carried, [-1, 0], False),
+        (carried, [1, 2], False),
+        (carried, [1, 8], False),
+        ({**carried, "estimator": {"pairs": 2}}, [3, 0], True),
+        ({**carried, "estimator": {"pairs": 2}}, [3, 1], False),
+        ({**carried, "estimator": {"pairs": 2}}, [3, 4], False),
+    ]:
+        arrays = {"place": np.array(place)}
+        if is_one:
+            checkpoints.check_snapshot("file", arrays, arrays, settings)
+        else:
+            with pytest.raises(ValueError, match=r"^'file' is no checkpoint: its place is \[%d, %d\]$" % tuple(place)):
+                checkpoints.check_snapshot("file", arrays, arrays, settings)
 
 
 def test_resumed_it_goes_on_from_the_newest_checkpoint_and_without_one_it_starts(tmp_path):

@@ -29,20 +29,20 @@ def scalars(found, tag):
     }
 
 
-@pytest.mark.parametrize("engine", ["graph", "xla"])
+@pytest.mark.parametrize("engine", ["graph", pytest.param("xla", marks=pytest.mark.rehearsal)])
 def test_figures_histograms_and_the_graph_are_written(tmp_path, monkeypatch, engine):
     monkeypatch.setattr(training, "PROGRESS_EVERY", 10)
     monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one meta-iteration to a call
     monkeypatch.setattr(events, "WEIGHTS_EVERY", 20)
     trainer = small(engine=engine, logdir=str(tmp_path / "log"))
-    history = trainer.run(25)
+    history = trainer.run(35)
     weights = trainer.weights()
     trainer.close()
     found = written(tmp_path / "log")
     assert any(event.HasField("graph_def") for event in found)
     assert found[0].file_version == "brain.Event:2" and abs(time.time() - found[0].wall_time) < 600
     assert [event.HasField("file_version") for event in found[1:]] == [False] * (len(found) - 1)
-    at = [10, 20, 25]
+    at = [10, 20, 30, 35]
     for tag, column in [("meta_loss", history.meta_loss), ("meta_gradient_norm", history.gradient_norm)]:
         means = {stop: column[start:stop].mean() for start, stop in zip([0, *at], at)}
         assert scalars(found, tag) == pytest.approx(means, rel=1e-5)
@@ -55,7 +55,7 @@ def test_figures_histograms_and_the_graph_are_written(tmp_path, monkeypatch, eng
         for value in event.summary.value
         if value.HasField("histo")
     ]
-    assert [step for step, _, _ in histograms] == [20] * len(weights) + [25] * len(weights)
+    assert [step for step, _, _ in histograms] == [20] * len(weights) + [35] * len(weights)
     last = histograms[-len(weights) :]
     assert [tag.split("_")[0] for _, tag, _ in last] == ["weights/%d" % i for i in range(len(weights))]
     for (_, _, histogram), array in zip(last, weights):
@@ -83,8 +83,8 @@ def test_a_training_that_is_restored_voids_what_was_written_of_later(tmp_path, m
     with small(**settings) as trainer:
         trainer.restore(str(tmp_path / "run"))
         trainer.run(5)
-    starts = [event.step for event in written(tmp_path / "log") if event.HasField("session_log")]
-    assert starts == [1, 11]
+    logs = [(event.step, event.session_log.status) for event in written(tmp_path / "log")]
+    assert [step for step, status in logs if status == tf.compat.v1.SessionLog.START] == [1, 11]
     assert list(scalars(written(tmp_path / "log"), "meta_loss")) == [5, 10, 15]
 
 
@@ -131,11 +131,30 @@ def test_events_that_cannot_be_written_are_one_warning_and_the_training_goes_on(
     assert len(history) == 10 and [one.filename for one in caught if "logdir" in str(one.message)] == [__file__]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+def test_closed_they_hold_no_file_and_no_session(tmp_path):
+    def is_open():
+        links = ["/proc/self/fd/" + name for name in os.listdir("/proc/self/fd")]
+        return any(os.readlink(link).startswith(str(tmp_path)) for link in links if os.path.lexists(link))
+
+    one = events.Events(str(tmp_path / "log"), tf.Graph(), ["weight"])
+    assert is_open()
+    one.close()
+    assert not is_open()
+    with pytest.raises(RuntimeError, match="closed"):
+        one._session.run([])
+
+
 def test_a_directory_that_is_a_file_or_full_is_refused_at_the_start(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
     (tmp_path / "log").write_text("")
-    for path in [tmp_path / "log", "/proc/self"]:
-        with pytest.raises(ValueError, match="logdir must be a directory that can be written"):
-            small(engine="graph", logdir=path)
+    for path in [str(tmp_path / "log"), "/proc/self", str(tmp_path / "full")]:
+        if path.endswith("full"):
+            monkeypatch.setattr(events._File, "flush", full)
+        with pytest.raises(ValueError, match="logdir must be a directory that can be written, got %r" % path):
+            events.Events(path, tf.Graph(), [])
 
 
 def test_a_trainer_that_is_refused_leaves_no_file_open(tmp_path, monkeypatch):

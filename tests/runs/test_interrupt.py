@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_interrupt_stops_cleanly_keeps_everything_and_run_goes_on(engine):
     trainer = small(engine=engine)
     trainer.run(1)  # compiled
     handler = signal.getsignal(signal.SIGINT)
-    timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt) as caught:
         trainer.run(10**6)
@@ -76,15 +77,40 @@ def test_a_signal_is_acknowledged_while_python_is_kept_from_its_handlers(handler
         theirs.close()
 
 
+def test_the_first_of_the_signals_that_wait_is_acknowledged_and_no_other(handlers):
+    before, another = set(threading.enumerate()), signal.SIGUSR1
+
+    def acknowledged(*signals):
+        heard = []
+        with delayed_signals(True, lambda: heard.append(1)):
+            (thread,) = set(threading.enumerate()) - before
+            assert thread.daemon  # whatever becomes of it, Python can end
+            for number in signals:
+                os.kill(os.getpid(), number)
+        assert set(threading.enumerate()) == before
+        return len(heard)
+
+    handler = signal.signal(another, lambda number, frame: None)
+    try:
+        with warnings.catch_warnings(record=True) as caught:  # of what is not closed
+            warnings.simplefilter("always")
+            numbers = [acknowledged(*one) for one in [[], [another], [INT], [another, TERM, INT, another]]]
+    finally:
+        signal.signal(another, handler)
+    assert numbers == [0, 0, 1, 1] and not caught
+
+
 def test_a_listener_that_goes_meanwhile_is_no_error(handlers):
+    heard = []
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     before = signal.set_wakeup_fd(theirs.fileno())
     try:
-        with delayed_signals(False) as stop:
+        with delayed_signals(False, lambda: heard.append(1)) as stop:
             theirs.close()
             os.kill(os.getpid(), INT)
             assert stop.is_set()
+        assert heard == [1]
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.set_wakeup_fd(before)

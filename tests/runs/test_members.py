@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from trainers import Listed, learned_momentum
 
+from l2l.runs import members as module
 from l2l.runs.evolving_graph import _mean
 from l2l.runs.members import Members
 
@@ -45,6 +46,26 @@ def test_a_run_is_that_of_numpy_in_however_many_calls_and_ends_with_a_loss_that_
     losses, _ = members.run(weights, bad, begun, first=5, steps=3, horizon=8)
     assert np.isfinite(losses).all(), "base iteration 4 is past"
     assert members.is_ready
+    members.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        members.begun(weights, sound, 8)
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_what_is_compiled_is_compiled_once_and_before_it_runs(engine, monkeypatch):
+    prepared, calls = [], []
+    for name in ["prepare_xla", "prepare_allocator"]:
+        monkeypatch.setattr(module, name, lambda name=name: prepared.append(name))
+    members = Members(Listed(STARTS), learned_momentum, engine, pairs=2, turns=3, threads=1)
+    assert prepared == ["prepare_xla" if engine == "xla" else "prepare_allocator"]
+    assert members.is_ready == (engine == "graph")
+    monkeypatch.setattr(members, "_call", lambda *inputs: calls.append([np.shape(one) for one in inputs]))
+    members.prepare()
+    members.prepare()
+    # Where it begins and how long, two weights, a draw and its horizon; position, velocity, and whether it has begun.
+    expected = [[(), (), (), (), (), (2,), (), (2,), (), (2,)]]
+    assert members.is_ready and calls == (expected if engine == "xla" else [])
+    members.close()
 
 
 def test_what_diverged_has_no_part_in_a_mean():

@@ -4,10 +4,12 @@ import os
 import signal
 import threading
 import types
+import warnings
 
 import distributed
 import numpy as np
 import pytest
+import tensorflow as tf
 from sweeping import Client
 from trainers import learned_momentum
 
@@ -17,6 +19,7 @@ from l2l.learning.engines import CannotCompileError
 from l2l.runs import pair_workers
 from l2l.runs.members import Members
 from l2l.runs.pair_workers import WorkersError
+from l2l.xla import xla_in_force
 
 TWO = {"two": l2l.Quadratic(2), "three": l2l.Quadratic(3)}
 ESTIMATORS = pytest.mark.parametrize(
@@ -48,9 +51,27 @@ def this_process_is_a_worker(monkeypatch):
     monkeypatch.setattr(clusters, "check_client", lambda client: None)
 
 
+class Careful(Client):
+    """Warns of each job, as of one that is large, and knows each key once."""
+
+    def __init__(self, **how):
+        super().__init__(**how)
+        self.keys, self.cancelled = set(), []
+
+    def submit(self, function, pickled, key):
+        warnings.warn("Large object of size 12.3 MB detected in task graph", stacklevel=2)
+        assert key not in self.keys
+        self.keys.add(key)
+        return super().submit(function, pickled, key)
+
+    def cancel(self, futures):
+        self.cancelled += futures
+        raise OSError("the scheduler is gone")
+
+
 @ESTIMATORS
-def test_the_numbers_are_those_of_this_process_also_where_workers_are_lost(estimator, settings):
-    client = Client()
+def test_the_numbers_are_those_of_this_process_also_where_workers_are_lost(estimator, settings, recwarn):
+    client, filters = Careful(), list(warnings.filters)
     with trainer(estimator, **settings) as alone, trainer(estimator, client=client, **settings) as training:
         alone.run(6)
         training.run(2)
@@ -58,13 +79,26 @@ def test_the_numbers_are_those_of_this_process_also_where_workers_are_lost(estim
         training.run(4)
         assert_same(training, alone)
         assert len(pair_workers._kept) == 1 and len(client.told) == 2  # once, and once more
-    assert not pair_workers._kept
+    assert not pair_workers._kept and not client.cancelled
+    assert not [one for one in recwarn if "Large object" in str(one.message)] and warnings.filters == filters
 
 
-def test_it_goes_on_in_this_process_and_back(tmp_path):
-    settings = {"estimator": l2l.PES(2), "unroll_length": 2, "horizon": 6}
-    with trainer(client=Client(), checkpoint_dir=tmp_path, **settings) as training:
+def test_it_goes_on_in_this_process_and_back(tmp_path, monkeypatch):
+    """Here with the address of a scheduler, which is a client of its own."""
+    settings, clients = {"estimator": l2l.PES(2), "unroll_length": 2, "horizon": 6}, []
+
+    class Ours(Client):
+        def __init__(self, address, set_as_default):
+            super().__init__()
+            clients.append((address, set_as_default))
+
+        def close(self):
+            clients.append("closed")
+
+    monkeypatch.setattr(distributed, "Client", Ours)
+    with trainer(client="tcp://127.0.0.1:1", checkpoint_dir=tmp_path, **settings) as training:
         training.run(3)
+    assert clients == [("tcp://127.0.0.1:1", False), "closed"]
     with trainer(checkpoint_dir=tmp_path, resume=True, **settings) as training, trainer(**settings) as alone:
         training.run(3)
         alone.run(6)
@@ -72,11 +106,12 @@ def test_it_goes_on_in_this_process_and_back(tmp_path):
 
 
 def test_a_meta_iteration_that_workers_cannot_compute_changes_nothing():
-    """The job of number 5 kills each worker that tries it."""
-    client = Client(dies=lambda number: number == 5)
+    """The job of number 5 kills each worker that tries it. What was sent with it is called back, if that can be."""
+    client = Careful(dies=lambda number: number == 5)
     with trainer(horizon=4) as alone, trainer(horizon=4, client=client) as training:
         with pytest.raises(WorkersError, match=r"could not compute a meta-iteration, .*KilledWorker"):
             training.run(3)
+        assert client.cancelled
         training.run(until=3)
         alone.run(3)
         assert_same(training, alone)
@@ -103,11 +138,20 @@ def test_a_worker_that_computes_otherwise_is_refused(monkeypatch):
             training.run(1)
 
 
+def test_what_must_be_the_same_on_a_worker():
+    """XLA with its flags where it is used."""
+    in_both = {"l2l": l2l.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
+    for engine, xla in [("graph", None), ("xla", xla_in_force())]:
+        assert pair_workers._versions(engine) == {**in_both, "xla": xla}
+
+
 def test_where_workers_cannot_compile_it_goes_on_op_by_op(monkeypatch):
     prepare = Members.prepare
 
     def refuses(self):
         if self._engine == "xla":
+            (training,) = pair_workers._kept.values()
+            assert training._lock.locked()  # several jobs prepare nothing twice
             raise CannotCompileError("XLA cannot compile this problem")
         prepare(self)
 
