@@ -116,7 +116,8 @@ class TurnsInReverse:
         shapes = [None] * number  # of inputs and result, for each kernel
 
         def product(i, inputs):
-            result = tf.matmul(inputs, self._kernels[i])
+            # With the kernel itself this would be captured, as what a turn reads beside its products is.
+            result = tf.matmul(inputs, tf.zeros(self._kernels[i].shape, inputs.dtype))
             used.append(i)
             shapes[i] = inputs.shape, result.shape
             return result
@@ -136,11 +137,10 @@ class TurnsInReverse:
             )
         self._product_shapes = shapes
         self._adds_up = any(shape.as_list()[0] > MOST_ROWS_KEPT for shape, _ in shapes)
-        kernels = {id(kernel) for kernel in self._kernels}
         self._sources = [
             tensor
             for tensor in concrete.captured_inputs
-            if is_differentiable(tensor) and id(tensor) not in kernels and _depends(tensor, self._variables)
+            if is_differentiable(tensor) and _depends(tensor, self._variables)
         ]
 
     def forward(self):

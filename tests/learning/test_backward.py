@@ -49,10 +49,10 @@ def test_the_networks(hidden, casting, steps, second_derivatives):
 
 
 def typed(gradients, state, rate, decay):
-    """Momentum as one would type it into a cell, with what is learned given."""
+    """Momentum as one would type it into a cell, with what is learned given, and its rates in another order."""
     state = tf.zeros_like(gradients) if state is None else state
     state = tf.sigmoid(decay) * state + gradients
-    return -rate * state, state
+    return -tf.gather(rate, [1, 0]) * state, state
 
 
 @pytest.mark.parametrize("steps, second_derivatives", [(2, True), (3, False), (7, True)])
@@ -101,7 +101,10 @@ def test_an_initial_state_that_depends_on_a_trained_variable(steps):
 
 
 class Bound:
-    """An optimizer that computes tensors from its variables once an unroll: one of them a kernel, two of them not."""
+    """An optimizer that computes tensors from its variables once an unroll: one of them a kernel, two of them not.
+
+    It reads a part of the kernel itself too.
+    """
 
     coordinatewise = True
 
@@ -118,7 +121,8 @@ class Bound:
             state = tf.zeros_like(gradients) if state is None else state
             state = 0.5 * state + gradients
             outputs = product(0, tf.stack([gradients, state], axis=1))
-            return -0.1 * rate * tf.squeeze(outputs, axis=1) * shift + 0.01 * self.rate * gradients, state
+            update = -0.1 * rate * tf.squeeze(outputs, axis=1) * shift + 0.01 * self.rate * gradients
+            return update + 0.02 * kernel[0, 0] * gradients, state
 
         return l2l.Bound(step, [kernel])
 
@@ -163,6 +167,27 @@ def test_kernels_may_be_used_in_any_order(monkeypatch, most):
     compare(TwoKernels(), unroll_length=4, carry_on=True)
 
 
+def test_a_kernel_that_is_used_twice_is_refused(fixed_draw):
+    class Twice(TwoKernels):
+        def bind(self):
+            bound = super().bind()
+            return l2l.Bound(
+                lambda g, state, x, product: bound.step(g, state, x, lambda i, one: product(0, one)), bound.kernels
+            )
+
+    optimizer = Twice()
+    words = r"optimizer must multiply by each of its 2 kernels once a step, it used \[0, 0\]"
+    with pytest.raises(ValueError, match=words):
+        meta_gradient(
+            l2l.Quadratic(2, tf.float64),
+            fixed_draw(np.float64),
+            optimizer,
+            optimizer.kernels,
+            unroll_length=3,
+            loop="while",
+        )
+
+
 def test_more_rows_than_are_kept_have_the_same_gradients(monkeypatch):
     optimizer, problem = lstm((3,), "log"), l2l.Quadratic(3, tf.float64)
     arguments = problem, problem.draw(3), optimizer, optimizer.variables
@@ -183,8 +208,15 @@ def test_many_draws_at_once(optimizer):
     compare(optimizer, unroll_length=3, batch=3, carry_on=True, meta_loss="sum_log")
 
 
+class Gathered(Nested):
+    """Its gradients have slices."""
+
+    def loss(self, x, draw):
+        return super().loss({**x, "matrix": tf.gather(x["matrix"], [1, 0, 1])}, draw)
+
+
 def test_nested_positions():
-    compare(lstm((3,), "log_and_sign"), Nested(tf.float64), unroll_length=4, carry_on=True)
+    compare(lstm((3,), "log_and_sign"), Gathered(tf.float64), unroll_length=4, carry_on=True)
 
 
 def test_minibatches_of_a_later_part_of_a_life():
