@@ -33,18 +33,17 @@ def compare(optimizer, problem=None, draw=None, rtol=1e-9, **more):
 
 
 @pytest.mark.parametrize(
-    "hidden, casting, steps, second_derivatives",
+    "hidden, casting, steps, second_derivatives, most",
     [
-        ((3,), "none", 2, True),
-        ((3,), "log", 7, True),
-        ((3,), "log_and_sign", 3, False),
-        ((3, 4), "none", 3, False),
-        ((3, 4), "log_and_sign", 2, True),
-        ((3, 2, 4), "none", 2, True),
-        ((3, 2, 4), "log", 3, False),
+        ((3,), "none", 2, True, 64),
+        ((3,), "log", 5, True, 1),
+        ((3, 4), "none", 3, False, 64),
+        ((3, 4), "log_and_sign", 2, True, 64),
+        ((3, 2, 4), "log", 3, False, 64),
     ],
 )
-def test_the_networks(hidden, casting, steps, second_derivatives):
+def test_the_networks(monkeypatch, hidden, casting, steps, second_derivatives, most):
+    monkeypatch.setattr(backward, "MOST_ROWS_KEPT", most)
     compare(lstm(hidden, casting), unroll_length=steps, second_derivatives=second_derivatives, carry_on=True)
 
 
@@ -55,7 +54,8 @@ def typed(gradients, state, rate, decay):
     return -tf.gather(rate, [1, 0]) * state, state
 
 
-@pytest.mark.parametrize("steps, second_derivatives", [(2, True), (3, False), (7, True)])
+@pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices:UserWarning")  # of the gather
+@pytest.mark.parametrize("steps, second_derivatives", [(2, True), (3, False), (5, True)])
 def test_a_typed_in_optimizer_whose_first_state_is_none(steps, second_derivatives):
     rate, decay = weight("rate", [2]), weight("decay", (), -0.3)
     compare(
@@ -95,7 +95,7 @@ class Warm:
         return tf.squeeze(tf.matmul(state, self.rate), axis=1), state
 
 
-@pytest.mark.parametrize("steps", [2, 7])
+@pytest.mark.parametrize("steps", [2, 4])
 def test_an_initial_state_that_depends_on_a_trained_variable(steps):
     compare(Warm(), unroll_length=steps, carry_on=True)
 
@@ -127,7 +127,7 @@ class Bound:
         return l2l.Bound(step, [kernel])
 
 
-@pytest.mark.parametrize("steps, second_derivatives", [(3, True), (7, False)])
+@pytest.mark.parametrize("steps, second_derivatives", [(3, True), (5, False)])
 def test_what_is_bound_beside_kernels(steps, second_derivatives):
     compare(Bound(), unroll_length=steps, second_derivatives=second_derivatives, carry_on=True)
 
@@ -188,17 +188,6 @@ def test_a_kernel_that_is_used_twice_is_refused(fixed_draw):
         )
 
 
-def test_more_rows_than_are_kept_have_the_same_gradients(monkeypatch):
-    optimizer, problem = lstm((3,), "log"), l2l.Quadratic(3, tf.float64)
-    arguments = problem, problem.draw(3), optimizer, optimizer.variables
-    metas = [meta_gradient(*arguments, unroll_length=4, loop=loop) for loop in ["python", "while"]]
-    monkeypatch.setattr(backward, "MOST_ROWS_KEPT", 1)
-    metas.append(meta_gradient(*arguments, unroll_length=4, loop="while"))
-    plain, kept, added_up = results(metas)
-    assert_same(kept, plain)
-    assert_same(added_up, plain)
-
-
 @pytest.mark.parametrize("optimizer", [lstm, Bound, Warm], ids=["lstm", "bound", "warm"])
 def test_many_draws_at_once(optimizer):
     """Of the optimizers, one knows draws as rows; the others are mapped, or see all coordinates as one."""
@@ -216,11 +205,11 @@ class Gathered(Nested):
 
 
 def test_nested_positions():
-    compare(lstm((3,), "log_and_sign"), Gathered(tf.float64), unroll_length=4, carry_on=True)
+    compare(lstm(), Gathered(tf.float64), unroll_length=3, carry_on=True)
 
 
 def test_minibatches_of_a_later_part_of_a_life():
-    compare(lstm((3,), "log_and_sign"), Regression(), unroll_length=3, first=5)
+    compare(TwoKernels(), Regression(), unroll_length=4, first=5, carry_on=True)
 
 
 def test_a_nest_of_a_typed_in_optimizer():
@@ -234,7 +223,7 @@ def test_a_nest_of_a_typed_in_optimizer():
 
 
 def test_a_meta_loss_of_the_last_loss_alone():
-    compare(lstm(), unroll_length=4, meta_loss="end_log", second_derivatives=False)
+    compare(TwoKernels(), unroll_length=4, meta_loss="end_log", second_derivatives=False)
 
 
 def test_a_state_that_changes_in_a_loop_is_refused(fixed_draw):

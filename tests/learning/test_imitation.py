@@ -103,14 +103,13 @@ def test_both_engines_imitate_alike(problem, batch, build):
 
 def test_a_rate_becomes_the_teachers_and_goes_on_as_an_optimizer():
     imitation = l2l.Imitation(l2l.Quadratic(2), l2l.momentum(0.1, momentum=0.5))
-    rate = l2l.exponential_decay(0.02, 60)
+    rate = l2l.exponential_decay(0.05, 15)
     trainer = l2l.Trainer(imitation, imitation.build(learned_momentum), learning_rate=rate, **SETTINGS)
-    trainer.run(400)
+    trainer.run(100)
     trained = trainer.trained()._replace(build=learned_momentum)
     np.testing.assert_allclose(trained.weights, [0.1, 0.5], rtol=0.05)
-    losses = l2l.evaluate(
-        l2l.Quadratic(2), {"it": trained, "teacher": l2l.momentum(0.1, momentum=0.5)}, draws=3, steps=5
-    )
+    rules = {"it": trained, "teacher": l2l.momentum(0.1, momentum=0.5)}
+    losses = l2l.evaluate(l2l.Quadratic(2), rules, draws=3, steps=5, engine="graph")
     np.testing.assert_allclose(losses["it"], losses["teacher"], rtol=0.1)
     l2l.Trainer(l2l.Quadratic(2), trained, **SETTINGS).run(2)
 
@@ -123,7 +122,7 @@ def test_a_network_with_adapted_variables_goes_on_as_itself():
     trainer.run(5)
     trained = trainer.trained()._replace(build=network)
     (number,) = trained.adapted
-    assert -5.5 < number < -5
+    assert -5.5 < number <= -5
     assert np.isfinite(l2l.Trainer(l2l.Quadratic(2), trained, **settings).run(2).meta_loss).all()
 
 
