@@ -15,7 +15,6 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
-from tensorflow.python.framework.func_graph import FuncGraph
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state
@@ -71,8 +70,7 @@ def check_follows_training(variables, given):
     """
     given = {id(tensor) for tensor in given}
     for tensor in tf.get_default_graph().external_captures:
-        outside = not isinstance(tensor.graph, FuncGraph) and id(tensor) not in given
-        if outside and is_differentiable(tensor) and _depends(tensor, variables):
+        if id(tensor) not in given and is_differentiable(tensor) and _depends(tensor, variables):
             raise ValueError(
                 "build_optimizer must not compute with its variables before the optimizer is called: %r is "
                 "computed once and would not follow the training; compute it in the function that "
