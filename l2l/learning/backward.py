@@ -54,7 +54,6 @@ def _remembered_product(inputs, kernel, transposed, result):
     last = defun(lambda *tensors: tf.identity(tensors[-1]), autograph=False).get_concrete_function(*specs)
     with tf.get_default_graph().gradient_override_map({"PartitionedCall": "L2LRememberedProduct"}):
         (output,) = tf.raw_ops.PartitionedCall(args=arguments, Tout=[result.dtype], f=last)
-    output.set_shape(result.shape)
     return output
 
 

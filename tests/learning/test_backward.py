@@ -50,17 +50,17 @@ def test_the_networks(monkeypatch, hidden, casting, steps, second_derivatives, m
 def typed(gradients, state, rate, decay):
     """Momentum as one would type it into a cell, with what is learned given.
 
-    Rates and velocities are read in another order: gradients of that are slices, or lose their static shape.
+    The rate is gathered: its gradients are slices, of which the static shape is lost.
     """
-    state = tf.zeros_like(gradients) if state is None else tf.gather(state, [1, 0])
+    state = tf.zeros_like(gradients) if state is None else state
     state = tf.sigmoid(decay) * state + gradients
-    return -tf.gather(rate, [1, 0]) * state, state
+    return -tf.gather(rate, [0, 0]) * state, state
 
 
 @pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices:UserWarning")  # of the gather
 @pytest.mark.parametrize("steps, second_derivatives", [(2, True), (3, False), (5, True)])
 def test_a_typed_in_optimizer_whose_first_state_is_none(steps, second_derivatives):
-    rate, decay = weight("rate", [2]), weight("decay", (), -0.3)
+    rate, decay = weight("rate", [1]), weight("decay", (), -0.3)
     compare(
         lambda gradients, state: typed(gradients, state, rate, decay),
         unroll_length=steps,
