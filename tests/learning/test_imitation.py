@@ -164,6 +164,12 @@ def test_the_distance_does_not_depend_on_the_size_of_the_loss(run):
         np.testing.assert_allclose(gradient, 2 * 2 * (0.03 - 0.1) / 0.01, rtol=1e-5)
 
 
+def test_without_a_seed_each_sample_is_another(run):
+    imitation = l2l.Imitation(l2l.Quadratic(2), l2l.sgd())
+    one, other = run([imitation.sample(3)["draw"].start, imitation.sample(3)["draw"].start])
+    assert np.all(one != other)
+
+
 def test_the_record_says_who_learns_from_whom():
     imitation = l2l.Imitation(l2l.Quadratic(2), network())
     description = json.loads(json.dumps(imitation.build(network)().description()))
