@@ -77,10 +77,10 @@ def test_the_losses_of_a_mixture_are_those_of_the_problem_that_was_drawn(run):
     mixture = l2l.Mixture([HOME, NETWORK, Regression()])
     draws = mixture.sample(5, -1)  # those of an evaluation with seed 0
     pairs = zip(mixture.problems, draws["draws"])
-    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), steps=6, batch=5) for problem, ones in pairs]
+    alone = [l2l.learn(problem, ones, l2l.sgd(0.1), steps=3, batch=5) for problem, ones in pairs]
     which, alone = run([draws["which"], alone])
     assert len(set(which)) > 1
-    np.testing.assert_allclose(losses(mixture), [alone[i][:, draw] for draw, i in enumerate(which)], rtol=1e-6)
+    np.testing.assert_allclose(losses(mixture, steps=3), [alone[i][:, draw] for draw, i in enumerate(which)], rtol=1e-6)
 
 
 def test_what_was_not_drawn_has_gradients_of_zero(run):
@@ -111,7 +111,7 @@ def test_idle_members_stay_at_their_starts(run):
         return tf.nest.map_structure(lambda one: 0.01 - 0.01 * one, gradients), state
 
     problem = nested_mixture()
-    ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=3, engine="graph").positions
+    ends = l2l.evaluate(problem, {"it": drifting}, draws=8, steps=2, engine="graph").positions
     draws = problem.sample(8, -1)
     start, draws = run([BoundProblem(problem, draws, 8).start(), draws])
     pairs = list(zip(tf.nest.flatten(start), tf.nest.flatten(ends["it"])))
@@ -119,21 +119,21 @@ def test_idle_members_stay_at_their_starts(run):
     idle = idle_members(draws)
     assert idle.any(axis=0).all() and not idle.all(axis=0).any()
     np.testing.assert_array_equal(moved, ~idle)
-    (trace,) = l2l.trace(problem, {"it": drifting}, draws=8, steps=3).values()
+    (trace,) = l2l.trace(problem, {"it": drifting}, draws=8, steps=2).values()
     sizes = [one[0].size for one, _ in pairs]
     still = (trace.positions[:, -1] == trace.positions[:, 0]).astype(int)
     np.testing.assert_array_equal(still, np.repeat(idle, sizes, axis=1))
 
 
-@pytest.mark.parametrize("casting, batch, engine", [("widening", 1, "graph"), ("log_ratio", 2, "xla")])
-def test_idle_members_take_no_part_in_what_is_adapted(casting, batch, engine):
+@pytest.mark.parametrize("casting, batch", [("widening", 1), ("log_ratio", 2)])
+def test_idle_members_take_no_part_in_what_is_adapted(casting, batch):
     """A gradient of zero would take `m` by 0.8 a meta-iteration towards -87."""
     trainer = l2l.Trainer(
         l2l.Mixture([l2l.Quadratic(2), l2l.Quadratic(1)]),
         lambda: l2l.CoordinatewiseLSTM((2,), casting),
         unroll_length=2,
         batch=batch,
-        engine=engine,
+        engine="graph",
         second_derivatives=False,
         weights_seed=1,
     )
@@ -383,7 +383,7 @@ def test_they_are_trained_on():
     for engine in ["xla", "graph"]:
         problem = l2l.Mixture([l2l.RandomlyScaled(l2l.Quadratic(2), 0.5), l2l.WithConvexTerm(l2l.Rosenbrock())])
         runs.append(
-            l2l.Trainer(problem, learned_momentum, "sum_log", engine=engine, unroll_length=3, learning_rate=0.01).run(4)
+            l2l.Trainer(problem, learned_momentum, "sum_log", engine=engine, unroll_length=2, learning_rate=0.01).run(4)
         )
     assert_close_runs(*runs, 1e-4)
 
