@@ -18,12 +18,12 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 def test_each_rule_is_tuned_on_draws_of_their_own(monkeypatch):
     monkeypatch.setattr(paper, "CANDIDATES", 3)
     problem = l2l.Quadratic(2)
-    rules, rows = paper.tuned(problem, 6, paper.mean_last, draws=20)
+    rules, rows = paper.tuned(problem, 3, paper.mean_last, draws=20)
     assert list(rules) == [row["rule"] for row in rows] == ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
     assert rules["SGD"] == l2l.sgd(rows[0]["learning_rate"]) and set(rows[4]) == {
         *["rule", "learning_rate", "beta1", "beta2", "tuning figure"]
     }
-    losses = paper.tested(problem, {"it": rules["SGD"]}, 20, 6, engine="graph")["it"]
+    losses = paper.tested(problem, {"it": rules["SGD"]}, 20, 3, engine="graph")["it"]
     assert 0 < paper.mean_last(losses) != rows[0]["tuning figure"]
 
 
@@ -48,16 +48,16 @@ def test_the_measure_of_networks_is_the_log_of_a_mean_over_twenty():
 
 
 def test_a_training_of_several_stages_goes_on_with_its_weights():
-    problem = l2l.DenseQuadratic(2)
-    settings = {"engine": "graph", "unroll_length": 3, "horizon": 3, "seeds": [1]}
-    both, rows = paper.train("it", problem, paper.paper_network, [(2, 1e-3), (3, 1e-4)], **settings)
-    first, _ = paper.train("it", problem, paper.paper_network, [(2, 1e-3)], **settings)
+    problem, network = l2l.DenseQuadratic(2), functools.partial(l2l.CoordinatewiseLSTM, (2,))
+    settings = {"engine": "graph", "unroll_length": 2, "horizon": 2, "seeds": [1]}
+    both, rows = paper.train("it", problem, network, [(2, 1e-3), (3, 1e-4)], **settings)
+    first, _ = paper.train("it", problem, network, [(2, 1e-3)], **settings)
     assert rows[0]["meta_iterations"] == 5 and rows[0]["experiment"] == "it"
     assert both[1].record["start"]["meta_iterations"] == 2 and both[1].record["meta_iterations"] == 3
     trainer = l2l.Trainer(
         problem,
         first[1],
-        unroll_length=3,
+        unroll_length=2,
         engine="graph",
         second_derivatives=False,
         learning_rate=1e-4,
@@ -128,7 +128,8 @@ def test_what_is_missing_is_measured_where_it_is_most():
 
 def test_the_committed_optimizer_reaches_the_goals_on_fresh_draws():
     """Up to 500 base iterations here; results/digits.json has all lengths, of test draws of the run that trained it."""
-    losses = l2l.evaluate(l2l.MLP(), {"it": l2l.load("paper_mlp")}, draws=3, steps=500, seed=11)["it"]
+    optimizers = {"it": l2l.load("paper_mlp")}
+    losses = l2l.evaluate(l2l.MLP(), optimizers, draws=3, steps=500, seed=11, engine="graph")["it"]
     assert all(figure < goal for figure, goal in zip(digits.curve(losses), digits.GOALS))
 
 

@@ -15,7 +15,6 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
-from tensorflow.python.framework.func_graph import FuncGraph
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state
@@ -55,7 +54,6 @@ def _remembered_product(inputs, kernel, transposed, result):
     last = defun(lambda *tensors: tf.identity(tensors[-1]), autograph=False).get_concrete_function(*specs)
     with tf.get_default_graph().gradient_override_map({"PartitionedCall": "L2LRememberedProduct"}):
         (output,) = tf.raw_ops.PartitionedCall(args=arguments, Tout=[result.dtype], f=last)
-    output.set_shape(result.shape)
     return output
 
 
@@ -71,8 +69,7 @@ def check_follows_training(variables, given):
     """
     given = {id(tensor) for tensor in given}
     for tensor in tf.get_default_graph().external_captures:
-        outside = not isinstance(tensor.graph, FuncGraph) and id(tensor) not in given
-        if outside and is_differentiable(tensor) and _depends(tensor, variables):
+        if id(tensor) not in given and is_differentiable(tensor) and _depends(tensor, variables):
             raise ValueError(
                 "build_optimizer must not compute with its variables before the optimizer is called: %r is "
                 "computed once and would not follow the training; compute it in the function that "
@@ -116,7 +113,8 @@ class TurnsInReverse:
         shapes = [None] * number  # of inputs and result, for each kernel
 
         def product(i, inputs):
-            result = tf.matmul(inputs, self._kernels[i])
+            # With the kernel itself this would be captured, as what a turn reads beside its products is.
+            result = tf.matmul(inputs, tf.zeros(self._kernels[i].shape, inputs.dtype))
             used.append(i)
             shapes[i] = inputs.shape, result.shape
             return result
@@ -136,11 +134,10 @@ class TurnsInReverse:
             )
         self._product_shapes = shapes
         self._adds_up = any(shape.as_list()[0] > MOST_ROWS_KEPT for shape, _ in shapes)
-        kernels = {id(kernel) for kernel in self._kernels}
         self._sources = [
             tensor
             for tensor in concrete.captured_inputs
-            if is_differentiable(tensor) and id(tensor) not in kernels and _depends(tensor, self._variables)
+            if is_differentiable(tensor) and _depends(tensor, self._variables)
         ]
 
     def forward(self):

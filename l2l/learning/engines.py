@@ -85,9 +85,9 @@ def _one_to_a_call(meta_iterations, draws, loop, **how):
     age, *carried = placeholders_like([meta_iterations.start.age, *meta_iterations.start.carried])
     meta = meta_iterations.build(draw, Place(age, carried), loop, **how)
     feeds = [*tf.nest.flatten(draw), age, *carried]
-    with tf.name_scope("figures"), tf.control_dependencies([meta.applied]):
-        fetches = [tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures]), tf.identity(meta.is_over)]
-    fetches += [meta.next.age, *meta.next.carried]
+    with tf.name_scope("figures"):
+        figures = tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures])
+    fetches = [figures, meta.is_over, meta.next.age, *meta.next.carried]  # what is next is known after the update
 
     def prepare(session):
         step = session.make_callable(fetches, feed_list=feeds)

@@ -95,7 +95,7 @@ def choices(seed: int, number: int) -> np.random.RandomState:
 
 def _words(number):
     """An integer below 2^64 as two of 32 bits, the smaller first."""
-    return [number % 2**32, number // 2**32 % 2**32]
+    return list(divmod(number, 2**32))[::-1]
 
 
 def differences(ends: np.ndarray, clip: float) -> Tuple[np.ndarray, int]:

@@ -87,7 +87,7 @@ class Imitating:
         self.adapted = learner.adapted
 
     def __call__(self, gradients, state, x=None):
-        return self.bind().plain_step(gradients, state, x)
+        return self.bind(horizon=None).plain_step(gradients, state, x)
 
     def adapt(self, gradients, state, active=None):
         return self._learner.adapt(gradients["x"], state[0], None if active is None else active["x"])
@@ -103,7 +103,7 @@ class Imitating:
             "teacher": described(self._teacher),
         }
 
-    def bind(self, horizon=None):
+    def bind(self, horizon):
         bound, teacher = (one.bind(horizon=horizon) for one in [self._learner, self._teacher])
 
         def step(gradients, state, x, product):

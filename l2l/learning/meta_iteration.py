@@ -48,7 +48,7 @@ class MetaIterations:
       start: the `Place` of a first meta-iteration, of zeros; for shapes and dtypes of what is carried.
     """
 
-    def __init__(self, problem, optimizer, variables, meta_optimizer, settings, draw, *, draw_by_draw=False):
+    def __init__(self, problem, optimizer, variables, meta_optimizer, settings, draw, *, draw_by_draw):
         self._variables, self._meta_optimizer, self._settings = variables, meta_optimizer, settings
         optimizer = opened("optimizer", optimizer)
         self._adapted = optimizer.adapted

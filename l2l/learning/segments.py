@@ -176,10 +176,10 @@ def _through_loop(by_loop, forward, losses, early, x, value, variables):
     """
     (of_losses,) = tf.gradients(value, losses)
     # A tf.gather leaves indexed slices, which no loop can carry.
-    of_losses = tf.zeros_like(losses) if of_losses is None else tf.convert_to_tensor(of_losses)
+    of_losses = tf.convert_to_tensor(of_losses)
     number = len(early)
     of_x = tf.gradients(losses, tf.nest.flatten(x), grad_ys=of_losses)
-    of_x = [None if one is None else tf.convert_to_tensor(one) for one in of_x]
+    of_x = [tf.convert_to_tensor(one) for one in of_x]
     tensors, of_tensors, of_variables = by_loop.backward(forward, of_losses[number:-1], of_x)
     of_early = [of_losses[i] for i in range(number)]
     # The meta-loss itself too, which may weigh the variables.

@@ -40,5 +40,16 @@ def assert_same(one, other, rtol=1e-9, atol=1e-12):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
+def comes_after(op):
+    """Names of all ops that have run once this one has: those that it computes with, and those that it waits for."""
+    seen, left = set(), [op]
+    while left:
+        op = left.pop()
+        if op.name not in seen:
+            seen.add(op.name)
+            left += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return seen
+
+
 def one_of(draws, i):
     return tf.nest.map_structure(lambda many: many[i], draws)

@@ -33,7 +33,7 @@ class Engine:
             )
         still = tf.train.GradientDescentOptimizer(0.0)
         first = tf.nest.map_structure(lambda many: many[0], draws)
-        made = MetaIterations(problem, optimizer, [rate], still, settings, first)
+        made = MetaIterations(problem, optimizer, [rate], still, settings, first, draw_by_draw=False)
         self._prepare, self._draws = make(made, draws), draws
         self.start = [np.zeros(tensor.shape.as_list(), tensor.dtype.as_numpy_dtype) for tensor in made.start.carried]
 
@@ -68,6 +68,7 @@ def test_an_engine_runs_the_places_it_is_given(engine):
         broken = [array.copy() for array in arrays]
         broken[0][3, 1] = np.nan
         until, stopped = in_calls(run, broken, At(0, 0, []), 4)
+        in_one_call, _ = run(broken, At(2, 0, []), 100)
         last, beyond = run(arrays, At(PLACES - 1, 0, []), 100)
     assert all_rows.shape == (PLACES, 3) and end == At(PLACES, 0, [])
     np.testing.assert_array_equal(some_rows, all_rows[2:5])
@@ -76,6 +77,7 @@ def test_an_engine_runs_the_places_it_is_given(engine):
     np.testing.assert_array_equal(all_rows[:, 0], all_rows[:, 1])
     # After a NaN it stops, where that meta-iteration began.
     assert np.isfinite(until[:3]).all() and np.isnan(until[3, 0]) and stopped == At(3, 0, [])
+    assert np.isfinite(in_one_call[:-1]).all() and len(in_one_call) <= 2
     # And at the end of the block.
     assert len(last) == 1 and beyond == At(PLACES, 0, [])
 

@@ -46,8 +46,8 @@ def test_streams_of_random_numbers_stay_what_they_are():
     ],
 )
 def test_differences_are_clipped_and_one_that_diverges_counts_as_the_clip(plus, minus, clip, expected, diverged):
-    found, number = differences(np.array([[plus, 3.0], [minus, 3.0]]), clip)
-    np.testing.assert_allclose(found, [expected, 0.0], rtol=1e-12)
+    found, number = differences(np.array([[plus, 3.25], [minus, 3.0]]), clip)
+    np.testing.assert_allclose(found, [expected, 0.25], rtol=1e-12)
     assert number == diverged
 
 

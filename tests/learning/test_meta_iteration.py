@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from segment_helpers import assert_same, tensors
+from segment_helpers import assert_same, comes_after, tensors
 from trainers import small
 
 import l2l
@@ -18,7 +18,8 @@ def iterations(optimizer, draw, variables=None, adam=None, problem=None, **setti
     problem = l2l.Quadratic(2, tf.float64) if problem is None else problem
     variables = optimizer.variables if variables is None else variables
     settings = l2l.Settings(**{"unroll_length": 2, **settings})
-    return MetaIterations(problem, optimizer, variables, adam or tf.train.AdamOptimizer(), settings, draw)
+    adam = adam or tf.train.AdamOptimizer()
+    return MetaIterations(problem, optimizer, variables, adam, settings, draw, draw_by_draw=False)
 
 
 class Fed:
@@ -39,7 +40,7 @@ def test_where_a_draw_lives_one_segment_nothing_is_carried(fixed_draw):
     draw, optimizer = fixed_draw(np.float64), lstm()
     made = iterations(optimizer, draw)
     assert made.start.carried == []
-    meta = made.build(draw, Place(tf.constant(0), []), "python")
+    meta = made.build(draw, made.start, "python")
     expected = l2l.learn(l2l.Quadratic(2, tf.float64), draw, optimizer, steps=2)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -90,6 +91,43 @@ def test_a_first_state_that_nobody_says_is_carried_too(fixed_draw):
         for i in [0, 1, 0]:
             figures, age, carried = session.run([meta.figures, meta.next.age, meta.next.carried], at.feed(age, carried))
             np.testing.assert_allclose(figures[1], losses[2 * i + 1], rtol=1e-10)
+
+
+class Planned:
+    """Gradient descent whose state is how many of the planned base iterations are left."""
+
+    coordinatewise = True
+
+    def __init__(self):
+        self.rate = tf.get_variable("rate", [], tf.float64, tf.constant_initializer(0.1), use_resource=True)
+        self.variables = [self.rate]
+
+    def __call__(self, gradients, state):
+        return self.bind(None).plain_step(gradients, state, None)
+
+    def initial_state(self, x):
+        return tf.constant(0)
+
+    def bind(self, horizon):
+        step = lambda gradients, state, x, product: (-self.rate * gradients, state - 1)  # noqa: E731
+        return l2l.Bound(step, initial_state=lambda x: tf.constant(horizon or 0))
+
+
+def test_a_first_state_may_follow_from_the_length_of_the_whole_life(run, fixed_draw):
+    draw = fixed_draw(np.float64)
+    made = iterations(Planned(), draw, horizon=6)
+    _, left = run(made.build(draw, made.start, "python").next.carried)
+    assert left == 6 - 2
+
+
+def test_weights_are_updated_after_what_is_carried_on_has_been_computed_with_them(fixed_draw):
+    draw = fixed_draw(np.float64)
+    made = iterations(Planned(), draw, adam=tf.train.GradientDescentOptimizer(0.1), horizon=4)
+    after = made.build(draw, made.start, "python").next.carried
+    operations = tf.get_default_graph().get_operations()
+    (change,) = [op for op in operations if op.type == "ResourceApplyGradientDescent"]
+    assert {one.op.type for one in after} == {"Select"}  # of what was computed and what was there before
+    assert {one.op.inputs[1].op.name for one in after} <= comes_after(change)
 
 
 def test_a_meta_iteration_that_is_skipped_leaves_everything_where_it_was():

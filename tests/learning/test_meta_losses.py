@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
-from l2l.learning.meta_losses import check_depends_on_losses, floored_log, get_meta_loss, meta_loss_of
+from l2l.learning.meta_losses import _probes, check_depends_on_losses, floored_log, get_meta_loss, meta_loss_of
 
 BY_HAND = {
     "sum": np.sum,
@@ -76,8 +76,11 @@ def test_the_log_of_nan_is_nan(run):
 def test_the_floored_log_is_the_log_above_the_smallest_number_of_its_dtype(run, dtype):
     smallest = np.finfo(dtype).tiny
     values = np.array([0.0, smallest / 2, smallest, 2 * smallest, 1e-30, 1.0, np.inf], dtype)
-    expected = np.log(np.maximum(values, smallest))
-    np.testing.assert_allclose(run(floored_log(tf.constant(values))), expected, rtol=1e-6)
+    losses = tf.constant(values)
+    logs = floored_log(losses)
+    logs, gradients = run([logs, tf.gradients(logs, losses)[0]])
+    np.testing.assert_allclose(logs, np.log(np.maximum(values, smallest)), rtol=1e-6)
+    np.testing.assert_allclose(gradients, [0, 0, *1 / values[2:]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["end_log", "sum_log"])
@@ -140,12 +143,55 @@ SELDOM = {
     "near one": within(1.05, 1.15),
     "near a million": within(0.99e6, 1.01e6),
     "second": lambda losses: losses[1],
+    "worse than a large bound": lambda losses: tf.nn.relu(losses[-1] - 1e9),
+    "rises": lambda losses: tf.reduce_sum(tf.nn.relu(losses[1:] - losses[:-1])),
+    "least": lambda losses: tf.reduce_min(losses),
+    "relative": lambda losses: losses[-1] / tf.stop_gradient(losses[0]),
+    "in a narrow range": lambda losses: tf.where((losses[-1] > 0.25) & (losses[-1] < 0.3), losses[-1], 0 * losses[0]),
+    "fell by much": lambda losses: tf.nn.relu(losses[0] - 1e5 * losses[-1]),
+    "gathered": lambda losses: tf.reduce_sum(tf.gather(losses, [0, 1])),
 }
 
 
 @pytest.mark.parametrize("meta_loss", SELDOM.values(), ids=SELDOM)
 def test_one_that_seldom_depends_on_the_losses_is_found_to(meta_loss):
     check_depends_on_losses(meta_loss, None, tf.zeros([12], tf.float64), 12)
+
+
+USELESS = {
+    "constant": lambda losses: tf.constant(1.0),
+    "stopped": lambda losses: tf.stop_gradient(losses[-1]),
+    "first": lambda losses: losses[0],
+    "first of all": lambda losses: tf.reduce_sum(losses * tf.one_hot(0, 4)) + 0.0 * losses[-1],
+    "first, gathered": lambda losses: tf.gather(losses, 0),
+    "rounded": lambda losses: tf.round(losses[-1]),
+    "sign": lambda losses: tf.reduce_sum(tf.sign(losses - 1.0)),
+    "place": lambda losses: tf.cast(tf.argmin(losses), tf.float32),
+}
+
+
+@pytest.mark.parametrize("meta_loss", USELESS.values(), ids=USELESS)
+def test_one_that_no_update_changes_is_refused(meta_loss):
+    words = "^meta_loss must depend on the losses after the first, which alone have seen an update; "
+    with pytest.raises(ValueError, match=words):
+        check_depends_on_losses(meta_loss, None, tf.zeros([4]), 4)
+
+
+def test_the_losses_it_is_tried_on_are_of_many_sizes():
+    """Far apart and alike: for each of three spreads and 21 sizes some and the same sorted; then 241 that are equal."""
+    tried = np.stack(list(_probes(np.random.RandomState(1), 2000)))
+    several = tried[:-241].reshape([3, 21, 4, 2000])
+    for spread, of_spread in zip([0.3, 3, 30], several):
+        for size, (losses, rising, falling, negative) in zip(range(-30, 31, 3), of_spread):
+            lowest, highest = max(size - spread, -37), min(size + spread, 37)
+            logs = np.log10(losses)
+            assert lowest <= logs.min() < lowest + 0.02 * spread and highest - 0.02 * spread < logs.max() <= highest
+            assert abs(np.median(logs) - size) < 0.1 * spread
+            np.testing.assert_array_equal(rising, np.sort(losses))
+            np.testing.assert_array_equal(falling, rising[::-1])
+            np.testing.assert_array_equal(negative, -losses)
+    alike = 10.0 ** np.linspace(-6, 6, 241)
+    np.testing.assert_allclose(tried[-241:], np.repeat(alike[:, np.newaxis], 2000, axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0])

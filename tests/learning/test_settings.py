@@ -152,6 +152,7 @@ def test_a_horizon_is_a_number_or_drawn_with_a_uniform_logarithm(horizon, estima
         ({"batch": 2}, ValueError, "batch and second_derivatives must be left as they are .* got 2 and True"),
         ({"second_derivatives": False}, ValueError, "batch and second_derivatives must be left .* got 1 and False"),
         ({"horizon": (5, 2)}, ValueError, "horizon must have its least first"),
+        ({"horizon": (1, 2, 3)}, ValueError, r"horizon must be a number or a pair \(least, most\), got \(1, 2, 3\)"),
         ({"horizon": "5"}, TypeError, "horizon must be a positive integer, got '5'"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

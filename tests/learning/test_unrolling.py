@@ -252,6 +252,20 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop, first):
 def test_an_unroll_that_is_written_out_has_all_its_turns(fixed_draw):
     with pytest.raises(ValueError, match="most must be None with loop='python', got 2"):
         l2l.unroll(l2l.Quadratic(2), fixed_draw(), l2l.sgd(), steps=3, most=2)
+    without_state = lambda gradients, state: (-gradients, state)  # noqa: E731
+    with pytest.raises(ValueError, match="most must be None where the first step is one of its own, got 2"):
+        l2l.unroll(l2l.Quadratic(2), fixed_draw(), without_state, steps=3, most=2, loop="while")
+
+
+def test_a_loop_may_make_fewer_turns_and_makes_no_more_than_it_has(run, fixed_draw):
+    most, optimizer = tf.placeholder(tf.int32, []), DescentThatSaysItsState()
+    done = l2l.unroll(l2l.Quadratic(2), fixed_draw(), optimizer, steps=3, most=most, loop="while")
+    shrink = 1 - 0.2 * np.array([0.25, 2.25])
+    whole = np.array([np.sum([0.25, 2.25 * 0.25] * shrink ** (2 * t)) for t in range(3)])
+    for number in [0, 2, 3, 4]:
+        losses, x = run([done.losses, done.x], {most: number})
+        np.testing.assert_allclose(losses, [*whole[:number], 0, 0, 0][:3], rtol=1e-5)
+        np.testing.assert_allclose(x, [1.0, -0.5] * shrink ** min(number, 3), rtol=1e-5)
 
 
 class Contrast(l2l.Problem):
@@ -288,3 +302,12 @@ def test_the_only_loss_of_one_step_is_that_of_the_first_base_iteration(run):
     draw = problem.draw(1)
     one, two = run([l2l.learn(problem, draw, l2l.sgd(), steps=number) for number in (1, 2)])
     np.testing.assert_array_equal(one, two[:1])
+
+
+def test_a_single_loss_must_depend_on_the_position_too(fixed_draw):
+    class Flat(l2l.Quadratic):
+        def loss(self, x, draw):
+            return tf.reduce_sum(draw.start)
+
+    with pytest.raises(ValueError, match="loss must depend on every tensor of x"):
+        l2l.learn(Flat(2), fixed_draw(), l2l.sgd(), steps=1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from segment_helpers import comes_after
 
 import l2l
 from l2l.learning.updates import MetaOptimizer
@@ -116,6 +117,7 @@ def test_adapted_variables_get_their_values():
 def test_figures_are_those_before_the_update():
     weight = variable(3.0)
     figures = meta([1.0], meta_loss=2 * weight, last_loss=weight * weight)
+    figures = figures._replace(losses=tf.stack([weight, weight * weight]))
     update = l2l.update(figures, [weight], tf.train.GradientDescentOptimizer(1.0))
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -125,6 +127,9 @@ def test_figures_are_those_before_the_update():
             9.0,
         ]
         assert session.run(weight) == 2
+    operations = tf.get_default_graph().get_operations()
+    (change,) = [op for op in operations if op.type == "ResourceApplyGradientDescent"]
+    assert {figures.losses.op.name, figures.meta_loss.op.name} <= comes_after(change)
 
 
 @pytest.mark.parametrize("number, adapted", [(1, 0), (3, 0), (2, 1)])
