@@ -55,7 +55,7 @@ def plot_updates(
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: an argument out of range, or no optimizer.
+      TypeError, ValueError: an argument is out of range, or no optimizer.
     """
     smallest = checks.positive_float32("smallest", smallest)
     largest = checks.positive_float32("largest", largest)

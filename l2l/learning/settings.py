@@ -65,7 +65,7 @@ class Settings(namedtuple("Settings", _FIELDS)):
       draws_seed: integer that fixes the problems drawn.
 
     Raises:
-      TypeError, ValueError: an argument out of range, or one that there is not.
+      TypeError, ValueError: an argument is unknown or out of range.
     """
 
     def __new__(

@@ -147,7 +147,7 @@ def unroll(
       An `Unroll`.
 
     Raises:
-      TypeError, ValueError: an argument out of range, or a problem or an optimizer that
+      TypeError, ValueError: an argument is out of range; a problem or an optimizer that
         breaks its contract; the message says how. With loop="while", a state that changes its structure,
         shapes or dtypes from the second step on is refused too.
     """

@@ -46,6 +46,7 @@ class Card(
         about = "".join("<b>%s:</b> %s<br>\n" % (name.replace("_", " "), escape(text)) for name, text in about)
         rows = [{column: _text(row[column]) for column in _COLUMNS} for row in self.figures]
         table = format_table(rows, {name: "" if name == "place" else ">" for name in _COLUMNS})._repr_html_()
+        table = "<details><summary>All figures</summary>\n%s</details>" % table
         return "<p><b>%s</b><br>\n%s</p>\n%s\n%s" % (escape(self.name), about, _picture(self.figures), table)
 
     def __str__(self):

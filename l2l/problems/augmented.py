@@ -60,7 +60,7 @@ class RandomlyScaled(OfAnother):
       width: a positive number; 3 in the source.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     shown = ("scales",)
@@ -99,7 +99,7 @@ class WithConvexTerm(OfAnother):
       dims: `n`, a positive integer; 20 in the source.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     shown = ("target",)

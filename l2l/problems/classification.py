@@ -42,7 +42,7 @@ class Classification(Problem):
         `r = sqrt(6 / (a + b))` with `a` inputs and `b` outputs of a unit (X. Glorot and Y. Bengio, 2010).
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(self, examples: Optional[Examples], *, batch_size: int, stddev: Union[float, str]) -> None:
@@ -113,7 +113,7 @@ class MLP(Classification):
       batch_size, stddev: as for `Classification`.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ConvNet(Classification):
       batch_size, stddev: as for `Classification`.
 
     Raises:
-      TypeError, ValueError: an argument out of range, or inputs that are no images.
+      TypeError, ValueError: an argument is out of range, or inputs that are no images.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class _Function(Problem):
       dtype: of position and loss, float32 or float64.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     least_dims = 1

@@ -71,7 +71,7 @@ class DenseQuadratic(Problem):
       dtype: of draw, position and loss, float32 or float64.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(self, dims: int = 10, distribution: str = "normal", *, dtype: tf.DType = tf.float32) -> None:

@@ -54,7 +54,7 @@ class LeastSquares(_Regression):
       dtype: float32 or float64.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(self, dims: int = 10, examples: int = 50, *, noise: float = 0.1, dtype: tf.DType = tf.float32) -> None:
@@ -81,7 +81,7 @@ class LogisticRegression(_Regression):
       dtype: float32 or float64.
 
     Raises:
-      TypeError, ValueError: an argument out of range.
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(

@@ -125,7 +125,8 @@ def test_a_notebook_shows_a_card_as_its_sentences_a_small_picture_and_a_table(ca
         ["<far>", "20", "diverged", "3.00", "1.50", "-0.40"],
     ]
     table = format_table([dict(zip(names, line)) for line in texts], {"place": "", **dict.fromkeys(names[1:], ">")})
-    expected = "<p><b>one</b><br>\n%s</p>\n%s\n%s" % (sentences, PICTURE, table._repr_html_())
+    table = "<details><summary>All figures</summary>\n%s</details>" % table._repr_html_()
+    expected = "<p><b>one</b><br>\n%s</p>\n%s\n%s" % (sentences, PICTURE, table)
     assert card._repr_html_().splitlines() == expected.splitlines()
     flat = dict.fromkeys(["learned", "worst", "Adam, 0.001", "Adam, best rate"], 1.0)
     assert "nan" not in card._replace(figures=[{"place": "it", "steps": 1, **flat}])._repr_html_()
