@@ -283,10 +283,10 @@ def test_how_the_workers_of_this_machine_are_started(tmp_path, monkeypatch):
             RuntimeError, match="the workers on this machine have ended; '%s' has what they printed" % log
         ):
             check()
-        assert not process.stdin.closed
+        (cluster,), named = client.made
+        loop = cluster.made[1].pop("loop")
+        assert not process.stdin.closed and loop.asyncio_loop.is_running()
     assert process.stdin.closed and waited == [1] and client.is_left
-    (cluster,), named = client.made
-    loop = cluster.made[1].pop("loop")
     assert named == {"set_as_default": False} and cluster.is_left and not loop.asyncio_loop.is_running()
     assert cluster.made == ((), {"n_workers": 0, "dashboard_address": None, "silence_logs": 50})
     (((command,), how),) = started
