@@ -533,7 +533,7 @@ def test_a_stage_that_gets_nowhere_is_named_once(recwarn, monkeypatch, built):
     stages = [{"meta_iterations": 100, "learning_rate": 1e-30}, {"meta_iterations": 5}]
     one = curriculum(stages)
     one.run(100)
-    assert len(recwarn) == 1
+    assert ["is stuck" in str(warning.message) for warning in recwarn].count(True) == 1
     one.run()
     (said,) = [str(warning.message) for warning in recwarn if "is stuck" in str(warning.message)]
     assert said.startswith("training, stage 1 is stuck") and one.histories[0].config["name"] == "training"
