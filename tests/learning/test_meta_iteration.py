@@ -14,12 +14,12 @@ def lstm(casting="log_and_sign"):
     return l2l.CoordinatewiseLSTM((3,), casting, dtype=tf.float64)
 
 
-def iterations(optimizer, draw, variables=None, adam=None, problem=None, **settings):
+def iterations(optimizer, draw, variables=None, adam=None, problem=None, draw_by_draw=False, **settings):
     problem = l2l.Quadratic(2, tf.float64) if problem is None else problem
     variables = optimizer.variables if variables is None else variables
     settings = l2l.Settings(**{"unroll_length": 2, **settings})
     adam = adam or tf.train.AdamOptimizer()
-    return MetaIterations(problem, optimizer, variables, adam, settings, draw, draw_by_draw=False)
+    return MetaIterations(problem, optimizer, variables, adam, settings, draw, draw_by_draw=draw_by_draw)
 
 
 class Fed:
@@ -168,6 +168,32 @@ def test_shards_average_what_they_compute(horizon):
     assert_same(three, one, rtol=1e-10, atol=1e-14)
     for i, array in enumerate(whole):  # each shard's position, cell and hidden state
         np.testing.assert_allclose(np.concatenate(parts[i::3]), array, rtol=1e-10, atol=1e-14)
+
+
+class Counting(l2l.Quadratic):
+    """Counts how often its loss is written into a graph."""
+
+    batch_loss = l2l.Problem.batch_loss
+
+    def __init__(self):
+        super().__init__(2, tf.float64)
+        self._calls = []
+
+    def loss(self, x, draw):
+        self._calls.append(x)
+        return super().loss(x, draw)
+
+
+def test_a_batch_is_written_out_draw_by_draw_where_that_is_said():
+    calls = []
+    for draw_by_draw in [False, True]:
+        problem = Counting()
+        draws, optimizer = problem.sample(3, 1), Planned()
+        made = iterations(optimizer, draws, problem=problem, batch=3, draw_by_draw=draw_by_draw)
+        made.meta_gradient(draws, made.start, "python")
+        calls.append(len(problem._calls))
+        tf.get_variable_scope().reuse_variables()
+    assert calls[0] < calls[1] == 2 * 3  # two losses of each
 
 
 class Adapting(l2l.Casting):
