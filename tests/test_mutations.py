@@ -29,6 +29,7 @@ def one(a, rate=0.1, batch=None, loop="python"):
     elif 0 < a <= rate:  # or so
         a = {"key": 4 & a}
     a = a * rate
+    rate = a in "iu"
     (b,) = [a] + [True]
     with os.fdopen(a):
         os.write(
@@ -69,6 +70,7 @@ EXPECTED = [
     ('a = {"key": 4 & a}', "pass"),
     ("a = a * rate", "pass"),
     ("a * rate", "a / rate"),
+    ('rate = a in "iu"', 'rate = a not in "iu"'),
     ("(b,) = [a] + [True]", "(b,) = [a] + [False]"),
     ("with os.fdopen(a):", "if True:"),
     ('os.write( a, b=False, name="it" )', "pass"),

@@ -38,6 +38,8 @@ WORDS = {"warn", "wrong"}
 NAMES = {"name", "default_name", "stacklevel", "unit", "unit_scale", "refresh", "mininterval", "delay", "reason"}
 NAMES |= {"figsize", "alpha", "linewidth", "zorder", "markersize", "fontsize", "constrained_layout"}
 NAMES |= {"indent", "precision", "separator"}
+# What TensorFlow is told about a loop or a function for the sake of memory and time.
+NAMES |= {"autograph", "back_prop", "maximum_iterations", "parallel_iterations"}
 STRINGS = {"string", "strings", "fstring"}
 STATEMENTS = {"return_stmt", "assert_stmt", "global_stmt", "nonlocal_stmt", "import_name", "import_from"}
 
@@ -202,6 +204,8 @@ def _other_values(leaf):
     is_key = leaf.get_next_leaf() == ":" and leaf.parent.type in ("dictorsetmaker", "atom")
     is_index = leaf.parent.type == "trailer" and leaf.parent.children[0] == "["
     is_compared = leaf.parent.type == "comparison" and leaf is not leaf.parent.children[0]
+    # Not the letters that something is one of, "iu" of a dtype's kind: one more letter is never met.
+    is_compared = is_compared and leaf.get_previous_leaf() != "in"
     if is_default or is_key or is_index or is_compared:
         return [leaf.value[:-1] + "x" + leaf.value[-1]]
     return []
