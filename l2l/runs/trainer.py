@@ -72,8 +72,8 @@ class Trainer(Run):
       history: a `History`, all meta-iterations so far; its `config` is the record of the training.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, an optimizer without variables, a problem whose `batch_loss` is
-        not its `loss`, a parameter that cannot be described, a record or variables that no file can hold, a
+      TypeError, ValueError: an argument is out of range; an optimizer without variables, a problem whose `batch_loss`
+        is not its `loss`, a parameter that cannot be described, a record or variables that no file can hold, a
         `checkpoint_dir` that another trainer uses or that is none, a `client` without an estimator, a problem or
         function that cannot be sent to its workers, and all that `meta_gradient` raises.
       ImportError: there is a `client`, and Dask is not installed.
