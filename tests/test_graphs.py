@@ -88,8 +88,7 @@ def test_whatever_else_is_registered_is_left_alone():
     cycle, deep = [], functools.reduce(lambda one, _: holds(one), range(5000), 1)
     cycle.append(cycle)
     others = [empty, holds(Silent()), holds(elsewhere), holds(cycle), deep, type("Mine", (), {"__module__": None})()]
-    others = {"CustomGradient-%d" % -i: value for i, value in enumerate(others)}
-    others = {name.replace("--", "-9" * 9): {"type": value} for name, value in others.items()}
+    others = {"CustomGradient-%d" % (10**9 + i): {"type": value} for i, value in enumerate(others)}
     others["Mine"] = {"type": Silent()}
     before = set(registry)
     registry.update(others)

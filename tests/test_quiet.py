@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow.python.util import deprecation
 
 import l2l
+from l2l import quiet
 from l2l.graphs import own_graph, session_with_threads
 from l2l.quiet import quietly, without_logs_of
 
@@ -50,6 +51,22 @@ def test_the_switch_is_as_it_was_after_blocks_that_overlap_and_fail():
     with own_graph():
         assert not deprecation._PRINT_DEPRECATION_WARNINGS
     assert deprecation._PRINT_DEPRECATION_WARNINGS
+
+
+def test_threads_turn_the_switch_one_after_the_other(monkeypatch):
+    class Inside(list):
+        def append(self, value):
+            assert quiet._lock.locked()
+            super().append(value)
+
+        def pop(self):
+            assert quiet._lock.locked()
+            return super().pop()
+
+    monkeypatch.setattr(quiet, "_inside", Inside())
+    with quietly():
+        assert len(quiet._inside) == 1
+    assert not quiet._inside and not quiet._lock.locked()
 
 
 def test_logs_are_dropped_of_one_part_and_one_thread(caplog):
