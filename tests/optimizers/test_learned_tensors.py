@@ -115,8 +115,9 @@ def positions_by_the_library(steps, number):
         return now[0]
 
 
-@pytest.mark.parametrize("use_resource, steps", [(False, None), (True, 6)])
-def test_it_moves_variables_as_the_library_does(both, use_resource, steps):
+@pytest.mark.parametrize("use_resource, steps, is_compiled", [(False, None, False), (True, 6, False), (True, 6, True)])
+def test_it_moves_variables_as_the_library_does(use_resource, steps, is_compiled, op_by_op, monkeypatch):
+    monkeypatch.setattr(tensor_functions.TensorFunctions, "is_compiled", is_compiled)
     found = moved(4, learned(steps=steps), start(), use_resource)
     for one, other, before in zip(found, positions_by_the_library(steps, 4), start()):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
