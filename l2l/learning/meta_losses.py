@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.graphs import OwnGraph
 from l2l.mapping import OverDraws
+from l2l.nests import is_finite
 
 
 def smallest_loss(dtype):
@@ -26,7 +27,9 @@ def floored_log(losses):
         return tf.fill(tf.shape(losses), tf.constant(value, losses.dtype))
 
     floored = tf.where(losses < smallest, filled(smallest), losses)
-    return tf.log(tf.where(losses < 0, filled(np.nan), floored))
+    # Compiled with fast math, the floor would take the place of a NaN.
+    found = tf.where(is_finite(losses), tf.log(floored), tf.stop_gradient(losses))
+    return tf.where(losses < 0, filled(np.nan), found)
 
 
 # Of the meta-losses of whole horizons: a loss this small has arrived, and is worth no more effort.

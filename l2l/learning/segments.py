@@ -16,7 +16,7 @@ from l2l.learning.backward import TurnsInReverse, check_follows_training
 from l2l.learning.meta_losses import check_depends_on_losses, floored_log, meta_loss_of
 from l2l.learning.unrolling import base_iteration, gradients_of
 from l2l.mapping import first_line
-from l2l.nests import tensors_of, with_tensors
+from l2l.nests import is_finite, tensors_of, with_tensors
 from l2l.optimizers.optimizer import opened
 from l2l.optimizers.over_draws import for_batch
 from l2l.problems.binding import BoundProblem
@@ -203,9 +203,10 @@ def last_loss(losses, batch):
     """The last loss of a segment; of a batch `[B]`, `exp(mean(log(loss)))`, or the mean if one is negative."""
     if batch is None:
         return losses
-    return tf.where(
-        tf.reduce_any(losses < 0), tf.reduce_mean(losses), tf.exp(tf.reduce_mean(floored_log(tf.abs(losses))))
-    )
+    mean = tf.reduce_mean(floored_log(tf.abs(losses)))
+    # Compiled with fast math, the exponential of a NaN is 0.
+    of_logs = tf.where(is_finite(mean), tf.exp(mean), mean)
+    return tf.where(tf.reduce_any(losses < 0), tf.reduce_mean(losses), of_logs)
 
 
 def _dense(gradient, variable):

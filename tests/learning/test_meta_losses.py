@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l.learning.engines import compiled
 from l2l.learning.meta_losses import _probes, check_depends_on_losses, floored_log, get_meta_loss, meta_loss_of
 
 BY_HAND = {
@@ -68,8 +69,18 @@ def test_the_log_of_an_exact_zero_is_finite_and_has_no_gradient(run, name):
     assert gradient[1] == 0 and np.isfinite(gradient).all()
 
 
-def test_the_log_of_nan_is_nan(run):
-    assert np.isnan(run(l2l.META_LOSSES["end_log"](tf.constant([1.0, np.nan]))))
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_what_is_not_finite_has_no_log_that_is(run, engine):
+    """Compiled with fast math, the floor would take the place of a NaN, and a single number is not what many are."""
+    values = np.array([np.nan, np.inf, -np.inf, -1.0, 1.0], np.float32)
+    tensors = [tf.placeholder_with_default(value, value.shape) for value in [values, *values]]
+
+    def logs(*losses):
+        return [floored_log(each) for each in losses]
+
+    found = run(compiled(logs, tensors) if engine == "xla" else logs(*tensors))
+    np.testing.assert_array_equal(found[0], [np.nan, np.inf, np.nan, np.nan, 0.0])
+    np.testing.assert_array_equal(found[1:], found[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

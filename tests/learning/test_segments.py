@@ -8,6 +8,7 @@ from segment_helpers import assert_same, meta_gradient, one_of, results, tensors
 from trainers import one_rate
 
 import l2l
+from l2l.learning.engines import compiled
 from l2l.learning.segments import last_loss
 
 LOOPS = ["python", "while"]
@@ -389,6 +390,18 @@ def test_a_problem_sees_base_iterations_as_tensors(fixed_draw, loop):
 def test_the_last_loss_of_a_batch_is_its_log_average_or_its_mean_where_one_is_negative(run, losses, expected):
     np.testing.assert_allclose(run(last_loss(tf.constant(losses, tf.float64), 2)), expected, rtol=1e-12)
     assert run(last_loss(tf.constant(-3.0), None)) == -3
+
+
+@pytest.mark.parametrize("engine", ["graph", "xla"])
+def test_the_last_loss_of_a_batch_is_not_finite_where_one_is_not(run, engine):
+    """Compiled with fast math, the exponential of a NaN is 0, which would look like the best figure of all."""
+    losses = [tf.placeholder_with_default(np.array([1.0, one], np.float32), [2]) for one in [np.nan, np.inf]]
+
+    def figures(*losses):
+        return [last_loss(each, 2) for each in losses]
+
+    found = run(compiled(figures, losses) if engine == "xla" else figures(*losses))
+    np.testing.assert_array_equal(found, [np.nan, np.inf])
 
 
 USELESS = {
