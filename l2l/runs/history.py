@@ -11,6 +11,7 @@ from l2l.averages import any_negative, log_average
 from l2l.types import PathLike
 
 _CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
+_MANY_SKIPPED = 10  # meta-iterations; fewer are chance
 
 
 class History:
@@ -123,11 +124,18 @@ class History:
     def stalled(self) -> List[str]:
         """Whether the run got nowhere, a list of sentences, of which `Trainer.run` warns; empty for a sound one.
 
-        From 5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall
-        by 0.1 since the start (a run that is stuck), or a rise by 3 above its lowest value (one that has collapsed).
-        Of losses that may be negative it says nothing.
+        More than half of the meta-iterations, and at least ten, were skipped: that is said, and nothing else. From
+        5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall by 0.1
+        since the start (a run that is stuck), or a rise by 3 above its lowest value (one that has collapsed). Of losses
+        that may be negative it says nothing.
         """
         name, found = self.config.get("name", "this run"), []
+        skipped = np.count_nonzero(self.skipped)
+        if skipped >= _MANY_SKIPPED and 2 * skipped > len(self):
+            return [
+                "%s learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Where its "
+                "first steps are too long, build the network with output_scale=0.01" % (name, skipped, len(self))
+            ]
         windows = len(self) // _CHECKED_WINDOW
         if windows >= 5 and not any_negative(self.last_loss):
             ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]

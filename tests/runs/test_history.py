@@ -12,7 +12,9 @@ def test_nan_is_counted_without_a_warning_of_numpys():
     history = l2l.History({"name": "test"})
     history.append(np.full([5000, 4], np.nan))
     assert l2l.log_average(history.last_loss) == np.inf
-    assert "is stuck" in history.stalled()[0]
+    assert "learns little" in history.stalled()[0]
+    history.append(np.ones([5000, 4]))
+    assert "is stuck: the log average of the last loss was nan in the first" in history.stalled()[0]
 
 
 def filled(length=7):
@@ -119,8 +121,14 @@ def test_skipped_meta_iterations_are_found():
     )
 
 
-def test_a_run_of_nothing_but_nan_is_stuck():
-    assert "is stuck: the log average of the last loss was nan" in with_last_losses(np.full(5000, np.nan)).stalled()[0]
+@pytest.mark.parametrize("skipped, of, is_said", [(10, 19, True), (10, 20, False), (9, 9, False), (5000, 5000, True)])
+def test_a_run_of_which_most_is_skipped_learns_little(skipped, of, is_said):
+    losses = np.full(of, 0.1)
+    losses[-skipped:] = np.nan
+    assert with_last_losses(losses).stalled() == is_said * [
+        "mine learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Where its first "
+        "steps are too long, build the network with output_scale=0.01" % (skipped, of)
+    ]
 
 
 @pytest.mark.parametrize("negative", [slice(None), slice(4000, None), slice(4999, None)])
