@@ -377,10 +377,10 @@ def test_a_caption_counts_cells_runs_and_tasks():
             rows.append({**row, "held_out_accuracy": None, "held_out_loss": 1.0 + (median > 1)})
     caption = readme.suite_caption(rows)
     for part in [
-        "2 tasks at 2 lengths, medians over 5 seeds.",
+        "2 tasks, 2 after 100 steps, 2 after 2,000 steps; medians over 5 seeds.",
         "below Adam at 0.001 in 75% of the 4 cells, tuned Adam in 50%, tuned Adam with the schedule in 75%, Adam at",
         "Prodigy in 75%, and all of them at once in 50%.",
-        "In 1 cells its loss is more than three times",
+        "1 cells have more than three times",
         "3 of 20 runs failed",
         "as good as the reference in 1 of 2 tasks after 2,000 steps.",
     ]:
@@ -404,7 +404,7 @@ def test_the_readmes_three_lines_train_a_keras_model(tmp_path):
     assert len(code.splitlines()) == 3
     images, labels = l2l.datasets.digits()
     layers = [tf.keras.layers.Dense(16, "relu", input_shape=(64,)), tf.keras.layers.Dense(10, "softmax")]
-    names = {"l2l": l2l, "model": tf.keras.Sequential(layers), "epochs": 4, "steps_per_epoch": 30}
+    names = {"l2l": l2l, "model": tf.keras.Sequential(layers), "epochs": 4}
     names.update(inputs=images.reshape([-1, 64]), labels=labels)
     exec(code, names)
     losses = names["model"].history.history["loss"]

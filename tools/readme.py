@@ -1,5 +1,6 @@
 """Tables of docs and a caption of README.md, from results/ and cards: python tools/readme.py writes them."""
 
+import collections
 import json
 import re
 import sys
@@ -163,15 +164,17 @@ def suite_caption(rows):
     found = ordinary_report.shares(rows).rows[0]
     parts = ["%s in %.0f%%" % (words, 100 * found[name]) for name, words in BASELINES.items()]
     parts[0] += " of the %d cells" % found["cells"]
+    tasks = collections.Counter(row["steps"] for row in learned)
+    lengths = ["%d after %s steps" % (number, format(steps, ",")) for steps, number in sorted(tasks.items())]
     return (
-        "Ordinary trainings: {tasks} tasks at {lengths} lengths, medians over {seeds} seeds. Shown is the training "
-        "loss over that of Adam with a tuned rate and a cosine schedule: left is better, and a star marks kinds of "
-        "tasks that `general` never saw. `general` is level (within 2%) or below {parts}, and {all}. In {far} cells "
-        "its loss is more than three times the reference's and not small yet; {failed} of {runs} runs failed. On "
-        "held-out data it is as good as the reference in {held} tasks after {steps:,} steps."
+        "Ordinary trainings: {tasks} tasks, {lengths}; medians over {seeds} seeds. Shown is the training loss over "
+        "that of Adam with a tuned rate and a cosine schedule: left is better, and a star marks kinds of tasks that "
+        "`general` never saw. `general` is level (within 2%) or below {parts}, and {all}. {far} cells have more than "
+        "three times the reference's loss while that is not small; {failed} of {runs} runs failed. On held-out data "
+        "it is as good as the reference in {held} tasks after {steps:,} steps."
     ).format(
         tasks=len({row["task"] for row in rows}),
-        lengths=len({row["steps"] for row in rows}),
+        lengths=", ".join(lengths),
         seeds=len(learned[0]["logs"]),
         parts=", ".join(parts[:-1]),
         all=parts[-1],
