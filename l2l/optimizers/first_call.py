@@ -161,7 +161,7 @@ def _creates_when_called(build, like):
     That is found out aside, in another graph: a call in this one would be in the way where it does not.
     """
     with tf.Graph().as_default() as graph:
-        with tf.variable_scope("aside") as scope:
+        with tf.variable_scope("aside", use_resource=True) as scope:
             value = build()
         before = _variables_in(graph)
         with contextlib.suppress(Exception):

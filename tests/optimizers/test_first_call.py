@@ -273,6 +273,18 @@ def test_it_is_built_a_second_time_only_where_nobody_knows_whether_a_call_create
     assert len(built) == number
 
 
+def test_its_variables_are_resources_wherever_it_is_built():
+    handles = []
+
+    def build():
+        rate = tf.get_variable("rate", [])
+        handles.append(rate.handle)
+        return lambda gradients, state: (-rate * gradients, state)
+
+    created(build)
+    assert len(handles) == 2
+
+
 def test_all_that_it_does_sees_the_variables_of_the_first_call():
     """At which its first state is computed once."""
     starts = []
