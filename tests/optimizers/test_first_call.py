@@ -572,6 +572,26 @@ def test_what_fails_with_a_batch_alone_says_its_shape():
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_of_the_users_own_stays_what_it_is():
+    class OwnError(ValueError):
+        pass
+
+    def build():
+        network = notebook_network()
+
+        def optimizer(gradients, state):
+            if gradients.shape.ndims == 2:
+                raise OwnError("one", 2)
+            return network(gradients, state)
+
+        optimizer.coordinatewise = True
+        return optimizer
+
+    with pytest.raises(OwnError) as caught:
+        small(build_optimizer=build, batch=3)
+    assert caught.value.args == ("one", 2)
+
+
 def test_a_variable_without_a_name_is_named_as_tensorflow_does():
     with pytest.raises(ValueError, match="creates its variables once, this one creates 'Variable' at every call"):
         created(lambda: lambda gradients, state: (-tf.Variable(0.1) * gradients, None))
