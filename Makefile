@@ -87,7 +87,7 @@ test: $(READY)  ## run the tests, on two cores; some minutes
 rehearse: $(READY)  ## run notebooks, shortened, the code of the pages, and whatever starts or compiles whole programs
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "rehearsal and not slow"
 
-rehearse-all: $(READY)  ## as rehearse, with the notebooks that take longest
+rehearse-all: $(READY)  ## as rehearse, with the notebooks and tasks that take longest
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m rehearsal
 
 mutants: $(READY)  ## break the package in 250 places, one at a time; fail where the tests notice fewer than 95%

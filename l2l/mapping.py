@@ -135,7 +135,8 @@ def _reason_against(definition):
         return "TensorFlow would forget the custom gradient of"
     if definition.op in _LOOPS:
         return "TensorFlow cannot vectorize a loop,"
-    if definition.attr["batch_dims"].i:  # of a GatherV2
+    # Asked for one that is not there, a message would make it, and no other op may have it.
+    if definition.op == "GatherV2" and definition.attr["batch_dims"].i:
         return "TensorFlow would ignore the batch_dims of"
     return None
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2l.mapping import OverDraws, control_flow_kept
+from l2l.mapping import OverDraws, _reason_against, control_flow_kept, definitions_since
 from l2l.xla import prepare_xla
 
 pytestmark = pytest.mark.filterwarnings("ignore:a function is computed draw by draw:RuntimeWarning")
@@ -157,6 +157,15 @@ def test_only_what_is_called_counts_and_static_shapes_may_have_holes(run):
     result = over_draws(lambda x: 2 * x, many)
     assert result.shape.as_list() == [2, None]
     np.testing.assert_array_equal(run(result), np.full([2, 3], 2))
+
+
+def test_functions_that_were_looked_at_are_as_they_were(run):
+    """TensorFlow makes the gradient of a `tf.cond` in a function from the definitions of its branches."""
+    x, choice = tf.constant([1.0, 2.0]), lambda x: tf.cond(x[0] > 0, lambda: x**2, lambda: 3 * x)
+    result = tf.function(choice, autograph=False)(x)
+    for definition in definitions_since(tf.get_default_graph(), 0):
+        _reason_against(definition)
+    np.testing.assert_array_equal(run(tf.gradients(result, x)[0]), [2, 4])
 
 
 def test_a_shape_that_the_function_sets_counts():

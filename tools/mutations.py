@@ -39,7 +39,7 @@ NAMES = {"name", "default_name", "stacklevel", "unit", "unit_scale", "refresh", 
 NAMES |= {"figsize", "alpha", "linewidth", "zorder", "markersize", "fontsize", "constrained_layout"}
 NAMES |= {"indent", "precision", "separator"}
 # What TensorFlow is told about a loop or a function for the sake of memory and time.
-NAMES |= {"autograph", "back_prop", "maximum_iterations", "parallel_iterations"}
+NAMES |= {"autograph", "back_prop", "parallel_iterations"}
 STRINGS = {"string", "strings", "fstring"}
 STATEMENTS = {"return_stmt", "assert_stmt", "global_stmt", "nonlocal_stmt", "import_name", "import_from"}
 

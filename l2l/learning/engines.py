@@ -115,19 +115,17 @@ def shards_engine(meta_iterations, draws):
     sharing, what a call costs is nothing beside it.
     """
     prepare_xla()
-    compiled = []
+    shards = []
 
     def call_shard(segment, inputs):
-        # As in `xla_engine`, a function of the graph keeps loops as functions.
-        function = defun(segment, autograph=False)
-        compiled.append(tf.xla.experimental.compile(lambda *tensors: function(*tensors), inputs))
-        return compiled[-1]
+        shards.append(compiled(segment, inputs))
+        return shards[-1]
 
     prepare_calls, feeds = _one_to_a_call(meta_iterations, draws, "while", call_shard=call_shard)
 
     def prepare(session):
         with refusals_named(_TRAINING, session.graph):  # the shards alone, so that nothing is trained
-            session.run(compiled, dict(zip(feeds, zeros_for(feeds))))
+            session.run(shards, dict(zip(feeds, zeros_for(feeds))))
         return prepare_calls(session)
 
     return prepare

@@ -161,7 +161,7 @@ def _creates_when_called(build, like):
     That is found out aside, in another graph: a call in this one would be in the way where it does not.
     """
     with tf.Graph().as_default() as graph:
-        with tf.variable_scope("aside") as scope:
+        with tf.variable_scope("aside", use_resource=True) as scope:
             value = build()
         before = _variables_in(graph)
         with contextlib.suppress(Exception):
@@ -201,9 +201,10 @@ def _within(scope, optimizer):
                 try:
                     return function(like, *more, **named)
                 except (TypeError, ValueError) as error:
-                    kind = TypeError if isinstance(error, TypeError) else ValueError
+                    if type(error) not in (TypeError, ValueError):  # whoever defines errors knows what is in them
+                        raise
                     words = "the optimizer failed with gradients of shape %.200s: %s"
-                    raise kind(words % (_shapes(like), first_line(error))) from error
+                    raise type(error)(words % (_shapes(like), first_line(error))) from error
 
         return called
 

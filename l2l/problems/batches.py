@@ -99,9 +99,14 @@ def _figures(bound, x, second_derivatives):
     loss = bound.loss(x, tf.constant(0))
     try:
         gradients = _gradients(loss, x)
+    except LookupError as error:
+        raise not_differentiable(error) from error
+    try:
         return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
     except (LookupError, TypeError) as error:  # the latter of a loop
-        raise not_differentiable(error) from error
+        raise ValueError(
+            "second_derivatives must be False for a loss with an op that has none: %s" % first_line(error)
+        ) from error
 
 
 def _gradients(of, x):

@@ -1,11 +1,14 @@
 """The unroll: base iterations in both kinds of loop, of one draw and of many, and continued."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from other_problems import Nested, Noting, Regression
 
 import l2l
+from l2l.learning.engines import compiled
 from l2l.learning.unrolling import base_iteration
 from l2l.problems.binding import BoundProblem
 
@@ -266,6 +269,20 @@ def test_a_loop_may_make_fewer_turns_and_makes_no_more_than_it_has(run, fixed_dr
         losses, x = run([done.losses, done.x], {most: number})
         np.testing.assert_allclose(losses, [*whole[:number], 0, 0, 0][:3], rtol=1e-5)
         np.testing.assert_allclose(x, [1.0, -0.5] * shrink ** min(number, 3), rtol=1e-5)
+
+
+def test_a_loop_that_is_compiled_can_be_differentiated(run):
+    """XLA has to know how many turns it makes at most."""
+    rate, draw = tf.get_variable("rate", initializer=0.1, use_resource=True), l2l.Quadratic(2).draw(1)
+
+    def program(loop, *tensors):
+        one = tf.nest.pack_sequence_as(draw, tensors)
+        losses = l2l.unroll(l2l.Quadratic(2), one, l2l.momentum(rate), steps=3, loop=loop).losses
+        return [losses, *tf.gradients(losses, [rate])]
+
+    plain = program("python", *tf.nest.flatten(draw))
+    for one, other in zip(*run([plain, compiled(functools.partial(program, "while"), tf.nest.flatten(draw))])):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 class Contrast(l2l.Problem):

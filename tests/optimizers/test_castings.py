@@ -1,5 +1,6 @@
 """Castings: the library's by their formulas, and one of one's own that remembers and adapts, all the way through."""
 
+import inspect
 import json
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_log_cast_round_trip(run, m):
     np.testing.assert_allclose(
         decode(run, l2l.log_cast(m), there), gradients + np.sign(gradients) * np.exp(m - 5), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", castings.CASTINGS)
+def test_what_is_left_out_is_what_the_contract_says(kind):
+    """A casting that remembers would else take some number for the memory that nobody gave it, and no one would see."""
+    casting = castings.CASTINGS[kind]()
+    for method in ["encode", "decode"]:
+        contract, own = (inspect.signature(getattr(each, method)).parameters for each in [l2l.Casting, type(casting)])
+        for name in contract:
+            assert own[name].default == contract[name].default, (method, name)
 
 
 @pytest.mark.parametrize("casting", [l2l.log_cast(-15), l2l.log_cast(-30)], ids=lambda c: c.name)

@@ -273,6 +273,18 @@ def test_it_is_built_a_second_time_only_where_nobody_knows_whether_a_call_create
     assert len(built) == number
 
 
+def test_its_variables_are_resources_wherever_it_is_built():
+    handles = []
+
+    def build():
+        rate = tf.get_variable("rate", [])
+        handles.append(rate.handle)
+        return lambda gradients, state: (-rate * gradients, state)
+
+    created(build)
+    assert len(handles) == 2
+
+
 def test_all_that_it_does_sees_the_variables_of_the_first_call():
     """At which its first state is computed once."""
     starts = []
@@ -558,6 +570,26 @@ def test_what_fails_with_a_batch_alone_says_its_shape():
     with pytest.raises(ValueError, match=r"the optimizer failed with gradients of shape \(3, 2\): .*ust be") as caught:
         small(build_optimizer=build, batch=3)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_users_own_stays_what_it_is():
+    class OwnError(ValueError):
+        pass
+
+    def build():
+        network = notebook_network()
+
+        def optimizer(gradients, state):
+            if gradients.shape.ndims == 2:
+                raise OwnError("one", 2)
+            return network(gradients, state)
+
+        optimizer.coordinatewise = True
+        return optimizer
+
+    with pytest.raises(OwnError) as caught:
+        small(build_optimizer=build, batch=3)
+    assert caught.value.args == ("one", 2)
 
 
 def test_a_variable_without_a_name_is_named_as_tensorflow_does():

@@ -1,6 +1,7 @@
 """What goes on around the graphs of a curriculum: which weights are kept, when a stage ends, what interruptions lose.
 
-The graphs compute next to nothing, so that every point can be tried; `test_curriculum.py` has the real ones.
+The graphs compute next to nothing, so that every point can be tried; `test_curriculum.py` has the real ones. What the
+page on reliability promises is rehearsed with those too.
 """
 
 import itertools
@@ -18,12 +19,14 @@ from trainers import assert_same_run, learned_momentum, same, small
 
 import l2l
 from l2l import archives
+from l2l.evaluation.graph import EvaluationGraph
 from l2l.learning.engines import CannotCompileError
 from l2l.learning.settings import Settings
 from l2l.runs import history, training, validation
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.recipe import Recipe
 from l2l.runs.record import described_start
+from l2l.runs.training_graph import TrainingGraph
 
 SETTINGS = {"unroll_length": 4, "learning_rate": 0.03, "weights_seed": 1, "draws_seed": 2, "engine": "graph"}
 VALIDATED = {"validate_every": 3, "patience": 2, "draws": 5}
@@ -57,6 +60,14 @@ def assert_same(one, other):
 def built(monkeypatch):
     """Lists of all training graphs and of all graphs of evaluations."""
     return put_in_place(monkeypatch)
+
+
+@pytest.fixture(params=["counting", pytest.param("real", marks=pytest.mark.rehearsal)])
+def kinds(request, monkeypatch):
+    """Classes of training graphs and of evaluations, and a list of the graphs that count."""
+    if request.param == "real":
+        return TrainingGraph, EvaluationGraph, []
+    return CountingGraph, CountingEvaluation, put_in_place(monkeypatch)[0]
 
 
 graphs = pytest.fixture(lambda built: built[0])
@@ -257,17 +268,18 @@ def interrupting(monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, disturbed)
 
 
-def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch, built):
+def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch, kinds):
     """Before and after each call of the engine, each validation, and each start of a stage."""
+    training_graph, evaluation, _ = kinds
     whole = two_stages(**VALIDATED)
     whole.run()
     one = two_stages(checkpoint_dir=tmp_path / "run", checkpoint_every=1e-9, **VALIDATED)
     CheckpointDirectory(str(tmp_path / "start"), 60).write(one.snapshot(), one.history)
     with monkeypatch.context() as patched:
         for owner, name in [
-            (CountingGraph, "run"),
-            (CountingGraph, "loader"),
-            (CountingEvaluation, "losses_and_positions"),
+            (training_graph, "run"),
+            (training_graph, "loader"),
+            (evaluation, "losses_and_positions"),
             (validation.Validation, "graph"),
         ]:
             interrupting(patched, owner, name)
@@ -305,7 +317,7 @@ def test_in_the_middle_of_going_over_to_a_stage_nobody_knows_whose_weights_these
     assert_same(one, whole)
 
 
-def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, monkeypatch, built):
+def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, monkeypatch, kinds):
     """Checkpoints at every point where one may be written, in the middle of stages and where one ends and begins."""
     places, write = [], archives.write
 
@@ -333,9 +345,8 @@ def test_after_a_kill_it_goes_on_bit_for_bit_from_every_checkpoint(tmp_path, mon
             assert (other.best is None) == (places[i][2] == 0)
             other.run()
             assert_same(other, one)
-    graphs, _ = built
-    graphs.remove(one._training.graph)
-    assert all(graph.is_closed for graph in graphs)
+    *_, graphs = kinds
+    assert all(graph.is_closed for graph in graphs if graph is not one._training.graph)
 
 
 def test_a_graph_that_is_not_used_is_kept_for_its_stage(graphs, tmp_path):
