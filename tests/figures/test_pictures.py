@@ -184,6 +184,7 @@ def test_plot_learning_rates_of_some_coordinates_and_of_one_that_has_arrived(wit
     assert panel.get_title() == "coordinate 2"
     for line, value in [(panel.get_lines()[0], 0.5), (strip.get_lines()[0], 0)]:
         np.testing.assert_allclose(line.get_ydata(), [value, value, np.nan])
+    assert strip.get_ylim() == (-0.05, 1.05)  # of shares, whatever they are
     with pytest.raises(ValueError, match=r"^coordinates must hold integers from 0 to 1, got 2"):
         l2l.plot_learning_rates(*arrays, steps=3, coordinates=[0, 2])
 
