@@ -32,7 +32,7 @@ LEARNING_RATE, FALLS_TO = 1.5e-2, 1 / 20
 
 
 class Horizons:
-    """The horizons of a training of so many meta-iterations: `(least, most)` for each, see `l2l.Settings`."""
+    """The horizons of a training of so many meta-iterations: `(least, most)` for each, see `l2l.Trainer`."""
 
     def __init__(self, meta_iterations):
         self.meta_iterations = meta_iterations

@@ -6,6 +6,7 @@ import tensorflow as tf
 from trainers import one_rate
 
 import l2l
+from l2l.learning.settings import Settings
 
 META_LOSSES = ", ".join(sorted(l2l.META_LOSSES))
 
@@ -437,9 +438,9 @@ BAD_CALLS = [
         TypeError,
         "key must be an integer, as from l2l.keys, got dty",
     ),
-    (lambda: l2l.Settings(horizon=30), ValueError, "horizon must be a multiple of unroll_length, 20, got 30"),
+    (lambda: Settings(horizon=30), ValueError, "horizon must be a multiple of unroll_length, 20, got 30"),
     (
-        lambda: l2l.Settings("last"),
+        lambda: Settings("last"),
         ValueError,
         "meta_loss must be one of %s, got 'last'" % META_LOSSES,
     ),

@@ -6,10 +6,11 @@ import inspect
 import tensorflow as tf
 
 import l2l
+from l2l.learning.settings import Settings
 from l2l.optimizers import castings
 
 TRAINER = {
-    **l2l.Settings()._asdict(),  # which test_settings.py has
+    **Settings()._asdict(),  # which test_settings.py has
     "horizon": None,
     "client": None,
     "engine": "xla",
@@ -138,7 +139,6 @@ def defaults(function):
 def test_defaults():
     functions = {name: getattr(l2l, name) for name in l2l.__all__ if callable(getattr(l2l, name))}
     functions.update(check_problem=l2l.testing.check_problem, check_optimizer=l2l.testing.check_optimizer)
-    del functions["Settings"]
     found = {name: defaults(function) for name, function in functions.items()}
     assert {name: one for name, one in found.items() if one} == DEFAULTS
 
@@ -158,7 +158,6 @@ METHODS = {
     "Problem.draw": {"seed": None},
     "Run.restore": {"allow_changed_code": False},
     "Run.run": {"meta_iterations": None, "until": None, "callbacks": ()},
-    "Run.work": {"between_calls": None},
     "Trained.create": {"position": None},
     "Tuned.table": {"rows": 10},
 }

@@ -25,6 +25,7 @@ import tensorflow as tf
 import zero
 
 import l2l
+from l2l.learning.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -274,7 +275,7 @@ def test_the_calls_and_settings_of_a_page_have_the_defaults_that_it_states():
         names, default = line.split("|")[1:3]
         stated.update(dict.fromkeys(re.findall(r"\w+", names), default.strip().strip("`")))
     assert stated.pop("engine") == '"xla"' and stated.pop("horizon") == "unroll_length"
-    defaults = {**l2l.Settings()._asdict()}
+    defaults = {**Settings()._asdict()}
     del defaults["horizon"]
     assert {name: ast.literal_eval(value) for name, value in stated.items()} == defaults
 

@@ -5,7 +5,6 @@ from l2l.learning.evolution import PES, EvolutionStrategies
 from l2l.learning.imitation import Imitation
 from l2l.learning.meta_losses import META_LOSSES
 from l2l.learning.segments import MetaGradient, meta_gradient
-from l2l.learning.settings import Settings
 from l2l.learning.unrolling import Unroll, learn, unroll
 from l2l.learning.updates import Update, clipped, update
 
@@ -16,7 +15,6 @@ __all__ = [
     "EvolutionStrategies",
     "Imitation",
     "MetaGradient",
-    "Settings",
     "Unroll",
     "Update",
     "clipped",

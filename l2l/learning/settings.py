@@ -35,34 +35,7 @@ Horizon = Union[int, Tuple[int, int], Callable[[int], Union[int, Tuple[int, int]
 
 
 class Settings(namedtuple("Settings", _FIELDS)):
-    """How a learned optimizer is trained. All are checked here, and nowhere else.
-
-    Args:
-      meta_loss: "sum", "end", "end_log", "sum_log", or a function of the losses `[T]` of one draw to a scalar. For
-        whole horizons "late_log", the log of the mean of the last tenth; "mean_log", the mean of the logs; and
-        "late_and_mean_log", 0.8 of the first and 0.2 of the second. These three add 1e-7 to what they take a log of.
-      estimator: what makes the meta-gradient: None for backpropagation through a segment; or `EvolutionStrategies` or
-        `PES`, which need forward passes alone. With one, `batch` and `second_derivatives` have no meaning and must
-        be left as they are, and `threads` is how many members run side by side.
-      unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
-      horizon: how many base iterations a draw lives, a multiple of `unroll_length`, the default and the
-        document's case. Beyond it (truncated backpropagation through time, as in arXiv 1606.04474) position and state
-        are carried from one segment to the next without a gradient, and the next draw comes when the horizon is
-        reached, or after a meta-iteration that is skipped for a NaN. With an estimator it need be no multiple, but for
-        `PES`, which rounds it up to one. It may then be a pair `(least, most)`, from which the horizon of each
-        meta-iteration is drawn with a uniform logarithm, or a function of the number of meta-iterations so far to a
-        number or a pair.
-      learning_rate: a number, or a schedule: a function of the number of updates so far, a scalar int64 tensor, such
-        as `exponential_decay(3e-4, 1000)`. Meta-iterations that are skipped for a NaN do not count.
-      meta_optimizer: None for `tf.train.AdamOptimizer` with its defaults; or a function of the learning rate, a scalar
-        float32 tensor, that creates a `tf.train.Optimizer`: `lambda rate: tf.train.MomentumOptimizer(rate, 0.9)`.
-      clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
-      second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
-      batch: the meta-loss is averaged over so many draws in each meta-iteration.
-      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
-        large batches. The number of shards changes rounding, not what is computed.
-      weights_seed: integer that fixes the initial weights.
-      draws_seed: integer that fixes the problems drawn.
+    """How a learned optimizer is trained: arguments of `Trainer`, which describes them. They are checked here alone.
 
     Raises:
       TypeError, ValueError: an argument is unknown or out of range.

@@ -49,9 +49,8 @@ class Curriculum(Run):
     Args:
       problem, build_optimizer: as for `Trainer`, of all stages that say nothing else.
       stages: a list of dicts.
-      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm: see `l2l.Settings`; of all stages
-        that say nothing else.
-      second_derivatives, batch, threads, weights_seed, draws_seed: likewise.
+      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
+        weights_seed, draws_seed: as for `Trainer`, of all stages that say nothing else.
       validate_every: meta-iterations from one validation to the next, a positive integer; None for no validation.
       patience: a positive integer; None for stages that never end early.
       draws: held-out draws, a positive integer.
@@ -159,7 +158,7 @@ class Curriculum(Run):
             ", closed" if self._is_closed else "",
         )
 
-    def left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
+    def _left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
         """As for `Trainer`, but at most up to the end, which is also what None for both says."""
         left = self._training.left()
         if meta_iterations is None and until is None:

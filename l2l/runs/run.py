@@ -157,24 +157,24 @@ class Run:
             can be called again.
           OSError: the last checkpoint cannot be written. Nothing else is lost, and `run` can be called again.
         """
-        meta_iterations = self.left(meta_iterations, until)
+        meta_iterations = self._left(meta_iterations, until)
         if not isinstance(callbacks, (list, tuple)):
             raise TypeError("callbacks must be a list of functions of the trainer, got %r" % (callbacks,))
         for i, callback in enumerate(callbacks):
             checks.function("callbacks[%d]" % i, callback)
-        self.check_ready()
+        self._check_ready()
         if meta_iterations or self._training.is_due():
             line = progress(meta_iterations, title([self._name], "trainings"))
             with line as show, delayed_signals(self.has_checkpoints, lambda: show(0, STOPPING)) as stop:
-                done = self.work(meta_iterations, show, stop, lambda: self._call_back(callbacks))
+                done = self._work(meta_iterations, show, stop, lambda: self._call_back(callbacks))
             leave(stop, "stopped after %d of %d meta-iterations, all kept" % (done, meta_iterations))
         return self.history
 
-    def left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
+    def _left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
         """How many meta-iterations `run` with these arguments asks for, an integer from 0 on."""
         return left_to_run(len(self.history), meta_iterations, until)
 
-    def work(
+    def _work(
         self,
         meta_iterations: int,
         report: Callable[[int, str], None],
@@ -194,7 +194,7 @@ class Run:
         """
         self._check_no_callback("run")
         with self._turn.run():
-            self.check_ready()
+            self._check_ready()
             return self._training.work(meta_iterations, report, stop, between_calls or (lambda: None))
 
     @short_traceback
@@ -287,7 +287,7 @@ class Run:
                 raise ValueError("%s is closed; create a new one" % self._called)
             yield self._training
 
-    def check_ready(self) -> None:
+    def _check_ready(self) -> None:
         """Raises `ValueError` where the trainer cannot run: closed, running in another thread, in an unknown state, or
         about to write where it must not.
         """

@@ -46,12 +46,12 @@ def train_together(
     for i, trainer in enumerate(trainers):
         if not isinstance(trainer, Run):
             raise TypeError("trainers[%d] must be a Trainer or a Curriculum, got %r" % (i, trainer))
-        trainer.check_ready()
+        trainer._check_ready()
     if len(set(trainers)) < len(trainers):
         raise ValueError("trainers must be different ones, got %r" % (trainers,))
     more = _one_for_each("meta_iterations", meta_iterations, trainers)
     wholes = _one_for_each("until", until, trainers)
-    numbers = [trainer.left(*pair) for trainer, *pair in zip(trainers, more, wholes)]
+    numbers = [trainer._left(*pair) for trainer, *pair in zip(trainers, more, wholes)]
     workers = checks.positive_integer("workers", os.cpu_count() if workers is None else workers)
     experiments = [trainer.history.config["name"] for trainer in trainers]
     names = ["seed %d" % trainer.history.config["weights_seed"] for trainer in trainers]
@@ -67,7 +67,7 @@ def train_together(
                 show(finished, "%s %s" % (name, text))
 
             try:
-                trainer.work(number, report, stop)
+                trainer._work(number, report, stop)
             except BaseException:
                 stop.set()  # here, since it may not be the first that is waited for
                 raise

@@ -42,14 +42,35 @@ class Trainer(Run):
         `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
         another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
         a dict of such functions, one for each group of the position's tensors, see `Grouped`.
-      meta_loss: what is minimized, a name in `META_LOSSES` or a function; see `l2l.Settings`.
-      estimator: None for backpropagation through a segment, or `l2l.EvolutionStrategies(...)` or `l2l.PES(...)`.
+      meta_loss: what is minimized, a name of `META_LOSSES`: "sum" of the losses of a segment, the last one ("end"), its
+        log ("end_log"), or the sum of logs ("sum_log"). For whole horizons "late_log", the log of the mean of the last
+        tenth; "mean_log", the mean of the logs; and "late_and_mean_log", 0.8 of the first and 0.2 of the second. These
+        three add 1e-7 to what they take a log of. Or a function of the losses `[T]` of one draw to a scalar.
+      estimator: what makes the meta-gradient. None is backpropagation through a segment;
+        `l2l.EvolutionStrategies(...)` and `l2l.PES(...)` need forward passes alone. With one of these, `batch` and
+        `second_derivatives` have no meaning and must be left as they are, and `threads` is how many members run side
+        by side.
       client: with an `estimator`, a `distributed.Client` or the address of a scheduler, as `"tcp://host:8786"`: its
         workers run the members of each meta-iteration. On machines of one kind the numbers are those without it, bit
         for bit. A lost worker's members are computed again. Needs `pip install l2l[sweep]`. None for this process.
-      unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives: see `l2l.Settings`. The
-        learning rate may be a schedule, such as `l2l.exponential_decay(3e-4, 1000)`.
-      batch, threads, weights_seed, draws_seed: see `l2l.Settings`.
+      unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
+      horizon: how many base iterations a draw lives, a multiple of `unroll_length`. None for one segment, as in the
+        document. Position and state are carried from one segment to the next without a gradient (truncated
+        backpropagation through time, as in arXiv 1606.04474). The next draw comes when the horizon is reached, or after
+        a meta-iteration that is skipped for a NaN. With an estimator any number will do; `PES` rounds it up to a
+        multiple. It may then also be a pair `(least, most)`, between which the horizon of each meta-iteration is drawn
+        with a uniform logarithm, or a function of the number of meta-iterations so far to a number or a pair.
+      learning_rate: a number, or a schedule: a function of the number of updates so far, a scalar int64 tensor, such
+        as `l2l.exponential_decay(3e-4, 1000)`. Meta-iterations that are skipped for a NaN do not count.
+      meta_optimizer: None for `tf.train.AdamOptimizer` with its defaults; or a function of the learning rate, a scalar
+        float32 tensor, that creates a `tf.train.Optimizer`: `lambda rate: tf.train.MomentumOptimizer(rate, 0.9)`.
+      clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
+      second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
+      batch: the meta-loss is averaged over so many draws in each meta-iteration.
+      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
+        large batches. The number of shards changes rounding, not what is computed.
+      weights_seed: integer that fixes the initial weights.
+      draws_seed: integer that fixes the problems drawn.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
         session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
         cannot compile. All see the same draws and the same initial weights.

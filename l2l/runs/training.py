@@ -44,7 +44,7 @@ class Training:
         self._most_per_call, self._warned = 1, False
 
     def work(self, meta_iterations, report, stop, between_calls):
-        """Trains until done or asked to stop, and keeps it all; see `Run.work`."""
+        """Trains until done or asked to stop, and keeps it all; see `Run._work`."""
         history, first = self.history, len(self.history)
         history.reserve(meta_iterations)
         last, reported, written, shown = first + meta_iterations, first, first, time.perf_counter()

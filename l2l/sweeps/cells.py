@@ -123,7 +123,7 @@ def compute(job, build_trainer, measure, stop):
                 noted = time.monotonic()
                 job.note_finished(len(trainer.history))
 
-        trainer.work(left, report, stop)
+        trainer._work(left, report, stop)
         if len(trainer.history) < job.meta_iterations:
             return None
         return write(job, trainer, {} if measure is None else measure(trainer))

@@ -7,6 +7,7 @@ import tensorflow as tf
 import l2l
 from l2l.learning.engines import ENGINES, At, CannotCompileError, engine_for, shards_engine
 from l2l.learning.meta_iteration import MetaIterations
+from l2l.learning.settings import Settings
 
 PLACES = 6
 
@@ -18,7 +19,7 @@ class Engine:
     """
 
     def __init__(self, make, problem=None, build=None, **settings):
-        settings = l2l.Settings("end", **{"unroll_length": 3, **settings})
+        settings = Settings("end", **{"unroll_length": 3, **settings})
         self.batch, problem = settings.batch, problem or l2l.Quadratic(2)
         rate = tf.get_variable("rate", [], initializer=tf.constant_initializer(0.1), use_resource=True)
 
@@ -125,7 +126,7 @@ class Uncompilable(l2l.Quadratic):
 
 @pytest.mark.parametrize("engine, threads", [("xla", 1), ("xla", 2)])
 def test_what_xla_cannot_compile_says_so(engine, threads):
-    make = engine_for(engine, l2l.Settings(batch=2 * threads, threads=threads))
+    make = engine_for(engine, Settings(batch=2 * threads, threads=threads))
     made = Engine(make, Uncompilable(2), batch=2 * threads, threads=threads)
     words = "engine='xla' cannot compile this problem, optimizer, meta_loss or meta_optimizer; engine='graph' can"
     with tf.Session() as session, pytest.raises(CannotCompileError, match=words):
@@ -133,7 +134,7 @@ def test_what_xla_cannot_compile_says_so(engine, threads):
 
 
 def test_the_engine_for_a_training():
-    assert engine_for("graph", l2l.Settings()) is ENGINES["graph"]
-    assert engine_for("xla", l2l.Settings()) is ENGINES["xla"]
-    assert engine_for("xla", l2l.Settings(batch=4, threads=2)) is shards_engine
-    assert engine_for("graph", l2l.Settings(batch=4, threads=2)) is ENGINES["graph"]
+    assert engine_for("graph", Settings()) is ENGINES["graph"]
+    assert engine_for("xla", Settings()) is ENGINES["xla"]
+    assert engine_for("xla", Settings(batch=4, threads=2)) is shards_engine
+    assert engine_for("graph", Settings(batch=4, threads=2)) is ENGINES["graph"]

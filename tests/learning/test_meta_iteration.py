@@ -8,6 +8,7 @@ from trainers import small
 
 import l2l
 from l2l.learning.meta_iteration import MetaIterations, Place
+from l2l.learning.settings import Settings
 
 
 def lstm(casting="log_and_sign"):
@@ -17,7 +18,7 @@ def lstm(casting="log_and_sign"):
 def iterations(optimizer, draw, variables=None, adam=None, problem=None, draw_by_draw=False, **settings):
     problem = l2l.Quadratic(2, tf.float64) if problem is None else problem
     variables = optimizer.variables if variables is None else variables
-    settings = l2l.Settings(**{"unroll_length": 2, **settings})
+    settings = Settings(**{"unroll_length": 2, **settings})
     adam = adam or tf.train.AdamOptimizer()
     return MetaIterations(problem, optimizer, variables, adam, settings, draw, draw_by_draw=draw_by_draw)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import l2l
+from l2l.learning.settings import Settings
 
 META_LOSSES = ", ".join(sorted(l2l.META_LOSSES))
 
@@ -14,7 +15,7 @@ FLOAT32 = "a positive number of float32, 1.18e-38 to 3.4e38"
 
 def test_the_defaults_are_episode_1s():
     """Part of the record of every training: a change of one of them is a change of what a training means."""
-    assert l2l.Settings()._asdict() == {
+    assert Settings()._asdict() == {
         "meta_loss": "sum",
         "estimator": None,
         "unroll_length": 20,
@@ -70,23 +71,23 @@ def test_the_defaults_are_episode_1s():
 )
 def test_each_is_checked(changes, error, message):
     with pytest.raises(error) as caught:
-        l2l.Settings(**changes)
+        Settings(**changes)
     assert str(caught.value) == message
 
 
 def test_one_that_there_is_not_is_refused():
     with pytest.raises(TypeError, match="rate"):
-        l2l.Settings(rate=1)
+        Settings(rate=1)
 
 
 def test_the_horizon_is_that_of_one_segment_unless_it_is_said():
-    assert l2l.Settings(unroll_length=5).horizon == 5 and not l2l.Settings(unroll_length=5).carries
-    assert l2l.Settings(unroll_length=5, horizon=5).carries is False
-    assert l2l.Settings(unroll_length=5, horizon=15).carries is True
+    assert Settings(unroll_length=5).horizon == 5 and not Settings(unroll_length=5).carries
+    assert Settings(unroll_length=5, horizon=5).carries is False
+    assert Settings(unroll_length=5, horizon=15).carries is True
 
 
 def test_numbers_of_numpy_become_pythons():
-    settings = l2l.Settings(
+    settings = Settings(
         unroll_length=np.int64(5), learning_rate=np.float32(0.5), batch=np.int32(4), weights_seed=np.int8(3)
     )
     assert json.loads(json.dumps(settings.description())) == settings.description()
@@ -103,11 +104,11 @@ def own(losses):
 
 
 def test_its_description_is_a_record_of_all_settings():
-    settings = l2l.Settings("end_log", unroll_length=4, horizon=8, batch=6, threads=3)
+    settings = Settings("end_log", unroll_length=4, horizon=8, batch=6, threads=3)
     assert settings.description() == dict(settings._asdict())
-    assert l2l.Settings(own).description()["meta_loss"] == "own"
-    assert l2l.Settings(Own()).description()["meta_loss"] == "Own"
-    assert json.dumps(l2l.Settings(own).description())
+    assert Settings(own).description()["meta_loss"] == "own"
+    assert Settings(Own()).description()["meta_loss"] == "Own"
+    assert json.dumps(Settings(own).description())
 
 
 class _Uniform:
@@ -140,7 +141,7 @@ ES, PES = l2l.EvolutionStrategies(), l2l.PES()
     ],
 )
 def test_a_horizon_is_a_number_or_drawn_with_a_uniform_logarithm(horizon, estimator, uniform, expected):
-    settings = l2l.Settings(estimator=estimator, unroll_length=5, horizon=horizon)
+    settings = Settings(estimator=estimator, unroll_length=5, horizon=horizon)
     found = settings.horizon_of(4, _Uniform(uniform))
     assert found == expected and type(found) is int and not settings.carries
 
@@ -159,16 +160,16 @@ def test_a_horizon_is_a_number_or_drawn_with_a_uniform_logarithm(horizon, estima
 )
 def test_what_an_estimator_has_no_use_for_is_refused(changes, error, message):
     with pytest.raises(error, match=message):
-        l2l.Settings(**{"estimator": ES, **changes})
+        Settings(**{"estimator": ES, **changes})
 
 
 def test_a_function_must_return_a_horizon():
     with pytest.raises(ValueError, match="horizon must have its least first"):
-        l2l.Settings(estimator=ES, horizon=lambda number: (5, number)).horizon_of(4, _Uniform(0.5))
+        Settings(estimator=ES, horizon=lambda number: (5, number)).horizon_of(4, _Uniform(0.5))
 
 
 def test_functions_of_the_users_own_are_told_from_schedules():
-    settings = l2l.Settings(own, learning_rate=l2l.exponential_decay(0.1, 10))
+    settings = Settings(own, learning_rate=l2l.exponential_decay(0.1, 10))
     assert settings.functions() == {"meta_loss": own, "horizon": None, "learning_rate": None, "meta_optimizer": None}
     assert settings.description()["learning_rate"] == settings.learning_rate.description()
-    assert l2l.Settings(estimator=PES).description()["estimator"] == PES.description()
+    assert Settings(estimator=PES).description()["estimator"] == PES.description()

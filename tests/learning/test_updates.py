@@ -6,6 +6,7 @@ import tensorflow as tf
 from segment_helpers import comes_after
 
 import l2l
+from l2l.learning.settings import Settings
 from l2l.learning.updates import MetaOptimizer
 
 
@@ -194,5 +195,5 @@ def test_several_whole_meta_iterations_against_numpy():
 
 def test_the_number_of_updates_is_no_weight():
     """A regularizer, or an optimizer of the user's own in the same graph, would find it among the trainable ones."""
-    MetaOptimizer(l2l.Settings(learning_rate=l2l.exponential_decay(0.1, 10)))
+    MetaOptimizer(Settings(learning_rate=l2l.exponential_decay(0.1, 10)))
     assert tf.trainable_variables() == [] and len(tf.global_variables()) == 1

@@ -70,7 +70,7 @@ def test_a_batch_and_a_carried_horizon_are_what_single_draws_are(run, engine):
     problem, build = Nested(), lambda: l2l.CoordinatewiseLSTM((3,), l2l.relative_step_cast())
     settings = {"engine": engine, "unroll_length": 3, "horizon": 6, "batch": 2, "learning_rate": 0.01}
     with l2l.Trainer(problem, build, **settings) as trainer:
-        trainer.work(3, lambda *_: None, _Never())
+        trainer._work(3, lambda *_: None, _Never())
         trained = trainer.trained()
     losses = l2l.evaluate(problem, {"it": trained}, draws=2, steps=3, engine=engine)["it"]
     optimizer, load = trained.create("it")

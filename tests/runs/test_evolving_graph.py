@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import l2l
 from l2l.learning.evolution import unit_noise
+from l2l.learning.settings import Settings
 from l2l.runs.evolving_graph import EvolvingGraph
 from l2l.runs.recipe import Recipe
 
@@ -134,7 +135,7 @@ class _InPython(l2l.Quadratic):
 
 @pytest.mark.parametrize("problem", [{"a": _InPython(2)}, {"a": _InPython(2), "b": _InPython(2)}], ids=len)
 def test_what_xla_cannot_compile_is_said_before_it_runs(problem):
-    settings = l2l.Settings(estimator=l2l.PES(1), unroll_length=2, horizon=2)
+    settings = Settings(estimator=l2l.PES(1), unroll_length=2, horizon=2)
     graph = EvolvingGraph(Recipe(problem, _Rate, settings, "xla"), client=None)
     name = graph._chosen()[0]
     assert graph.to_prepare() == "building and compiling" + " %s" % name * (len(problem) > 1)
@@ -144,9 +145,7 @@ def test_what_xla_cannot_compile_is_said_before_it_runs(problem):
 
 
 def test_it_begins_with_the_weights_of_a_trained_optimizer_and_frees_everything_in_the_end():
-    recipe = Recipe(
-        l2l.Quadratic(2), l2l.Trained(_Rate, [np.float32(0.7)]), l2l.Settings(estimator=l2l.PES(1)), "graph"
-    )
+    recipe = Recipe(l2l.Quadratic(2), l2l.Trained(_Rate, [np.float32(0.7)]), Settings(estimator=l2l.PES(1)), "graph")
     graph = EvolvingGraph(recipe, client=None)
     assert graph.weights() == [np.float32(0.7)] and graph.to_prepare() is None
     graph.close()

@@ -297,7 +297,7 @@ def test_an_interrupt_between_any_two_steps_of_python_leaves_no_wrong_checkpoint
         _, arrays = l2l.archives.read(l2l.latest_checkpoint(tmp_path))
         assert arrays["place"][0] == len(arrays["history/meta_loss"]), places
         try:
-            trainer.check_ready()
+            trainer._check_ready()
             assert trainer.snapshot()["place"][0] == len(trainer.history)
         except ValueError:
             refusals += 1

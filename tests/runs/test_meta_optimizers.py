@@ -9,6 +9,7 @@ from trainers import ENGINES, Listed, assert_same_run, learned_momentum, one_rat
 
 import l2l
 from l2l.learning.engines import CannotCompileError
+from l2l.learning.settings import Settings
 
 
 def momentum(rate):
@@ -172,7 +173,7 @@ def test_what_creates_no_optimizer_is_refused(bad, message, engine):
 )
 def test_what_is_no_function_of_the_rate_is_refused(bad, message):
     with pytest.raises(TypeError, match="^" + message):
-        l2l.Settings(meta_optimizer=bad)
+        Settings(meta_optimizer=bad)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def given(*values):
 
 def test_a_stage_ends_when_nothing_is_gained_and_the_next_begins_with_its_best(graphs, evaluations, capsys):
     with two_stages(number=100, measure=given(9, 5, 3, 4, 3, 8, 8, 9), **VALIDATED) as one:
-        assert one.left(None, None) == 200
+        assert one._left(None, None) == 200
         one.run()
         first = [(0, 0, 9), (0, 3, 5), (0, 6, 3), (0, 9, 4), (0, 12, 3)]
         assert figures(one) == [*first, (1, 0, 8), (1, 3, 8), (1, 6, 9)]
@@ -123,7 +123,7 @@ def test_a_stage_ends_when_nothing_is_gained_and_the_next_begins_with_its_best(g
         stage = l2l.Trained(None, start.weights(), start.adapted(), {"name": "training", "meta_iterations": 6})
         assert begun[1]["start"] == described_start(stage)
         assert [len(part) for part in one.histories] == [12, 6] and one.histories[0].config["start"] is None
-        assert one.left(None, None) == 0
+        assert one._left(None, None) == 0
         err = capsys.readouterr().err
         assert "200/200" in err  # meta-iterations that were spared count as done
         assert "stage 2 of 2, validation 9, log average " in err
@@ -136,7 +136,7 @@ def test_a_stage_that_has_just_begun_is_not_over_by_what_was_found_in_the_one_be
     one = two_stages(number=9, measure=given(1, 2, 3), **VALIDATED)
     with pytest.raises(DisturbedError):
         one.run()
-    assert (one._training.number, len(one.validations), one.left(None, None)) == (1, 3, 9)
+    assert (one._training.number, len(one.validations), one._left(None, None)) == (1, 3, 9)
 
 
 def test_the_starting_weights_are_the_best_if_training_makes_them_worse(built):
@@ -217,10 +217,10 @@ def test_what_is_left_is_what_the_stages_have_left(graphs):
     one = curriculum([{"meta_iterations": number} for number in (3, 50, 7)])
     left = []
     for number in [2, 1, 4, 45, 1, 1, 6]:
-        left.append(one.left(None, None))
+        left.append(one._left(None, None))
         one.run(number)
-    assert left == [60, 58, 57, 53, 8, 7, 6] and one.left(None, None) == 0
-    assert one.left(5, None) == one.left(None, 100) == 0
+    assert left == [60, 58, 57, 53, 8, 7, 6] and one._left(None, None) == 0
+    assert one._left(5, None) == one._left(None, 100) == 0
     assert [len(part) for part in one.histories] == [3, 50, 7] and len(graphs) == 3
     assert [graph.is_closed for graph in graphs] == [True, True, False]
     stages = [{"stage": i, "horizon": 4, "meta_iterations": n} for i, n in enumerate([3, 50, 7])]
@@ -231,7 +231,7 @@ def test_the_progress_line_averages_over_the_stage_alone(built):
     reports = []
     one = curriculum([{"meta_iterations": 5}, {"meta_iterations": 2}])
     for number in [5, 1, 1]:
-        one.work(number, lambda finished, text: reports.append((finished, text)), threading.Event())
+        one._work(number, lambda finished, text: reports.append((finished, text)), threading.Event())
     losses = one.history.last_loss
     averages = [np.log10(part).mean() for part in (losses[:5], losses[5:6], losses[5:7])]
     assert reports == [
@@ -246,7 +246,7 @@ def test_the_progress_line_averages_over_the_stage_alone(built):
 def test_what_takes_time_is_said_before(built):
     reports = []
     one = curriculum([{"meta_iterations": 3}], engine="xla", measure=given(0.25, 0.125), validate_every=3)
-    one.work(3, lambda finished, text: reports.append((finished, text)), threading.Event())
+    one._work(3, lambda finished, text: reports.append((finished, text)), threading.Event())
     last = "stage 1 of 1, validation 0.25, log average %.2f" % np.log10(one.history.last_loss).mean()
     # Once more where there was something to compile, with the question whether to stop.
     assert reports == [(0, "validating"), (0, "compiling"), (3, last), (0, "validating")]
@@ -291,7 +291,7 @@ def test_whatever_interrupts_it_it_goes_on_bit_for_bit(tmp_path, monkeypatch, ki
             except DisturbedError:
                 interruptions += 1
             try:
-                one.check_ready()
+                one._check_ready()
             except ValueError:  # in the middle of a call of the engine
                 one.restore(tmp_path / ("run" if l2l.latest_checkpoint(tmp_path / "run") else "start"))
                 one._training.checkpoints.newest = l2l.latest_checkpoint(tmp_path / "run")

@@ -287,7 +287,7 @@ def test_work_on_a_closed_trainer_is_refused_too():
     trainer = small()
     trainer.close()
     with pytest.raises(ValueError, match="trainer 'training' is closed; create a new one"):
-        trainer.work(1, lambda finished, average: None, threading.Event())
+        trainer._work(1, lambda finished, average: None, threading.Event())
 
 
 def test_a_trainer_says_what_it_is_and_closes_itself_at_the_end_of_its_block(tmp_path, monkeypatch):
