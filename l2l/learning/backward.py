@@ -15,6 +15,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager.function import defun
 from tensorflow.python.framework import ops
+from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state
@@ -126,8 +127,9 @@ class TurnsInReverse:
             return [loss, *tensors_of(x), *tensors_of(after)]
 
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._carried]
-        function = defun(traced, autograph=False)
-        concrete = function.get_concrete_function(tf.TensorSpec([], tf.int32), *specs)
+        # Not a `defun`, which takes its graph apart once nobody holds it: a `tf.function` of the user's, called here
+        # first, is called again later with what was traced within that graph.
+        graph = func_graph_from_py_func("traced", traced, [tf.TensorSpec([], tf.int32), *specs], {})
         if sorted(used) != list(range(number)):
             raise ValueError(
                 "optimizer must multiply by each of its %d kernels once a step, it used %s" % (number, used)
@@ -136,7 +138,7 @@ class TurnsInReverse:
         self._adds_up = any(shape.as_list()[0] > MOST_ROWS_KEPT for shape, _ in shapes)
         self._sources = [
             tensor
-            for tensor in concrete.captured_inputs
+            for tensor in graph.external_captures
             if is_differentiable(tensor) and _depends(tensor, self._variables)
         ]
 

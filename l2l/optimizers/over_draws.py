@@ -4,7 +4,7 @@ import functools
 import warnings
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager.function import defun
+from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
 from l2l.mapping import OverDraws
 from l2l.nests import tensors_of
@@ -65,5 +65,5 @@ def is_vectorized(optimizer, x, horizon):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is said where the optimizer is used
-        defun(two_steps, autograph=False).get_concrete_function()
+        func_graph_from_py_func("two_steps", two_steps, (), {})
     return not over_draws.draw_by_draw

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from other_problems import Nested, Regression
 from segment_helpers import assert_same, meta_gradient, results
-from trainers import small
+from trainers import ENGINES, small
 
 import l2l
 from l2l.learning import backward
@@ -277,3 +277,34 @@ def test_op_by_op_it_follows_the_training():
     trainers = [small(build_optimizer=build, engine="graph") for build in [build_too_early, build_in_time]]
     one, other = (trainer.run(5).meta_loss for trainer in trainers)
     np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@tf.function
+def either(x):
+    """Half the squares, of which both branches are the same function."""
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: tf.reduce_sum(x**2) / 2, lambda: tf.reduce_sum(x**2) / 2)
+
+
+class Branching(l2l.Quadratic):
+    """Half the squares as a `tf.function` with a `tf.cond`, which keeps what it traced first."""
+
+    def loss(self, x, draw):
+        return either(x)
+
+
+def network():
+    return l2l.CoordinatewiseLSTM((3,))
+
+
+def test_a_tf_function_with_a_branch_has_no_second_derivative_that_xla_compiles():
+    trainer = small(problem=Branching(2), build_optimizer=network, unroll_length=3, engine="xla")
+    with pytest.raises(ValueError, match="engine='xla' cannot compile this problem"):
+        trainer.run(1)
+
+
+@pytest.mark.rehearsal
+def test_a_tf_function_with_a_branch_trains_compiled_without_second_derivatives():
+    settings = {"build_optimizer": network, "unroll_length": 3, "second_derivatives": False}
+    trainers = [small(problem=Branching(2), engine=engine, **settings) for engine in ENGINES]
+    one, other = (trainer.run(3).meta_loss for trainer in trainers)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
