@@ -72,10 +72,14 @@ class EvolvingGraph:
         self._workers = None
         # Of persistent strategies: the pairs of each problem, which are carried on.
         self._pairs = {}
-        if self._estimator.persistent:
-            self._pairs = {name: self._begun(name, range(self._estimator.pairs)) for name in self._problems}
-        if client is not None:
-            self._workers = PairWorkers(client, self._problems, self._of_members, self._estimator.persistent)
+        try:
+            if self._estimator.persistent:
+                self._pairs = {name: self._begun(name, range(self._estimator.pairs)) for name in self._problems}
+            if client is not None:
+                self._workers = PairWorkers(client, self._problems, self._of_members, self._estimator.persistent)
+        except BaseException:
+            self.close()
+            raise
 
     def _build_meta_loss(self, settings):
         """Meta-loss and logarithm of the last loss of one member."""

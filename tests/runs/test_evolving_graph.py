@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import l2l
+from l2l import graphs
 from l2l.learning.evolution import unit_noise
 from l2l.learning.settings import Settings
 from l2l.runs.evolving_graph import EvolvingGraph
@@ -152,6 +153,24 @@ def test_it_begins_with_the_weights_of_a_trained_optimizer_and_frees_everything_
     for freed in [graph.weights, lambda: graph._begun("Quadratic", [0]), lambda: graph._pool.submit(int)]:
         with pytest.raises(RuntimeError, match=r"closed|after shutdown"):
             freed()
+
+
+class _Fails(l2l.Quadratic):
+    """Its draws are built, and cannot be computed."""
+
+    def sample(self, num, seed=None):
+        with tf.control_dependencies([tf.debugging.Assert(False, ["no such draw"])]):
+            return tf.nest.map_structure(tf.identity, super().sample(num, seed))
+
+
+def test_pairs_that_cannot_begin_leave_no_session_open(monkeypatch):
+    opened, closed = [], []
+    start, close = graphs.OwnGraph.start, graphs.OwnGraph.close
+    monkeypatch.setattr(graphs.OwnGraph, "start", lambda self, *args: opened.append(self) or start(self, *args))
+    monkeypatch.setattr(graphs.OwnGraph, "close", lambda self: closed.append(self) or close(self))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no such draw"):
+        EvolvingGraph(Recipe(_Fails(2), _Rate, Settings(estimator=l2l.PES(1)), "graph"), client=None)
+    assert len(opened) > 1 and set(opened) == set(closed)
 
 
 def test_the_record_says_of_what_shape_draws_and_the_gradients_of_a_first_call_are():
