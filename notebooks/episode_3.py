@@ -95,8 +95,8 @@ _GRADIENTS, _SQUARES = (0.0, 0.99), l2l.near_one(0.0, 1 - 1e-7)
 RULES = OrderedDict(
     [
         ("SGD", Rule(l2l.sgd, _RATE, 100, False)),
-        ("momentum", Rule(l2l.momentum, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
-        ("Nesterov", Rule(l2l.nesterov, {**_RATE, "momentum": _GRADIENTS}, 200, False)),
+        ("momentum", Rule(l2l.momentum, {**_RATE, "momentum": _GRADIENTS}, 600, False)),
+        ("Nesterov", Rule(l2l.nesterov, {**_RATE, "momentum": _GRADIENTS}, 600, False)),
         ("RMSProp", Rule(l2l.rmsprop, {**_RATE, "decay": _SQUARES, **_EPSILON}, 3000, False)),
         ("Adam", Rule(l2l.adam, {**_RATE, "beta1": _GRADIENTS, "beta2": _SQUARES, **_EPSILON}, 4500, False)),
         ("secant", Rule(l2l.secant, _RATE, 100, True)),
@@ -301,7 +301,7 @@ def table(rows):
     return l2l.format_table([line for _, line in ordered], {"measure": "", "optimizer": "", **conditions})
 
 
-LEARNED, SEVERAL_BY_HAND, SEVERAL_LEARNED = "learned", "best by hand, several", "learned on several"
+LEARNED, SEVERAL_BASELINE, SEVERAL_LEARNED = "learned", "best baseline, several", "learned on several"
 
 
 def winners(rows):
@@ -327,22 +327,22 @@ def winners(rows):
                 "measure": measure,
                 "condition": condition,
                 "best rule": best,
-                "by hand": _cell(of[best], measure),
+                "baseline": _cell(of[best], measure),
                 "learned": _cell(of[LEARNED], measure),
                 "secant": _cell(of["secant"], measure),
                 "ahead": _ahead(of[best], of[LEARNED], measure),
-                "by hand, several": _cell(of[SEVERAL_BY_HAND], measure),
+                "baseline, several": _cell(of[SEVERAL_BASELINE], measure),
                 "learned, several": _cell(of[SEVERAL_LEARNED], measure),
-                "ahead, several": _ahead(of[SEVERAL_BY_HAND], of[SEVERAL_LEARNED], measure),
+                "ahead, several": _ahead(of[SEVERAL_BASELINE], of[SEVERAL_LEARNED], measure),
             }
         )
     return l2l.format_table(lines, dict.fromkeys(lines[0], ""))
 
 
-def _ahead(by_hand, learned, measure):
-    texts = [_cell(cell, measure).split(" ±")[0] for cell in (by_hand, learned)]
+def _ahead(baseline, learned, measure):
+    texts = [_cell(cell, measure).split(" ±")[0] for cell in (baseline, learned)]
     if texts[0] == texts[1]:
         return "neither"
-    if learned["high"] < by_hand["low"]:
+    if learned["high"] < baseline["low"]:
         return "learned"
-    return "by hand" if by_hand["high"] < learned["low"] else "neither"
+    return "baseline" if baseline["high"] < learned["low"] else "neither"

@@ -212,8 +212,8 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
         % tuple(cells["summed loss", name, place] for name in ["learned", "Adam"] for place in [small, large]),
         "%.1f (learned), %.1f (secant) and %.1f (RMSProp) against %.1f"
         % tuple(cells["last loss", name, rotated] for name in ["learned", "secant", "RMSProp", "momentum"]),
-        "casting ends at %.1f, where the best rule by hand, tuned there, ends at %.1f"
-        % tuple(cells["last loss", name, valley] for name in ["learned in the valley", "best by hand, valley"]),
+        "casting ends at %.1f, where the best baseline, tuned there, ends at %.1f"
+        % tuple(cells["last loss", name, valley] for name in ["learned in the valley", "best baseline, valley"]),
         "What Episode 1 beat",
         "to output 1",
         "scales divided by 10, since its casting knows no scale, and nearly so with scales multiplied by 10",
@@ -229,9 +229,9 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
     assert cells["last loss", "learned", small] < -37.9 and -37.9 < cells["last loss", "learned", large] < -34
     for place in [small, large, "mixed scales"]:
         assert cells["sum of logs", "learned", place] > cells["sum of logs", "RMSProp", place]
-        assert cells["sum of logs", "learned on several", place] > cells["sum of logs", "best by hand, several", place]
+        assert cells["sum of logs", "learned on several", place] > cells["sum of logs", "best baseline, several", place]
     for measure in ["last loss", "sum of logs"]:
-        several = [cells[measure, name, rotated] for name in ["learned on several", "best by hand, several"]]
+        several = [cells[measure, name, rotated] for name in ["learned on several", "best baseline, several"]]
         assert several[0] < several[1]
     for name in ["learned", "secant", "RMSProp", "vSGD"]:
         assert cells["last loss", name, episode_3.HOME] < -37.8
