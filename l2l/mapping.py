@@ -1,4 +1,4 @@
-"""What is written for one draw, applied to many: vectorized where TensorFlow does that rightly, else draw by draw."""
+"""Maps functions of one draw over many: vectorized if TensorFlow does that correctly, else draw by draw."""
 
 import contextlib
 import operator
@@ -10,45 +10,48 @@ from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.tracebacks import first_of, levels_to_the_caller, place_of, without_converted_code
 from l2l.vectorizing import vectorized
 
-# Written into the graph one by one, so many draws make the largest graph that is still built in seconds.
+# The most draws to compute draw by draw: the graph for so many is still built in seconds.
 MOST_DRAW_BY_DRAW = 16
 
-# An op that every loop has one of, in each of its two forms in a graph.
+# Each loop in a graph, whatever its form, has one of these ops.
 _LOOPS = ("LoopCond", "While", "StatelessWhile")
 
 
 class OverDraws:
     """Maps functions of one draw over many draws, along a leading axis `[B, ...]`.
 
-    TensorFlow vectorizes the ops of a function, as `tf.vectorized_map` does. For some ops it cannot, and some it
-    vectorizes wrongly: it forgets a custom gradient, ignores the `batch_dims` of `tf.gather`, and a loop fails when it
-    runs. From the first such op on, functions are written into the graph once for each draw, and one `RuntimeWarning`
-    names the op. That is right for every op; graph, build time and run time then grow with the number of draws.
-    A single draw is never vectorized.
+    It vectorizes the ops of a function, as `tf.vectorized_map` does. TensorFlow cannot vectorize some ops. Others it
+    vectorizes wrongly: it forgets a custom gradient, ignores the `batch_dims` of `tf.gather`, and a vectorized loop
+    fails when it runs. At the first such op, this object warns once (a `RuntimeWarning` that names the op). From then
+    on the graph gets a copy of the function for each draw. That is correct for every op, but graph, build time and run
+    time grow with the number of draws. A single draw is never vectorized.
 
     Args:
       what: whose functions they are, for the warning.
-      draw_by_draw: whether to write out each draw from the start, without a warning.
+      draw_by_draw: whether to copy the function for each draw from the start, without a warning.
 
     Attributes:
-      draw_by_draw: whether each draw is written out.
+      draw_by_draw: whether the graph gets a copy for each draw.
     """
 
     def __init__(self, what, draw_by_draw=False):
         self._what, self.draw_by_draw = what, draw_by_draw
 
     def __call__(self, function, *nests):
-        """What `function` gives for each draw, stacked: a nest of tensors `[B, ...]`, with None where it has None.
+        """Applies `function` to each draw and stacks the results.
 
         Args:
-          function: of as many arguments as there are nests; pure. It returns a nest of tensors or None.
-          nests: nests of tensors, each with the same static leading axis `B`.
+          function: a pure function with one argument for each nest. It returns a nest of tensors, or None in places.
+          nests: nests of tensors, all with the same static leading axis `B`.
+
+        Returns:
+          A nest of tensors `[B, ...]` like the result of `function`; None stays None.
         """
         flat, structure, shapes = [_with_dense_gradient(many) for many in tensors_of(nests)], [], []
         number = flat[0].shape.as_list()[0]
 
         def of_one(i):
-            # A slice, where the place is known: its gradient is no `IndexedSlices`.
+            # A slice if the place is known: its gradient is not an `IndexedSlices`.
             pick = tf.gather if isinstance(i, tf.Tensor) else operator.getitem
             result = function(*with_tensors(nests, [pick(many, i) for many in flat]))
             structure[:] = [result]
@@ -64,7 +67,7 @@ class OverDraws:
             try:
                 with control_flow_kept():
                     stacked = _vectorized(of_one, number)
-            except Exception as error:  # whatever it was, the function itself says so now, or has nothing wrong with it
+            except Exception as error:  # of any kind: if the function itself is wrong, `of_each` raises it
                 stacked = of_each()
                 self.draw_by_draw = True
                 warn_of_fallback(self._what, first_line(error))
@@ -84,16 +87,16 @@ def warn_of_fallback(what, reason):
 
 
 def first_line(error):
-    """What an error says first, and the user's line where it came up; the error's class if it says nothing."""
+    """Returns the first line of an error's message (or its class) and the user's line where it came up."""
     text = without_converted_code(str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0])
     return (first_of(text) or type(error).__name__) + place_of(error)
 
 
 @contextlib.contextmanager
 def control_flow_kept():
-    """Lets an exception leave the current graph outside of the loops that were begun within the block.
+    """Restores the control flow context of the current graph if the block raises.
 
-    TensorFlow's gradient of a loop does not clean up where it fails, and what is built afterwards would be in the loop.
+    When TensorFlow's gradient of a loop fails, it does not leave the loop. Ops built later would be inside it.
     """
     graph = tf.get_default_graph()
     context = graph._get_control_flow_context()
@@ -105,10 +108,10 @@ def control_flow_kept():
 
 
 def _with_dense_gradient(tensor):
-    """The same tensor. To pick draws leaves indexed slices as its gradient, which a reshape makes a tensor again.
+    """Returns the same tensor with a dense gradient.
 
-    Within XLA what is mapped is a function, and TensorFlow cannot differentiate a call of one for which such slices
-    come back.
+    Picking draws gives indexed slices as the gradient; a reshape makes them a tensor. Within XLA the mapped function is
+    a function of the graph, and TensorFlow cannot differentiate a call of it if the gradient is indexed slices.
     """
     if not is_differentiable(tensor):
         return tensor
@@ -124,27 +127,25 @@ def _vectorized(of_one, number):
             reason = _reason_against(definition)
             if reason:
                 raise ValueError("%s the op %s (%r)" % (reason, definition.op, definition.name))
-        return [tf.identity(tensor) for tensor in tensors]  # TensorFlow fails for one from outside of the function
+        return [tf.identity(tensor) for tensor in tensors]  # TensorFlow fails for a tensor from outside the function
 
     return vectorized(checked, number)
 
 
 def _reason_against(definition):
-    """Why TensorFlow must not vectorize an op, or None."""
+    """Says why TensorFlow must not vectorize an op; None if it may."""
     if "_gradient_op_type" in definition.attr:
         return "TensorFlow would forget the custom gradient of"
     if definition.op in _LOOPS:
         return "TensorFlow cannot vectorize a loop,"
-    # Asked for one that is not there, a message would make it, and no other op may have it.
+    # The check of the op comes first: to look up a missing attribute would create it.
     if definition.op == "GatherV2" and definition.attr["batch_dims"].i:
         return "TensorFlow would ignore the batch_dims of"
     return None
 
 
 def definitions_since(graph, before):
-    """The `NodeDef` of each op that was added to a graph since it had `before` of them, and of those in functions that
-    they call; a generator.
-    """
+    """Yields the `NodeDef` of each op after the first `before` of a graph, and of the ops in functions they call."""
     definitions = [operation.node_def for operation in graph.get_operations()[before:]]
     functions, seen = graph._functions, set()
     while definitions:

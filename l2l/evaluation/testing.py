@@ -1,6 +1,6 @@
-"""Conformance checks for custom problems and optimizers: what was tried, or what is wrong, in words.
+"""Conformance checks for custom problems and optimizers.
 
-Usage, in a test or in a notebook cell::
+They print what was tried, or raise what is wrong. Usage, in a test or in a notebook cell::
 
     l2l.testing.check_problem(MyProblem())
     l2l.testing.check_optimizer(MyNetwork)
@@ -43,14 +43,14 @@ _COORDINATES = 3
 
 
 class _Found(list):
-    """Sentences about what is wrong; raised together at the end."""
+    """Sentences about what is wrong; all are raised together at the end."""
 
     def check(self, right, sentence, *values):
         if not right:
             self.append(sentence % values if values else sentence)
 
     def result(self, what, function, *arguments):
-        """The result of a function; None where it fails, with a sentence about that."""
+        """Returns the result of a function; if the function fails, adds a sentence and returns None."""
         try:
             return function(*arguments)
         except Exception as error:
@@ -58,7 +58,7 @@ class _Found(list):
             return None
 
     def report(self, what, start, tried):
-        """Raises what was found; says what was tried where that is nothing."""
+        """Raises what was found; if nothing was, prints what was tried."""
         if self:
             raise ValueError("%s breaks its contract:\n%s" % (what, _listed(self)))
         print(
@@ -71,7 +71,7 @@ def _listed(sentences):
 
 
 def _close(one, other):
-    """Whether two lists of arrays agree to what float32 and another order of sums leave."""
+    """Whether two lists of arrays agree up to float32 rounding with another order of sums."""
     return all(
         np.allclose(a, b, rtol=1e-3, atol=1e-5 * (1 + np.abs(b[np.isfinite(b)]).max(initial=0)), equal_nan=True)
         for a, b in zip(map(np.asarray, one), map(np.asarray, other))
@@ -79,32 +79,38 @@ def _close(one, other):
 
 
 def _unchanged(one, again):
-    """Whether two arrays are equal; those with NaN count as equal, since nothing can be told of them."""
+    """Whether two arrays are equal; arrays with NaN count as equal, since they cannot be compared."""
     return np.array_equal(one, again) or np.isnan(one).any()
 
 
 def _compiled(function, inputs):
-    """The flat results of a function of tensors, compiled by XLA."""
+    """Compiles a function of tensors with XLA; returns its flat results."""
     prepare_xla()
     return compiled(function, inputs)
 
 
 @short_traceback
 def check_problem(problem: Problem, *, steps: int = 4) -> None:
-    """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
+    """Checks that a problem keeps the contract of `Problem`, in every engine.
 
-    Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
-    alone and in a batch; that it depends on the whole position and has the derivatives that training needs; that XLA
-    can compile it, and gets the same losses. A `RuntimeWarning` says where a batch is computed draw by draw.
-    Prints what was tried when all of it passed.
+        l2l.testing.check_problem(MyProblem())
+
+    It checks that
+
+    - shapes and dtypes are right, and draws depend on their seed alone;
+    - the loss of a draw is the same each time, alone and in a batch;
+    - the loss depends on the whole position, and has the derivatives that training needs;
+    - XLA can compile the problem, and computes the same losses.
+
+    If all checks pass, it prints what was tried. A `RuntimeWarning` tells if a batch is computed draw by draw.
 
     Args:
       problem: a `Problem`.
-      steps: how many base iterations of gradient descent are tried, a positive integer.
+      steps: how many base iterations of gradient descent to try, a positive integer.
 
     Raises:
-      TypeError: it is no problem.
-      ValueError: all that was found wrong, a line each.
+      TypeError: `problem` is not a `Problem`.
+      ValueError: a check failed. The message lists everything that is wrong, one line each.
     """
     checks.problem("problem", problem)
     steps = checks.positive_integer("steps", steps)
@@ -132,7 +138,7 @@ def check_problem(problem: Problem, *, steps: int = 4) -> None:
 
 
 def _checked_draws(found, problem, run):
-    """Some draws, a nest of tensors, and a flat list of arrays."""
+    """Checks `sample`; returns draws as a nest of tensors and as a flat list of arrays."""
     seed = tf.placeholder(tf.int64, [])
     draws = sample(problem, _DRAWS, seed)
     one, again, other = (run(tf.nest.flatten(draws), {seed: number}) for number in [1, 1, 2])
@@ -145,7 +151,7 @@ def _checked_draws(found, problem, run):
 
 
 def _checked_losses(found, problem, run, batch, feed, steps):
-    """The losses `[steps, draws]` of gradient descent on each draw alone."""
+    """Checks and returns the losses `[steps, draws]` of gradient descent on each draw alone."""
     singles = [BoundProblem(problem, tf.nest.map_structure(lambda many, i=i: many[i], batch)) for i in range(_DRAWS)]
     x = singles[0].start()
     found.check(
@@ -198,7 +204,7 @@ def _check_compiled_losses(found, many, run, feed, steps, losses):
 
 
 def _descent(bound, steps, loop):
-    """The losses of gradient descent, which is slow enough to stay near the start."""
+    """Computes the losses of gradient descent, slow enough to stay near the start."""
     return unroll_bound(
         bound, opened("sgd", sgd(1e-3)), bound.start(), None, steps, loop=loop, second_derivatives=False
     ).losses
@@ -206,21 +212,30 @@ def _descent(bound, steps, loop):
 
 @short_traceback
 def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
-    """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
+    """Checks that an optimizer keeps its contract, in every engine.
 
-    Looked at: what a step returns; that the state keeps its structure, and an unroll can be continued; that what it
-    says of itself is true (`initial_state`, `bind`, `coordinatewise`); that many draws do not see each other; that
-    every trainable variable gets a meta-gradient, the same one from each engine; that XLA can compile it.
-    Prints what was tried when all of it passed.
+        l2l.testing.check_optimizer(l2l.CoordinatewiseLSTM)
+        l2l.testing.check_optimizer(lambda: my_rule)
+
+    It checks that
+
+    - a step returns an update and a state, and the state keeps its structure;
+    - an unroll can be continued;
+    - `initial_state`, `bind` and `coordinatewise`, if present, are correct;
+    - the draws of a batch do not affect each other;
+    - every trainable variable gets a meta-gradient, the same from each engine;
+    - XLA can compile the optimizer.
+
+    If all checks pass, it prints what was tried.
 
     Args:
-      build: function without arguments that creates the optimizer, such as `CoordinatewiseLSTM`, `l2l.sgd` or
+      build: a function without arguments that creates the optimizer, such as `CoordinatewiseLSTM`, `l2l.sgd` or
         `lambda: my_rule`.
-      steps: how many base iterations are tried, an integer of at least 3.
+      steps: how many base iterations to try, an integer of at least 3.
 
     Raises:
-      TypeError: `build` is no such function.
-      ValueError: all that was found wrong, a line each.
+      TypeError: `build` is not such a function.
+      ValueError: a check failed. The message lists everything that is wrong, one line each.
     """
     checks.function_without_arguments("build", build)
     if checks.positive_integer("steps", steps) < 3:
@@ -238,19 +253,19 @@ def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
     if not found:
         try:
             tried += _look_at(found, own, created, steps)
-        except Exception as error:  # whatever it was, it is what was found
+        except Exception as error:  # of any kind: it goes into the report
             found.append(_in_words(build, error))
     name = getattr(build, "__name__", "<lambda>")
     found.report("the optimizer" if name == "<lambda>" else name, start, tried)
 
 
 def _created(build, number):
-    """The optimizer in the current graph, a `Created`, for a first call on so many coordinates."""
+    """Creates the optimizer in the current graph, a `Created`, for a first call on `number` coordinates."""
     return create(build, lambda: tf.TensorSpec([number], tf.float32), "build")
 
 
 def _in_words(build, error):
-    """Why an optimizer failed: it has a size of its own, or what the error says."""
+    """Says why an optimizer failed: its state has a fixed size, or the first line of the error."""
 
     def serves(number):
         optimizer, gradients = _created(build, number).optimizer, tf.zeros([number])
@@ -268,7 +283,7 @@ def _in_words(build, error):
 
 
 def _look_at(found, own, created, steps):
-    """Adds what is wrong with an optimizer in its graph; what was tried, a list of sentences."""
+    """Adds what is wrong with an optimizer to `found`; returns what was tried, a list of sentences."""
     optimizer, problem = created.optimizer, Quadratic(_COORDINATES)
     variables = optimizer.variables
     with own.graph.as_default():
@@ -281,7 +296,7 @@ def _look_at(found, own, created, steps):
         rest = unroll(
             problem, singles[0], optimizer, x=half.x, state=half.state, steps=steps - steps // 2, first=steps // 2
         )
-        # As loops, which are built in a fraction of the time; that a loop is right is looked at too.
+        # As loops, since they build in a fraction of the time. Whether a loop is right is checked too.
         others = [unroll(problem, one, optimizer, steps=steps, loop="while").losses for one in singles[1:]]
         try:
             together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS, loop="while").losses
@@ -376,7 +391,7 @@ class _Nested(Problem):
 
 
 def _some_draws(problem):
-    """Draws of a quadratic as arrays, so that all engines see the same."""
+    """Returns draws of a quadratic as arrays, so that all engines see the same draws."""
     own = OwnGraph()
     with own.building():
         draws = tf.nest.flatten(problem.sample(_DRAWS, 1))
@@ -385,7 +400,7 @@ def _some_draws(problem):
 
 
 def _check_kernels(found, bound, gradients):
-    """A step must multiply by each kernel of its `bind` once."""
+    """Checks that a step multiplies by each kernel of its `bind` once."""
     used = []
 
     def product(i, inputs):

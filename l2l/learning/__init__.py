@@ -1,4 +1,4 @@
-"""Learning to learn: the unroll, meta-losses, the meta-gradient, the update, and engines that run them."""
+"""Learning to learn: unroll, meta-losses, meta-gradient, update, and the engines that run them."""
 
 from l2l.learning.engines import CannotCompileError
 from l2l.learning.evolution import PES, EvolutionStrategies

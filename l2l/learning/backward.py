@@ -1,13 +1,13 @@
-"""Backpropagation through a loop of base iterations, written out: what the compiled engine differentiates with.
+"""Custom backpropagation through a loop of base iterations, for the compiled engine.
 
-TensorFlow differentiates a `tf.while_loop` by keeping every intermediate result of every turn. Here the forward
-loop keeps position, state and the results of the large products alone. The backward loop takes the turns in
-reverse, computes each base iteration again from what was kept (the products are read, not multiplied), and
-propagates the gradients through it with `tf.gradients`.
+TensorFlow differentiates a `tf.while_loop` by keeping every intermediate result of every turn. Here the forward loop
+keeps only position, state and the results of the large products. The backward loop runs the turns in reverse. It
+computes each base iteration again from what was kept, reading the products instead of multiplying, and propagates the
+gradients through it with `tf.gradients`.
 
-What a turn adds to the gradient of a kernel is, for few coordinates, an outer product of few rows, which is slow to
-add up turn by turn: the inputs of the products and the gradients of their results are kept instead, and one product
-of `T N` rows at the end gives the sum over all turns.
+Each turn adds a term to the gradient of a kernel. For few coordinates that term is a product of few rows, and adding up
+such terms turn by turn is slow. So the loop keeps the inputs of the products and the gradients of their results, and
+one product of `T N` rows at the end gives the sum over all turns.
 """
 
 from collections import namedtuple
@@ -20,22 +20,22 @@ from tensorflow.python.framework.func_graph import func_graph_from_py_func
 from l2l.nests import is_differentiable, tensors_of, with_tensors
 from l2l.optimizers.first_state import check_same_state
 
-# Up to so many rows, what the products multiply is kept, and their gradients are added up at the end; with more rows
-# each turn adds its own: keeping is faster for few rows, and costs memory and time for many.
+# Up to this many rows, the inputs of the products are kept, and the kernel gradients are added up at the end. With more
+# rows each turn adds its term: keeping is faster for few rows, but costs memory and time for many.
 MOST_ROWS_KEPT = 64
 
 Forward = namedtuple(
     "Forward",
     [
         "losses",  # [n] or [n, B], of the n turns
-        "x",  # position after them
-        "state",  # state after them
+        "x",  # position after the turns
+        "state",  # state after the turns
         "kept",  # TensorArrays of n: the tensors of position and state before each turn, then the products' results
     ],
 )
 
 
-ops._gradient_registry._registry.pop("L2LRememberedProduct", None)  # where this module is imported anew
+ops._gradient_registry._registry.pop("L2LRememberedProduct", None)  # in case this module is imported again
 
 
 @ops.RegisterGradient("L2LRememberedProduct")
@@ -45,10 +45,10 @@ def _gradient_of_remembered_product(operation, gradient):
 
 
 def _remembered_product(inputs, kernel, transposed, result):
-    """`inputs @ kernel`, of which the result is known: nothing is multiplied. Gradients flow to the inputs alone.
+    """Returns `inputs @ kernel` from its known result, without multiplying. Gradients flow to the inputs alone.
 
-    Not a `tf.custom_gradient`, whose closure holds tensors of a graph that a loop's gradient copies: a gradient
-    that is registered by name, set on a call of a function that returns its last argument.
+    A `tf.custom_gradient` fails here: its closure holds tensors of a graph that a loop's gradient copies. Instead this
+    calls a function that returns its last argument, and sets a gradient registered by name on the call.
     """
     arguments = [inputs, kernel, transposed, result]
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in arguments]
@@ -59,14 +59,14 @@ def _remembered_product(inputs, kernel, transposed, result):
 
 
 def check_follows_training(variables, given):
-    """Refuses what the current function takes from the graph around it, if that was computed from trained variables.
+    """Refuses tensors from outside the current function that were computed from trained variables.
 
     Args:
-      variables: the trained ones.
-      given: tensors that may be, since the function starts from them: position and state.
+      variables: the trained variables.
+      given: tensors that may depend on them, because the function starts from them: position and state.
 
     Raises:
-      ValueError: there is such a tensor. It would be computed once, and never see an update.
+      ValueError: such a tensor exists. It would be computed once, and never see an update.
     """
     given = {id(tensor) for tensor in given}
     for tensor in tf.get_default_graph().external_captures:
@@ -84,16 +84,16 @@ def _depends(tensor, variables):
 
 
 class TurnsInReverse:
-    """Turns of a loop, `turn(x, state, t, product) -> (loss, x, state)`, forwards and then backwards.
+    """Runs the turns of a loop, `turn(x, state, t, product) -> (loss, x, state)`, forwards and then backwards.
 
-    To be built inside a function of the graph (`defun`), in which loops are functions.
+    Build it inside a function of the graph (`defun`), where loops are functions.
 
     Args:
-      turn: one base iteration with a bound optimizer, whose `product` it hands on.
-      kernels: the bound optimizer's.
-      x, state: before the first turn, nests of tensors of static shape.
-      first: number of the first turn, a scalar int32 tensor, for the `t` of each.
-      turns: how many, a positive integer.
+      turn: one base iteration with a bound optimizer. It passes `product` on to the optimizer's step.
+      kernels: the kernels of the bound optimizer.
+      x, state: position and state before the first turn, nests of tensors of static shape.
+      first: the `t` of the first turn, a scalar int32 tensor.
+      turns: how many turns, a positive integer.
       variables: the trained variables.
     """
 
@@ -104,17 +104,17 @@ class TurnsInReverse:
         self._trace()
 
     def _nests(self, tensors):
-        """Position and state from the flat list of their tensors."""
+        """Packs a flat list of tensors into position and state."""
         number = len(tensors_of(self._x))
         return with_tensors(self._x, tensors[:number]), with_tensors(self._state, tensors[number:])
 
     def _trace(self):
-        """Builds one turn aside, to learn the shapes of its products, and which tensors from outside it uses."""
+        """Builds one turn in a scratch function, to find the shapes of its products and the tensors it captures."""
         number, used = len(self._kernels), []
         shapes = [None] * number  # of inputs and result, for each kernel
 
         def product(i, inputs):
-            # With the kernel itself this would be captured, as what a turn reads beside its products is.
+            # Not the kernel: it would be captured, like everything that a turn reads beside its products.
             result = tf.matmul(inputs, tf.zeros(self._kernels[i].shape, inputs.dtype))
             used.append(i)
             shapes[i] = inputs.shape, result.shape
@@ -143,7 +143,7 @@ class TurnsInReverse:
         ]
 
     def forward(self):
-        """Runs the turns; returns a `Forward`."""
+        """Runs the turns and returns a `Forward`."""
 
         def body(i, losses, tensors, kept):
             results = [None] * len(self._kernels)
@@ -178,13 +178,13 @@ class TurnsInReverse:
 
         Args:
           forward: what `forward` returned.
-          loss_gradients: with respect to its losses, of their shape.
-          x_gradients: with respect to its `x`, a flat list. Its state is taken to have none.
+          loss_gradients: gradients with respect to its losses, of their shape.
+          x_gradients: gradients with respect to its `x`, a flat list. The gradient with respect to its state counts
+            as 0.
 
         Returns:
-          `(tensors, gradients, of variables)`: tensors of the graph outside the turns and, for each, the gradient
-          with respect to it; then the gradients with respect to the variables where a turn reads them itself,
-          None for those that no turn reads.
+          `(tensors, gradients, of_variables)`: tensors outside the turns, and the gradient with respect to each; then
+          the gradients with respect to the variables that a turn reads directly, with None for all others.
         """
         floating = [i for i, tensor in enumerate(self._carried) if is_differentiable(tensor)]
         transposed = [tf.transpose(kernel) for kernel in self._kernels]
@@ -195,7 +195,7 @@ class TurnsInReverse:
         of_kernels = [self._array(dtype, shape) for shape in shapes]
         if self._adds_up:
             of_kernels = [tf.zeros(kernel.shape, dtype) for kernel in self._kernels]
-        reads = []  # which variables a turn reads itself; known once it is built
+        reads = []  # whether a turn reads each source and variable directly; known once the body is built
 
         def body(i, carried, sums, of_kernels):
             kept = [array.read(i) for array in forward.kept]
@@ -222,7 +222,7 @@ class TurnsInReverse:
             gradients = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
             first, second = len(before), len(before) + len(product_outputs)
             carried = [tf.zeros_like(t) if g is None else g for t, g in zip(before, gradients[:first])]
-            # Some gradients of TensorFlow's lose the static shape, which a loop needs.
+            # Some of TensorFlow's gradients lose the static shape that a loop needs.
             for tensor, like in zip([*carried, *gradients[second:]], [*before, *self._sources, *self._variables]):
                 if tensor is not None:
                     tensor.set_shape(like.shape)
@@ -262,6 +262,6 @@ class TurnsInReverse:
 
 
 def _all_rows(array):
-    """A TensorArray of `n` matrices `[N, F]` as one matrix `[n N, F]`."""
+    """Joins a TensorArray of `n` matrices `[N, F]` into one matrix `[n N, F]`."""
     stacked = array.stack()
     return tf.reshape(stacked, [-1, stacked.shape.as_list()[-1]])

@@ -1,18 +1,19 @@
-"""Ways to run meta-iterations: op by op in a session, compiled by XLA, or compiled in shards.
+"""Engines: they run meta-iterations op by op in a session, compiled by XLA, or compiled in shards.
 
-All build the same meta-iterations for the same draws. An engine is built in the current graph from
+All engines run the same meta-iterations on the same draws. An engine is a function that builds in the current graph,
+from
 
     meta_iterations: a `MetaIterations`
-    draws: a block of draws, as from `Problem.sample`, of which the engine takes shapes and dtypes
+    draws: a block of draws, as from `Problem.sample`; the engine reads its shapes and dtypes
 
-and returns `prepare(session)`, which gives a function
+It returns `prepare(session)`, and that returns a function
 
     run(block, at, number) -> (rows, at)
 
-`block` is a flat list of arrays; `at` says where in it to begin: `At(place, age, carried)`. It runs up to
-`number` meta-iterations, and returns an array `[n, 3]` (meta-loss, last loss, gradient norm) and where to go on. It may
-stop earlier, and does so at the end of the block and after a figure that is NaN or infinite; where to go on is then
-where that meta-iteration began.
+`block` is a flat list of arrays. `at` says where in the block to begin: `At(place, age, carried)`. `run` makes up to
+`number` meta-iterations. It returns an array `[n, 3]` (meta-loss, last loss, gradient norm) and where to continue. It
+may stop earlier. It always stops at the end of the block, and after a figure that is NaN or infinite. In the second
+case, the place to continue is where that meta-iteration began.
 """
 
 import contextlib
@@ -29,14 +30,14 @@ from l2l.process import prepare_allocator
 from l2l.tracebacks import place_in
 from l2l.xla import prepare_xla
 
-# The compiled engine runs up to so many meta-iterations in a call.
+# The most meta-iterations that the compiled engine runs in one call.
 MOST_PER_CALL = 1000
 
 At = namedtuple(
     "At",
     [
-        "place",  # of the draw in its block, an integer
-        "age",  # base iterations that it has lived
+        "place",  # index of the draw in its block, an integer
+        "age",  # base iterations that the draw has lived
         "carried",  # list of arrays, see `Place`
     ],
 )
@@ -47,25 +48,25 @@ class CannotCompileError(ValueError):
 
 
 def placeholders_like(tensors):
-    """A placeholder for each tensor of a list."""
+    """Creates a placeholder for each tensor of a list."""
     with tf.name_scope("inputs"):
         return [tf.placeholder(tensor.dtype, tensor.shape) for tensor in tensors]
 
 
 def zeros_for(placeholders):
-    """An array of zeros for each placeholder of a list."""
+    """Creates an array of zeros for each placeholder of a list."""
     return [np.zeros(place.shape.as_list(), place.dtype.as_numpy_dtype) for place in placeholders]
 
 
 def compiled(function, inputs):
-    """What XLA makes of a function of tensors, a flat list. Its loops are functions of the graph, as XLA needs them."""
+    """Compiles a function of tensors with XLA; returns its flat results. Its loops become functions, as XLA needs."""
     in_the_graph = defun(function, autograph=False)
     return tf.xla.experimental.compile(lambda *tensors: in_the_graph(*tensors), inputs)
 
 
 @contextlib.contextmanager
 def refusals_named(what, graph):
-    """XLA's refusals as a `CannotCompileError` that says what of a graph cannot be compiled."""
+    """Turns XLA's refusals into a `CannotCompileError` that says which part of the graph it cannot compile."""
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.InternalError) as error:
@@ -79,7 +80,7 @@ _TRAINING = "this problem, optimizer, meta_loss or meta_optimizer"
 
 
 def _one_to_a_call(meta_iterations, draws, loop, **how):
-    """`(prepare, feeds)`, with a `session.run` for each meta-iteration: a call is one."""
+    """Returns `(prepare, feeds)` of an engine that runs one meta-iteration in each call."""
     with tf.name_scope("inputs"):
         draw = tf.nest.map_structure(lambda many: tf.placeholder(many.dtype, many.shape[1:]), draws)
     age, *carried = placeholders_like([meta_iterations.start.age, *meta_iterations.start.carried])
@@ -87,7 +88,7 @@ def _one_to_a_call(meta_iterations, draws, loop, **how):
     feeds = [*tf.nest.flatten(draw), age, *carried]
     with tf.name_scope("figures"):
         figures = tf.stack([tf.cast(figure, tf.float64) for figure in meta.figures])
-    fetches = [figures, meta.is_over, meta.next.age, *meta.next.carried]  # what is next is known after the update
+    fetches = [figures, meta.is_over, meta.next.age, *meta.next.carried]  # `next` depends on the update
 
     def prepare(session):
         step = session.make_callable(fetches, feed_list=feeds)
@@ -102,17 +103,17 @@ def _one_to_a_call(meta_iterations, draws, loop, **how):
 
 
 def graph_engine(meta_iterations, draws):
-    """One `session.run` for each meta-iteration, with every base iteration written into the graph."""
+    """Runs one `session.run` for each meta-iteration; the graph holds every base iteration."""
     prepare_allocator()
     prepare, _ = _one_to_a_call(meta_iterations, draws, "python")
     return prepare
 
 
 def shards_engine(meta_iterations, draws):
-    """One `session.run` for each meta-iteration, in which every shard is compiled; the update is not.
+    """Runs one `session.run` for each meta-iteration. Every shard is compiled, the update is not.
 
-    An XLA program runs on one thread, but several may run side by side. At sizes where a batch is worth
-    sharing, what a call costs is nothing beside it.
+    An XLA program runs on one thread, but several may run in parallel. If a batch is large enough to be worth
+    splitting, the cost of a call does not matter.
     """
     prepare_xla()
     shards = []
@@ -124,7 +125,7 @@ def shards_engine(meta_iterations, draws):
     prepare_calls, feeds = _one_to_a_call(meta_iterations, draws, "while", call_shard=call_shard)
 
     def prepare(session):
-        with refusals_named(_TRAINING, session.graph):  # the shards alone, so that nothing is trained
+        with refusals_named(_TRAINING, session.graph):  # only the shards, so that nothing is trained
             session.run(shards, dict(zip(feeds, zeros_for(feeds))))
         return prepare_calls(session)
 
@@ -132,9 +133,9 @@ def shards_engine(meta_iterations, draws):
 
 
 def xla_engine(meta_iterations, draws):
-    """All meta-iterations of a call in one compiled loop; each base iteration is one turn of a loop inside.
+    """Runs all meta-iterations of a call in one compiled loop, with a loop of base iterations inside.
 
-    Preparing compiles, which takes a few seconds.
+    `prepare` compiles, which takes a few seconds.
 
     Raises, on building or preparing:
       CannotCompileError: XLA cannot compile the problem, the optimizer, the meta-loss or the meta-optimizer.
@@ -145,8 +146,8 @@ def xla_engine(meta_iterations, draws):
     start, first_age, number = placeholders_like([tf.constant(0)] * 3)
     first_carried = placeholders_like(meta_iterations.start.carried)
 
-    # A function of the graph gives XLA loops as functions, which it can compile; control flow written into the graph it
-    # cannot. A `tf.function` is one too, but has its initializers converted by AutoGraph, for a second or two.
+    # In a function of the graph, loops are functions too, and XLA can compile these; it cannot compile control flow
+    # written into the graph. A `tf.function` would do, but AutoGraph takes a second or two to convert its initializers.
     @defun(autograph=False)
     def many(start, first_age, number, *tensors):
         block, carried = tensors[: len(tensors) - len(first_carried)], tensors[len(tensors) - len(first_carried) :]
@@ -190,5 +191,5 @@ ENGINES = {"xla": xla_engine, "graph": graph_engine}
 
 
 def engine_for(name, settings):
-    """The engine of that name for a training; with threads, a compiled training is compiled in shards."""
+    """Returns the engine of that name for a training; with threads, "xla" compiles in shards."""
     return shards_engine if name == "xla" and settings.threads > 1 else ENGINES[name]

@@ -1,8 +1,9 @@
-"""Evolution strategies: meta-gradients from losses alone, for horizons through which no gradient can flow.
+"""Evolution strategies: meta-gradients from losses alone.
 
-Backpropagation sees one segment of a training, and learns what is good for that segment: steps that are too short, and
-rates that fall too soon (Wu et al. 2018, arXiv 1803.02021). An evolution strategy moves the weights at random, runs
-the training to its end both ways, and compares.
+They serve horizons that no gradient can flow through. Backpropagation sees one segment of a training, and learns what
+is good for that segment: steps that are too short, and learning rates that fall too soon (Wu et al. 2018, arXiv
+1803.02021). An evolution strategy perturbs the weights at random in both directions, runs both trainings to their end,
+and compares them.
 """
 
 from __future__ import annotations
@@ -14,34 +15,39 @@ import numpy as np
 
 from l2l import checks
 
-# Streams of random numbers that a training draws from, each with its seed and the number of the meta-iteration.
+# Streams of random numbers of a training; each also depends on its seed and on the number of the meta-iteration.
 _NOISE, _CHOICES = 0, 1
 
 
 class EvolutionStrategies(namedtuple("EvolutionStrategies", ["pairs", "sigma", "clip"])):
-    """Antithetic evolution strategies over whole horizons, an `estimator` of a training.
+    """Antithetic evolution strategies over whole horizons.
+
+    Pass them to a `Trainer` as its `estimator`:
 
         l2l.Trainer(problem, build, "late_log", estimator=l2l.EvolutionStrategies(), horizon=200)
 
-    A meta-iteration perturbs the weights `w` in `P` directions `e_i` of `N(0, 1)`, both ways. With the meta-losses of
-    whole horizons, `L`, its meta-gradient is
+    A meta-iteration draws `P` directions `e_i ~ N(0, 1)` and perturbs the weights `w` along each, both ways. `L` is the
+    meta-loss of a whole horizon. The meta-gradient is
 
         1 / (2 P sigma) sum_i clip(L(w + sigma e_i) - L(w - sigma e_i), -clip, clip) e_i
 
-    Without the clip it is an unbiased estimate of the gradient of the mean of `L(w + sigma e)`. The two of a pair share
-    draw, minibatches and horizon. One that diverges, so that a loss is NaN or infinite, counts as worse by the clip; a
-    pair of which both do counts as 0. No gradient flows anywhere: nothing has to be kept for it, and an update may be
-    rounded, clipped or chosen.
+    Without the clip this is an unbiased estimate of the gradient of the mean of `L(w + sigma e)`.
+
+    Both members of a pair share draw, minibatches and horizon. A member diverges if one of its losses is NaN or
+    infinite. If one member diverges, it counts as worse by `clip`; if both do, the pair counts as 0.
+
+    No gradient flows anywhere. So no intermediate results are kept, and an update may be rounded, clipped or chosen.
 
     Source: T. Salimans et al. 2017, arXiv 1703.03864, section 2; the antithetic pairs are from section 2.1.
 
     Args:
-      pairs: `P`, a positive integer. A meta-iteration runs twice as many horizons.
-      sigma: a positive number of float32.
-      clip: a positive number of float32, or None for no clip; then one that diverges counts as a pair of 0.
+      pairs: `P`, a positive integer. A meta-iteration runs `2 P` horizons.
+      sigma: scale of the perturbations, a positive number of float32.
+      clip: bound of a pair's difference, a positive number of float32; None for no clip. With None a pair with a member
+        that diverges counts as 0.
 
     Raises:
-      TypeError, ValueError: an argument is no such number.
+      TypeError, ValueError: an argument is not a number of that kind.
     """
 
     persistent = False
@@ -55,58 +61,63 @@ class EvolutionStrategies(namedtuple("EvolutionStrategies", ["pairs", "sigma", "
         )
 
     def description(self) -> Dict[str, Any]:
-        """The estimator as a dict of JSON types."""
+        """Returns the estimator as a dict of JSON types."""
         return {"class": type(self).__name__, **self._asdict()}
 
 
 class PES(EvolutionStrategies):
-    """Persistent evolution strategies: the same with an update after every segment, an `estimator` of a training.
+    """Persistent evolution strategies: an update after every segment.
+
+    Pass them to a `Trainer` as its `estimator`:
 
         l2l.Trainer(problem, build, "sum_log", estimator=l2l.PES(), unroll_length=20, horizon=2000)
 
-    Each pair is carried through its horizon, segment by segment, with a new direction for each. Its difference in a
-    segment is due to all directions so far, so it is multiplied by their sum `s_i` since the horizon began:
+    Each pair runs through its horizon segment by segment, with a new direction `e_i` for each segment. The difference
+    in a segment depends on all directions so far. So it is multiplied by `s_i`, their sum since the horizon began:
 
         1 / (2 P sigma) sum_i clip(L(w + sigma e_i) - L(w - sigma e_i), -clip, clip) s_i
 
-    `L` is the meta-loss of the segment, and the whole's is their sum. Where weights change little meanwhile, and
-    without the clip, the segments' meta-gradients add up to an unbiased one of the whole horizon, which truncated
-    backpropagation is not.
+    `L` is the meta-loss of the segment; the meta-loss of the horizon is the sum over its segments. Without the clip,
+    and if the weights change little during a horizon, the meta-gradients of the segments add up to an unbiased estimate
+    for the whole horizon. Truncated backpropagation is biased.
 
     Source: P. Vicol et al. 2021, arXiv 2112.13835, algorithm 2.
 
     Args:
       pairs, sigma, clip: as for `EvolutionStrategies`.
+
+    Raises:
+      TypeError, ValueError: as `EvolutionStrategies`.
     """
 
     persistent = True
 
 
 def unit_noise(seed: int, number: int, pairs: int, shapes: Sequence[Sequence[int]]) -> List[np.ndarray]:
-    """The directions of a meta-iteration: for each weight an array `[pairs, ...]` of `N(0, 1)`, float32."""
+    """Draws the directions of a meta-iteration: for each weight a float32 array `[pairs, ...]` of `N(0, 1)`."""
     random = np.random.RandomState([_NOISE, *_words(seed), *_words(number)])
     return [random.standard_normal([pairs, *shape]).astype(np.float32) for shape in shapes]
 
 
 def choices(seed: int, number: int) -> np.random.RandomState:
-    """Random numbers for what else a meta-iteration chooses, such as its problem and its horizon."""
+    """Returns random numbers for the other choices of a meta-iteration, such as its problem and its horizon."""
     return np.random.RandomState([_CHOICES, *_words(seed), *_words(number)])
 
 
 def _words(number):
-    """An integer below 2^64 as two of 32 bits, the smaller first."""
+    """Splits an integer below 2^64 into its lower and its upper 32 bits."""
     return list(divmod(number, 2**32))[::-1]
 
 
 def differences(ends: np.ndarray, clip: float) -> Tuple[np.ndarray, int]:
-    """What the two of each pair differ by, and how many diverged.
+    """Computes the difference of each pair, and counts the members that diverged.
 
     Args:
-      ends: meta-losses `[2, P]`, with plus and with minus; NaN or infinite for one that diverged.
+      ends: meta-losses `[2, P]`, for plus and for minus; NaN or infinite for a member that diverged.
       clip: as for `EvolutionStrategies`.
 
     Returns:
-      `(differences [P], how many diverged)`.
+      `(differences [P], number of diverged members)`.
     """
     diverged = ~np.isfinite(ends)
     found = np.subtract(*np.where(diverged, 0.0, ends))
@@ -117,6 +128,6 @@ def differences(ends: np.ndarray, clip: float) -> Tuple[np.ndarray, int]:
 
 
 def estimated(found: np.ndarray, directions: Sequence[np.ndarray], sigma: float) -> List[np.ndarray]:
-    """The meta-gradient, a list of arrays like the weights, from differences `[P]` and directions `[P, ...]`."""
+    """Computes the meta-gradient, arrays like the weights, from differences `[P]` and directions `[P, ...]`."""
     factors = found / (2 * sigma * len(found))
     return [np.tensordot(factors, one.astype(np.float64), axes=1).astype(one.dtype) for one in directions]

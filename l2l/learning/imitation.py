@@ -1,4 +1,4 @@
-"""Imitation: a learned optimizer is first trained to make the updates of one that someone wrote down."""
+"""Imitation: trains a learned optimizer to make the updates of a hand-designed one."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from l2l.types import BuildOptimizer, Nest, OptimizerFunction, Seed
 
 
 class Imitation(OfAnother):
-    """A problem on which a learned optimizer is trained to imitate a teacher.
+    """A problem that trains a learned optimizer to imitate a teacher.
 
-    The position follows the teacher. The loss at base iteration `t + 1` is how far the learned update of base
-    iteration `t` was from the teacher's, both for the gradients that the teacher met, `|u - v|^2 / |v|^2` over all
-    coordinates for the teacher's `v`; at `t = 0` it is 0. With the meta-loss "sum" that is what is trained. What is
-    trained on it is `build(build_optimizer)`, whose weights are those of `build_optimizer`:
+    Train `build(build_optimizer)` on it. It has the weights of `build_optimizer`, so a second training can start from
+    them:
 
         imitation = l2l.Imitation(problem, l2l.adam(0.03))
         first = l2l.Trainer(imitation, imitation.build(build_optimizer), second_derivatives=False)
         first.run(1000)
-        l2l.Trainer(problem, first.trained()._replace(build=build_optimizer), ...)
+        second = l2l.Trainer(problem, first.trained()._replace(build=build_optimizer))
 
-    Source: T. Chen et al., 2020, arXiv 2010.09089, section 3.2, where the two losses are mixed.
+    The position follows the teacher. Learner and teacher get the same gradients, at the teacher's positions. The loss
+    at base iteration `t + 1` is the relative error `|u - v|^2 / |v|^2` of base iteration `t` over all coordinates, with
+    the learned update `u` and the teacher's update `v`. At `t = 0` the loss is 0. The meta-loss "sum" trains the sum of
+    these errors.
+
+    Source: T. Chen et al., 2020, arXiv 2010.09089, section 3.2. The paper mixes both losses.
 
     Args:
       problem: a `Problem`.
       teacher: an optimizer without variables, such as `l2l.adam(0.03)`.
 
     Raises:
-      TypeError: an argument is no such thing.
+      TypeError: `problem` is not a `Problem`, or `teacher` is not an optimizer.
     """
 
     def __init__(self, problem: Problem, teacher: OptimizerFunction) -> None:
@@ -44,25 +47,24 @@ class Imitation(OfAnother):
         self.teacher = check_optimizer("teacher", teacher)
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """The draws of the problem."""
+        """Samples `num` draws of the problem."""
         return {"draw": self.problem.sample(num, seed)}
 
     def initial_position(self, draw: Nest) -> Nest:
-        """`{"error": 0, "x": the problem's}`."""
+        """Returns `{"error": 0, "x": start of the problem}`."""
         x = self.problem.initial_position(draw["draw"])
         return {"error": tf.zeros([], tf.nest.flatten(x)[0].dtype), "x": x}
 
     def active(self, draw: Nest) -> Optional[Nest]:
-        """The error, and what is active of the problem."""
+        """Returns True for the error, and what is active in the problem."""
         active = super().active(draw)
         return None if active is None else {"error": tf.constant(True), "x": active}
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The error; its gradient with respect to the problem's position is that of the problem's loss.
-
-        To add the loss and take it off again would round the error away. What is added are zeros with that gradient,
-        a constant in them: no learned weight has a say in where the teacher goes, so its derivatives are never asked.
-        """
+        """Returns the error; its gradient with respect to the problem's position is that of the problem's loss."""
+        # To add the loss and subtract it again would round the error away. So add zeros that have its gradient. The
+        # gradient is a constant in them: the teacher's path does not depend on learned weights, so nobody needs its
+        # derivatives.
         zeros, gradients = [], gradients_of(self.problem.loss(x["x"], observed["observed"]), x["x"])
         for one, gradient in zip(tf.nest.flatten(x["x"]), tf.nest.flatten(gradients)):
             zero = tf.reduce_sum((one - tf.stop_gradient(one)) * tf.stop_gradient(gradient))
@@ -70,7 +72,11 @@ class Imitation(OfAnother):
         return x["error"] + tf.add_n(zeros)
 
     def build(self, build_optimizer: BuildOptimizer) -> BuildOptimizer:
-        """Function that builds the optimizer to train on this problem, with the variables of `build_optimizer`'s."""
+        """Returns a function that builds the optimizer to train on this problem.
+
+        Args:
+          build_optimizer: a function that creates the learner. The new optimizer has the learner's variables.
+        """
 
         def build():
             learner = with_initial_state(opened("build_optimizer's result", build_optimizer()))
@@ -80,7 +86,7 @@ class Imitation(OfAnother):
 
 
 class Imitating:
-    """The optimizer that moves as the teacher does, and carries how far the learner was from that."""
+    """An optimizer that moves as the teacher does, and keeps the learner's error in its position."""
 
     def __init__(self, learner, teacher):
         self._learner, self._teacher = learner, teacher
@@ -96,7 +102,7 @@ class Imitating:
         return (*[one.initial_state(x["x"]) for one in [self._learner, self._teacher]], tf.zeros_like(x["error"]))
 
     def description(self):
-        """What learner and teacher are, in JSON types."""
+        """Returns a description of learner and teacher in JSON types."""
         return {
             "class": type(self).__name__,
             "learner": described(self._learner),
@@ -120,8 +126,8 @@ class Imitating:
 
 
 def _relative_error(updates, right):
-    """`|u - v|^2 / |v|^2`, and 0 where all of `v` is."""
-    # In units of the largest `|v|`: the squares of small updates, or of large ones, are no floats.
+    """Computes `|u - v|^2 / |v|^2`; 0 if all of `v` is 0."""
+    # In units of the largest `|v|`: squares of very small or large updates underflow or overflow.
     largest = functools.reduce(tf.maximum, [tf.reduce_max(tf.abs(one)) for one in right])
     is_zero = tf.equal(largest, 0)
     unit = tf.where(is_zero, tf.ones_like(largest), largest)

@@ -1,4 +1,4 @@
-"""One meta-iteration: the next segment of a draw, its meta-gradient, the update, and what is carried on."""
+"""One meta-iteration: the next segment of a draw, its meta-gradient, the update, and what the next one needs."""
 
 import functools
 from collections import namedtuple
@@ -16,8 +16,8 @@ from l2l.problems.binding import BoundProblem
 Place = namedtuple(
     "Place",
     [
-        "age",  # base iterations that the draw has lived, a scalar int32 tensor: 0 for a new one
-        "carried",  # flat list of tensors: position and state of each shard; empty where nothing is carried
+        "age",  # base iterations that the draw has lived, a scalar int32 tensor: 0 for a new draw
+        "carried",  # flat list of tensors: position and state of each shard; empty if nothing is carried
     ],
 )
 
@@ -25,27 +25,28 @@ MetaIteration = namedtuple(
     "MetaIteration",
     [
         "figures",  # list of scalars: meta-loss, last loss, gradient norm
-        "applied",  # boolean: whether the weights were updated, which they are not where a figure is NaN or infinite
-        "next",  # the `Place` after it; the one before where nothing was applied
+        "applied",  # boolean: whether the weights were updated; they are not if a figure is NaN or infinite
+        "next",  # the `Place` after this meta-iteration; the one before it if nothing was applied
         "is_over",  # boolean: whether the draw has lived its horizon
     ],
 )
 
 
 class MetaIterations:
-    """Builds meta-iterations of one training: pure functions of variables, draw and place, then the update.
+    """Builds the meta-iterations of one training: pure functions of variables, draw and place, then the update.
 
     Args:
       problem: a `Problem`.
       optimizer: the learned optimizer.
-      variables: those to train.
-      meta_optimizer: a `MetaOptimizer`; None where nothing is updated.
+      variables: the variables to train.
+      meta_optimizer: a `MetaOptimizer`; None if nothing is updated.
       settings: a `Settings`.
-      draw: one draw, or as many as the settings' batch along a leading axis; for its structure and shapes.
-      draw_by_draw: whether to write a batch into the graph draw by draw.
+      draw: one draw, or a batch of draws along a leading axis if the settings have one; only structure and shapes
+        matter.
+      draw_by_draw: whether the graph gets a copy of the problem for each draw of a batch.
 
     Attributes:
-      start: the `Place` of a first meta-iteration, of zeros; for shapes and dtypes of what is carried.
+      start: the `Place` of a first meta-iteration, all zeros; it shows shapes and dtypes of what is carried.
     """
 
     def __init__(self, problem, optimizer, variables, meta_optimizer, settings, draw, *, draw_by_draw):
@@ -69,11 +70,11 @@ class MetaIterations:
         self.start = Place(tf.constant(0), carried)
 
     def _first_state(self, x):
-        """The optimizer's state before the first step of a whole life, which may follow from how long that is."""
+        """Returns the optimizer's state before the first step of a draw's life; it may depend on the horizon."""
         return self._optimizer.bind(horizon=self._settings.horizon).initial_state(x)
 
     def _shards(self, draw, carried):
-        """Draw and carried tensors of each shard."""
+        """Splits draw and carried tensors into shards."""
         number = self._settings.threads
         if number == 1:
             return [draw], [carried]
@@ -85,7 +86,7 @@ class MetaIterations:
         )
 
     def _segment(self, draw, place, loop):
-        """The `MetaGradient` of one shard."""
+        """Builds the `MetaGradient` of one shard."""
         settings, bound, x, state = self._settings, self._bound(draw), None, None
         if settings.carries:
             x = bound.start()
@@ -111,18 +112,17 @@ class MetaIterations:
         return meta
 
     def meta_gradient(self, draw, place, loop, call_shard=lambda function, inputs: function(*inputs)):
-        """The meta-gradient of the next segment.
+        """Builds the meta-gradient of the next segment.
 
         Args:
-          draw: like the one that this was made with.
+          draw: a draw like the one given to this object.
           place: a `Place`.
           loop: as for `meta_gradient`.
-          call_shard: how the meta-gradient of a shard is computed: a function of a function of flat tensors, and of
-            the list of these. Shards depend on the variables and on nothing else, so a session with as many threads
-            computes them side by side.
+          call_shard: a function `(function, tensors)` that computes a shard: it calls `function(*tensors)`, perhaps
+            compiled. Shards depend only on the variables, so a session with as many threads runs them in parallel.
 
         Returns:
-          `(meta-gradient, carried)`: a `MetaGradient` of the whole batch, and what is carried on.
+          `(meta-gradient, carried)`: the `MetaGradient` of the whole batch, and the tensors to carry on.
         """
         numbers = []
 
@@ -143,9 +143,9 @@ class MetaIterations:
         return self._together([result[:first] for result in results], results[0][second:]), carried
 
     def build(self, draw, place, loop, **how):
-        """A whole meta-iteration, a `MetaIteration`; the arguments are those of `meta_gradient`."""
+        """Builds a whole meta-iteration, a `MetaIteration`; the arguments are those of `meta_gradient`."""
         meta, carried = self.meta_gradient(draw, place, loop, **how)
-        with tf.control_dependencies(carried):  # which an optimizer computes with the weights before the update
+        with tf.control_dependencies(carried):  # they depend on the weights before the update
             norm, applied = update(
                 meta, self._variables, self._meta_optimizer, clip_norm=self._settings.clip_norm, adapted=self._adapted
             )
@@ -157,7 +157,7 @@ class MetaIterations:
         return MetaIteration([meta.meta_loss, meta.last_loss, norm], applied, Place(age, carried), is_over)
 
     def _together(self, shards, adapted):
-        """The `MetaGradient` of the whole batch from the losses, meta-losses and gradients of its shards."""
+        """Combines losses, meta-losses and gradients of the shards into the `MetaGradient` of the whole batch."""
         losses, values, *gradients = zip(*shards)
         number = len(shards)
         if number == 1:
@@ -169,5 +169,5 @@ class MetaIterations:
 
 
 def _picked(condition, ours, others):
-    """One of two lists of tensors of the same shapes."""
+    """Picks one of two lists of tensors of the same shapes: the first if the condition holds."""
     return [tf.where(tf.fill(one.shape, condition), one, other) for one, other in zip(ours, others)]

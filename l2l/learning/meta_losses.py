@@ -1,4 +1,4 @@
-"""Meta-losses: what a learned optimizer is trained on, a number made of the losses of an unroll."""
+"""Meta-losses: functions of the losses of an unroll that a learned optimizer minimizes."""
 
 from typing import Callable, Dict
 
@@ -12,15 +12,19 @@ from l2l.nests import is_finite
 
 
 def smallest_loss(dtype):
-    """Under a log, a loss counts as no smaller than this: the smallest normal number of its dtype, a float.
+    """Returns the floor of losses under a log, a float.
 
-    TensorFlow's CPU kernels flush anything smaller to zero, so for float32 1e-38 itself would not keep log(0) away.
+    It is the smallest normal number of the dtype. TensorFlow's CPU kernels flush anything smaller to zero. For float32
+    even a floor of 1e-38 would give log(0).
     """
     return float(np.finfo(dtype.as_numpy_dtype).tiny)
 
 
 def floored_log(losses):
-    """Natural log. A loss below `smallest_loss` gets that one's log, and no gradient; a negative one gets NaN."""
+    """Natural log with a floor.
+
+    A loss below `smallest_loss` gets the log of `smallest_loss`, and no gradient. A negative loss gets NaN.
+    """
     smallest = smallest_loss(losses.dtype)
 
     def filled(value):
@@ -32,13 +36,13 @@ def floored_log(losses):
     return tf.where(losses < 0, filled(np.nan), found)
 
 
-# Of the meta-losses of whole horizons: a loss this small has arrived, and is worth no more effort.
+# For the meta-losses of whole horizons: a loss this small counts as solved, and lowering it gains almost nothing.
 _ARRIVED = 1e-7
 _LATE = 0.8  # the weight of the end in "late_and_mean_log"
 
 
 def _late_log(losses):
-    """The log of the mean of the last tenth, from base iteration `ceil(0.9 T)` on."""
+    """The log of the mean loss of the last tenth, from base iteration `ceil(0.9 T)` on."""
     steps = tf.shape(losses)[0]
     first = (9 * steps + 9) // 10
     return tf.log(tf.reduce_mean(losses[tf.minimum(first, steps - 1) :], axis=0) + _ARRIVED)
@@ -60,11 +64,11 @@ META_LOSSES: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def get_meta_loss(meta_loss):
-    """The function of that name in `META_LOSSES`, or the function itself.
+    """Returns the function of that name in `META_LOSSES`, or the function itself.
 
     Raises:
-      ValueError: an unknown name.
-      TypeError: neither a name nor callable.
+      ValueError: the name is unknown.
+      TypeError: `meta_loss` is neither a name nor callable.
     """
     if callable(meta_loss):
         return meta_loss
@@ -75,12 +79,13 @@ def get_meta_loss(meta_loss):
 
 
 def meta_loss_of(meta_loss, losses, batch=None):
-    """The meta-loss of losses `[T]`, a scalar; of a batch's `[T, B]`, its mean over the draws.
+    """Computes the meta-loss of losses `[T]`, a scalar.
 
-    A meta-loss of one's own is a function of the losses of one draw, and is mapped over those of a batch.
+    For the losses `[T, B]` of a batch it is the mean over the draws. A custom meta-loss is a function of the losses of
+    one draw. It is mapped over the draws of a batch.
 
     Raises:
-      TypeError, ValueError: an unknown meta-loss, or one that does not return a scalar of the losses' dtype.
+      TypeError, ValueError: the meta-loss is unknown, or does not return a scalar of the losses' dtype.
     """
     function = get_meta_loss(meta_loss)
     with tf.name_scope("meta_loss"):
@@ -102,17 +107,20 @@ def meta_loss_of(meta_loss, losses, batch=None):
 
 
 def check_depends_on_losses(meta_loss, value, losses, steps):
-    """Refuses a meta-loss from which nothing can be learned, since no loss that has seen an update changes it.
+    """Refuses a custom meta-loss that nothing can be learned from.
 
-    A function of the user's is tried in a graph of its own, on losses of many sizes: there a gradient that is always
-    zero shows too, as that of `losses[0]` or of `tf.sign`.
+    Such a meta-loss does not depend on any loss after the first. The check tries the function in a scratch graph on
+    losses of many magnitudes. This also finds gradients that are always zero, such as those of `losses[0]` or
+    `tf.sign`.
 
     Args:
       meta_loss: a name in `META_LOSSES`, or a function.
-      value, losses, steps: what `meta_loss_of` returned, for which losses, and how many a draw has.
+      value: what `meta_loss_of` returned for it.
+      losses: the losses of that value.
+      steps: how many losses one draw has.
 
     Raises:
-      ValueError: it is such a meta-loss.
+      ValueError: nothing can be learned from the meta-loss.
     """
     if isinstance(meta_loss, str):
         return
@@ -122,7 +130,7 @@ def check_depends_on_losses(meta_loss, value, losses, steps):
         try:
             (gradient,) = tf.gradients(meta_loss_of(meta_loss, one_draw), one_draw)
             gradient = gradient if gradient is None else tf.convert_to_tensor(gradient)
-        except Exception:  # whatever it was: in the caller's graph it has worked, so it uses something of that graph
+        except Exception:  # it worked in the caller's graph, so it uses something of that graph
             own = None
     if own is None:
         (gradient,) = tf.gradients(value, losses)
@@ -137,13 +145,13 @@ def check_depends_on_losses(meta_loss, value, losses, steps):
 
 
 def _is_ever_nonzero(own, gradient, losses, steps):
-    """Whether the gradient behind the first of the losses is anything but 0 for some losses, small to large."""
+    """Whether the gradient with respect to the losses after the first is ever nonzero, for losses of many sizes."""
     random = np.random.RandomState(0)
     with own as session:
         for values in _probes(random, steps):
             try:
                 found = session.run(gradient, {losses: values})
-            except tf.errors.OpError:  # as for a variable of its own: nobody knows
+            except tf.errors.OpError:  # for example from an uninitialized variable: assume yes
                 return True
             if np.any(found[1:] != 0):  # NaN too
                 return True
@@ -151,9 +159,9 @@ def _is_ever_nonzero(own, gradient, losses, steps):
 
 
 def _probes(random, steps):
-    """Losses that a draw may have, a generator: of many sizes, alike or far apart, falling, rising and neither.
+    """Yields losses that a draw may have: of many sizes, close or far apart, falling, rising and neither.
 
-    A meta-loss may look at losses in a narrow range alone, or at a draw whose loss fell by much.
+    They vary because a meta-loss may depend only on losses in a narrow range, or on a loss that fell by much.
     """
     for spread in [0.3, 3, 30]:
         for exponent in range(-30, 31, 3):

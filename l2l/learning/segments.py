@@ -1,7 +1,8 @@
-"""The meta-gradient: losses of a segment, a meta-loss of them, its gradient with respect to the learned weights.
+"""The meta-gradient: losses of a segment, their meta-loss, and its gradient with respect to the learned weights.
 
-A *segment* is the `T` base iterations that one meta-gradient sees. A draw may live longer than that: position and
-state are then carried from one segment to the next, without a gradient (truncated backpropagation through time).
+A *segment* is the `T` base iterations that one meta-gradient sees. A draw may live longer than one segment. Then the
+next segment starts from the position and state of the last, and no gradient flows between them (truncated
+backpropagation through time).
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ MetaGradient = namedtuple(
     [
         "losses",  # [T], or [T, B] for a batch of draws
         "meta_loss",  # scalar: the mean over the batch
-        "last_loss",  # scalar, the last of the losses; of a batch, exp(mean(log(loss))), the mean if one is negative
-        "gradients",  # of the meta-loss, one for each variable; zeros where it does not depend on it
-        "x",  # position after T updates, for the next segment; None unless `carry_on`
-        "state",  # the optimizer's, likewise
+        "last_loss",  # scalar, the last loss; for a batch `exp(mean(log(loss)))`, or the mean if one is negative
+        "gradients",  # of the meta-loss, one for each variable; zeros if it does not depend on that variable
+        "x",  # position after `T` updates, for the next segment; None unless `carry_on`
+        "state",  # the optimizer's state after `T` updates; None unless `carry_on`
         "adapted",  # the next values of the optimizer's `adapted` variables, a list
     ],
 )
@@ -58,27 +59,35 @@ def meta_gradient(
     batch: Optional[int] = None,
     horizon: Optional[int] = None,
 ) -> MetaGradient:
-    """Builds the meta-gradient of one segment: a pure function of variables, draw, position and state.
+    """Builds the meta-gradient of one segment.
+
+    It is a pure function of variables, draw, position and state:
+
+        optimizer = l2l.CoordinatewiseLSTM()
+        variables = tf.trainable_variables()
+        meta = l2l.meta_gradient(problem, problem.draw(), optimizer, variables, unroll_length=20)
 
     Args:
-      problem, draw: a `Problem` and one draw of it.
+      problem: a `Problem`.
+      draw: one draw of the problem, as from `problem.draw()`.
       optimizer: the learned optimizer, `(gradients, state) -> (update, state)`.
       variables: list of the variables to train.
-      meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
-      unroll_length: `T`, a positive integer: the losses of the segment. They have seen its first `T - 1` updates.
-      x, state, first: where it starts, as for `unroll`. No gradient flows into `x` and a `state` that is given.
+      meta_loss: a name in `META_LOSSES`, or a function of the losses `[T]` of one draw that returns a scalar.
+      unroll_length: `T`, how many losses the segment has, a positive integer. The last has seen `T - 1` updates.
+      x, state, first: where the segment starts, as for `unroll`. No gradient flows into a given `x` or `state`.
       carry_on: whether to make update number `T` too, for a next segment.
       second_derivatives, batch, horizon: as for `unroll`.
-      loop: "python": every step is in the graph, and `tf.gradients` differentiates all of it. "while": one step is,
-        as a loop that `backward` differentiates; to be called inside a function of the graph.
+      loop: "python" puts every step into the graph, and `tf.gradients` differentiates it. "while" puts one step into
+        the graph, as a loop with a custom backward pass. Call it inside a function of the graph (`defun`).
 
     Returns:
       A `MetaGradient`.
 
     Raises:
-      TypeError, ValueError: as `unroll`; an unknown meta-loss, one that is not a scalar, or one that depends on
-        none of the variables, or on no loss that has seen an update; a loss without second derivatives where they are
-        asked for.
+      TypeError, ValueError: as `unroll`. Also if the meta-loss is unknown, is not a scalar, or depends on none of the
+        variables or on no loss that has seen an update.
+      ValueError: an op of the loss has no second derivative although `second_derivatives` is True, or an op of the
+        optimizer has no gradient.
     """
     checks.problem("problem", problem)
     unroll_length = checks.positive_integer("unroll_length", unroll_length)
@@ -104,7 +113,7 @@ def meta_gradient(
 def segment_gradient(
     problem, optimizer, variables, meta_loss, steps, *, x, state, first, carry_on, second_derivatives, loop, horizon
 ):
-    """The same of a `BoundProblem` and an `Optimizer` for its batch; the rest as for `meta_gradient`, checked."""
+    """Does the same with a `BoundProblem` and its batch's `Optimizer`; other arguments are checked ones."""
     given = tensors_of((x, state))
     x = problem.start() if x is None else _without_gradient(x)
     active, bound, first = problem.active(), optimizer.bind(horizon=horizon), tf.convert_to_tensor(first)
@@ -123,7 +132,7 @@ def segment_gradient(
         return tf.matmul(inputs, bound.kernels[i])
 
     early, by_loop, forward = [], None, None
-    turns = steps - 1  # the last loss follows outside
+    turns = steps - 1  # the last loss is computed outside of the loop
     with tf.name_scope("segment"):
         in_loop = max(0, turns - (state is None)) if loop == "while" else 0
         for i in range(turns - in_loop):
@@ -141,9 +150,9 @@ def segment_gradient(
         if carry_on:
             _, next_x, next_state = turn(x, state, first + steps - 1, plain)
         losses = tf.concat([*losses, last[tf.newaxis]], axis=0)
-        losses.set_shape([steps, *last.shape])  # which a loop forgets, and a meta-loss may ask for
+        losses.set_shape([steps, *last.shape])  # a loop forgets the shape, and a meta-loss may need it
     value = meta_loss_of(meta_loss, losses, problem.batch)
-    if steps > 1:  # of one loss there is less to say, below
+    if steps > 1:  # the check below covers a single loss
         check_depends_on_losses(meta_loss, value, losses, steps)
     with tf.name_scope("meta_gradient"):
         try:
@@ -152,7 +161,7 @@ def segment_gradient(
             else:
                 gradients = _through_loop(by_loop, forward, losses, early, x, value, variables)
         except (LookupError, TypeError) as error:
-            if isinstance(error, TypeError) and "Second-order" not in str(error):  # as of a while loop in the loss
+            if isinstance(error, TypeError) and "Second-order" not in str(error):  # a while loop in the loss says that
                 raise
             raise ValueError(
                 "second_derivatives must be False for a loss with an op that has none, or for an optimizer with an op "
@@ -170,9 +179,9 @@ def segment_gradient(
 
 
 def _through_loop(by_loop, forward, losses, early, x, value, variables):
-    """The gradients of the meta-loss `value` with respect to the variables: loop and what lies outside it.
+    """Computes the gradients of the meta-loss `value` with respect to the variables, through the loop and around it.
 
-    Losses before the loop are `early`; the last one is a function of `x`, where the loop ends.
+    `early` are the losses before the loop. The last loss is a function of `x`, the position after the loop.
     """
     (of_losses,) = tf.gradients(value, losses)
     # A tf.gather leaves indexed slices, which no loop can carry.
@@ -182,7 +191,7 @@ def _through_loop(by_loop, forward, losses, early, x, value, variables):
     of_x = [tf.convert_to_tensor(one) for one in of_x]
     tensors, of_tensors, of_variables = by_loop.backward(forward, of_losses[number:-1], of_x)
     of_early = [of_losses[i] for i in range(number)]
-    # The meta-loss itself too, which may weigh the variables.
+    # The meta-loss too: it may depend on the variables directly.
     outside = tf.gradients(
         [*tensors, *early, value],
         variables,
@@ -200,7 +209,7 @@ def _without_gradient(nest):
 
 
 def last_loss(losses, batch):
-    """The last loss of a segment; of a batch `[B]`, `exp(mean(log(loss)))`, or the mean if one is negative."""
+    """Returns the last loss of a segment; for a batch `exp(mean(log(loss)))`, or the mean if one is negative."""
     if batch is None:
         return losses
     mean = tf.reduce_mean(floored_log(tf.abs(losses)))

@@ -1,4 +1,4 @@
-"""The settings of a training: one record, which everything that has to know them reads."""
+"""The settings of a training, one record for all code that reads them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ _FIELDS = [
 ]
 
 
-# How many base iterations a draw lives: a number; or the least and the most, between which it is drawn; or a function
-# of the number of meta-iterations so far to one of these.
+# How many base iterations a draw lives: a number, a pair (least, most) to draw it between, or a function of the number
+# of meta-iterations so far that returns one of these.
 Horizon = Union[int, Tuple[int, int], Callable[[int], Union[int, Tuple[int, int]]]]
 
 
 class Settings(namedtuple("Settings", _FIELDS)):
-    """How a learned optimizer is trained: arguments of `Trainer`, which describes them. They are checked here alone.
+    """The settings of a training.
+
+    They are arguments of `Trainer`, which describes them. Only this class checks them.
 
     Raises:
       TypeError, ValueError: an argument is unknown or out of range.
@@ -101,10 +103,16 @@ class Settings(namedtuple("Settings", _FIELDS)):
         return self.estimator is None and self.horizon > self.unroll_length
 
     def horizon_of(self, number: int, random: np.random.RandomState) -> int:
-        """The horizon of a training with an estimator in meta-iteration `number`, drawn from `random` if it is drawn.
+        """Returns the horizon of meta-iteration `number` in a training with an estimator.
+
+        A pair (least, most) is log-uniform. PES rounds the horizon up to a multiple of `unroll_length`.
+
+        Args:
+          number: how many meta-iterations have been made.
+          random: random numbers to draw the horizon with, if it is a pair.
 
         Raises:
-          TypeError, ValueError: the function `horizon` returns no horizon.
+          TypeError, ValueError: the function `horizon` returns something else.
         """
         horizon = self.horizon
         if callable(horizon):
@@ -116,11 +124,11 @@ class Settings(namedtuple("Settings", _FIELDS)):
         return -(-horizon // unit) * unit
 
     def description(self) -> Dict[str, Any]:
-        """The settings as a dict of JSON types; functions of the user's own by their names."""
+        """Returns the settings as a dict of JSON types, with custom functions by their names."""
         return {name: _described(value) for name, value in self._asdict().items()}
 
     def functions(self) -> Dict[str, Optional[Callable[..., Any]]]:
-        """The settings that may be functions of the user's own, by name; None for one that is none."""
+        """Returns the settings that may be custom functions, by name; None for one that is not."""
         values = {name: getattr(self, name) for name in ("meta_loss", "horizon", "learning_rate", "meta_optimizer")}
         return {name: value if _is_own(value) else None for name, value in values.items()}
 
@@ -151,7 +159,7 @@ def _checked_horizon(value):
 def _checked_rate(value):
     if callable(value):
         return checks.function_of_one_argument("learning_rate", value, "t")
-    return checks.positive_float32("learning_rate", value)  # no tensor, which would be of another graph
+    return checks.positive_float32("learning_rate", value)  # not a tensor: it would belong to another graph
 
 
 def _checked_meta_optimizer(value):

@@ -1,8 +1,8 @@
 """The unroll: `T` base iterations of an optimizer on one draw of a problem.
 
-One `base_iteration` serves every loop. The Python loop writes each of them into the graph, as the
-document does; `tf.while_loop` writes one and repeats it. An unroll can be continued: it ends
-with a position and a state, from which the next one goes on.
+One `base_iteration` serves both loops. The Python loop writes every base iteration into the graph, as
+the original notebook does. `tf.while_loop` writes one and repeats it. An unroll ends with a position and
+a state, and the next unroll can continue from them.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from l2l.types import Nest, OptimizerFunction, State
 Unroll = namedtuple(
     "Unroll",
     [
-        "losses",  # [T], or [T, B] for a batch of draws: `losses[t] = f(x_t)`, before update t
-        "x",  # position after the T updates
-        "state",  # the optimizer's, after the T updates
+        "losses",  # [T], or [T, B] for a batch of draws: `losses[t] = f(x_t)`, before update `t`
+        "x",  # position after the `T` updates
+        "state",  # the optimizer's state after the `T` updates
     ],
 )
 
 
 def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=None):
-    """The loss at `x`, its gradient, the optimizer's update, the next position.
+    """Runs one base iteration: loss, gradient, the optimizer's update, next position.
 
     Args:
-      loss: function `(x, t)` to a scalar, or to `[B]` for a batch, as of a `BoundProblem`.
+      loss: a function of `(x, t)` that returns a scalar, or `[B]` for a batch, such as `BoundProblem.loss`.
       step: the optimizer, `(gradients, state, x) -> (update, state)`.
       x: the position, a tensor or a nest of tensors.
-      state: what the optimizer returned at the step before; None at the first.
-      t: which base iteration it is, a scalar int32 tensor.
+      state: what the optimizer returned at the previous step; None at the first step.
+      t: the number of this base iteration, a scalar int32 tensor.
       second_derivatives: False cuts the path from the gradients back to `x`.
-      active: which tensors of `x` move, as of a `BoundProblem`.
+      active: which tensors of `x` move, from `BoundProblem.active`; None for all.
 
     Returns:
       `(loss at x, next x, next state)`.
@@ -68,7 +68,7 @@ def base_iteration(loss, step, x, state, t, second_derivatives=True, *, active=N
 
 
 def gradients_of(loss, x):
-    """The gradients of a loss (of the sum of a batch's), a nest like `x`.
+    """Computes the gradients of a loss (for a batch, of the sum of the losses), a nest like `x`.
 
     Raises:
       ValueError: the loss does not depend on all of `x`, or has an op without a gradient.
@@ -117,39 +117,39 @@ def unroll(
     most: Optional[tf.Tensor] = None,
     horizon: Optional[int] = None,
 ) -> Unroll:
-    """`T` base iterations of an optimizer, from a position and a state, which it gives back: it can be continued.
+    """Unrolls `T` base iterations of an optimizer; the result can be continued.
+
+    These two unrolls run the same 40 base iterations as `l2l.unroll(problem, draw, optimizer, steps=40)`:
 
         start = l2l.unroll(problem, draw, optimizer, steps=20)
         more = l2l.unroll(problem, draw, optimizer, x=start.x, state=start.state, steps=20, first=20)
 
-    are the same 40 base iterations as `l2l.unroll(problem, draw, optimizer, steps=40)`.
-
     Args:
       problem: a `Problem`.
-      draw: one draw of it, as from `problem.draw()`.
-      optimizer: a function `(gradients, state) -> (update, state)`; `state` is None at the
-        first step and afterwards what the function returned, a nest of tensors (or of None). A function with a
-        parameter named `x` gets the position too.
+      draw: one draw of the problem, as from `problem.draw()`.
+      optimizer: a function `(gradients, state) -> (update, state)`. `state` is None at the first step; afterwards it
+        is what the function returned, a nest of tensors (or None). A function with a parameter named `x` also gets
+        the position.
       x: the position to start from; None for the problem's `initial_position`.
-      state: the optimizer's state there; None for a first step.
+      state: the optimizer's state at `x`; None for a first step.
       steps: `T`, a positive integer.
-      first: which base iteration of the draw's life the first one is; an int, or a scalar int32 tensor.
-      loop: "python" (every step is in the graph) or "while" (`tf.while_loop`).
-      second_derivatives: False stops derivatives of the losses from flowing through the
-        gradients that the optimizer saw, as arXiv 1606.04474 does; Episode 1 keeps them.
-      batch: None for one draw; or how many draws there are at once, along a leading axis `B` of all
-        tensors of `draw` and `x`. An optimizer that is not coordinate-wise is mapped over them.
-      most: a scalar int32 tensor; only so many base iterations are made, and the losses after them are 0. None for
-        all. With loop="while", and a state or an optimizer that knows its `initial_state`.
-      horizon: how many base iterations are planned in total, for an optimizer that asks; None where nobody knows.
+      first: the number of the first base iteration in the draw's life, an int or a scalar int32 tensor.
+      loop: "python" (the graph holds every step) or "while" (`tf.while_loop`).
+      second_derivatives: False stops derivatives of the losses from flowing through the gradients that the optimizer
+        saw, as in arXiv 1606.04474. Episode 1 keeps them.
+      batch: None for one draw, or the number of draws, along a leading axis `B` of all tensors of `draw` and `x`. An
+        optimizer that is not coordinate-wise is mapped over the draws.
+      most: a scalar int32 tensor that limits the base iterations; losses after it are 0. None for no limit. It needs
+        loop="while", and a `state` or an optimizer with an `initial_state`.
+      horizon: how many base iterations are planned in total, for optimizers that ask; None if unknown.
 
     Returns:
       An `Unroll`.
 
     Raises:
-      TypeError, ValueError: an argument is out of range; a problem or an optimizer that
-        breaks its contract; the message says how. With loop="while", a state that changes its structure,
-        shapes or dtypes from the second step on is refused too.
+      TypeError, ValueError: an argument is out of range, or the problem or the optimizer breaks its contract; the
+        message says how. With loop="while", also a state whose structure, shapes or dtypes change from the second
+        step on.
     """
     steps = checks.positive_integer("steps", steps)
     bound, optimizer = _checked(problem, draw, optimizer, loop, second_derivatives, batch)
@@ -170,16 +170,19 @@ def learn(
     second_derivatives: bool = True,
     batch: Optional[int] = None,
 ) -> tf.Tensor:
-    """The losses of an optimizer on one draw of a problem, from its start.
+    """Computes the losses of an optimizer on one draw of a problem, from its start.
 
-    `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`: the first is the loss
-    of the start, the last has seen `T - 1` updates.
+        problem = l2l.Quadratic()
+        losses = l2l.learn(problem, problem.draw(), l2l.sgd(0.1), steps=20)
+
+    `losses[t] = f(x_t)` for `t = 0 .. T-1`, recorded before update `t`. The first is the loss of the start. The last
+    has seen `T - 1` updates.
 
     Args:
       problem, draw, optimizer, steps, loop, second_derivatives, batch: as for `unroll`.
 
     Returns:
-      A tensor `[T]`, of the dtype of the loss; `[T, B]` with a batch.
+      A tensor `[T]` of the dtype of the loss; `[T, B]` for a batch.
 
     Raises:
       TypeError, ValueError: as `unroll`.
@@ -196,7 +199,7 @@ def learn(
 
 
 def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
-    """Checks the arguments of an unroll; the problem bound to the draw, and the `Optimizer` for the batch."""
+    """Checks the arguments of an unroll; returns the problem bound to the draw, and the batch's `Optimizer`."""
     checks.problem("problem", problem)
     optimizer = opened("optimizer", optimizer)
     checks.one_of("loop", loop, _LOOPS)
@@ -209,7 +212,7 @@ def _checked(problem, draw, optimizer, loop, second_derivatives, batch):
 def unroll_bound(
     problem, optimizer, x, state, steps, first=0, loop="python", second_derivatives=True, most=None, horizon=None
 ):
-    """The same of a `BoundProblem` and an `Optimizer` for its batch, from a position; the rest as for `unroll`."""
+    """Unrolls a `BoundProblem` and an `Optimizer` for its batch from a position; the rest is as for `unroll`."""
     active, first = problem.active(), tf.convert_to_tensor(first)
     with tf.name_scope("unroll"):
         bound = optimizer.bind(horizon=horizon)
@@ -233,7 +236,7 @@ def _python_loop(one, x, state, steps, first, most):
 
 
 def _while_loop(one, x, state, steps, first, most):
-    """The same as `_python_loop`, with one step in the graph; or two, where `state=None` needs one of its own."""
+    """The same as `_python_loop` with one step in the graph, or two if `state=None` needs a separate first step."""
     start = []
     if state is None:
         if most is not None:

@@ -1,4 +1,4 @@
-"""The update: a meta-gradient, clipped by global norm, moves the learned weights by a step of the meta-optimizer."""
+"""The update: clips a meta-gradient by global norm and applies it with the meta-optimizer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Update = namedtuple(
     "Update",
     [
         "gradient_norm",  # scalar, global norm of the gradients before clipping
-        "applied",  # boolean: whether anything was changed, which it is not where a figure is NaN or infinite
+        "applied",  # boolean: whether the update was made; it is skipped if a figure is NaN or infinite
     ],
 )
 
 
 class MetaOptimizer:
-    """What applies the meta-gradients of a training, from its `Settings`.
+    """Applies the meta-gradients of a training, as its `Settings` say.
 
-    The learning rate is computed, and the optimizer created, where an update is built: within a compiled loop the rate
-    is that of each update. The number of updates is a variable, since it has to be right within a call of many
-    meta-iterations, and after a checkpoint.
+    Building an update computes the learning rate and creates the optimizer. So in a compiled loop every update gets its
+    own rate. The number of updates is a variable: it must be right within a call of many meta-iterations, and after
+    restoring a checkpoint.
     """
 
     def __init__(self, settings):
@@ -37,10 +37,10 @@ class MetaOptimizer:
             )
 
     def apply_gradients(self, grads_and_vars):
-        """As of a `tf.train.Optimizer`; counts the update.
+        """Applies gradients like a `tf.train.Optimizer`, and counts the update.
 
         Raises:
-          TypeError: `meta_optimizer` creates no `tf.train.Optimizer`.
+          TypeError: `meta_optimizer` does not return a `tf.train.Optimizer`.
         """
         rate = self._rate
         if self._updates is not None:
@@ -55,17 +55,19 @@ class MetaOptimizer:
 
 
 def clipped(gradients: Sequence[tf.Tensor], clip_norm: Optional[float] = 1.0) -> Tuple[List[tf.Tensor], tf.Tensor]:
-    """Gradients clipped by global norm: `g / max(1, |g| / clip_norm)`, `|g|` over all of them together.
+    """Clips gradients by their global norm: `g / max(1, |g| / clip_norm)`.
+
+    `|g|` is the norm of all gradients together. Unlike `tf.clip_by_global_norm`, it stays finite at zero under XLA.
 
     Args:
       gradients: list of tensors.
-      clip_norm: a positive number of float32; None for gradients as they are.
+      clip_norm: a positive number of float32; None leaves the gradients unchanged.
 
     Returns:
       `(clipped gradients, |g|)`.
 
     Raises:
-      TypeError, ValueError: `clip_norm` is not such a number.
+      TypeError, ValueError: `clip_norm` is not a positive number of float32.
     """
     norm = tf.global_norm(gradients)
     if clip_norm is None:
@@ -85,23 +87,29 @@ def update(
     clip_norm: Optional[float] = 1.0,
     adapted: Sequence[tf.Variable] = (),
 ) -> Update:
-    """Clips a meta-gradient and applies it.
+    """Clips a meta-gradient and applies it to the variables.
 
-    Where the meta-loss, the last loss or the gradient's norm is NaN or infinite nothing is applied: neither the
-    weights nor the meta-optimizer's own state change, nor what the optimizer adapts.
+        meta = l2l.meta_gradient(problem, problem.draw(), optimizer, variables)
+        step = l2l.update(meta, variables, tf.train.AdamOptimizer(3e-4))
+        session.run(step.applied)
+
+    If the meta-loss, the last loss or the gradient's norm is NaN or infinite, nothing changes: not the weights, not the
+    state of the meta-optimizer, not the variables that the optimizer adapts.
 
     Args:
       meta: a `MetaGradient`.
-      variables: the list of variables that it was made for.
-      meta_optimizer: a `tf.train.Optimizer`; in Episode 1 `tf.train.AdamOptimizer(3e-4)`. Or a `MetaOptimizer`.
+      variables: the list of variables that `meta` was computed for.
+      meta_optimizer: a `tf.train.Optimizer`, such as `tf.train.AdamOptimizer(3e-4)` in Episode 1. The trainer passes a
+        `MetaOptimizer`.
       clip_norm: as for `clipped`.
-      adapted: the optimizer's `adapted` variables, which get the values of `meta.adapted`.
+      adapted: the optimizer's `adapted` variables; they get the values of `meta.adapted`.
 
     Returns:
-      An `Update`; its `applied` has changed the variables once it is known.
+      An `Update`. Fetching its `applied` makes the update.
 
     Raises:
-      TypeError, ValueError: `clip_norm` is no positive number of float32; not as many gradients as variables.
+      TypeError, ValueError: `clip_norm` is not a positive number of float32, or gradients and variables differ in
+        number.
     """
     if len(meta.gradients) != len(variables) or len(meta.adapted) != len(adapted):
         raise ValueError(
@@ -110,7 +118,7 @@ def update(
         )
     with tf.name_scope("update"):
         gradients, norm = clipped(meta.gradients, clip_norm)
-        if meta.adapted:  # of which one that is not finite counts as a bad meta-gradient
+        if meta.adapted:  # an adapted value that is not finite counts as a bad meta-gradient
             finite = tf.reduce_all([tf.reduce_all(is_finite(value)) for value in meta.adapted])
             norm = tf.where(finite, norm, tf.constant(float("nan"), norm.dtype))
         finite = is_finite(norm) & is_finite(meta.meta_loss) & is_finite(meta.last_loss)
@@ -122,6 +130,6 @@ def update(
             with tf.control_dependencies(changes):
                 return tf.constant(True)
 
-        # Losses are those before the update, even ones that the gradients do not need.
+        # All losses must be computed before the update, even those that the gradients do not need.
         with tf.control_dependencies([meta.losses, meta.meta_loss, *meta.adapted]):
             return Update(norm, tf.cond(finite, apply, lambda: tf.constant(False)))

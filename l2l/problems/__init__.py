@@ -1,4 +1,4 @@
-"""What is optimized: the contract of a problem, and problems."""
+"""Problems to optimize, and the contract that they follow."""
 
 from l2l.problems import datasets
 from l2l.problems.augmented import Mixture, RandomlyScaled, WithConvexTerm

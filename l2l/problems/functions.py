@@ -1,4 +1,4 @@
-"""Functions that optimizers are tried on: narrow valleys, and many local minima."""
+"""Test functions of optimization: narrow valleys, and many local minima."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Function(Problem):
       dims: `D`, a positive integer.
       width: `x_0 ~ U[-width, width]^D`, a positive number.
       noise: standard deviation of normal noise that each base iteration adds to each coordinate's gradient; 0 for
-        none. The loss itself is exact: what is added to it is `sum_i noise_i (x_i - c_i)` with `c` a copy of `x`
-        that no gradient flows into.
-      dtype: of position and loss, float32 or float64.
+        none. The loss stays exact: it gets the term `sum_i noise_i (x_i - c_i)`, where `c` is a copy of `x` that no
+        gradient flows into.
+      dtype: float32 or float64, the dtype of position and loss.
 
     Raises:
       TypeError, ValueError: an argument is out of range.
@@ -50,15 +50,15 @@ class _Function(Problem):
         return draw["start"]
 
     def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """The noise of base iteration `t`, `[D]`; without noise, the draw."""
+        """Returns the noise of base iteration `t`, `[D]`; without noise, the draw."""
         return self.noise * noise_numbers(draw["key"], t, [self.dims], dtype=self.dtype) if self.noise else draw
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """No noise, `[D]`."""
+        """Returns noise of zero, `[D]`; without noise, the draw."""
         return tf.zeros([self.dims], self.dtype) if self.noise else draw
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """`value(x)`, a scalar for `x` of shape `[D]`, whose gradient has the noise in it."""
+        """Computes `value(x)`, a scalar for `x` of shape `[D]`. Its gradient includes the noise."""
         value = self.value(x)
         if self.noise:
             value += tf.reduce_sum(observed * (x - tf.stop_gradient(x)), axis=-1)
@@ -74,11 +74,22 @@ class _Function(Problem):
 
 
 class Rosenbrock(_Function):
-    """A curved valley: `sum_i 100 (x_(i+1) - x_i^2)^2 + (1 - x_i)^2` over `i = 1 .. D-1`.
+    """The Rosenbrock function, a curved valley.
 
-    The minimum is 0, where every coordinate is 1. Source: H. Rosenbrock, The Computer Journal 3, 1960, for `D = 2`.
-    The start is `U[-1, 1]^D` unless `width` says otherwise; the other arguments are `dims` (2 or more), `noise`, the
-    standard deviation of noise in each coordinate's gradient, and `dtype`.
+    The loss is `sum_i 100 (x_(i+1) - x_i^2)^2 + (1 - x_i)^2` over `i = 1 .. D-1`. The minimum is 0, where every
+    coordinate is 1.
+
+    Source: H. Rosenbrock, The Computer Journal 3, 1960, for `D = 2`.
+
+    Args:
+      dims: `D`, an integer of at least 2.
+      width: `x_0 ~ U[-width, width]^D`, a positive number.
+      noise: standard deviation of normal noise in each coordinate's gradient, new at each base iteration; 0 for none.
+        The loss itself stays exact.
+      dtype: float32 or float64, the dtype of position and loss.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range.
     """
 
     least_dims = 2
@@ -93,10 +104,21 @@ class Rosenbrock(_Function):
 
 
 class Rastrigin(_Function):
-    """A bowl with a regular grid of local minima: `10 D + sum_i x_i^2 - 10 cos(2 pi x_i)`.
+    """The Rastrigin function, a bowl with a regular grid of local minima.
 
-    The minimum is 0, at the origin. Source: L. Rastrigin, Systems of extremal control, 1974. The start is
-    `U[-5.12, 5.12]^D` unless `width` says otherwise; the other arguments are those of `Rosenbrock`.
+    The loss is `10 D + sum_i x_i^2 - 10 cos(2 pi x_i)`. The minimum is 0, at the origin.
+
+    Source: L. Rastrigin, Systems of extremal control, 1974.
+
+    Args:
+      dims: `D`, an integer of at least 1.
+      width: `x_0 ~ U[-width, width]^D`, a positive number.
+      noise: standard deviation of normal noise in each coordinate's gradient, new at each base iteration; 0 for none.
+        The loss itself stays exact.
+      dtype: float32 or float64, the dtype of position and loss.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(self, dims: int = 2, *, width: float = 5.12, noise: float = 0.0, dtype: tf.DType = tf.float32) -> None:
@@ -108,12 +130,22 @@ class Rastrigin(_Function):
 
 
 class Ackley(_Function):
-    """A nearly flat plain with local minima, and a funnel in its middle.
+    """The Ackley function, a plain with many local minima and a funnel in the middle.
 
-    `20 + e - 20 exp(-0.2 sqrt(mean_i x_i^2)) - exp(mean_i cos(2 pi x_i))`. The minimum is 0, at the origin, where the
-    function has a kink; there the gradient is taken to be 0. Source: D. Ackley, A connectionist machine for genetic
-    hillclimbing, 1987. The start is `U[-32.768, 32.768]^D` unless `width` says otherwise; the other arguments are
-    those of `Rosenbrock`.
+    The loss is `20 + e - 20 exp(-0.2 sqrt(mean_i x_i^2)) - exp(mean_i cos(2 pi x_i))`. The minimum is 0, at the
+    origin. The function has a kink there, and its gradient counts as 0.
+
+    Source: D. Ackley, A connectionist machine for genetic hillclimbing, 1987.
+
+    Args:
+      dims: `D`, an integer of at least 1.
+      width: `x_0 ~ U[-width, width]^D`, a positive number.
+      noise: standard deviation of normal noise in each coordinate's gradient, new at each base iteration; 0 for none.
+        The loss itself stays exact.
+      dtype: float32 or float64, the dtype of position and loss.
+
+    Raises:
+      TypeError, ValueError: an argument is out of range.
     """
 
     def __init__(

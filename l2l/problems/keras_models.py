@@ -17,7 +17,7 @@ from l2l.problems.random_numbers import keys, moved
 from l2l.types import Nest, Seed
 
 _STREAM = 2**34  # above all streams of `uniform`, `normal` and `keys`
-_STREAMS_OF_ONE = 2**16  # of one draw: more than a model has random ops
+_STREAMS_OF_ONE = 2**16  # streams of one draw: more than a model has random ops
 
 _STATELESS = {
     "RandomUniform": tf.random.stateless_uniform,
@@ -28,7 +28,7 @@ _HASHED = {"RandomUniform": uniform_noise, "RandomStandardNormal": noise}
 
 
 class KerasProblem(Problem):
-    """The loss of a Keras model on a minibatch, as `model.fit` minimizes it; the position is the model's weights.
+    """The loss of a Keras model on a minibatch, as `model.fit` minimizes it.
 
         def build_model():
             return tf.keras.Sequential([tf.keras.layers.Dense(20, "relu"), tf.keras.layers.Dense(10, "softmax")])
@@ -37,41 +37,44 @@ class KerasProblem(Problem):
         images = images.inputs.reshape([-1, 64]), images.labels
         problem = l2l.KerasProblem(build_model, "sparse_categorical_crossentropy", images)
 
-    **Position.** A list of tensors in the order of `model.trainable_weights`; `names` has their names. Each draw has
-    its own initial weights, by the model's initializers. They follow from the draw's seed alone; the `seed` argument of
-    an initializer is not used. Weights that the model does not train (of a layer with `trainable=False`) keep their
-    initial values.
+    **Position.** The model's weights, a list of tensors in the order of `model.trainable_weights`; `names` lists their
+    names. The model's initializers give each draw its own initial weights. These depend on the draw's seed alone, not
+    on the `seed` argument of an initializer. Weights of a layer with `trainable=False` keep their initial values.
 
     **Loss.** What `fit` minimizes: the mean loss of the minibatch, weighted by masks, plus the model's regularization.
-    Dropout and noise layers follow from the draw and the base iteration `t` alone, by the hash of `minibatch`; each
-    layer has its own numbers. Batch normalization uses mean and variance of the minibatch. Its moving averages are not
-    part of the position, and nothing updates them.
+    Random numbers of dropout and noise layers depend on the draw and the base iteration `t` alone, by the hash of
+    `minibatch`; each layer gets different ones. Batch normalization uses mean and variance of the minibatch. Its moving
+    averages are not part of the position, and nothing updates them.
 
-    `build_model` is called once, in a graph and a session of its own: nothing of it reaches your graph or Keras's
-    session. Three things are computed by other ops than in `fit`, because TensorFlow 1.15 has no second derivative of
-    them, or a wrong one: recurrent layers are unrolled, so the graph grows with the length of the sequences; the
-    cross-entropy of integers as labels is made of `tf.nn.log_softmax`; batch and layer normalization are not fused and
-    differentiate the mean inside the variance.
+    The problem calls `build_model` once, in a separate graph and session, so nothing of it reaches your graph or
+    Keras's session.
+
+    **Differences from** `fit`. TensorFlow 1.15 has no second derivatives of three things, or wrong ones. This class
+    computes them by other ops:
+
+    - It unrolls recurrent layers, so the graph grows with the length of the sequences.
+    - It computes the cross-entropy of integer labels by `tf.nn.log_softmax`.
+    - It does not fuse batch and layer normalization, and differentiates the mean inside the variance.
 
     Args:
-      build_model: function without arguments that returns a new `tf.keras.Model` (sequential, functional or
+      build_model: a function without arguments that returns a new `tf.keras.Model` (sequential, functional or
         subclassed) with one output.
       loss: the name of a Keras loss, or a function `(y_true, y_pred)`.
-      examples: `(inputs, targets)`, arrays `[N, ...]` of numbers, or an `Examples`. A model of several inputs gets a
-        list of arrays. As in `fit`, arrays `[N]` become `[N, 1]`, targets get the dtype of the model's output, and
-        floating-point inputs that of the model's input.
+      examples: `(inputs, targets)`, arrays `[N, ...]` of numbers, or an `Examples`. For a model of several inputs,
+        `inputs` is a list of arrays. As in `fit`, arrays `[N]` become `[N, 1]`, targets get the dtype of the model's
+        output, and floating-point inputs get that of the model's input.
       batch_size: how many examples a base iteration sees, drawn uniformly and with replacement; a positive integer.
-        None: each base iteration sees all examples, in their order.
+        With None each base iteration sees all examples, in their order.
 
     Attributes:
       build_model, batch_size: the arguments.
       keras_loss: the argument `loss`.
       names: names of the tensors of the position, such as `"dense/kernel"`.
-      architecture: the model's configuration in JSON types; None if the model has none, as subclassed models.
+      architecture: the model's configuration in JSON types; None if the model has none, like subclassed models.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, or the model uses something that no pure function of its
-        weights can have: state, loops, custom gradients, constraints, or weights that were set.
+      TypeError, ValueError: an argument is out of range, or the model is not a pure function of its weights. State,
+        loops, custom gradients, constraints and weights that were set are refused.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class KerasProblem(Problem):
         self.keras_loss = _described_loss(loss)
         self.batch_size = None if batch_size is None else checks.positive_integer("batch_size", batch_size)
         inputs, targets = _checked_examples(examples)
-        # Where a session is the default one, Keras takes it instead of its own, which it would replace.
+        # Keras uses a default session if one is set. Without one it would replace its global session.
         session = tf.Session(graph=tf.Graph())
         with session, session.graph.as_default(), tf.variable_creator_scope(_reference_variable):
             self._build(inputs, targets, loss, session)
@@ -121,14 +124,14 @@ class KerasProblem(Problem):
         self._dtypes = [start.dtype for start in starts]
         self._weights = [variable.op.outputs[0].name for variable in [*trained, *fixed]]
         self.names = [variable.op.name for variable in trained]
-        # Of each number of examples a program of its own: Keras writes it into shapes and means.
+        # One program for each number of examples: Keras writes that number into shapes and means.
         self._losses = {number: (program, [tensor.name for tensor in given])}
         if number != len(targets):
             given, total, *_ = _fitted(model, inputs, targets, len(targets), loss)
             self._losses[len(targets)] = _cut_out_loss(total, [*given, *weights]), [tensor.name for tensor in given]
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` draws: a key, and initial weights."""
+        """Samples `num` draws: a key, and initial weights."""
         number = tf.random.uniform([], maxval=2**62, dtype=tf.int64) if seed is None else tf.cast(seed, tf.int64)
         first = moved(_STREAM)
 
@@ -139,17 +142,17 @@ class KerasProblem(Problem):
 
             return run(self._initial, {}, drawn)
 
-        # One after the other: what is written down once for each draw would be a graph of thousands of ops.
+        # One draw after the other: a copy of the ops for each draw would make a graph of thousands.
         drawn = tf.map_fn(weights, tf.range(num, dtype=tf.int64), self._dtypes)
         trained = len(self.names)
         return {"key": keys(num, seed), "weights": drawn[:trained], "fixed": drawn[trained:]}
 
     def initial_position(self, draw: Nest) -> Nest:
-        """The weights, a list of tensors in the order of `names`."""
+        """Returns the initial weights, a list of tensors in the order of `names`."""
         return draw["weights"]
 
     def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """The minibatch of base iteration `t`, and what else the loss needs: weights that are not trained, a key."""
+        """Returns the minibatch of base iteration `t`, the untrained weights, and a key if the loss needs one."""
         inputs, targets = data
         if self.batch_size is not None:
             places = minibatch(draw["key"], t, batch_size=self.batch_size, examples=targets.shape.as_list()[0])
@@ -157,7 +160,7 @@ class KerasProblem(Problem):
         return self._observed(draw, t, inputs, targets)
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """All examples, and what else the loss needs; dropout and the like as at base iteration 0."""
+        """Returns all examples and what else the loss needs; dropout and noise are those of base iteration 0."""
         return self._observed(draw, tf.constant(0), *data)
 
     def _observed(self, draw, t, inputs, targets):
@@ -166,7 +169,7 @@ class KerasProblem(Problem):
         return {"inputs": inputs, "targets": targets, "fixed": draw["fixed"], **chance}
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """What `fit` minimizes, a scalar."""
+        """Computes what `fit` minimizes, a scalar."""
         program, places = self._losses[observed["targets"].shape.as_list()[0]]
         tensors = [*observed["inputs"], observed["targets"], *x, *observed["fixed"]]
 
@@ -177,7 +180,7 @@ class KerasProblem(Problem):
 
 
 def _fitted(model, inputs, targets, number, loss):
-    """Placeholders for so many examples, what `fit` minimizes of them in Keras's own words, its targets and weights."""
+    """Compiles the model for `number` examples: placeholders, the loss that `fit` minimizes, targets, weights."""
     places = [tf.keras.Input(batch_shape=[number, *one.shape[1:]], dtype=one.dtype.name) for one in inputs]
     output = model(places if len(places) > 1 else places[0])
     if not isinstance(output, tf.Tensor):
@@ -192,13 +195,13 @@ def _fitted(model, inputs, targets, number, loss):
 
 
 def _reference_variable(create, **arguments):
-    """A variable of the old kind: its first output is its value, for which a tensor can stand."""
+    """Creates a reference variable. Its first output is its value, so a tensor can replace it."""
     arguments["use_resource"] = False
     return create(**arguments)
 
 
 def _checked_examples(examples):
-    """A list of arrays of inputs, and an array of targets."""
+    """Returns a list of arrays of inputs, and an array of targets."""
     if not isinstance(examples, (list, tuple)) or len(examples) != 2:
         raise TypeError("examples must be (inputs, targets) or an Examples, got %.200r" % (examples,))
     inputs, targets = examples
@@ -217,7 +220,7 @@ def _checked_examples(examples):
 
 
 def _as_in_fit(arrays, tensors):
-    """Arrays of the dtypes and ranks that `fit` would give them; `tensors` is None where the model knows no inputs."""
+    """Converts arrays to the dtypes and ranks that `fit` gives them; `tensors` is None for inputs not known yet."""
     if tensors and len(tensors) != len(arrays):
         raise ValueError("examples must have inputs for each of the model's %d, got %d" % (len(tensors), len(arrays)))
     converted = []
@@ -230,7 +233,7 @@ def _as_in_fit(arrays, tensors):
 
 
 def _layers_within(layer):
-    """A layer and all layers that it holds, at whatever depth."""
+    """Returns a layer and all layers inside it, at any depth."""
     found = [layer]
     for inner in getattr(layer, "_layers", []):  # `submodules` fails on a model that was compiled
         found += _layers_within(inner)
@@ -256,13 +259,13 @@ def _check_loss(loss):
 
 
 def _described_loss(loss):
-    """A Keras loss as given, or of an object its class and configuration, which tell two of them apart in a record."""
+    """Returns a Keras loss as given; for an object its class and configuration, by which records tell two apart."""
     return {"class": type(loss), "config": loss.get_config()} if isinstance(loss, tf.keras.losses.Loss) else loss
 
 
 def _check_shapes(loss, output, target):
-    """Refuses targets of another shape than the output: most of Keras's losses would broadcast."""
-    loss = tf.keras.losses.get(loss)  # of a name, what it names
+    """Refuses targets whose shape differs from the output: most of Keras's losses would broadcast them."""
+    loss = tf.keras.losses.get(loss)  # resolves a name
     name = getattr(loss, "__name__", type(loss).__name__)
     own = str(getattr(loss, "__module__", None)).startswith("tensorflow")
     if own and "sparse" not in name.lower() and output.as_list() != target.as_list():
@@ -273,7 +276,7 @@ def _check_shapes(loss, output, target):
 
 
 def _check_use(trained, used, random):
-    """Refuses a loss that does not depend on a weight, or depends on one that the model sets itself."""
+    """Refuses a loss that ignores a trained weight, or that depends on a weight that the model sets itself."""
     for variable in trained:
         if variable not in used:
             raise ValueError("build_model's model must use every weight in its loss, not so %r" % variable.op.name)
@@ -293,11 +296,11 @@ def _check_use(trained, used, random):
 
 
 def _checked_weights(model):
-    """The trainable weights of a model.
+    """Returns the trainable weights of a model.
 
     Raises:
       ValueError: there is none, or one has a constraint.
-      TypeError: their dtypes differ, or are no floating-point types.
+      TypeError: a weight is neither float32 nor float64.
     """
     weights = _once(model.trainable_weights)
     if not weights:
@@ -311,21 +314,21 @@ def _checked_weights(model):
 
 
 def _once(variables):
-    """The variables without repetition, as of layers that are shared, in their order."""
+    """Returns the variables in order, without repetitions (from shared layers)."""
     return [variable for i, variable in enumerate(variables) if variable not in variables[:i]]
 
 
 def _cut_out_loss(total, inputs):
-    """The program of a loss that can be differentiated twice."""
+    """Returns the program of a loss that can be differentiated twice."""
     _correct_second_derivatives(total.graph)
     return cut_out("the loss of build_model's model", [total], inputs)
 
 
 def _correct_second_derivatives(graph):
-    """Puts ops whose second derivatives are right in place of those of TensorFlow that have none, or a wrong one.
+    """Replaces ops that have no second derivative, or a wrong one.
 
-    The op for labels that are integers has none. `tf.nn.moments` stops the gradient from the variance to the mean,
-    which is 0, and with it the second derivative, which is not.
+    The cross-entropy of integer labels has none. `tf.nn.moments` stops the gradient from the variance to the mean. That
+    gradient is 0, but stopping it also drops a second derivative that is not 0.
     """
     for op in graph.get_operations():
         if op.type == "SparseSoftmaxCrossEntropyWithLogits":

@@ -1,4 +1,4 @@
-"""Minibatches and noise that follow from a draw and a base iteration, in the same way in every engine."""
+"""Minibatches and noise that depend on draw and base iteration alone, in every engine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from l2l import checks
 
 
 def minibatch(key: tf.Tensor, t: tf.Tensor, *, batch_size: int, examples: int) -> tf.Tensor:
-    """Which examples base iteration `t` of a draw sees: `batch_size` indices, uniform, with replacement.
+    """Picks the examples that base iteration `t` of a draw sees.
 
-    They follow from `key` and `t` alone. TensorFlow's stateless random numbers will not do: XLA's differ from
-    those of the CPU's kernels. So this is a hash in integers (the finalizer of MurmurHash3, by A. Appleby, over
-    key, base iteration and place), which every engine computes alike.
+    It returns `batch_size` indices, uniform and with replacement. Use it in the `observe` of a problem whose draws hold
+    a key:
+
+        def observe(self, draw, t, data):
+            places = l2l.minibatch(draw["key"], t, batch_size=32, examples=len(self.data))
+            return tf.gather(data, places)
+
+    The indices depend on `key` and `t` alone, and are the same in every engine. TensorFlow's stateless random numbers
+    are not: those of XLA differ from those of the CPU kernels. This function hashes integers instead: key, base
+    iteration and place, by the finalizer of MurmurHash3 (A. Appleby).
 
     Args:
       key: a scalar int32 tensor that the draw holds, as from `keys`.
-      t: a scalar int32 tensor.
+      t: the base iteration, a scalar int32 tensor.
       batch_size: how many indices, a positive integer.
-      examples: how many there are to choose from, a positive integer.
+      examples: how many examples there are to choose from, a positive integer.
 
     Returns:
       An int32 tensor `[batch_size]` of indices from 0 to `examples - 1`.
 
     Raises:
-      TypeError, ValueError: `batch_size` or `examples` is not a positive integer, or `key` is no integer.
+      TypeError, ValueError: `batch_size` or `examples` is not a positive integer, or `key` is not an integer.
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
     examples = checks.positive_integer("examples", examples)
@@ -38,10 +45,11 @@ def minibatch(key: tf.Tensor, t: tf.Tensor, *, batch_size: int, examples: int) -
 
 
 def noise(key: tf.Tensor, t: tf.Tensor, shape: Sequence[int], *, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Normal random numbers of mean 0 and deviation 1 for base iteration `t` of a draw.
+    """Computes normal random numbers for base iteration `t` of a draw.
 
-    They follow from `key` and `t` alone, by the same hash as a `minibatch`, and are independent of its indices;
-    `sqrt(-2 log u) cos(2 pi v)` makes them of two uniform ones (G. Box and M. Muller, 1958). None is larger than 6.6.
+    They have mean 0 and standard deviation 1. They depend on `key` and `t` alone, by the same hash as `minibatch`, and
+    are independent of its indices. Each is made of two uniform numbers, `sqrt(-2 log u) cos(2 pi v)` (G. Box and M.
+    Muller, 1958). None is larger than 6.6.
 
     Args:
       key, t: as for `minibatch`.
@@ -52,7 +60,7 @@ def noise(key: tf.Tensor, t: tf.Tensor, shape: Sequence[int], *, dtype: tf.DType
       A tensor of that shape.
 
     Raises:
-      TypeError: `key` is no integer.
+      TypeError: `key` is not an integer.
     """
     count = int(np.prod(shape))
     with tf.name_scope("noise"):
@@ -63,9 +71,10 @@ def noise(key: tf.Tensor, t: tf.Tensor, shape: Sequence[int], *, dtype: tf.DType
 
 
 def uniform_noise(key, t, shape, *, dtype=tf.float32):
-    """Uniform random numbers in [0, 1) for base iteration `t` of a draw, by the same hash as a `minibatch`.
+    """Computes uniform random numbers in [0, 1) for base iteration `t` of a draw.
 
-    They are multiples of 2^-24. Those of one key are not independent of its minibatch: `fold` gives other keys.
+    They are made by the hash of `minibatch`, as multiples of 2^-24. They are not independent of the minibatch of the
+    same key; `fold` gives other keys.
 
     Args:
       key, t, shape, dtype: as for `noise`.
@@ -80,7 +89,7 @@ def uniform_noise(key, t, shape, *, dtype=tf.float32):
 
 
 def fold(key, number):
-    """Another key for each `number`, a Python integer from 0 on: for random numbers beside those of `key` itself."""
+    """Derives another key for each `number`, a Python integer from 0 on, for more random numbers beside `key`'s."""
     return _mixed(_mixed(_checked_key(key)) + _wrapped(0x9E3779B9) * (number + 1))
 
 

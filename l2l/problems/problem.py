@@ -1,20 +1,8 @@
 """The contract of a problem: what the optimizers optimize (the optimizee).
 
 A problem separates what is drawn at random from what is computed. A draw is a nest of
-tensors; position and loss are pure functions of it, so every optimizer compared in one
-evaluation can see the same draw.
-
-A problem of your own takes a few lines::
-
-    class Rosenbrock(l2l.Problem):
-        def sample(self, num, seed=None):
-            return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
-
-        def initial_position(self, draw):
-            return draw
-
-        def loss(self, x, draw):
-            return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+tensors. Position and loss are pure functions of it, so all optimizers of one
+evaluation see the same draw.
 """
 
 from __future__ import annotations
@@ -35,14 +23,25 @@ _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
 
 
 class Problem:
-    """The contract of a problem; subclass it and define `sample`, `initial_position` and `loss`.
+    """Base class of problems: define `sample`, `initial_position` and `loss`.
 
-    Each of them is about one draw. Batches are the library's concern: what is written for one draw is
-    mapped over many. All that a subclass keeps in public attributes (numbers, strings, arrays, functions, objects)
-    counts as its parameters, which tell two problems of one class apart in the record of a training.
+        class Valley(l2l.Problem):
+            def sample(self, num, seed=None):
+                return l2l.uniform([num, 2], -1.0, 1.0, seed=seed)
+
+            def initial_position(self, draw):
+                return draw
+
+            def loss(self, x, draw):
+                return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+    Write `initial_position` and `loss` for one draw; the library maps them over a batch of draws.
+
+    The public attributes of a subclass (numbers, strings, arrays, functions, objects) count as its parameters. The
+    record of a training uses them to tell two problems of one class apart.
 
     Attributes:
-      data: None, or a nest of arrays that all draws share, such as the examples of a data set. A graph holds
+      data: None, or a nest of arrays that all draws share, such as the examples of a data set. The graph stores
         them once, and `observe` gets them as tensors.
     """
 
@@ -50,7 +49,7 @@ class Problem:
 
     def __getattribute__(self, name):
         value = super().__getattribute__(name)
-        # Of whatever kind it is: a method, a static one, one that is set later, a function of this object alone.
+        # Wrapped here, to catch every kind: a method, a static method, one set later, a function of this object alone.
         return _with_streams(self, value) if name == "sample" and callable(value) else value
 
     def __repr__(self):
@@ -60,72 +59,111 @@ class Problem:
         return "<%s%s>" % (type(self).__name__, " " + ", ".join(parts) if parts else "")
 
     def sample(self, num: int, seed: Seed = None) -> Nest:
-        """`num` independent draws: a nest of tensors, each with a leading axis `num`.
+        """Samples `num` independent draws.
 
-        `seed` is None (each `session.run` draws anew) or a scalar integer tensor (the draws
-        depend on it alone). `l2l.uniform` knows both.
+        A problem made of other problems passes its `seed` on to their `sample`. Every such call gives independent
+        draws, even if it calls one problem twice. They share no random number with the draws of the outer problem.
 
-        A problem that is made of others calls `sample` of each, with its own seed. Each such call gives independent
-        draws, also of one problem twice, and none shares a random number with what the outer problem draws itself.
+        Args:
+          num: how many draws, a positive integer.
+          seed: None (each `session.run` draws anew) or a scalar integer tensor (the draws depend on it alone).
+            `l2l.uniform`, `l2l.normal` and `l2l.keys` take both.
+
+        Returns:
+          A nest of tensors, each with a leading axis `num`.
         """
         raise NotImplementedError("%s does not define sample" % type(self).__name__)
 
     def initial_position(self, draw: Nest) -> Nest:
-        """The start `x_0` for one draw: a tensor or a nest of tensors, floating point, of static shape."""
-        raise NotImplementedError("%s does not define initial_position" % type(self).__name__)
-
-    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
-        """What base iteration `t` sees of a draw: the draw itself unless a subclass says otherwise.
-
-        Where every base iteration has a minibatch of its own, this picks it: it has to follow from the
-        draw and `t` alone, in the same way whatever runs it. `l2l.minibatch` does.
+        """Returns the start `x_0` of one draw.
 
         Args:
           draw: one draw.
-          t: a scalar int32 tensor, which base iteration of the draw's life it is, from 0 on.
+
+        Returns:
+          A tensor of float32 or float64 and static shape, or a nest of such tensors.
+        """
+        raise NotImplementedError("%s does not define initial_position" % type(self).__name__)
+
+    def observe(self, draw: Nest, t: tf.Tensor, data: Optional[Nest]) -> Nest:
+        """Returns what the loss sees at base iteration `t`.
+
+        By default that is the draw itself. Override this to show each base iteration a different minibatch. The
+        minibatch must follow from the draw and `t` alone, so that every engine picks the same one. `l2l.minibatch` does
+        that.
+
+        Args:
+          draw: one draw.
+          t: the base iteration of the draw's life, a scalar int32 tensor that starts at 0.
           data: the problem's `data` as tensors, or None.
 
         Returns:
-          A nest of tensors, of static shapes, for `loss`.
+          A nest of tensors of static shapes, for `loss`.
         """
         return draw
 
     def observe_all(self, draw: Nest, data: Optional[Nest]) -> Nest:
-        """What a loss on the whole data sees of a draw, for `Evaluation.losses_on_whole_data`.
+        """Returns what a loss on the whole data sees.
 
-        It is the draw where `observe` is not defined. A problem whose base iterations see minibatches has to say it,
-        else there is no such loss.
+        By default that is the draw itself. `Evaluation.losses_on_whole_data` computes that loss. A problem that
+        overrides `observe` must override this too; otherwise asking for the loss on the whole data raises a
+        `ValueError`.
 
         Args:
           draw, data: as for `observe`.
 
         Returns:
-          A nest of tensors for `loss`, like that of `observe` with all examples.
+          A nest of tensors for `loss`, like the result of `observe` but with all examples.
         """
         return draw
 
     def active(self, draw: Nest) -> Optional[Nest]:
-        """Which tensors of a position the loss of a draw depends on: None for all, or a nest like it of booleans.
+        """Says which tensors of the position the loss of a draw depends on.
 
-        The others are idle: no update moves them, and the library's networks do not adapt to their gradients, which
-        must be zero. A problem that is made of others may have some, as a `Mixture` has, and hands on those of others.
+        The other tensors are idle. Their gradients must be zero; no update moves them, and the library's networks do
+        not adapt to those gradients. Problems made of other problems override this: a `Mixture` has idle tensors, and
+        others pass on the idle tensors of the problem inside.
+
+        Args:
+          draw: one draw.
+
+        Returns:
+          None for all of them, or a nest of booleans like the position.
         """
         return None
 
     def loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The loss of position `x`, a scalar of its dtype, for what `observe` returned: without it, one draw."""
+        """Computes the loss at position `x`.
+
+        Args:
+          x: the position, a nest like that of `initial_position`.
+          observed: what `observe` returned; that is one draw, unless a subclass overrides `observe`.
+
+        Returns:
+          A scalar of the dtype of `x`.
+        """
         raise NotImplementedError("%s does not define loss" % type(self).__name__)
 
     def batch_loss(self, x: Nest, observed: Nest) -> tf.Tensor:
-        """The losses `[B]` of many draws at once: `x` and `observed` have a leading axis `B`.
+        """Computes the losses of many draws at once.
 
-        Here `loss` is mapped over the draws. A subclass may define a faster form; it is compared with
-        `loss` when a training or an evaluation starts.
+        By default this maps `loss` over the draws. A subclass may define a faster form. Every training and evaluation
+        compares it with `loss` before it starts.
+
+        Args:
+          x, observed: as for `loss`, with a leading axis `B`.
+
+        Returns:
+          The losses, `[B]`.
         """
         return OverDraws(type(self).__name__)(self.loss, x, observed)
 
     def draw(self, seed: Seed = None) -> Nest:
-        """One draw, without the leading axis of `sample`; with a seed, one that no training or evaluation sees."""
+        """Returns one draw, without the leading axis of `sample`.
+
+        Args:
+          seed: as for `sample`. With a seed, no training or evaluation sees the same draw.
+        """
         if seed is not None:
             # A training's seeds are 0 and above, an evaluation's from -1 down to -2^31.
             seed = _FIRST_OF_DRAWS - tf.cast(seed, tf.int64)
@@ -133,7 +171,7 @@ class Problem:
 
 
 def _is_shown(name, value):
-    """Whether a parameter is short and says something: a number, a text, a dtype, a problem, or several of them."""
+    """Whether `repr` shows a parameter: a number, a string, a dtype, a problem, or a list of these."""
     several = value if isinstance(value, (list, tuple)) else [value]
     is_short = all(isinstance(one, (bool, int, float, str, tf.DType, Problem)) for one in several)
     return is_short and not name.startswith("_")
@@ -144,7 +182,7 @@ def _shown(value):
 
 
 def _with_streams(problem, function):
-    """A problem's `sample`: it checks `num`, and its random numbers are those of its place among problems."""
+    """Wraps a problem's `sample`: checks `num`, and tells the random numbers which problem draws them."""
 
     @functools.wraps(function)
     def sample(num, *arguments, **more):
@@ -155,10 +193,10 @@ def _with_streams(problem, function):
 
 
 def sample(problem, num, seed):
-    """`problem.sample(num, seed)`, checked.
+    """Calls `problem.sample(num, seed)` and checks the result.
 
     Raises:
-      TypeError: the result is no nest of tensors.
+      TypeError: the result is not a nest of tensors.
       ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static; or `sample`
         creates variables.
     """
@@ -173,10 +211,10 @@ def sample(problem, num, seed):
 
 
 def all_observed(problem, draw, data):
-    """`problem.observe_all(draw, data)`, where that belongs to the problem's `observe`.
+    """Calls `problem.observe_all(draw, data)`, if it belongs to the problem's `observe`.
 
     Raises:
-      ValueError: a class defines `observe` alone, and so what it inherits need not fit.
+      ValueError: a class overrides `observe` alone. The `observe_all` that it inherits may not fit.
     """
     both = {"observe", "observe_all"}
     if "observe_all" not in next(vars(one) for one in type(problem).__mro__ if both & set(vars(one))):

@@ -1,4 +1,4 @@
-"""A part of a graph, cut out: with tensors in place of its variables and of its random numbers, in any other graph."""
+"""Programs: parts of a graph that run in any other graph, with tensors for their variables and random numbers."""
 
 from collections import namedtuple
 
@@ -21,13 +21,13 @@ _LOOPS = ("Enter", "Exit", "NextIteration", "Switch", "Merge", "While", "Statele
 
 
 def cut_out(what, outputs, inputs):
-    """The `Program` that computes these outputs from these inputs, all tensors of one graph.
+    """Cuts out the `Program` that computes these outputs from these inputs, all tensors of one graph.
 
-    Variables are inputs by their first output, `variable.op.outputs[0]`. Random numbers are cut out too: whoever runs
-    the program says what stands in their place.
+    A variable is an input by its first output, `variable.op.outputs[0]`. The program does not draw random numbers; the
+    caller of `run` supplies them.
 
     Raises:
-      ValueError: outputs need an op that no program can have; the sentence begins with `what`.
+      ValueError: the outputs need an op that no program can have. The message begins with `what`.
     """
     given, found = {tensor.op: tensor.name for tensor in inputs}, set()
     waiting = [tensor.op for tensor in outputs]
@@ -62,15 +62,19 @@ def cut_out(what, outputs, inputs):
 
 
 def run(program, inputs, random):
-    """The outputs of a program, a list of tensors, in the current graph.
+    """Runs a program in the current graph.
 
     Args:
-      inputs: dict from the name of an input to a tensor; it may have more than the program needs.
-      random: function of a place in `program.random` and what is there, a `Random`, to a tensor like it.
+      program: a `Program`.
+      inputs: dict from the name of an input to a tensor; it may hold more than the program needs.
+      random: a function `(i, program.random[i])` that returns a tensor of the shape and dtype of that `Random`.
+
+    Returns:
+      The outputs, a list of tensors.
     """
     places = {name: inputs[name] for name in program.inputs}
     places.update((one.name, random(i, one)) for i, one in enumerate(program.random))
-    # A function's graph takes tensors of its own alone: `identity` captures.
+    # Inside a function's graph, `identity` captures tensors from outside.
     places = {name: tf.identity(tensor) for name, tensor in places.items()}
     return tf.import_graph_def(program.definition, places, program.outputs, name="program")
 

@@ -18,15 +18,17 @@ DenseQuadraticDraw = namedtuple("DenseQuadraticDraw", ["matrix", "target", "star
 class Quadratic(Problem):
     """The random diagonal quadratic `f(x) = sum_i (scale_i x_i)^2`.
 
-    `scale ~ U[0.5, 1.5]^D`, `x_0 ~ U[-1, 1]^D`. The minimum is 0, at `x = 0`.
-    Source: Episode 1, after section 3.1 of arXiv 1606.04474, whose quadratics are not diagonal.
+    Each draw has `scale ~ U[0.5, 1.5]^D` and starts at `x_0 ~ U[-1, 1]^D`. The minimum is 0, at `x = 0`.
+
+    Source: Episode 1. It follows arXiv 1606.04474, section 3.1, but the quadratics of the paper are not diagonal; see
+    `DenseQuadratic`.
 
     Args:
       dims: `D`, a positive integer.
-      dtype: of draw, position and loss, float32 or float64.
+      dtype: float32 or float64, the dtype of draw, position and loss.
 
     Raises:
-      TypeError, ValueError: `dims` is not a positive integer, or `dtype` another one.
+      TypeError, ValueError: `dims` is not a positive integer, or `dtype` is neither float32 nor float64.
     """
 
     def __init__(self, dims: int = 2, dtype: tf.DType = tf.float32) -> None:
@@ -55,20 +57,25 @@ class Quadratic(Problem):
 
 
 class DenseQuadratic(Problem):
-    """The paper's random quadratic `f(x) = |W x - y|^2`, whose coordinates are not independent.
+    """The paper's random quadratic `f(x) = |W x - y|^2`, with dependent coordinates.
 
-    `x_0 ~ N(0, 0.01^2)^D`, as in the authors' code; the minimum is 0. Source: arXiv 1606.04474, section 3.1.
+    `W` is `[D, D]` and `y` is `[D]`. The start is `x_0 ~ N(0, 0.01^2)^D`, as in the authors' code. The minimum is 0.
 
-    The paper and its code do not draw the same. In the paper the entries of `W` and `y` are normal, and
-    `f(0) = |y|^2` is `D` on average. In the code they are uniform between 0 and 1, and it is `D / 3`. Worse than the
-    scale is the shape: numbers that are all positive have a mean, which gives `W^T W` one eigenvalue of about `D^2 / 4`
-    among others of less than `D / 3`. Every optimizer takes the first direction in a few steps, and then needs many
-    small ones; losses of the two are not comparable.
+    Source: arXiv 1606.04474, section 3.1.
+
+    **Distribution.** The paper and its code draw differently, so losses of the two distributions are not comparable:
+
+    - "normal", as in the paper: entries are `N(0, 1)`, and `f(0) = |y|^2` is `D` on average.
+    - "uniform", as in the code: entries are `U[0, 1)`, and `f(0)` is `D / 3` on average.
+
+    The two differ even more in shape. Uniform entries have a positive mean, which gives `W^T W` one eigenvalue of
+    about `D^2 / 4`; all others are below `D / 3`. Every optimizer descends along the large one in a few steps, and
+    then needs many small steps.
 
     Args:
       dims: `D`, a positive integer.
-      distribution: of the entries of `W` and `y`, "normal" or "uniform".
-      dtype: of draw, position and loss, float32 or float64.
+      distribution: "normal" or "uniform", the distribution of the entries of `W` and `y`.
+      dtype: float32 or float64, the dtype of draw, position and loss.
 
     Raises:
       TypeError, ValueError: an argument is out of range.

@@ -1,7 +1,7 @@
-"""Random numbers for draws: anew each time, or following from a seed and a stream.
+"""Random numbers for draws: new ones each time, or determined by a seed and a stream.
 
-Streams tell apart what one problem draws. Problems within problems need not think of each other's: `sampling` knows
-which problem's `sample` runs within which, and each gets streams that no other has.
+Streams tell apart the tensors that one problem draws. Nested problems need not avoid each other's streams: `sampling`
+tracks which problem's `sample` runs within which, and gives each problem streams that no other has.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ _running = threading.local()  # `levels`: a `_Level` for each `sample` that runs
 
 
 class _Level:
-    """A running `sample`: of which problem, its place (that of each problem on the way in), how many ran within it, and
-    the seeds and streams that were drawn.
-    """
+    """A running `sample`: its problem, its place, how many ran within it, and the seeds and streams that it drew."""
 
     def __init__(self, problem, place):
         self.problem, self.place, self.within, self.drawn = problem, place, 0, []
 
     def draws(self, seed, stream):
-        """Warns where the same is drawn once more: by a `super().sample`, or by an object that is no `Problem`."""
+        """Warns of a seed and stream drawn twice: by `super().sample`, or by an object that is no `Problem`."""
         for other, again in self.drawn:
             is_same = seed is other or (isinstance(seed, int) and seed == other)
             if is_same and stream == again:
@@ -43,10 +41,10 @@ class _Level:
 
 @contextlib.contextmanager
 def sampling(problem):
-    """While this runs, `uniform`, `normal` and `keys` draw for that problem.
+    """Makes `uniform`, `normal` and `keys` draw for this problem while the context is active.
 
-    A problem's place is the number of each call of `sample` on the way to it: `(2, 0)` is the first problem within the
-    third that the outermost one asked. A call of its own, as `super().sample` is, leaves it where it is.
+    A problem's place lists the number of each `sample` call on the way to it: `(2, 0)` is the first problem called by
+    the third problem that the outermost one called. If a problem calls itself, as by `super().sample`, its place stays.
     """
     levels = _running.__dict__.setdefault("levels", [])
     if levels and levels[-1].problem is problem:
@@ -64,10 +62,10 @@ def sampling(problem):
 
 
 def moved(stream):
-    """A stream of the problem that draws, an integer, as no other problem has it.
+    """Maps a stream of the problem that draws to an integer that no other problem uses.
 
-    The outermost problem has the streams that it names. One within others has them moved by a hash of its place, 2^40
-    or more, where nobody's own are; two places among a million have the same with a chance below 1e-6.
+    The outermost problem keeps its streams. For a nested problem they move by 2^40 plus a hash of its place, above all
+    streams that problems name. Among a million places, two share a hash with probability below 1e-6.
     """
     levels = getattr(_running, "levels", None)
     if not levels or not levels[-1].place:
@@ -77,7 +75,7 @@ def moved(stream):
 
 
 def _pair(seed, stream):
-    """What TensorFlow's stateless random numbers follow from: the seed, and the stream of the problem that draws."""
+    """The seed of TensorFlow's stateless random numbers: the seed, and the stream of the problem that draws."""
     levels = getattr(_running, "levels", None)
     if levels:
         levels[-1].draws(seed, stream)
@@ -87,15 +85,22 @@ def _pair(seed, stream):
 def uniform(
     shape: Sequence[int], low: float, high: float, *, seed: Seed = None, stream: int = 0, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
-    """A tensor of uniform random numbers in [low, high).
+    """Draws a tensor of uniform random numbers in [low, high).
+
+    Give each tensor of a problem its own stream:
+
+        def sample(self, num, seed=None):
+            scale = l2l.uniform([num, 2], 0.5, 1.5, seed=seed)
+            start = l2l.uniform([num, 2], -1.0, 1.0, seed=seed, stream=1)
+            return {"scale": scale, "start": start}
 
     Args:
       shape: list of integers.
       low, high: the bounds.
-      seed: None, and each `session.run` draws anew; or a scalar integer tensor (or int),
-        and the result depends on `seed` and `stream` alone; within `sample` of a problem that another one asks
-        for draws, on its place too.
-      stream: integer that tells apart the tensors that one problem draws with one seed.
+      seed: None, or a scalar integer tensor or an int. With None each `session.run` draws anew; otherwise the result
+        depends on `seed` and `stream` alone. If another problem calls the `sample` of this one, the result also
+        depends on the place of that call.
+      stream: an integer that tells apart the tensors that one problem draws with one seed.
       dtype: floating-point type of the result.
 
     Returns:
@@ -109,11 +114,14 @@ def uniform(
 def normal(
     shape: Sequence[int], stddev: float = 1.0, *, seed: Seed = None, stream: int = 0, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
-    """A tensor of normal random numbers of mean 0.
+    """Draws a tensor of normal random numbers of mean 0.
 
     Args:
-      shape, seed, stream, dtype: as for `uniform`. The two do not share their numbers, whatever the stream.
+      shape, seed, stream, dtype: as for `uniform`. `normal` and `uniform` share no random numbers, even in one stream.
       stddev: the standard deviation.
+
+    Returns:
+      A tensor of that shape.
     """
     if seed is None:
         return tf.random.normal(shape, 0.0, stddev, dtype=dtype)
@@ -121,7 +129,15 @@ def normal(
 
 
 def keys(num: int, seed: Seed = None) -> tf.Tensor:
-    """`num` random int32 keys for `minibatch`, a tensor `[num]`; `seed` as in `Problem.sample`."""
+    """Draws random keys for `minibatch` and `noise`, one for each draw.
+
+    Args:
+      num: how many keys.
+      seed: as for `Problem.sample`.
+
+    Returns:
+      An int32 tensor `[num]`.
+    """
     lowest, above = -(2**31), 2**31 - 1
     if seed is None:
         return tf.random.uniform([num], lowest, above, tf.int32)

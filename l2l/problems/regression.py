@@ -16,12 +16,14 @@ RegressionDraw = namedtuple("RegressionDraw", ["inputs", "targets"])  # [M, D], 
 
 
 class _Regression(Problem):
-    """Linear models of random examples: inputs `A` of `N(0, 1)`, true weights `w` of `N(0, 1)`; `x_0 = 0`.
+    """Linear models of random examples.
+
+    Inputs `A` and true weights `w` are `N(0, 1)`. The start is `x_0 = 0`.
 
     Args:
       dims: `D`, how many inputs an example has, a positive integer.
       examples: `M`, a positive integer. Every base iteration sees all of them.
-      dtype: of draw, position and loss, float32 or float64.
+      dtype: float32 or float64, the dtype of draw, position and loss.
     """
 
     def __init__(self, dims: int, examples: int, dtype: tf.DType) -> None:
@@ -45,13 +47,18 @@ class _Regression(Problem):
 
 
 class LeastSquares(_Regression):
-    """Least squares: `f(x) = mean_m (a_m . x - b_m)^2 / 2` with `b = A w + noise N(0, 1)`.
+    """Least squares on random examples.
+
+        f(x) = mean_m (a_m . x - b_m)^2 / 2   with   b = A w + noise N(0, 1)
+
+    Each draw has new inputs `A`, `[M, D]`, with rows `a_m`, and new true weights `w`, `[D]`. All their entries are
+    `N(0, 1)`. The start is `x_0 = 0`.
 
     Args:
       dims: `D`, a positive integer.
-      examples: `M`, a positive integer.
-      noise: standard deviation of the targets' noise, not negative. With it the minimum is not 0.
-      dtype: float32 or float64.
+      examples: `M`, a positive integer. Every base iteration sees all of them.
+      noise: standard deviation of the targets' noise, not negative. With noise the minimum is not 0.
+      dtype: float32 or float64, the dtype of draw, position and loss.
 
     Raises:
       TypeError, ValueError: an argument is out of range.
@@ -70,15 +77,19 @@ class LeastSquares(_Regression):
 
 
 class LogisticRegression(_Regression):
-    """Logistic regression: `f(x) = mean_m log(1 + exp(-b_m a_m . x)) + penalty |x|^2 / 2`.
+    """Logistic regression on random examples.
 
-    The label `b_m` is 1 with the probability `1 / (1 + exp(-a_m . w))`, and -1 otherwise.
+        f(x) = mean_m log(1 + exp(-b_m a_m . x)) + penalty |x|^2 / 2
+
+    The label `b_m` is 1 with probability `1 / (1 + exp(-a_m . w))`, otherwise -1. Each draw has new inputs `a_m` and
+    new true weights `w`, with all entries `N(0, 1)`. The start is `x_0 = 0`.
 
     Args:
       dims: `D`, a positive integer.
-      examples: `M`, a positive integer.
-      penalty: not negative. Without it the minimum is at infinity where a plane separates the examples.
-      dtype: float32 or float64.
+      examples: `M`, a positive integer. Every base iteration sees all of them.
+      penalty: weight of the L2 penalty, not negative. Without it the minimum is at infinity if a plane separates the
+        examples.
+      dtype: float32 or float64, the dtype of draw, position and loss.
 
     Raises:
       TypeError, ValueError: an argument is out of range.

@@ -1,4 +1,4 @@
-"""Whether a problem can be repeated: draws that follow from their seed, and a loss without chance."""
+"""Checks that a problem is repeatable: its draws depend on their seed alone, and its loss is deterministic."""
 
 import warnings
 
@@ -11,26 +11,28 @@ from l2l.problems.binding import BoundProblem
 from l2l.problems.problem import Problem, sample
 from l2l.tracebacks import levels_to_the_caller
 
-# Ops that give other numbers each time; the stateless ones do not.
+# Ops that give different numbers at each run; stateless random ops do not.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal")
 
 
 def check_repeatable(problem, seed, steps, number=8):
-    """Builds the check, in the current graph; to be called after all that takes part in a training.
+    """Builds the check in the current graph. Call it after building everything else of a training.
 
     Args:
       problem: a `Problem`.
       seed: a placeholder for the seed of a block of draws, a scalar int64.
-      steps: base iterations of a draw's life; the last of them is tried too, where each sees something of its own.
-      number: how many draws are compared, a positive integer.
+      steps: base iterations of a draw's life. If the problem defines `observe`, the check also tries the last one.
+      number: how many draws to compare, a positive integer.
 
     Returns:
-      Function of a session and of two seeds. It warns, a `RuntimeWarning`, where both give the same different draws.
+      A function of a session and two seeds, which runs the check. It warns (`RuntimeWarning`) if both seeds give the
+      same draws, unless the draws are also all alike.
 
     Raises, here or on calling that function:
-      ValueError: position or loss cannot be computed, as where `observe` picks an example that there is not, which
-        compiled code does not notice; the same seed gives other draws, or the same draw another position or loss; or
-        one of the problem's functions uses a random op that no seed fixes.
+      ValueError: position or loss cannot be computed. For example, `observe` picks an example that does not exist,
+        which compiled code does not notice.
+      ValueError: one seed gives different draws, or one draw gives different positions or losses.
+      ValueError: one of the problem's functions uses a random op that no seed fixes.
     """
     name, graph = type(problem).__name__, tf.get_default_graph()
     observes = type(problem).observe is not Problem.observe
@@ -92,7 +94,7 @@ def _same(one, other):
 
 
 def _refuse_random_ops(graph, before, rule, advice):
-    """Looks at the ops that were added since there were so many, and into the functions that they call."""
+    """Refuses random ops among those added after the first `before` ops, and in the functions that they call."""
     for definition in definitions_since(graph, before):
         if definition.op.startswith(_RANDOM):
             raise ValueError("%s: it uses the op %s (%r); %s" % (rule, definition.op, definition.name, advice))
