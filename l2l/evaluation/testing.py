@@ -1,4 +1,6 @@
-"""Conformance checks for custom problems and optimizers: what was tried, or what is wrong, in words.
+"""Conformance checks for custom problems and optimizers.
+
+They print what was tried, or raise an error that says what is wrong.
 
 Usage, in a test or in a notebook cell::
 
@@ -58,7 +60,7 @@ class _Found(list):
             return None
 
     def report(self, what, start, tried):
-        """Raises what was found; says what was tried where that is nothing."""
+        """Raises what was found; prints what was tried if nothing was found."""
         if self:
             raise ValueError("%s breaks its contract:\n%s" % (what, _listed(self)))
         print(
@@ -91,12 +93,18 @@ def _compiled(function, inputs):
 
 @short_traceback
 def check_problem(problem: Problem, *, steps: int = 4) -> None:
-    """Checks that a problem keeps the contract of `Problem`, and that every engine computes the same with it.
+    """Checks that a problem keeps the contract of `Problem`, on every engine.
 
-    Looked at: shapes and dtypes; that draws follow from their seed; that the loss of a draw is the same each time,
-    alone and in a batch; that it depends on the whole position and has the derivatives that training needs; that XLA
-    can compile it, and gets the same losses. A `RuntimeWarning` says where a batch is computed draw by draw.
-    Prints what was tried when all of it passed.
+        l2l.testing.check_problem(MyProblem())
+
+    It checks that
+
+    - shapes and dtypes are right, and draws follow from their seed;
+    - the loss of a draw is the same each time, alone and in a batch;
+    - the loss depends on the whole position, and has the derivatives that training needs;
+    - XLA can compile it, and gets the same losses.
+
+    If all of it passes, what was tried is printed. A `RuntimeWarning` says if a batch is computed draw by draw.
 
     Args:
       problem: a `Problem`.
@@ -206,12 +214,19 @@ def _descent(bound, steps, loop):
 
 @short_traceback
 def check_optimizer(build: BuildOptimizer, *, steps: int = 4) -> None:
-    """Checks that an optimizer keeps its contract, and that every engine computes the same with it.
+    """Checks that an optimizer keeps its contract, on every engine.
 
-    Looked at: what a step returns; that the state keeps its structure, and an unroll can be continued; that what it
-    says of itself is true (`initial_state`, `bind`, `coordinatewise`); that many draws do not see each other; that
-    every trainable variable gets a meta-gradient, the same one from each engine; that XLA can compile it.
-    Prints what was tried when all of it passed.
+        l2l.testing.check_optimizer(lambda: my_rule)
+
+    It checks
+
+    - what a step returns, and that the state keeps its structure, so that an unroll can be continued;
+    - that what the optimizer says of itself is true: `initial_state`, `bind`, `coordinatewise`;
+    - that draws in a batch do not influence each other;
+    - that every trainable variable gets a meta-gradient, the same one from each engine;
+    - that XLA can compile it.
+
+    If all of it passes, what was tried is printed.
 
     Args:
       build: function without arguments that creates the optimizer, such as `CoordinatewiseLSTM`, `l2l.sgd` or
@@ -250,7 +265,7 @@ def _created(build, number):
 
 
 def _in_words(build, error):
-    """Why an optimizer failed: it has a size of its own, or what the error says."""
+    """Says why an optimizer failed: its state has a fixed size, or whatever the error says."""
 
     def serves(number):
         optimizer, gradients = _created(build, number).optimizer, tf.zeros([number])
@@ -268,7 +283,7 @@ def _in_words(build, error):
 
 
 def _look_at(found, own, created, steps):
-    """Adds what is wrong with an optimizer in its graph; what was tried, a list of sentences."""
+    """Adds to `found` what is wrong with an optimizer in its graph; returns what was tried, a list of sentences."""
     optimizer, problem = created.optimizer, Quadratic(_COORDINATES)
     variables = optimizer.variables
     with own.graph.as_default():
@@ -281,7 +296,7 @@ def _look_at(found, own, created, steps):
         rest = unroll(
             problem, singles[0], optimizer, x=half.x, state=half.state, steps=steps - steps // 2, first=steps // 2
         )
-        # As loops, which are built in a fraction of the time; that a loop is right is looked at too.
+        # As loops, which are built in a fraction of the time; another check compares a loop with steps in a row.
         others = [unroll(problem, one, optimizer, steps=steps, loop="while").losses for one in singles[1:]]
         try:
             together = unroll(problem, batch, optimizer, steps=steps, batch=_DRAWS, loop="while").losses
