@@ -1,7 +1,7 @@
 """Learning to learn by gradient descent by gradient descent, in TensorFlow 1.15 graph mode.
 
 An optimizer is a function ``(gradients, state) -> (update, state)``, whether someone
-wrote it down or a network learned it. Data flows one way::
+designed it or a network learned it. Data flows one way::
 
     problem -> gradient -> casting -> LSTM -> casting -> update
             -> unrolled losses -> meta-loss -> Adam -> history -> plots
@@ -15,7 +15,7 @@ Notation used in every docstring:
 ``N`` rows of a coordinate-wise batch: one row for every coordinate
 ===== ======================================================================
 
-A *base iteration* updates the optimizee, a *meta-iteration* is one update of the
+A *base iteration* is one update of the optimizee, a *meta-iteration* one update of the
 learned optimizer's weights. Logarithms called ``log10`` are decimal, others natural.
 
 Usage::

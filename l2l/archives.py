@@ -3,8 +3,8 @@
 An archive holds named arrays and one JSON object. It is an uncompressed zip file, which `numpy.load` also
 opens: a member `NAME.npy` for each array, and `config.npy` with the JSON object's UTF-8 bytes.
 
-Reading trusts nothing: no code runs, nothing is unpacked to disk, and no more memory is used than the file
-is long, since a compressed member is refused.
+Reading trusts nothing. No code runs, and nothing is unpacked to disk. Compressed members are refused, so
+reading uses no more memory than the file is long.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from l2l import checks
 MOST_MEMBERS = 10_000
 MOST_BYTES_OF_CONFIG = 64 * 1024
 
-# A zip file ends with 22 bytes, of which 4 are the length of the table of its members. Python writes 20 more
-# before them, which tell where another table is, where the file is longer than 31 bits can tell.
+# A zip file ends with 22 bytes; 4 of them are the length of the table of its members. If the file is longer than
+# 31 bits can tell, Python writes 20 more before them, which locate another table.
 MOST_BYTES = 2**31 - 2**24
 _LOCATOR_LENGTH, _END_LENGTH, _TABLE_BYTES_PER_MEMBER = 20, 22, 400
 _MAGIC = b"\x93NUMPY\x01\x00"
-# What NumPy writes before a C-contiguous array of plain numbers, and nothing else.
+# The header that NumPy writes before a C-contiguous array of plain numbers; it matches nothing else.
 _HEADER = re.compile(
     rb"\{'descr': '([<|][fiub][1248])', 'fortran_order': False, 'shape': \(((?:\d{1,18}(?:, |,|(?=\))))*)\), \} *\n"
 )
 
 
 def check(config, arrays):
-    """What a file of this config and these arrays would hold.
+    """Returns the content of a file with this config and these arrays.
 
     Args:
       config: dict of JSON types.
@@ -71,7 +71,9 @@ def check(config, arrays):
 
 
 def write(path, config, arrays):
-    """Writes an archive in one step: at any moment there is either what was there before, or all of the new one.
+    """Writes an archive in one step.
+
+    At any moment the path holds the old file or the whole new one.
 
     Args:
       path: file name; its folder must exist.
@@ -79,21 +81,23 @@ def write(path, config, arrays):
 
     Raises:
       ValueError: as `check`.
-      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
+      OSError: it cannot be written. Nothing is left of it, and an old file of that name is unchanged.
     """
     path, (text, arrays) = checks.path("path", path), check(config, arrays)
     replace(path, lambda file: np.savez(file, config=text, **arrays))
 
 
 def replace(path, write):
-    """Writes any file in one step: whatever fails, nothing is left of it, and a file of that name is as it was.
+    """Writes any file in one step.
+
+    After a failure nothing is left of it, and an old file is unchanged.
 
     Args:
       path: file name.
       write: function of an open file, which writes bytes to it.
 
     Raises:
-      OSError: it cannot be written, or is neither a regular file nor missing.
+      OSError: it cannot be written, or the path is neither a regular file nor missing.
     """
     path = os.path.realpath(path)  # a link stays one
     exists = os.path.exists(path)
@@ -107,14 +111,14 @@ def replace(path, write):
 
 
 def write_new(paths, config, arrays):
-    """The same under the first of some names that no file has, whoever else writes at the same time.
+    """Writes an archive under the first free one of some names, even if others write at the same time.
 
     Args:
-      paths: the names, an iterable that does not run out; all in one folder.
+      paths: the names, an endless iterable; all in one folder.
       config, arrays: as for `check`.
 
     Returns:
-      The name that it was, as an absolute path.
+      The name that was used, as an absolute path.
     """
     paths, (text, arrays) = map(os.path.abspath, paths), check(config, arrays)
     path = next(paths)
@@ -126,7 +130,7 @@ def write_new(paths, config, arrays):
 
 
 def _took(aside, path):
-    """Gives a file a name, if no other has it; returns whether it did."""
+    """Gives a file a name that no other file has; returns whether it could."""
     try:
         os.link(aside, path)
     except OSError:  # the name is taken; or there are no hard links here, and an empty file holds it for a moment
@@ -140,7 +144,7 @@ def _took(aside, path):
 
 @contextlib.contextmanager
 def _written_aside(path, write):
-    """A file under a name that nobody reads, all of it on the disk; within the block it may get another one."""
+    """Writes a file completely, under a name that nobody reads; within the block it may get another one."""
     aside = "%s.%s.unfinished" % (path, uuid.uuid4().hex)
     try:
         with open(aside, "wb") as file:
@@ -154,7 +158,7 @@ def _written_aside(path, write):
 
 
 def _flush_folder(path):
-    """The new name itself should reach the disk too; not every file system can do that."""
+    """Flushes the new name itself to the disk, where the file system can do that."""
     with contextlib.suppress(OSError):
         folder = os.open(os.path.dirname(path), os.O_RDONLY)
         try:
@@ -164,7 +168,7 @@ def _flush_folder(path):
 
 
 def read(path, known=None):
-    """The config and the arrays of an archive.
+    """Reads the config and the arrays of an archive.
 
     Args:
       path: file name.
@@ -175,7 +179,7 @@ def read(path, known=None):
 
     Raises:
       TypeError: `path` is no path.
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: no such file exists.
       ValueError: it is no such archive: malformed, truncated, damaged, compressed, with pickled
         objects, or with other members.
     """
@@ -221,7 +225,7 @@ def read(path, known=None):
 
 
 def _without_waiting(path, flags):
-    """Opens a file; a pipe that nobody writes to would otherwise keep the reader waiting."""
+    """Opens a file without waiting for a writer, in case it is a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

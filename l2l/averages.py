@@ -24,15 +24,19 @@ def any_negative(values):
 
 
 def log_average(values: np.ndarray) -> float:
-    """The mean of `log10(value + 1e-38)`: -6 says that the values lie around 1e-6.
+    """Returns the mean of `log10(value + 1e-38)`.
 
-    NaN counts as infinity, which is where losses come from that became NaN: the average is infinite where one diverged.
+    A log average of -6 means that the values lie around 1e-6.
+
+        l2l.log_average([1e-4, 1e-8])  # -6.0
+
+    NaN counts as infinity, because losses that became NaN diverged. So one diverged value makes the average infinite.
 
     Args:
       values: array of any shape.
 
     Returns:
-      A float; NaN where there is no value, or a negative one, which has no logarithm.
+      A float; NaN if the array is empty or has a negative value, which has no logarithm.
     """
     values = np.asarray(values, np.float64)
     if not values.size or any_negative(values):
@@ -43,9 +47,9 @@ def log_average(values: np.ndarray) -> float:
 def growing_log_average(values, window):
     """As `rolling_log_average`, but the window grows to its size little by little: for figures.
 
-    At the `i`-th value it holds the last `window * (1 - exp(-i / (2 * window)))`, at first half of all, and a twentieth
-    of `window` at least where there are so many. Where a rolling window fills, what was at the start leaves it, and the
-    line has a kink that the values do not have.
+    At the `i`-th value it holds the last `window * (1 - exp(-i / (2 * window)))` values. That is half of all at first,
+    and at least a twentieth of `window` if there are so many. A plain rolling window loses the start when it is full,
+    which gives the line a kink that the values do not have.
     """
     logs = log10(values)
     known = ~np.isnan(logs)
@@ -62,10 +66,12 @@ def growing_log_average(values, window):
 
 
 def rolling_log_average(values: np.ndarray, window: int = 500) -> np.ndarray:
-    """The log average of the last `window` values at each place, as a value: `10^mean(log10(value + 1e-38))`.
+    """Returns the log average of the last `window` values at each place, as a value.
 
-    At the start the window holds what there is. NaN is left out: a window holds the last
-    `window` numbers that are none, and the result is NaN where the value is.
+        10^mean(log10(value + 1e-38))
+
+    At the start the window holds the values so far. NaN is left out: a window holds the last `window` values that are
+    not NaN, and the result is NaN where the value is.
 
     Args:
       values: array `[n]`.

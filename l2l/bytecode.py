@@ -1,8 +1,8 @@
 """Digests of compiled code, the same in every process of one version of Python.
 
-A digest says what a function does and not how it was typed: instructions with their constants and names, and those of
-functions defined in it. Comments, docstrings, line numbers, file names and the name of the function itself do not
-count. What it calls by a global name counts by that name alone.
+A digest tells what a function does, not how it was typed. It covers instructions with their constants and names, also
+those of functions defined inside. It ignores comments, docstrings, line numbers, file names and the function's name.
+Whatever the function calls by a global name counts by that name alone.
 """
 
 import dis
@@ -17,17 +17,17 @@ from inspect import (
     CO_VARKEYWORDS,
 )
 
-# Of the flags of a code object those that count: *args, **kwargs, generators and coroutines.
+# The flags of a code object that count: *args, **kwargs, generators and coroutines.
 _FLAGS = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR
 
 
 def digest(value):
-    """16 hexadecimal digits that follow from a value of JSON types."""
+    """Returns 16 hexadecimal digits that follow from a value of JSON types."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def instructions(code):
-    """A code object in JSON types, without what does not count."""
+    """Returns a code object in JSON types, without whatever does not count."""
     found, numbers, lines = list(dis.get_instructions(code)), {}, []
     pairs = list(zip(found, [*found[1:], None]))
     number = 0

@@ -119,7 +119,7 @@ def function_without_arguments(name, value):
 
 
 def function_of_one_argument(name, value, argument):
-    """Returns `value`; `TypeError` unless it can be called with one argument, whose name the message tells."""
+    """Returns `value`; `TypeError` unless it can be called with one argument, which the message calls `argument`."""
     function(name, value)
     try:
         inspect.signature(value).bind(None)
@@ -173,9 +173,9 @@ def problem(name, value):
 
 
 def signatures(value, functions, more=()):
-    """Raises `TypeError` where a method of `value` cannot take its arguments; `functions` has their names by method.
+    """Raises `TypeError` if a method of `value` cannot take its arguments; `functions` names these by method.
 
-    A method with a parameter of a name in `more` gets that too, by name.
+    If a method has a parameter named in `more`, it gets that too, by name.
     """
     for part, arguments in functions.items():
         found = inspect.signature(getattr(value, part))
@@ -207,10 +207,10 @@ def tensor(name, value):
 
 @contextlib.contextmanager
 def no_variables(what, problem):
-    """Refuses to create a variable within the block, which is `what` of a problem, such as "loss".
+    """Refuses to create a variable within the block; `what` names the part of a problem, such as "loss".
 
     Raises:
-      ValueError: a variable was created, even if the block went on or failed with another error.
+      ValueError: a variable was created, even if the block continued or failed with another error.
     """
     names = []
 

@@ -1,11 +1,11 @@
-"""Dask: whether it is there, what a user gives as a cluster, and how functions are sent to it.
+"""Dask: whether it is installed, checks of a user's cluster, and functions sent to it.
 
 It is imported inside the functions, since it is an extra of the package, `l2l[sweep]`.
 """
 
 
 def imported():
-    """The package `distributed`.
+    """Imports the package `distributed`.
 
     Raises:
       ImportError: it is not installed.
@@ -18,7 +18,7 @@ def imported():
 
 
 def check_client(client):
-    """Checks what a user gives as a cluster.
+    """Checks the cluster that a user gives.
 
     Raises:
       TypeError: it is neither a `distributed.Client` that is not asynchronous, nor an address, nor None.
@@ -34,10 +34,10 @@ def check_client(client):
 
 
 def pickled(what, value):
-    """Bytes from which another process makes the same value: functions and classes of a notebook go with it.
+    """Returns bytes from which another process makes the same value, with functions and classes of a notebook.
 
     Raises:
-      TypeError: `what` holds something that cannot be sent.
+      TypeError: `value` holds something that cannot be sent; the message calls it `what`.
     """
     import cloudpickle
 

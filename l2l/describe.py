@@ -1,8 +1,8 @@
-"""What objects say of themselves, in JSON types, by which two trainings are compared.
+"""Descriptions of objects in JSON types, by which two trainings are compared.
 
-Values are described by what they hold: arrays by a checksum, functions and classes that are the user's own by a digest
-of their code, other objects by their class and public attributes. An object may say it itself, in a method
-`description()`. What cannot be described is refused, since two different ones would look alike.
+Values are described by their content: arrays by a checksum, the user's functions and classes by a digest of their code,
+other objects by their class and public attributes. An object may describe itself in a method `description()`. A value
+that cannot be described is refused, since two different ones would look alike.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _OF_GRAPHS = (tf.Tensor, tf.Variable, tf.Operation, tf.Graph, tf.SparseTensor, t
 
 
 def describe(name, value):
-    """What a value says of itself, in JSON types; the same in another process.
+    """Describes a value in JSON types, in the same way in every process.
 
     Args:
       name: for error messages.
@@ -52,9 +52,12 @@ def describe(name, value):
 
 
 def describe_code(value):
-    """The code of what may hold variables, such as an optimizer: `{"class": or "function": its name, "code": digest}`.
+    """Describes the code of an object that may hold variables, such as an optimizer.
 
-    Variables count by dtype and shape, and what cannot be described by its class. None for what is the library's own.
+    Variables count by dtype and shape, and values that cannot be described by their class.
+
+    Returns:
+      `{"class": or "function": its name, "code": digest}`, or None if the object is the library's.
     """
     described = _Description(tolerant=True).of(value, "")
     if not isinstance(described, dict) or "code" not in described:
@@ -64,7 +67,7 @@ def describe_code(value):
 
 
 def without_names(described):
-    """A description without names of functions that have a digest: the same function may have two."""
+    """Returns a description without the names of functions that have a digest: the same function may have two."""
     if isinstance(described, list):
         return [without_names(one) for one in described]
     if isinstance(described, dict):
@@ -74,7 +77,7 @@ def without_names(described):
 
 
 def without_code(described):
-    """A description without digests of code, of JSON types."""
+    """Returns a description without digests of code."""
 
     def hook(one):
         return {key: value for key, value in one.items() if not is_digest(one, key)}
@@ -83,7 +86,7 @@ def without_code(described):
 
 
 def digests_in(described):
-    """All digests of code in a description, a list."""
+    """Returns all digests of code in a description, a list."""
     if isinstance(described, list):
         return [found for one in described for found in digests_in(one)]
     if not isinstance(described, dict):
@@ -124,10 +127,11 @@ class _UnknownError(Exception):
 
 
 class _Description:
-    """Describes one value: it knows what lies above the one at hand, so that a cycle ends.
+    """Describes one value. It keeps track of the values that contain the current one, so that a cycle ends.
 
     Args:
-      tolerant: whether variables and tensors count by dtype and shape, and what cannot be described by its class.
+      tolerant: whether variables and tensors count by dtype and shape, and values that cannot be described by their
+        class.
     """
 
     def __init__(self, tolerant=False):
@@ -251,7 +255,7 @@ class _Description:
             return {"function": _full_name(value)}
         if isinstance(value, types.FunctionType):
             return self._typed(value, where)
-        owner = getattr(value, "__self__", None)  # a method of a built-in class, of which the object counts
+        owner = getattr(value, "__self__", None)  # a method of a built-in class: its object counts
         if owner is None or isinstance(owner, types.ModuleType):
             raise _unknown(where, value)
         return {"function": value.__name__, "self": self.of(owner, "the object of %s" % where)}
@@ -293,14 +297,14 @@ class _Description:
     def _object(self, value, where):
         kind, described = type(value), self._class(type(value))
         is_own, is_ours = _is_own(kind), _is_within(kind.__module__, "l2l")
-        says = getattr(kind, "description", None)  # of the class: an object may hand on what another says of itself
+        says = getattr(kind, "description", None)  # the class's: an object may pass on the method of another
         if (is_own or is_ours) and callable(says):
             said = description_of(value)
             if not is_own:
                 return said
             described["description"] = said
             if not _is_within(getattr(says, "__module__", None), "l2l"):
-                return described  # else the library's knows nothing of what a subclass adds
+                return described  # else the library's method does not know what a subclass adds
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return {**described, "parameters": self._public(dict(zip(value._fields, value)), where)}
         if is_own or is_ours:
@@ -335,13 +339,13 @@ class _Description:
         _, arguments, state, items, pairs = parts
         states = state if isinstance(state, tuple) else [state]
         if all(one is None or isinstance(one, dict) for one in states):
-            state = None  # attributes, of which the public ones count
+            state = None  # attributes: only the public ones count
         content = [self.of(one, where) for one in (arguments, state, items, pairs)]
         return content if any(content) else None
 
     def _content(self, value, where):
         """What a table, a sparse matrix or a configured object of another library holds, in JSON types; else None."""
-        kind = type(value)  # which is asked for methods, since an object may seem to have any
+        kind = type(value)  # ask the class for methods, since an object may seem to have any
         if _is_within(kind.__module__, "pandas"):
             if hasattr(value, "columns"):
                 columns = [value.iloc[:, i] for i in range(value.shape[1])]
@@ -363,7 +367,7 @@ class _Description:
                 config = value.get_config()
             except NotImplementedError:
                 raise _unknown(where, value) from None
-            # Of functions and initializers, which are attributes under the same names, it says their names alone.
+            # It only names functions and initializers, which are attributes under the same names.
             own = {key: getattr(value, key, None) for key in config}
             config = {key: own[key] if callable(own[key]) else one for key, one in config.items()}
             return self.of({key: one for key, one in config.items() if key != "name"}, where)
@@ -378,7 +382,7 @@ class _Description:
 
 
 def description_of(value):
-    """What `value.description()` says, as JSON gives it back; None for an object without.
+    """Returns `value.description()` as JSON gives it back; None for an object without one.
 
     Raises:
       TypeError: it returns something else than JSON types.
@@ -452,7 +456,7 @@ def _is_named(function):
 
 
 def _full_name(value):
-    """Under which name it is found: for the library's own that which users write, wherever it is defined."""
+    """The name under which a value is found: for the library's values the one that users write."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None) or value.__name__
     return name if module in (None, "builtins") or _is_within(module, "l2l") else "%s.%s" % (module, name)
 

@@ -1,4 +1,4 @@
-"""Graphs of their own, with their sessions, and the data that they hold."""
+"""Separate graphs with their sessions, and the data that they hold."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ _DATA = "l2l_data"  # the collection of a graph that holds, for each problem, it
 
 
 class OwnGraph:
-    """A graph of its own with its session: data, build, initialize, load, run.
+    """A separate graph and its session: data, build, initialize, load, run.
 
         own = OwnGraph()
         with own.building(problem):
@@ -46,7 +46,7 @@ class OwnGraph:
         self._loads.append(load)
 
     def start(self, threads=1):
-        """Starts the session, and returns it. The graph may grow afterwards, but for variables."""
+        """Starts the session, and returns it. The graph may grow afterwards, but not by variables."""
         with self.graph.as_default():
             initialize = tf.global_variables_initializer()
         self.session = session_with_threads(self.graph, threads)
@@ -72,11 +72,11 @@ class OwnGraph:
 
 @contextlib.contextmanager
 def own_graph():
-    """A new graph, the default one within the block; nothing of it is differentiated afterwards.
+    """Makes a new graph the default one within the block; nothing in it is differentiated afterwards.
 
-    TensorFlow keeps a gradient for each function and custom gradient of a graph in a registry of the process, and
-    through it the whole graph, for good: many trainings in one process would fill its memory. At the end of the block
-    those of this graph are dropped. Within it TensorFlow says nothing about deprecated functions, see `quietly`.
+    TensorFlow keeps the gradients of a graph's functions and its custom gradients in a registry of the process, for
+    good. They keep the whole graph alive, so many trainings in one process would fill its memory. The end of the block
+    drops those of this graph. Within it TensorFlow says nothing about deprecated functions, see `quietly`.
     """
     with tf.Graph().as_default() as graph, quietly():
         try:
@@ -88,7 +88,7 @@ def own_graph():
                     registry.pop(name, None)
 
 
-# The names under which TensorFlow registers what belongs to one graph, with a number that is used once.
+# The names under which TensorFlow registers things of one graph, with a number that is used once.
 _OF_ONE_GRAPH = re.compile(r"(PartitionedCall|CustomGradient)-\d+")
 
 
@@ -100,7 +100,7 @@ def _holds(value, graph):
         if id(one) in seen:
             continue
         seen.add(id(one))
-        kind = type(one)  # nothing is asked of what is neither Python's nor TensorFlow's: it may be anyone's
+        kind = type(one)  # other kinds than Python's and TensorFlow's are not inspected: they may be anyone's
         if kind in (list, tuple):
             left.extend(one)
         elif kind is types.FunctionType:
@@ -128,13 +128,13 @@ def load_variables(session, variables, values):
 
 
 def session_with_threads(graph, threads=1):
-    """A session with one thread inside an op, and so many ops at a time.
+    """Returns a session with one thread inside an op, and up to `threads` ops at a time.
 
-    Small ops gain nothing from more threads. With one op at a time their order is fixed; with more, it is the
-    graph that must fix what depends on it. XLA reads its flags with the first session, whatever that is for.
+    Small ops gain nothing from more threads. With one op at a time their order is fixed; with more, the graph itself
+    must fix whatever depends on the order. XLA reads its flags with the first session, whatever that is for.
 
-    TensorFlow's optimizer of graphs is left out: it takes a good part of the time until the first meta-iteration, and
-    what it leaves runs no faster.
+    TensorFlow's graph optimizer is off. It takes a good part of the time until the first meta-iteration, and its graphs
+    run no faster.
     """
     set_xla_flags()
     _fix_order_of_sums(graph)
@@ -146,10 +146,10 @@ def session_with_threads(graph, threads=1):
 
 
 def _fix_order_of_sums(graph):
-    """Has each AddN of a graph add up its inputs in their order; before a session runs them.
+    """Has each AddN of a graph add its inputs in their order. Call it before a session runs them.
 
-    TensorFlow's writes its sum into the first input that nothing else needs any more, and begins with that one: with
-    three inputs or more the order, and with it the rounding, would depend on which op happened to run before. An
+    TensorFlow's AddN writes its sum into the first input that nothing else needs any more, and begins with that one.
+    With three inputs or more, the order and so the rounding would depend on which op happened to run before. An
     attribute forbids that; -2 is TensorFlow's `kNeverForward`.
     """
     for operation in graph.get_operations():
@@ -158,7 +158,7 @@ def _fix_order_of_sums(graph):
 
 
 def data_in_graph(problem):
-    """The problem's data as tensors of the current graph, which holds them once however often this is called."""
+    """Returns the problem's data as tensors of the current graph, which stores them once."""
     if problem.data is None:
         return None
     with tf.init_scope():  # a function's graph has a copy of the collection
@@ -172,10 +172,10 @@ def data_in_graph(problem):
 
 
 def data_as_variables(problem):
-    """Lets the current graph hold the problem's data in variables, so that they are no constants of a compiled program.
+    """Stores the problem's data in variables of the current graph, so that no compiled program has them as constants.
 
     Returns:
-      Function of a session that sets them; to be called before anything reads them.
+      Function of a session that sets the variables. Call it before anything reads them.
     """
     if problem.data is None:
         return lambda session: None

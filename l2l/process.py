@@ -16,20 +16,22 @@ _XLA_FLAGS = [
 ]
 
 lock = threading.RLock()
-in_force = {}  # the user's own flags, and what `prepare_xla` found, once it has looked
+in_force = {}  # the user's flags, and what `prepare_xla` measured, once it has
 
 
 def prepare_allocator():
-    """Lets TensorFlow keep the memory that it frees, if no session has run in this process: sets
-    TF_CPU_ALLOCATOR_USE_BFC, unless it is set. Given back to the system, memory returns page by page, and two threads
-    that compute side by side spend a third of their time on that.
+    """Has TensorFlow keep the memory that it frees, if no session has run in this process.
+
+    It sets TF_CPU_ALLOCATOR_USE_BFC, unless that is set. Memory that is given back to the system returns page by page.
+    Two threads that compute side by side spend a third of their time on that.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 
 
 def set_xla_flags():
-    """Sets the environment variable XLA_FLAGS, once in the process. Flags of a parent process that were l2l's are not
-    taken for the user's own.
+    """Sets the environment variable XLA_FLAGS, once in the process.
+
+    Flags that a parent process got from l2l are not taken for the user's.
     """
     with lock:
         if "flags" not in in_force:

@@ -1,4 +1,4 @@
-"""The progress line: a widget in a notebook, else a line on standard error. To show it never stops what it is about."""
+"""The progress line: a widget in a notebook, else a line on standard error. Its failures never stop the work."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ from time import perf_counter
 from tqdm.std import tqdm
 
 MOST_CHARACTERS = 40  # of what stands before the bar
-TICK = 1.0  # seconds after which it is drawn again where nothing is reported
+TICK = 1.0  # seconds after which it is drawn again without a report
 
 # As tqdm's own, but with the speed last: a terminal of 80 columns may cut that off.
 FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}, {rate_fmt}]"
 
-# With "text" there is a line in a notebook too, for what runs notebooks and shows it in a terminal.
+# "text" shows a line in a notebook too, for programs that run notebooks and show the line in a terminal.
 VARIABLE = "L2L_PROGRESS"
 
 
 class _StandardError:
-    """Standard error as it is now; silent for good after the first failure: a full disk, a broken pipe, no stream.
+    """The current standard error; silent for good after its first failure: a full disk, a broken pipe, no stream.
 
-    tqdm must not see a failure: it would go on writing, at the latest when it is closed or deleted.
+    tqdm must not see a failure: it would continue to write, at the latest when it is closed or deleted.
     """
 
     def __init__(self):
@@ -48,7 +48,7 @@ class _StandardError:
 
 
 class _Silent:
-    """What both kinds of a line do otherwise than tqdm's."""
+    """The differences of both kinds of line from tqdm's."""
 
     monitor_interval = 0  # no thread of tqdm's that refreshes it
 
@@ -81,7 +81,7 @@ def in_notebook():
 
 
 class _Note:
-    """In place of a widget, of which a saved notebook would keep an empty one: a text, and nothing at the end."""
+    """A text that replaces a widget and is empty at the end; a saved notebook would keep an empty widget."""
 
     is_alive, start_t, last_print_t = True, 0.0, 0.0
 
@@ -103,7 +103,7 @@ class _Note:
 
 
 def _line(options):
-    """A widget in a notebook that has ipywidgets, else text; None of what has no number, in a file."""
+    """A widget in a notebook that has ipywidgets, else text. In a file, None if there is no total."""
     if in_notebook() and os.environ.get(VARIABLE) != "text":
         with contextlib.suppress(Exception):  # whatever is wrong with its widgets
             if options["total"] is None:
@@ -116,7 +116,7 @@ def _line(options):
 
 
 class _Progress:
-    """A line, which comes after `delay` seconds, and what it says; for any thread."""
+    """A line that appears after `delay` seconds, and its text; for any thread."""
 
     def __init__(self, delay, options):
         self._lock, self._delay, self._options = threading.RLock(), delay, options
@@ -125,7 +125,7 @@ class _Progress:
         self._is_there()
 
     def report(self, finished, text):
-        """Adds what was finished since the last report; at 0 it says what is about to begin, and for how long."""
+        """Adds what was finished since the last report. A report of 0 says what begins, with a clock."""
         with self._lock:
             self._hold()
             self._waits, self._since, self._text = not finished, perf_counter(), text
@@ -139,7 +139,7 @@ class _Progress:
                     self._line.refresh()
 
     def tick(self):
-        """Draws it again where a clock runs on it."""
+        """Draws the line again if a clock runs on it."""
         with self._lock:
             self._hold()
             if self._is_there() and (self._waits or self._line.is_alive):
@@ -154,7 +154,7 @@ class _Progress:
                 self._line.close()
 
     def _hold(self):
-        """What is waited for is no part of the time that is left."""
+        """Keeps the time of waiting out of the time that is left."""
         now = perf_counter()
         if self._waits:
             self._begun += now - self._held
@@ -164,7 +164,7 @@ class _Progress:
         self._held = now
 
     def _is_there(self):
-        """Whether there is a line, which is made when its time has come."""
+        """Whether the line exists; it is created when its time has come."""
         if self._line is None and perf_counter() - self._created >= self._delay:
             self._line = _line(self._options)
             if self._line is not None:
@@ -175,19 +175,20 @@ class _Progress:
 
 @contextlib.contextmanager
 def progress(total, description, *, delay=0.0, **options):
-    """Shows now and then what is done of `total`, the time left and a short text.
+    """Shows now and then how much of `total` is done, the time left and a short text.
 
     In a notebook with ipywidgets it is a widget, elsewhere a line on standard error. A report of 0 says what is about
-    to begin, such as "compiling": a clock runs beside it until the next report, and the time left does not count it.
+    to begin, such as "compiling". A clock then runs until the next report, and the time left does not count it.
 
     Args:
       total: a positive integer.
-      description: what stands before the bar, such as what `title` returns.
-      delay: seconds before anything is shown: what is over by then shows nothing.
+      description: text before the bar, such as `title` returns.
+      delay: seconds before anything is shown. If the work is over by then, nothing is shown.
       options: of tqdm.
 
     Yields:
-      `report(finished, text)`, for any thread, `finished` being how many since the last report; at 0 it shows at once.
+      `report(finished, text)`, for any thread; `finished` counts what was done since the last report. A report of 0
+      shows at once.
     """
     # Two at a time take turns on one line: a notebook knows nothing of a line above.
     defaults = {"position": 0, "unit": "it", "bar_format": FORMAT, "mininterval": 0.25, "miniters": 1}
@@ -210,7 +211,7 @@ def progress(total, description, *, delay=0.0, **options):
 
 @contextlib.contextmanager
 def waiting(description, text):
-    """Shows within the block what is waited for, with a clock, where that takes more than a second."""
+    """Shows what the block waits for, with a clock, if it takes more than a second."""
     name = "%s: %s" % (shortened(description, MOST_CHARACTERS), text)
     with progress(None, name, delay=1.0, leave=False, bar_format="{desc}{postfix}") as report:
         report(0, "")
@@ -218,11 +219,11 @@ def waiting(description, text):
 
 
 def title(names, kind):
-    """The different ones among some names, or, where they are too long for a line, their number: "18 trainings".
+    """Joins the different ones of some names; if they are too long for a line, gives their number: "18 trainings".
 
     Args:
       names: list of strings.
-      kind: what they are names of, in the plural.
+      kind: what the names are names of, in the plural.
 
     Returns:
       A string of at most about 40 characters.
@@ -235,6 +236,6 @@ def title(names, kind):
 
 
 def shortened(name, most):
-    """A name on one line, cut to so many characters."""
+    """Returns a name on one line, cut to `most` characters."""
     name = " ".join(name.split())
     return name if len(name) <= most else name[: most - 3] + "..."

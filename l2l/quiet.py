@@ -1,4 +1,4 @@
-"""TensorFlow's warnings about deprecated names: silent about what this package calls, as ever about all else."""
+"""TensorFlow's warnings about deprecated names: silent about the calls of this package, and no others."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.util import deprecation
 
 _lock = threading.Lock()
-_inside = []  # what the switch was before, for each block that is open, in any thread
+_inside = []  # the previous value of the switch, for each open block, in any thread
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Within the block, or the function that it decorates, TensorFlow says nothing about deprecated functions.
+    """Silences TensorFlow's warnings about deprecated functions within the block, or the decorated function.
 
-    What it would have said once in a process, it still says when a user calls such a function afterwards. It does not
-    look for deprecated arguments either, which takes a fifth of the time in which a graph is built.
+    TensorFlow gives some warnings once in a process. A user who calls such a function afterwards still gets them.
+    Within the block TensorFlow does not look for deprecated arguments either, which takes a fifth of the time to build
+    a graph.
     """
     with _lock:
         _inside.append(deprecation._PRINT_DEPRECATION_WARNINGS)
@@ -35,7 +36,7 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_logs_of(part):
-    """Within the block, what TensorFlow's source files whose path contains `part` log in this thread is dropped."""
+    """Drops, within the block and in this thread, the logs of TensorFlow's source files with `part` in their path."""
     here = threading.get_ident()
 
     def is_wanted(record):

@@ -1,4 +1,4 @@
-"""Results as data: rows with the versions, the machine and the date that they were measured with."""
+"""Results as data: rows with the versions, the machine and the date of their measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from l2l.version import __version__
 
 
 def measured_with() -> Dict[str, Any]:
-    """A dict with `versions`, `machine` and `date` (UTC, ISO 8601)."""
+    """Returns `versions`, `machine` and `date`, with which results are saved.
+
+        l2l.measured_with()["versions"]["tensorflow"]  # "1.15.5"
+
+    Returns:
+      A dict of JSON types; `date` is in UTC, as ISO 8601.
+    """
     return {
         "versions": {
             "l2l": __version__,
@@ -40,9 +46,12 @@ def _processor():
 
 
 def save_results(path: PathLike, rows: Sequence[Dict[str, Any]]) -> None:
-    """Writes `{"rows": rows, "versions": ..., "machine": ..., "date": ...}` as JSON; folders are created.
+    """Writes rows as JSON, with versions, machine and date; creates folders.
 
-    Written in one step: at any moment there is either what was there before, or all of the new file.
+        l2l.save_results("results/rates.json", [{"learning_rate": 1e-3, "log_average": -5.3}])
+
+    The file holds `{"rows": rows, "versions": ..., "machine": ..., "date": ...}`. It is written in one step: at any
+    moment the path holds the old file or the whole new one.
 
     Args:
       path: file name.
@@ -50,7 +59,7 @@ def save_results(path: PathLike, rows: Sequence[Dict[str, Any]]) -> None:
 
     Raises:
       TypeError, ValueError: `path` is no path, or `rows` is no such list.
-      OSError: it cannot be written. Nothing is left of it, and a file of that name is as it was.
+      OSError: it cannot be written. Nothing is left of it, and an old file of that name is unchanged.
     """
     path = os.path.abspath(checks.path("path", path))
     if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):

@@ -1,4 +1,4 @@
-"""Tables: as text an aligned line each, in a notebook HTML."""
+"""Tables: aligned lines as text, HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Dict, Sequence
 
 
 class Table:
-    """Rows as a table: as text an aligned line each, in a notebook HTML.
+    """Rows as a table: aligned lines as text, HTML in a notebook.
 
     Attributes:
       rows: list of dicts, from which the cells were made.
@@ -42,7 +42,9 @@ class Table:
 
 
 def format_table(rows: Sequence[Dict[str, Any]], columns: Dict[str, str]) -> Table:
-    """The rows as a table, a line each under a line of column names; missing values are empty.
+    """Formats rows as a table, with column names above; missing values are empty.
+
+        print(l2l.format_table([{"name": "Adam", "loss": 0.0123}], {"name": "", "loss": ".3f"}))
 
     Args:
       rows: list of dicts.
@@ -52,7 +54,7 @@ def format_table(rows: Sequence[Dict[str, Any]], columns: Dict[str, str]) -> Tab
       A `Table`: `str` or `print` give text, a notebook shows an HTML table.
 
     Raises:
-      ValueError: a column that no row has.
+      ValueError: no row has one of the columns.
     """
     unknown = [key for key in columns if rows and not any(key in row for row in rows)]
     if unknown:

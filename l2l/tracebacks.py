@@ -1,4 +1,4 @@
-"""Tracebacks that end in the user's own line: the frames of this package and of TensorFlow are left out."""
+"""Tracebacks that end in the user's line: frames of this package and of TensorFlow are left out."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OURS = ("l2l", "tensorflow", "tensorflow_core", "contextlib")
 
 
 def short_traceback(function: _Function) -> _Function:
-    """Decorates a function that calls a user's functions: an error in one of them shows the user's lines.
+    """Decorates a function that calls a user's functions, to shorten their tracebacks.
 
-    Between the call and those lines lie frames of this package, of TensorFlow's loops and of functions that it traces,
-    and below them those of the op that refused: hundreds of lines in a notebook. They are left out, and the message
-    begins with which function failed, and where. The error is the same object. With the environment variable
+    Between the call and those lines lie frames of this package, of TensorFlow's loops and of functions that it traces.
+    Below them lie those of the op that refused: hundreds of lines in a notebook. They are left out. The message begins
+    with the function that failed, and where. The error is the same object. With the environment variable
     `L2L_TRACEBACKS=full` nothing is left out.
     """
 
@@ -45,13 +45,13 @@ def short_traceback(function: _Function) -> _Function:
 
 
 def _shorten(error):
-    """Leaves out of an error that is being raised what lies between the current frame and the user's lines."""
+    """Removes from an error that is being raised the frames between the current one and the user's lines."""
     entry, before = error.__traceback__, getattr(error.__cause__ or error.__context__, "__traceback__", None)
     lines, is_sentence = _users_lines(entry.tb_next), False
     if lines:
         _say_where(error, lines)
     else:
-        # A sentence of this package about an error of the user's, or one about what the user's function returned.
+        # This package's sentence about an error in the user's code, or about the result of the user's function.
         lines = _users_lines(before)
         if isinstance(error, tf.errors.OpError):
             is_sentence = _say_which_op(error)
@@ -71,7 +71,7 @@ def _entries(traceback):
 
 
 def _users_lines(traceback):
-    """The entries of a traceback that are lines of the user's, a list."""
+    """The entries of a traceback that are the user's lines, a list."""
     return [one for one in _entries(traceback) if _is_users(one.tb_frame)]
 
 
@@ -93,7 +93,7 @@ def _is_users_file(path):
 
 
 def _say_where(error, lines):
-    """Begins the message of an error of Python's own with which of the user's functions failed, and where."""
+    """Begins the message of one of Python's own errors with the user's function that failed, and where."""
     if type(error).__module__ != "builtins" or len(error.args) != 1 or not isinstance(error.args[0], str):
         return  # whoever defines errors knows what is in them
     if not getattr(error, "_says_where", False):
@@ -116,7 +116,7 @@ def _line_of(path, number):
 
 
 def place_of(error):
-    """Where an error came up in the user's code, as " (line 12 of mine.py: y = x @ x)"; empty where that is unknown."""
+    """Returns where in the user's code an error arose, as " (line 12 of mine.py: y = x @ x)"; "" if unknown."""
     if getattr(error, "_says_where", False):
         return ""
     lines = _users_lines(error.__traceback__)
@@ -126,12 +126,12 @@ def place_of(error):
 
 
 def without_places(text):
-    """A message without the lines that it names, whose numbers say nothing of tensors."""
+    """Returns a message without the lines of code that it names; their numbers say nothing about tensors."""
     return re.sub(r" failed, line \d+ of [^:\n]+:| \(line \d+ of .*\)", "", text)
 
 
 def place_in(graph, text):
-    """The same for an op that a text of XLA's names, which is one of a graph or of its functions."""
+    """The same for an op that a message of XLA names, which belongs to a graph or one of its functions."""
     name = re.search(r"(?:{{node |node `)([\w./-]+)", text)
     for one in [graph, *[function.graph for function in graph._functions.values() if hasattr(function, "graph")]]:
         with contextlib.suppress(KeyError, AttributeError):
@@ -145,13 +145,13 @@ def _place(path, number):
 
 
 def _place_of_op(op):
-    """Where the user made an op."""
+    """Where the user created an op."""
     places = [frame[:2] for frame in op.traceback if _is_users_file(frame[0])] if op is not None else []
     return _place(*places[-1]) if places else ""
 
 
 def _say_which_op(error):
-    """Has TensorFlow's error about an op say where the user made it, in place of the whole stack at that time."""
+    """Has TensorFlow's error about an op say where the user created it, instead of the whole stack at that time."""
     place = place_of(error)
     if place:
         error._message, error._op = first_of(error.message) + place, None
@@ -159,7 +159,7 @@ def _say_which_op(error):
 
 
 def first_of(text):
-    """The first line of a message that says something; empty where none does."""
+    """Returns the first line of a message that says something; "" if none does."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and re.fullmatch(r"\d+ root error\(s\) found\.", lines[0]):  # TensorFlow lists them below
         return re.sub(r"^\(\d+\) ", "", lines[1])
@@ -167,7 +167,7 @@ def first_of(text):
 
 
 def without_converted_code(text):
-    """What an error says that comes out of a `tf.function` or a Keras layer: the last line, and the user's own."""
+    """Shortens an error from a `tf.function` or a Keras layer to its last line and the user's line."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines or lines[0] != "in converted code:":
         return text
@@ -179,7 +179,7 @@ def without_converted_code(text):
 
 
 def levels_to_the_caller():
-    """The `stacklevel` of a warning that names the first caller outside of this package and of TensorFlow."""
+    """Returns the `stacklevel` with which a warning names the first caller outside this package and TensorFlow."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
         frame, level = frame.f_back, level + 1

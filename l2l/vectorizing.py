@@ -1,7 +1,7 @@
 """A loop over draws as ops on all of them, by TensorFlow's `pfor`, with better forms of some ops.
 
 TensorFlow finds the form of an op in a registry of the process, but looks at the op itself first. So the forms here are
-set on the ops of one loop, for as long as it is converted: a `tf.vectorized_map` of anyone else has TensorFlow's.
+set on the ops of one loop while it is converted; any other `tf.vectorized_map` gets TensorFlow's.
 """
 
 import functools
@@ -14,7 +14,7 @@ from l2l.quiet import without_logs_of
 
 
 def vectorized(function, number):
-    """What `function(i)` returns for `i` from 0 to `number - 1`, stacked along a leading axis.
+    """Stacks `function(i)` for `i` from 0 to `number - 1` along a leading axis.
 
     Args:
       function: of a scalar int32 tensor, to a list of tensors.
@@ -36,7 +36,7 @@ def vectorized(function, number):
         return results
 
     try:
-        with without_logs_of("parallel_for"):  # that a form of it could be faster, which is TensorFlow's affair
+        with without_logs_of("parallel_for"):  # it says that some form could be faster
             return pfor(body, number)
     finally:
         for op in ops:
@@ -44,11 +44,11 @@ def vectorized(function, number):
 
 
 def _converted(pfor_input):
-    """One op for all draws, in the form that is here, or else in TensorFlow's."""
+    """One op for all draws, in the form defined here, or else in TensorFlow's."""
     pfor_input.expanddim_inputs_for_broadcast = functools.partial(_expanded_for_broadcast, pfor_input)
     name = pfor_input.op_type
     form = _FORMS.get(name) or _pfor_converter_registry.get(name)
-    if form is None:  # before TensorFlow says so, it parses the command line, which may be anyone's
+    if form is None:  # TensorFlow would parse the command line first, which may be anyone's
         raise ValueError("TensorFlow has no vectorized form of the op %s" % name)
     return form(pfor_input)
 
@@ -56,8 +56,8 @@ def _converted(pfor_input):
 def _expanded_for_broadcast(pfor_input):
     """Brings the inputs of one elementwise op to a common rank, behind the axis of draws.
 
-    TensorFlow's own form finds the ranks when the graph runs: some 30 ops for each op of a loss, and no static shape
-    after them. Where the ranks are known none is needed, or one for an input of a lower rank.
+    TensorFlow's own form finds the ranks when the graph runs, with some 30 ops for each op of a loss, and loses static
+    shapes. If the ranks are known, an input needs no op, or one if its rank is lower.
     """
     inputs = pfor_input.inputs
     ranks = [one.t.shape.ndims for one in inputs]

@@ -1,4 +1,4 @@
-"""XLA as it is in this process: its flags are set in time, and what it computes is measured."""
+"""XLA in this process: sets its flags in time, and measures how it computes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from l2l.tracebacks import levels_to_the_caller
 
 
 def prepare_xla() -> None:
-    """Sets what XLA and TensorFlow's allocator read once in a process, when its first session starts.
+    """Sets flags of XLA and TensorFlow's allocator before a session reads them.
 
-    The compiled engine calls this when it is needed. Where a program makes sessions of its own before, it calls this
-    first, once. Otherwise XLA has read its flags already, and what is compiled rounds in another way. Whether it did is
-    measured: a `RuntimeWarning` says so, and the record of a training has it (see `xla_in_force`).
+        import l2l
 
-    Sets the environment variable XLA_FLAGS (fast math that honours NaN and infinity, one thread; flags of
-    the user's come last, and win), and the allocator, as `prepare_allocator` does for the other engine.
+        l2l.prepare_xla()
+        session = tf.Session()  # the program's first
+
+    The process reads them once, when its first session starts. The compiled engine calls this function itself. A
+    program that starts a session before that must call it first, once. Otherwise XLA has read other flags already, and
+    compiled code rounds differently. This is measured: a `RuntimeWarning` tells, and so does the record of a training
+    (see `xla_in_force`).
+
+    It sets the environment variable XLA_FLAGS: fast math that honours NaN and infinity, and one thread. The user's
+    flags come last, and win. It also sets the allocator, as `prepare_allocator` does for the other engine.
 
     Raises:
       RuntimeError: compiled programs cannot tell NaN from numbers at all, so that one would spoil a training unseen.
@@ -50,10 +56,10 @@ def prepare_xla() -> None:
 
 
 def xla_in_force():
-    """What compiled programs of this process do, as measured: a dict of JSON types.
+    """Returns what compiled programs of this process do, as measured: a dict of JSON types.
 
     `honours_nan`: whether `tf.is_nan` finds a NaN. `fast_math`: whether sums are reordered. `finds_nan`: whether a NaN
-    is found in its bits. `flags`: the user's own XLA_FLAGS, or None. With l2l's flags the first three are True.
+    is found in its bits. `flags`: the user's XLA_FLAGS, or None. With l2l's flags the first three are True.
     """
     prepare_xla()
     return dict(in_force)

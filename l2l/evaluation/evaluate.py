@@ -30,12 +30,12 @@ def evaluate(
     at: Optional[Sequence[int]] = None,
     engine: str = "xla",
 ) -> Evaluation:
-    """The losses of each optimizer on held-out draws, the same for all: an `Evaluation`.
-
-    `plot_losses` makes a figure of it, its `ranking` a table.
+    """Runs optimizers on the same held-out draws of a problem: an `Evaluation`.
 
         losses = l2l.evaluate(problem, {"SGD": l2l.sgd(), "RNN": trainer.trained()})
         losses["SGD"]  # an array [draws, steps]
+        losses.ranking()  # a table
+        l2l.plot_losses(losses)  # a figure
 
     Args:
       problem: a `Problem`.
@@ -46,7 +46,8 @@ def evaluate(
       seed: integer that fixes the draws. No training sees them, whatever its seed.
       at: the base iterations whose losses are kept, a sequence of integers from 0 to `T - 1`, such as
         `range(0, 10_000, 100)`; by default all.
-      engine: "xla" compiles the base iterations, a few seconds for each optimizer; "graph" runs them op by op.
+      engine: "xla" compiles the base iterations, which takes a few seconds for each optimizer; "graph" runs them op by
+        op.
 
     Returns:
       An `Evaluation`.

@@ -1,4 +1,4 @@
-"""What an evaluation found: losses of optimizers on the same draws, where each draw ended, and who is ahead."""
+"""The result of an evaluation: losses on the same draws, final positions, a ranking."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from l2l.problems.problem import Problem, sample
 from l2l.tables import Table, format_table
 from l2l.types import Nest
 
-MINIBATCH_WINDOW = 20  # losses that a ranking averages where each is of another minibatch
+MINIBATCH_WINDOW = 20  # losses that a ranking averages if each is of another minibatch
 
 
 class Evaluation(collections.abc.Mapping):
-    """Losses of several optimizers on the same draws: a mapping from name to an array `[draws, steps]`.
+    """Losses of several optimizers on the same draws: a mapping from name to array.
 
-    At place `t` is the loss before update `t`. With `evaluate(..., at=...)` an array is `[draws, len(at)]`.
+        losses = l2l.evaluate(problem, {"SGD": l2l.sgd(), "Adam": l2l.adam()})
+        losses["Adam"][:, -1]  # the last losses of all draws
+        print(losses.ranking())
+
+    An array is `[draws, steps]`, or `[draws, len(at)]` with `evaluate(..., at=...)`. At place `t` is the loss before
+    update `t`.
 
     Attributes:
       at: the base iterations whose losses are kept, an integer array.
@@ -52,23 +57,28 @@ class Evaluation(collections.abc.Mapping):
 
     @property
     def window(self) -> int:
-        """How many losses in a row are averaged by default, 20 if each is of another minibatch, else 1."""
+        """How many losses in a row are averaged by default.
+
+        20 if each is of another minibatch, or all if there are fewer; else 1.
+        """
         return min(len(self.at), MINIBATCH_WINDOW) if _sees_minibatches(self._problem) else 1
 
     def ranking(self, *, window: Optional[int] = None) -> Table:
-        """The optimizers, the best first: a `Table` of dicts under `rows`.
+        """Ranks the optimizers, the best first: a `Table` with one row for each.
 
-        The figure of a draw is log10 of its mean loss over the last `window` places. A loss that is NaN or infinite
-        has diverged and counts as infinite. So one such draw makes an optimizer's average infinite.
+        The figure of a draw is log10 of its mean loss over the last `window` places. A loss that is NaN or infinite has
+        diverged and counts as infinite, so one diverged draw makes an optimizer's average infinite.
+
+        All optimizers see the same draws, so they are compared draw by draw, on the draws where neither diverged.
 
         Args:
           window: how many of the last losses count, a positive integer; by default the attribute `window`.
 
         Returns:
-          A `Table` with the columns `optimizer`; `log_average`, the mean figure over all draws; `behind`, the mean
-          over the draws by which it is above the best one, and `uncertainty`, the standard error of that difference.
-          All optimizers see the same draws, so differences are taken draw by draw, of those where neither diverged.
-          `diverged` is the share of draws that did; `others` is the mean over those that did not; `median` is over all.
+          A `Table` with these columns. `optimizer` is the name, and `log_average` the mean figure over all draws.
+          `behind` is the mean difference to the best optimizer's figures, and `uncertainty` the standard error of that
+          mean. `median` is over all draws, and `diverged` is the share of draws that did. The dicts in `rows` also have
+          `others`, the mean figure over the draws that did not diverge.
 
         Raises:
           TypeError, ValueError: `window` is not a positive integer, or larger than the number of places.
@@ -92,7 +102,10 @@ class Evaluation(collections.abc.Mapping):
         return values.mean(axis=1)
 
     def losses_on_whole_data(self) -> Dict[str, np.ndarray]:
-        """The loss of each final position on all the data: a dict from name to an array `[draws]`.
+        """Computes the loss of each final position on all the data.
+
+        Returns:
+          A dict from name to an array `[draws]`.
 
         Raises:
           ValueError: the problem does not say what the whole data are; see `Problem.observe_all`.
@@ -125,7 +138,7 @@ def _draw_to_feed(problem):
 
 
 def _sees_minibatches(problem):
-    """Whether what a base iteration observes depends on which one it is."""
+    """Whether the loss of a base iteration depends on its number."""
     with own_graph():
         data_as_variables(problem)
         t = tf.placeholder(tf.int32, [])
@@ -164,7 +177,7 @@ def _order(row):
 
 
 def _difference(means, best):
-    """The mean of the paired differences of log10, and its standard error; of draws that are finite in both."""
+    """The mean of the paired differences of log10, and its standard error; over draws that are finite in both."""
     both = np.isfinite(means) & np.isfinite(best)
     differences = log10(means[both]) - log10(best[both])
     if not differences.size:

@@ -1,4 +1,4 @@
-"""One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call."""
+"""One optimizer on some draws: a graph whose call runs many base iterations on many draws."""
 
 import functools
 
@@ -24,7 +24,7 @@ MOST_LOSSES = 200_000
 
 
 def drawn(problem, number, seeds, steps):
-    """So many draws, `Examined`, of a pair of seeds, as from `seeds_of`."""
+    """Draws `number` problems, `Examined`, from a pair of seeds as from `seeds_of`."""
 
     def batch(coordinates):
         return int(min(number, max(1, MOST_COORDINATES // max(1, coordinates))))
@@ -33,22 +33,22 @@ def drawn(problem, number, seeds, steps):
 
 
 def seeds_of(seed):
-    """The seed of an evaluation's draws, and another one. Trainings have seeds from 0 on, so this one is negative."""
+    """Returns a pair of seeds for an evaluation's draws. The first is negative: trainings have those from 0 on."""
     return -1 - seed, 0
 
 
 class EvaluationGraph:
-    """One optimizer on some draws: a graph that runs so many base iterations on so many draws to a call.
+    """A graph that runs one optimizer on some draws, many base iterations on many draws in one call.
 
     Args:
       problem, optimizer, steps, engine: as for `evaluate`.
       path: the optimizer's name in error messages.
       draws: as from `drawn`.
-      hyperparameters: None, or a dict from name to a float or an int. `optimizer` is then a function of scalar tensors
-        by these names that returns an optimizer, and `assign` gives the same graph other numbers.
+      hyperparameters: None, or a dict from name to a float or an int. `optimizer` is then a function that takes scalar
+        tensors by these names and returns an optimizer, and `assign` gives the same graph other numbers.
 
     Attributes:
-      build: the function that built the optimizer, of a `Trained`; None of another.
+      build: the function that built the optimizer if it is a `Trained`, else None.
     """
 
     def __init__(self, problem, optimizer, path, draws, steps, engine, hyperparameters=None):
@@ -104,7 +104,7 @@ class EvaluationGraph:
             raise
 
     def load(self, trained, path):
-        """Goes on with the weights of another `Trained` of the same kind.
+        """Continues with the weights of another `Trained` of the same kind.
 
         Raises:
           ValueError: it is of another kind.
@@ -112,7 +112,7 @@ class EvaluationGraph:
         trained.loader(self._learned, path)(self._session)
 
     def assign(self, hyperparameters):
-        """Goes on with other numbers, a dict with the names and types of those before."""
+        """Continues with other hyperparameters, a dict with the same names and types."""
         self._numbers = list(hyperparameters.values())
 
     def close(self):
@@ -120,9 +120,9 @@ class EvaluationGraph:
         self._own.close()
 
     def losses_and_positions(self, at, report):
-        """The losses `[draws, len(at)]` and the positions at the end, a nest of arrays `[draws, ...]`.
+        """Returns the losses `[draws, len(at)]` and the final positions, a nest of arrays `[draws, ...]`.
 
-        `report` is called with the number of base iterations done, now and then.
+        `report` is called now and then with the number of base iterations since its last call, counted over all draws.
         """
         losses, positions = None, []
         number = self._draws.num
@@ -142,7 +142,7 @@ class EvaluationGraph:
 
 
 def _placeholders_for(numbers, dtype):
-    """Placeholders by name for a dict of ints and of floats, which get a dtype."""
+    """Placeholders by name for a dict of numbers: int32 for ints, `dtype` for floats."""
     return {
         name: tf.placeholder(tf.int32 if isinstance(number, int) else dtype, [], name)
         for name, number in numbers.items()
@@ -150,6 +150,6 @@ def _placeholders_for(numbers, dtype):
 
 
 def _even_part(whole, most):
-    """The length of the parts when the whole is cut into as few as possible of at most so much, all nearly alike."""
+    """The length of a part when `whole` is cut into the fewest parts of at most `most`, all nearly equal."""
     number = -(-whole // most)
     return -(-whole // number)

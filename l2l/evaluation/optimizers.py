@@ -1,4 +1,4 @@
-"""Checks of the optimizers of an evaluation: nothing but functions, and networks with their weights."""
+"""Checks of the optimizers of an evaluation: functions without variables, and networks with their weights."""
 
 import contextlib
 import warnings
@@ -35,7 +35,7 @@ def _has_variables(path, optimizer):
 
 @contextlib.contextmanager
 def without_variables(path, optimizer):
-    """Refuses an optimizer whose first call, within the block, creates variables, or has those of another graph."""
+    """Refuses an optimizer whose first call, within the block, creates variables or uses those of another graph."""
     number = len(tf.trainable_variables())
     try:
         yield

@@ -1,4 +1,4 @@
-"""What optimizers do, step by step, as arrays: along a run, and in answer to gradients that one chooses."""
+"""Optimizers step by step, as arrays: along a run, and in answer to chosen gradients."""
 
 from __future__ import annotations
 
@@ -40,28 +40,32 @@ Trace = namedtuple(
 def trace(
     problem: Problem, optimizers: Optimizers, *, draws: int = 100, steps: int = 20, seed: int = 0, states: bool = False
 ) -> Dict[str, Trace]:
-    """All that happens along the runs of each optimizer on some draws, the same for all: those of `evaluate`.
+    """Records every step of each optimizer on some draws, those of `evaluate`.
 
-    It runs op by op and keeps everything: it is meant for pictures, `evaluate` for long runs and many draws.
+        traces = l2l.trace(problem, {"SGD": l2l.sgd()}, draws=10)
+        traces["SGD"].updates  # an array [10, 20, D]
+
+    It runs op by op and keeps everything, which suits pictures. For long runs and many draws use `evaluate`.
 
     Args:
-      problem: a `Problem`, whose positions have one dtype.
+      problem: a `Problem` whose positions have one dtype.
       optimizers: dict from name to optimizer, as for `evaluate`.
       draws: how many independent problems are drawn, a positive integer.
       steps: `T`, a positive integer.
       seed: integer that fixes the draws.
-      states: whether to keep the optimizer's states too, of a network many times as much as all the rest.
+      states: whether to keep the optimizer's states too; those of a network are many times larger than all the rest.
 
     Returns:
-      An ordered dict from name to a `Trace` of arrays, of all draws and `T` base iterations: `losses` `[draws, T]`,
+      An ordered dict from name to a `Trace` of arrays, over all draws and `T` base iterations: `losses` `[draws, T]`,
       `positions` and `gradients` `[draws, T, D]` before update `t`, the `updates` `[draws, T, D]`, and `states`
-      `[draws, T, D, S]` after update `t`, or None. The `D` coordinates of a position that is a nest are those of its
-      tensors in turn. A state has `S` numbers for each coordinate, all its parts side by side in the order of
-      `tf.nest.flatten`. Parts that are no floating-point numbers or not of one coordinate each, such as Adam's
-      powers, are left out, so `S` may be 0.
+      `[draws, T, D, S]` after update `t`, or None.
+
+      If a position is a nest, its `D` coordinates are those of its tensors in turn. A state has `S` numbers for each
+      coordinate: all its parts side by side, in the order of `tf.nest.flatten`. Some parts are left out: those that are
+      no floating-point numbers, and those without a number for each coordinate, such as Adam's powers. So `S` may be 0.
 
     Raises:
-      TypeError, ValueError: as `evaluate`, or positions of several dtypes.
+      TypeError, ValueError: as `evaluate`, or positions have several dtypes.
     """
     checks.problem("problem", problem)
     draws = checks.positive_integer("draws", draws)
@@ -124,11 +128,11 @@ def _traced(problem, optimizer, path, draws, steps, states):
 
 @short_traceback
 def responses(optimizers, gradients):
-    """What each optimizer answers to gradients that do not depend on its updates.
+    """Returns each optimizer's updates for given gradients, which do not depend on these updates.
 
     Args:
       optimizers: dict from name to optimizer, as for `evaluate`.
-      gradients: array `[T, N]`: `T` steps of `N` coordinates, each of which an optimizer sees alone.
+      gradients: array `[T, N]`: `T` steps of `N` coordinates. The optimizer sees each coordinate alone.
 
     Returns:
       An ordered dict from name to its updates, an array `[T, N]`.
@@ -174,7 +178,10 @@ def _responded(optimizer, path, gradients):
 
 @short_traceback
 def losses_at(problem, positions, seed):
-    """The losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed, at base iteration 0."""
+    """Returns the losses `[M]` of positions `[M, D]` on the first draw of `trace` with this seed.
+
+    They are those of base iteration 0.
+    """
     draws = drawn(problem, 1, seeds_of(seed), 1)
     draw = tf.nest.pack_sequence_as(draws.draws, [array[0] for array in draws.arrays])
     own = OwnGraph()
@@ -190,10 +197,10 @@ def losses_at(problem, positions, seed):
 
 
 def _created(optimizer, path, num, position):
-    """An optimizer of so many draws, an `Optimizer` in the current graph, and a function of a session that loads it.
+    """An optimizer of `num` draws, an `Optimizer` in the current graph, and a function of a session that loads it.
 
-    One that is coordinate-wise sees all coordinates of all draws as one tensor, so that all that it remembers of them
-    has a leading axis of that length, however a position is made up of tensors.
+    A coordinate-wise one sees all coordinates of all draws as one tensor. So whatever it remembers of them has one
+    leading axis of that length, whatever tensors a position consists of.
     """
     optimizer, load = entered(path, optimizer, position)
     if not optimizer.coordinatewise:
@@ -214,10 +221,10 @@ def _created(optimizer, path, num, position):
 
 
 def _one_by_one(optimizer, num):
-    """The `Optimizer`, applied to so many draws in a loop.
+    """The `Optimizer`, applied to `num` draws in a loop.
 
-    Vectorized it is written out once for each draw where TensorFlow cannot do that for one of its ops: `plot_updates`
-    has 14,400.
+    TensorFlow cannot vectorize some ops; the optimizer would then be written out once for each draw, and `plot_updates`
+    has 14,400 of them.
     """
 
     def bind(weights, horizon):

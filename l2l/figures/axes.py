@@ -13,11 +13,11 @@ LINE_STYLES = ["-", "--", "-.", ":"]  # four and seven have no common factor: 28
 LETTER = 0.094  # inches of width in a legend
 MOST_LINES = len(COLORS) * len(LINE_STYLES)
 
-FAR_ABOVE = 1e3  # times what is usual: what rises higher must not flatten the rest
+FAR_ABOVE = 1e3  # times the usual loss: larger ones must not flatten the rest
 
 
 def given_axes(ax, rows, columns):
-    """The user's axes as an array `[rows, columns]`, and their figure.
+    """Returns the user's axes as an array `[rows, columns]`, and their figure.
 
     Raises:
       TypeError, ValueError: they are no axes, or too few or too many.
@@ -32,9 +32,9 @@ def given_axes(ax, rows, columns):
 
 
 def closed_figure(rows, columns, width, height, ax, **how):
-    """A figure of so many inches and its panels, an array `[rows, columns]`; with `ax` the user's.
+    """Creates a figure of this size in inches, with panels `[rows, columns]`; with `ax`, uses the user's.
 
-    pyplot forgets it: a notebook that is handed the figure shows it, once.
+    pyplot forgets the figure, so a notebook that is handed it shows it once.
     """
     if ax is not None:
         return given_axes(ax, rows, columns)
@@ -44,12 +44,12 @@ def closed_figure(rows, columns, width, height, ax, **how):
 
 
 def legend_width(labels):
-    """Inches of a legend beside the panels."""
+    """Returns the width in inches of a legend beside the panels."""
     return _legend_columns(len(labels)) * (0.6 + LETTER * max(map(len, labels)))
 
 
 def line_styles(argument, lines):
-    """For each line its color, line style and marker; no two have the same style and marker, or style and color."""
+    """Color, line style and marker of each line; no two share style and marker, or style and color."""
     if len(lines) > MOST_LINES:
         raise ValueError(
             "%s must hold at most %d lines, as many as can be told apart, got %d" % (argument, MOST_LINES, len(lines))
@@ -66,13 +66,13 @@ def line_styles(argument, lines):
 
 
 def some_markers(i, number):
-    """Where line number `i` of so many values has its markers: a dozen, not at the places of other lines."""
+    """Where line number `i` has its markers: about a dozen of `number` places, different from those of other lines."""
     every = max(1, number // 12)
     return ((i % len(MARKERS)) * every // len(MARKERS), every)
 
 
 def limits_of(arrays, most):
-    """Limits of the y axis: some space around all values up to `most`, none beyond that, and a power of ten within."""
+    """Limits of the y axis: some space around all values up to `most`, none above it, and a power of ten within."""
     values = shown(arrays, most)
     low, high = np.log10([values.min(), values.max()]) if values.size else (-1.0, 0.0)
     space = max(0.05 * (high - low), 0.2)
@@ -84,7 +84,7 @@ def limits_of(arrays, most):
 
 
 def label_decades(axes):
-    """Labels powers of ten on a logarithmic axis, and others between them where there are fewer than three."""
+    """Labels powers of ten on a logarithmic axis, and values between them if there are fewer than three."""
     low, high = np.log10(axes.get_ylim())
     decades = int(np.floor(high) - np.ceil(low)) + 1
     axes.yaxis.set_major_locator(ticker.LogLocator(numticks=10))
@@ -96,14 +96,14 @@ def label_decades(axes):
 
 
 def shown(arrays, most=np.inf):
-    """What a logarithmic axis can show of some arrays, up to `most`: one array `[n]`."""
+    """Returns the values that a logarithmic axis can show, up to `most`: one array `[n]`."""
     values = np.concatenate([np.ravel(array) for array in arrays])
     with np.errstate(invalid="ignore"):
         return values[(values > 0) & (values <= most) & (values < np.inf)]
 
 
 def remark(lines, drawn, limits):
-    """What the legend must say of some lines `[k, n]`, and of all that is drawn for them, `[m, n]`."""
+    """What the legend must say about some lines `[k, n]` and all that is drawn for them, `[m, n]`."""
     lines, drawn, top = np.array(lines), np.array(drawn), limits[1]
     with np.errstate(invalid="ignore"):
         above, leaves, ends_above = drawn > top, (lines > top).any(axis=1), (lines[:, -1:] > top).any(axis=1)
@@ -125,7 +125,7 @@ def _legend_columns(entries):
 
 
 def add_legend(axes, ax):
-    """To the right of the panel, where it hides no line; within it where the panel is the user's."""
+    """Adds a legend to the right of the panel, where it hides no line; inside if the panel is the user's."""
     entries = len(axes.get_legend_handles_labels()[0])
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "ncol": _legend_columns(entries)}
     axes.legend(fontsize=11, handlelength=2.8, **(place if ax is None else {"loc": "best"}))

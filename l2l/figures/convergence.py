@@ -1,4 +1,4 @@
-"""The figure of trainings: how the last loss of an unroll falls."""
+"""The figure of trainings: the last loss of the unroll against meta-iterations."""
 
 from __future__ import annotations
 
@@ -34,18 +34,21 @@ def plot_convergence(
     window: int = 500,
     ax: Optional[Any] = None,
 ) -> Figure:
-    """The last loss of each meta-iteration, smoothed by a rolling log average.
+    """Plots the last loss of each meta-iteration, smoothed by a rolling log average.
+
+        l2l.plot_convergence({"sum": trainer.history, "end": [first.history, second.history]})
 
     The window grows to its size: it begins with half of the values so far, so that no line has a kink where it fills.
 
-    One run shows its raw values, transparent, behind its average. Several runs under one name,
-    from several seeds, show the median of their averages and a band from the lowest to the
-    highest. NaN is left out of the average and shows as a gap; an exact zero is drawn at 1e-38.
+    A single run shows its raw values, transparent, behind its average. Several runs under one name, for example from
+    several seeds, show the median of their averages and a band from the lowest to the highest. NaN is left out of the
+    average and shows as a gap. An exact zero is drawn at 1e-38.
 
-    The axis ends at 1,000 times the median of a run's first losses, a tenth of a window, or 1 if
-    that is more; the run where they are largest counts. One huge loss, or a run that diverges, must not
-    flatten the others. The legend says of a line that it diverges, ends in NaN, leaves the figure for
-    a while, or has gaps for negative losses, and how many of the raw values lie above the figure.
+    One huge loss, or a run that diverges, must not flatten the others. So the axis goes no higher than 1,000 times the
+    usual loss at the start: the median of a run's first losses, a tenth of a window, or 1 if that is more. The run with
+    the largest median counts. If twice the highest target is more, the axis may go up to that. The legend says if a
+    line diverges, ends in NaN, leaves the figure for a while, or has gaps for negative losses, and how many of the raw
+    values lie above the figure.
 
     Args:
       runs: dict from name to a `History` or an array `[n]`, or to a list of these; at most 28.
@@ -58,7 +61,8 @@ def plot_convergence(
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: `window` is not a positive integer, or `runs` is no such dict.
+      TypeError, ValueError: `window` is not a positive integer, `targets` does not map names to numbers, or `runs` is
+        no such dict.
     """
     if not isinstance(runs, Mapping) or not runs:
         raise ValueError("runs must be a non-empty dict from name to History or array [n], got %r" % (runs,))
@@ -109,10 +113,10 @@ def plot_convergence(
 
 
 def checked_targets(targets):
-    """The dict of targets of `plot_convergence`.
+    """Returns the dict of targets of `plot_convergence`.
 
     Raises:
-      TypeError: it is none from name to number.
+      TypeError: it does not map names to numbers.
     """
     targets = {} if targets is None else targets
     if not isinstance(targets, Mapping):

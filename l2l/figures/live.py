@@ -1,4 +1,4 @@
-"""The figure of a training while it goes on, for notebooks."""
+"""A figure for notebooks that follows a training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from l2l.tracebacks import levels_to_the_caller
 
 
 class LiveFigure:
-    """A callback of `Trainer.run` that redraws the figure of `plot_convergence` in a notebook while training.
+    """A callback of `Trainer.run` that redraws `plot_convergence` while training.
 
         trainer.run(20_000, callbacks=[l2l.LiveFigure()])
 
-    To draw takes a part of a second, in which nothing is trained. Outside of a notebook it shows nothing, and warns.
+    Drawing takes a fraction of a second, during which nothing is trained. Outside a notebook it shows nothing, and
+    warns.
 
     Args:
-      seconds: how long to train at least from one drawing to the next, a positive number.
+      seconds: the least time from one drawing to the next, a positive number.
       targets, window: as for `plot_convergence`.
 
     Raises:
@@ -34,7 +35,7 @@ class LiveFigure:
         self._handle, self._drawn, self._seen = None, time.monotonic(), None
 
     def __call__(self, trainer: Run) -> None:
-        """Draws, if it is time to, or at the end of a run: there it is called twice with the same history."""
+        """Draws if it is time to, or if the run is over, which a second call with the same history shows."""
         history = trainer.history
         is_over = self._seen == len(history)
         self._seen = len(history)
@@ -42,7 +43,7 @@ class LiveFigure:
             self._show(plot_convergence({history.config["name"]: history}, **self._options))
             self._drawn = time.monotonic()
             if is_over:
-                self._handle = None  # another run, in another cell, has a figure of its own
+                self._handle = None  # another run, in another cell, has another figure
 
     def _show(self, figure):
         if not in_notebook():

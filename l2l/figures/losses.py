@@ -27,22 +27,27 @@ from l2l.figures.axes import (
 def plot_losses(
     losses: Mapping[str, np.ndarray], *, draws: int = 3, window: Optional[int] = None, ax: Optional[Any] = None
 ) -> Figure:
-    """Loss against base iteration, one panel for each of the first draws, one line for each optimizer.
+    """Plots loss against base iteration, a panel for each of the first draws.
 
-    The axis ends at 1,000 times the largest first loss: an optimizer that diverges must not
-    flatten the others. The legend says of a line that it diverges, ends in NaN, leaves the figure
-    for a while, or has gaps for negative losses. An exact zero is drawn at 1e-38.
+    Each optimizer has a line.
+
+        figure = l2l.plot_losses(l2l.evaluate(problem, {"SGD": l2l.sgd(), "Adam": l2l.adam()}))
+        figure.savefig("losses.png")
+
+    An optimizer that diverges must not flatten the others, so the axis ends at 1,000 times the largest first loss. The
+    legend says if a line diverges, ends in NaN, leaves the figure for a while, or has gaps for negative losses. An
+    exact zero is drawn at 1e-38.
 
     Args:
       losses: an `Evaluation`, or a dict from name to an array `[draws, steps]`; at most 28 of them.
-      draws: how many panels, a positive integer, at most as many as there are.
-      window: how many neighbouring losses are averaged, as for `plot_curves`; the raw ones are pale behind the line.
+      draws: how many panels, a positive integer, at most as many as there are draws.
+      window: how many neighboring losses are averaged, as for `plot_curves`. The raw ones are pale behind the line.
       ax: axes of matplotlib to draw into, one for each draw; by default those of a new figure.
 
     Returns:
-      The figure. As the last line of a notebook's cell it is shown, elsewhere in a cell by
-      `IPython.display.display(figure)`; `figure.savefig("losses.png")` saves it. pyplot does not
-      keep it: there is nothing to close, and `plt.show()` does not know of it.
+      The figure. A notebook shows it as the last line of a cell; elsewhere in a cell use
+      `IPython.display.display(figure)`. pyplot does not keep it: you need not close it, and `plt.show()` does not show
+      it.
 
     Raises:
       TypeError, ValueError: `draws` or `window` is out of range, `losses` is no such dict, or `ax` does not fit.
@@ -81,26 +86,26 @@ def plot_losses(
 
 
 def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: Optional[Any] = None) -> Figure:
-    """Learning curves: the median loss over the draws at each base iteration, and a band.
-
-    The band goes from the 10th to the 90th of a hundred draws. Of several seeds the line is the median of each seed's
-    median, and the band goes from the lowest to the highest seed. A draw whose loss is NaN or infinite has diverged,
-    and lies above all others. The axis, and what the legend says of a line, are as in `plot_losses`.
+    """Plots learning curves: the median loss over the draws, and a band.
 
         l2l.plot_curves({"learned": [losses["seed 1"], losses["seed 2"]], "Adam": losses["Adam"]}, window=20)
+
+    The band spans the 10th to the 90th percentile of the draws. With several seeds, the line is the median of each
+    seed's median, and the band goes from the lowest to the highest seed. A draw whose loss is NaN or infinite has
+    diverged and lies above all others. The axis and the remarks in the legend are as in `plot_losses`.
 
     Args:
       losses: an `Evaluation`; or a dict from name to an array `[draws, steps]`, or to a list of arrays, one for each
         seed; at most 28 names. For several panels, a dict from title to such losses: a name looks the same in all.
-      window: how many neighbouring losses of a draw are averaged first, a positive integer; where there are fewer,
-        all. By default 20 for an `Evaluation` where each base iteration sees another minibatch, else 1.
+      window: how many neighboring losses of a draw are averaged first, a positive integer; if there are fewer, all. By
+        default 20 for an `Evaluation` in which each base iteration sees another minibatch, else 1.
       ax: axes of matplotlib to draw into, one for each panel; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: `window` is not a positive integer, or `losses` is none of these.
+      TypeError, ValueError: `window` is not a positive integer, `losses` is none of these, or `ax` does not fit.
     """
     _check_mapping("losses", losses)
     has_panels = all(isinstance(one, Mapping) for one in losses.values())
@@ -148,7 +153,7 @@ def _window(losses, window):
 
 
 def _curve(path, losses, name, window):
-    """Where a curve has its values, `[n]`, and the lower end of its band, its middle and the upper end, `[3, n]`."""
+    """The places of a curve, `[n]`, and the lower end of its band, its middle and the upper end, `[3, n]`."""
     seeds = losses[name] if isinstance(losses[name], (list, tuple)) else [losses[name]]
     if not len(seeds):
         raise ValueError("%s must have the losses of at least one seed, got %r" % (path, seeds))
@@ -168,7 +173,7 @@ def _curve(path, losses, name, window):
 
 
 def _smooth(rows, window):
-    """Means of so many neighbours, `[k, n - window + 1]`."""
+    """Means of `window` neighbors, `[k, n - window + 1]`."""
     return np.array([np.convolve(row, np.full(window, 1 / window), "valid") for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what an optimizer does: its updates, its learning rates, its memory, its ways."""
+"""Pictures of what an optimizer does: its updates, learning rates, memory and trajectories."""
 
 from __future__ import annotations
 
@@ -31,31 +31,34 @@ def plot_updates(
     repeats: int = 1,
     ax: Optional[Any] = None,
 ) -> Figure:
-    """What the optimizers make of two gradients: the effective learning rate of the update, over both of them.
+    """Plots the effective learning rate of updates over pairs of gradients.
 
         rate = -update / gradient
 
-    A panel an optimizer, for one coordinate. From its first step on it sees the gradient before (vertical axis)
-    `repeats` times and then the current gradient (horizontal axis); what it answers to that last one is shown. Purple
-    leads downhill and orange uphill, the darker the farther; white is a rate below the range of the color bar, which
-    spans the middle nine tenths of all rates of the upper row, up to eight decades of them. Both axes are signed logs.
-    SGD is one color; a rule that looks at the current gradient alone changes from left to right only.
+    Each optimizer has a panel, for one coordinate. From its first step on, the optimizer sees the previous gradient
+    (vertical axis) `repeats` times, and then the current gradient (horizontal axis). The panel shows the rate of its
+    last update. Purple leads downhill and orange uphill; a darker color is a larger rate. White is a rate below the
+    range of the color bar. That range spans the middle nine tenths of all rates of the upper row, up to eight decades.
+    Both axes are signed logs. SGD is one color; a rule that looks only at the current gradient changes only from left
+    to right.
 
-    Below each panel stands what the secant method would do in its place: after the same gradients, and after the update
-    that this optimizer made before, `rate = update_before / (gradient - gradient_before)`. On a quadratic without mixed
-    terms this is the rate that leads to the minimum. It is not defined where both gradients are the same: gray.
+    The panel below shows what the secant method would do instead, after the same gradients and after the previous
+    update of this optimizer: `rate = previous_update / (gradient - previous_gradient)`. On a quadratic without mixed
+    terms this rate leads to the minimum. It is not defined where both gradients are the same: gray.
+
+        l2l.plot_updates({"SGD": l2l.sgd(), "Adam": l2l.adam(), "learned": trainer.trained()})
 
     Args:
       optimizers: dict from name to optimizer, as for `evaluate`.
       smallest, largest: the ends of each half of both axes, positive numbers of float32.
-      repeats: how often the gradient before is seen, a positive integer.
-      ax: axes of matplotlib to draw into, two rows of one for each optimizer; by default those of a new figure.
+      repeats: how often the previous gradient is seen, a positive integer.
+      ax: axes of matplotlib to draw into, two rows with one for each optimizer; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, or no optimizer.
+      TypeError, ValueError: an argument is out of range, or something is no optimizer.
     """
     smallest = checks.positive_float32("smallest", smallest)
     largest = checks.positive_float32("largest", largest)
@@ -118,25 +121,29 @@ def plot_learning_rates(
     coordinates: Optional[Sequence[int]] = None,
     ax: Optional[Any] = None,
 ) -> Figure:
-    """The effective learning rate of each coordinate along a run, `-update / gradient`, over many draws.
+    """Plots the effective learning rates along a run, over many draws.
 
-    A panel a coordinate: the median of the rate's size over the draws, and a band from the 10th to the 90th of a
-    hundred. A strip below shows the share of draws in which the rate is negative: the update leads uphill. Where a
-    gradient is 0 there is no rate; base iterations at which that holds for half of the draws or more are left out, so
-    the line of an optimizer that has arrived ends.
+        rate = -update / gradient
+
+    Each coordinate has a panel: the median over the draws of the rate's size, and a band from the 10th to the 90th
+    percentile. A strip below shows the share of draws with a negative rate, whose update leads uphill. If a gradient is
+    0, it has no rate. A line skips base iterations where half of the draws or more have none, so it ends when its
+    optimizer has arrived.
+
+        l2l.plot_learning_rates(problem, {"Adam": l2l.adam(), "learned": trainer.trained()}, steps=100)
 
     Args:
       problem: a `Problem`.
       optimizers: dict from name to optimizer, as for `evaluate`; at most 28.
-      draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
+      draws, steps, seed: the number of draws, `T`, and the seed of the draws, as for `evaluate`.
       coordinates: which of the `D` coordinates, a sequence of integers; by default the first three at most.
-      ax: axes of matplotlib to draw into, two rows of one for each coordinate; by default those of a new figure.
+      ax: axes of matplotlib to draw into, two rows with one for each coordinate; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: as `trace`, or coordinates that there are not.
+      TypeError, ValueError: as `trace`, or `coordinates` are out of range.
     """
     traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed)
     styles = line_styles("optimizers", traces)
@@ -180,24 +187,28 @@ def plot_states(
     seed: int = 0,
     ax: Optional[Any] = None,
 ) -> Figure:
-    """The memory of each optimizer along its runs, as its first two principal components.
+    """Plots the memory of optimizers along their runs, as two principal components.
 
-    The state of one coordinate after each update is a point; components are those of all coordinates, draws and base
-    iterations together, about their mean, without any scaling. A panel an optimizer, with the share of the variance on
-    the axes: all points in gray, and the paths of the first six coordinates, colored by base iteration.
+        l2l.plot_states(problem, {"learned": trainer.trained()})
+
+    Each point is the state of one coordinate after an update. The components are the first two of all coordinates,
+    draws and base iterations together, about their mean, without scaling. Each optimizer has a panel, with the share of
+    the variance on the axes. It shows all points in gray, and the paths of the first six coordinates, colored by base
+    iteration. They are counted through the first draw, then the next.
 
     Args:
       problem: a `Problem`.
-      optimizers: dict from name to optimizer, as for `evaluate`, that remember two numbers a coordinate or more.
-      draws, steps, seed: how many draws, `T`, and what fixes the draws, as for `evaluate`.
+      optimizers: dict from name to optimizer, as for `evaluate`, that remember at least two numbers for each
+        coordinate.
+      draws, steps, seed: the number of draws, `T`, and the seed of the draws, as for `evaluate`.
       ax: axes of matplotlib to draw into, one for each optimizer; by default those of a new figure.
 
     Returns:
-      The figure, to be shown and saved as that of `plot_losses`.
+      The figure, to be shown and saved as that of `plot_losses`. Draws with a state that is not finite are left out,
+      and the title of the panel says how many.
 
     Raises:
-      TypeError, ValueError: as `trace`, a state of fewer numbers, or one that is not finite in any draw. Draws in
-        which it is not are left out elsewhere, and counted in the panel's title.
+      TypeError, ValueError: as `trace`; or a state has fewer numbers, or is not finite in any draw.
     """
     traces = trace(problem, optimizers, draws=draws, steps=steps, seed=seed, states=True)
     found = [_components_of(name, one.states) for name, one in traces.items()]
@@ -219,24 +230,26 @@ def plot_states(
 def plot_trajectories(
     problem: Problem, optimizers: Optimizers, *, steps: int = 20, seed: int = 0, ax: Optional[Any] = None
 ) -> Figure:
-    """The ways of several optimizers on one draw of a problem with two coordinates, over the contours of its loss.
+    """Plots trajectories of optimizers over the contours of a 2D problem.
 
-    Each line has a marker for every position, `T + 1` of them; all begin at the black circle, and end at a star. The
-    contours' losses are half a decade apart, six decades at most; negative losses have dashed ones. Of a problem with
-    minibatches they are those of base iteration 0. Positions with more than ten times the first loss do not stretch the
-    figure: the legend says which lines leave it.
+        l2l.plot_trajectories(l2l.Rosenbrock(), {"SGD": l2l.sgd(1e-3), "Adam": l2l.adam(0.1)}, steps=100)
+
+    All lines show the same draw. Each has a marker for every one of its `T + 1` positions; it begins at the black
+    circle and ends at a star. Contours are half a decade of the loss apart, over six decades at most; those of negative
+    losses are dashed. With minibatches, they show the loss of base iteration 0. Positions with more than ten times the
+    first loss do not stretch the figure; the legend says which lines leave it.
 
     Args:
       problem: a `Problem` with `D = 2`.
       optimizers: dict from name to optimizer, as for `evaluate`; at most 28.
-      steps, seed: `T`, and what fixes the draw: the first of `evaluate` with this seed.
+      steps, seed: `T`, and the seed of the draw: the first of `evaluate` with this seed.
       ax: axes of matplotlib to draw into; by default those of a new figure.
 
     Returns:
       The figure, to be shown and saved as that of `plot_losses`.
 
     Raises:
-      TypeError, ValueError: as `trace`, or a problem with another number of coordinates than two.
+      TypeError, ValueError: as `trace`, or the problem does not have two coordinates.
     """
     traces = trace(problem, optimizers, draws=1, steps=checks.positive_integer("steps", steps) + 1, seed=seed)
     styles = line_styles("optimizers", traces)
@@ -291,7 +304,7 @@ def _checked_coordinates(coordinates, dims):
 
 
 def _components_of(name, states):
-    """Title, points `[n T, 2]`, the same as `n` paths, and shares of a panel of `plot_states`."""
+    """Title of a panel of `plot_states`, its points `[n T, 2]`, the same as `n` paths, and shares of the variance."""
     num, size = len(states), states.shape[3]
     if size < 2:
         raise ValueError("optimizers[%r] must remember at least 2 numbers of each coordinate, it has %d" % (name, size))

@@ -1,4 +1,4 @@
-"""A figure of a training over a set of problems: one small panel for each."""
+"""A figure of a training over a set of problems: a small panel for each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COLUMNS = 4
 
 
 def plot_problems(history: History, *, window: int = 20) -> Figure:
-    """Learning curves of a training over a set of problems: the meta-loss of each problem against meta-iterations.
+    """Plots the meta-loss of each problem of a training against meta-iterations.
 
         l2l.plot_problems(trainer.history)
 
-    Each problem has a panel with a scale of its own: points are the meta-iterations that drew it, the line is the mean
-    of up to `window` of them, the last ones. The title says how often it was drawn, and how many of its members
-    diverged. Meta-iterations whose meta-loss is NaN or infinite have no point.
+    Each problem has a panel with a separate scale. Points are the meta-iterations that drew it; the line is the mean of
+    the last `window` of them. The title says how often it was drawn, and how many of its members diverged.
+    Meta-iterations whose meta-loss is NaN or infinite have no point.
 
     Args:
       history: a `History` of a training with an estimator.

@@ -1,4 +1,4 @@
-"""What pictures show of arrays: rates, components, levels. NumPy alone."""
+"""The numbers behind the pictures: rates, components, levels. NumPy alone."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ def learning_rates(gradients, updates):
 
 
 def principal_components(rows):
-    """The first two principal components of rows `[n, S]` about their mean, `[n, 2]`, and their shares of the variance.
+    """Returns the first two principal components of rows `[n, S]`, and their shares of the variance.
 
-    Of the two signs of a component it is the one with which its largest weight is positive.
+    They are taken about the mean, `[n, 2]`. The sign of a component is the one that makes its largest weight positive.
     """
     centred = rows - rows.mean(axis=0)
     # A row of zeros changes nothing, and a single row has two components too.
@@ -25,7 +25,7 @@ def principal_components(rows):
 
 
 def contour_levels(losses):
-    """Losses half a decade apart, over at most six decades below the largest size, of both signs; an array, sorted."""
+    """Losses half a decade apart, of both signs, over at most six decades below the largest size; a sorted array."""
     losses = losses[np.isfinite(losses)]
     sizes = np.abs(losses[losses != 0])
     if not sizes.size:
@@ -38,7 +38,10 @@ def contour_levels(losses):
 
 
 def over_draws(rates):
-    """From rates `[draws, T]` the 10th, 50th and 90th of a hundred sizes, and the share below 0, each `[T]`."""
+    """Percentiles 10, 50 and 90 of the sizes of rates `[draws, T]`, and the share below 0, each `[T]`.
+
+    NaN where half of the rates or more are unknown.
+    """
     known = np.isfinite(rates)
     few = known.sum(axis=0) * 2 <= len(rates)
     results = np.full([4, rates.shape[1]], np.nan)

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped.
+"""Checkpoints: all that a training needs to continue as if it had never stopped.
 
 A checkpoint is one archive (see `l2l.archives`) in a directory, `checkpoint-000000012000.npz` after 12,000
 meta-iterations. It holds
@@ -36,8 +36,8 @@ _NAME = "checkpoint-%012d.npz"
 _PATTERN = re.compile(r"checkpoint-\d{12}\.npz")
 _UNFINISHED = re.compile(r"(checkpoint|nonfinite)-\d{12}(-\d+)?\.npz\.[0-9a-f]{32}\.unfinished")
 
-# What may differ between the trainer that wrote a checkpoint and the one that reads it; and, where nothing is
-# carried from one meta-iteration to the next in shards, the number of these.
+# Entries that may differ between the trainer that wrote a checkpoint and the one that reads it. The number of shards,
+# `threads`, may differ too if shards carry nothing from one meta-iteration to the next.
 _FREE = {"name", "engine", "xla", "built_by", "version", "begun"}
 
 
@@ -48,7 +48,7 @@ def _free(record):
 
 
 def _compared(record, free):
-    """What two records are compared by; stages by their number."""
+    """The part of a record that two trainings are compared by; stages by their number."""
     kept = {key: value for key, value in record.items() if key not in free}
     if isinstance(kept.get("stages"), list):
         stages = enumerate(kept["stages"])
@@ -57,9 +57,15 @@ def _compared(record, free):
 
 
 def latest_checkpoint(directory: PathLike) -> Optional[str]:
-    """Path of the newest checkpoint in a directory, or None where there is none.
+    """Returns the path of the newest checkpoint in a directory, or None.
 
-    `Trainer(..., checkpoint_dir=directory, resume=True)` goes on from it.
+        l2l.latest_checkpoint("checkpoints")  # "checkpoints/checkpoint-000000012000.npz", say
+
+    `Trainer(..., checkpoint_dir=directory, resume=True)` continues from it.
+
+    Raises:
+      TypeError: `directory` is no path.
+      ValueError: `directory` is the empty string.
     """
     paths = _all(checks.path("directory", directory))
     return paths[-1] if paths else None
@@ -72,11 +78,13 @@ def _all(directory):
 
 
 def read(path, record, allow_changed_code):
-    """The arrays and the history of a checkpoint.
+    """Reads the arrays and the history of a checkpoint.
+
+    A `RuntimeWarning` says if XLA computed differently where the checkpoint was written.
 
     Args:
       path: of the checkpoint.
-      record: that of the trainer that is to go on.
+      record: that of the trainer that is to continue.
       allow_changed_code: as for `check_same_trainer`.
 
     Returns:
@@ -85,8 +93,6 @@ def read(path, record, allow_changed_code):
     Raises:
       ValueError: the file is no checkpoint, is damaged or gone, has another format, or is from a trainer
         that was built in another way; the message says which.
-
-    Warns, a `RuntimeWarning`, where the record of XLA is another.
     """
     try:
         stored, arrays = archives.read(path)
@@ -145,12 +151,13 @@ def check_same_trainer(path, stored, record, allow_changed_code=None):
 
     Args:
       path: of the file, for error messages.
-      stored, record: what the file says of its trainer, and the record of the one at hand.
-      allow_changed_code: whether the code of the user's own functions and classes may differ; None where it may not,
-        and nobody can say otherwise.
+      stored: the record of a trainer in the file.
+      record: that of the trainer at hand.
+      allow_changed_code: whether the code of the user's own functions and classes may differ. None: it may not, and the
+        error does not suggest `allow_changed_code`.
 
     Raises:
-      ValueError: and which arguments, with both values, or whose code.
+      ValueError: names the arguments that differ, with both values, or whose code differs.
     """
     free = _free(record)
     stored, record = _compared(stored, free), _compared(record, free)
@@ -187,10 +194,10 @@ def _differences(name, there, here):
 
 
 def check_same_arrays(path, stored, expected):
-    """Refuses a file with other arrays: names, shapes and dtypes must be those of some that are expected.
+    """Refuses a file whose arrays differ from the expected ones in name, shape or dtype.
 
     Raises:
-      ValueError: and which array, with both.
+      ValueError: names the first array that differs, and both forms.
     """
     for name in sorted({*stored, *expected}):
         there, here = (
@@ -204,9 +211,10 @@ def check_same_arrays(path, stored, expected):
 
 
 class CheckpointDirectory:
-    """The directory of one trainer, made where it is missing: what was written there, and when.
+    """The checkpoint directory of one trainer, created if missing.
 
-    It belongs to the trainer until `close`, see `DirectoryLock`. What a killed writer left unfinished is deleted.
+    It belongs to the trainer until `close`, see `DirectoryLock`. Files that a killed writer left unfinished are
+    deleted.
 
     Args:
       path: of the directory.
@@ -230,10 +238,10 @@ class CheckpointDirectory:
             os.unlink(unfinished)
 
     def check_ours(self):
-        """Refuses to go on where there are checkpoints of another training, since they would be mixed or lost.
+        """Refuses to continue beside checkpoints of another training, since the two would be mixed or lost.
 
         Raises:
-          ValueError: the newest checkpoint is not the last one that was written or restored, or as `check_held`.
+          ValueError: the newest checkpoint is not the last one that was written or restored; or as `check_held`.
         """
         self.check_held()
         newest = latest_checkpoint(self.path)
@@ -250,8 +258,8 @@ class CheckpointDirectory:
         """Writes a checkpoint in one step, then deletes all but the last `KEPT`.
 
         Raises:
-          OSError: it cannot be written. The checkpoints before it are as they were.
-          ValueError: the same, since it would be too large, or as `check_held`.
+          OSError: it cannot be written. Earlier checkpoints are unchanged.
+          ValueError: it would be too large, with the same outcome; or as `check_held`.
         """
         self._written = time.monotonic()  # a disk that is full is not tried again at once
         self.check_held()
@@ -266,9 +274,10 @@ class CheckpointDirectory:
                 os.unlink(old)
 
     def write_or_warn(self, snapshot, history, errors):
-        """The same where some errors are no reason to stop, such as a full disk: the last checkpoint is still there.
+        """Writes a checkpoint, but only warns of some errors, such as a full disk: the last checkpoint is still there.
 
         Args:
+          snapshot, history: as for `write`.
           errors: class of an exception, or a tuple of them.
         """
         try:

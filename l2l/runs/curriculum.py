@@ -1,4 +1,4 @@
-"""Training in stages: horizons that grow, rates that fall, a teacher first; with validation or without."""
+"""Training in stages, such as growing horizons or a teacher first; with validation or without."""
 
 from __future__ import annotations
 
@@ -26,51 +26,54 @@ from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike,
 
 
 class Curriculum(Run):
-    """Trains a learned optimizer in stages. Each begins with the weights of the one before and a new meta-optimizer.
+    """Trains a learned optimizer in stages, each from the weights of the one before.
 
         stages = [{"meta_iterations": 2000, "horizon": 100}, {"meta_iterations": 2000, "horizon": 500}]
         curriculum = l2l.Curriculum(problem, build, stages, validate_every=500, patience=3)
         curriculum.run()
         best = curriculum.trained()
 
-    A stage says how many `meta_iterations` it has at most, and may have another `problem`, `build_optimizer` (of the
-    same weights), `meta_loss`, `unroll_length`, `horizon`, `learning_rate` or other setting than the curriculum.
-    Stage `i` has `draws_seed + i`. Without validation the result is bit for bit that of trainers one after the other.
+    A stage is a dict. Its `meta_iterations` says how many it has at most. It may replace other arguments of the
+    curriculum: `problem`, `build_optimizer` (which must create the same weights), `meta_loss`, `unroll_length`,
+    `horizon`, `learning_rate` or another setting. Each stage has a new meta-optimizer, and stage `i` has
+    `draws_seed + i`. Without validation, the result is bit for bit that of one trainer per stage, each starting from
+    the weights of the one before.
 
-    With validation, the optimizer runs on held-out draws before each stage and after every `validate_every`
-    meta-iterations, as long as the horizon of the stage; the `measure` of these losses is its figure. A stage hands
-    on its best weights, and ends early when `patience` validations in a row have brought nothing better. With one stage
-    this is a training with validation, as in arXiv 1606.04474. With growing horizons it is the curriculum of T. Chen et
-    al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
+    With `validate_every`, the optimizer also runs on held-out draws: before each stage, after every `validate_every`
+    meta-iterations, and at the end of the stage. A validation runs it for the horizon of the stage, and `measure` makes
+    one figure of the losses. A stage hands on its best weights. It ends early when `patience` validations in a row have
+    brought nothing better. One stage is a training with validation, as in arXiv 1606.04474. Growing horizons are the
+    curriculum of T. Chen et al., "Training stronger baselines for learning to optimize", 2020, arXiv 2010.09089.
 
-    With `checkpoint_dir` and `resume=True` it goes on bit for bit after a kill at any point. One history and one log of
-    TensorBoard have all stages. `train_together` takes curricula as it takes trainers.
+    With `checkpoint_dir` and `resume=True`, a curriculum continues bit for bit after a kill at any point. One history
+    and one TensorBoard log cover all stages. `train_together` takes curricula too.
 
     Args:
-      problem, build_optimizer: as for `Trainer`, of all stages that say nothing else.
+      problem, build_optimizer: as for `Trainer`; the defaults of all stages.
       stages: a list of dicts.
-      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer, clip_norm, second_derivatives, batch, threads,
-        weights_seed, draws_seed: as for `Trainer`, of all stages that say nothing else.
+      meta_loss, unroll_length, horizon, learning_rate, meta_optimizer: as for `Trainer`; the defaults of all stages.
+      clip_norm, second_derivatives, batch, threads, weights_seed, draws_seed: as for `Trainer`; the defaults of all
+        stages.
       validate_every: meta-iterations from one validation to the next, a positive integer; None for no validation.
       patience: a positive integer; None for stages that never end early.
-      draws: held-out draws, a positive integer.
+      draws: number of held-out draws, a positive integer.
       measure: function of losses `[draws, horizon]` to a number, the lower the better; None for the mean of log10.
-      validation_seed: fixes the held-out draws; `evaluate` with the same seed would see them again.
+      validation_seed: fixes the held-out draws. `evaluate` with the same seed would see them again.
       engine, name, on_nonfinite, checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir: as for
-        `Trainer`. With "xla_or_graph" validations go over to "graph" too.
+        `Trainer`. With "xla_or_graph", validations may fall back to "graph" too.
 
     Attributes:
-      history: a `History`, all meta-iterations of all stages. Its `config` is the record of the first stage, with
-        `stages`, what the others have of their own, and `begun`, where each began.
-      histories: the same cut into stages, a list of `History`, each with the record of its stage.
-      best: the best weights in the current stage, a `Trained` whose record has the `stages`; until the stage has
+      history: a `History` of all meta-iterations of all stages. Its `config` is the record of the first stage, plus
+        `stages`, the differences of the others, and `begun`, where each began.
+      histories: the same, cut into stages: a list of `History`, each with the record of its stage.
+      best: the best weights of the current stage, a `Trained` whose record has the `stages`. Until the stage has
         validated, those of the stage before; None without validation.
       validations: what was found, a list of dicts: `stage`, `horizon`, `meta_iterations` of the stage, `figure`, and
-        whether it `is_best` of the stage so far.
+        `is_best`, whether it was the best of the stage so far.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, a stage cannot go on with the weights of the one before, and
-        all that `Trainer` raises, for any stage, before anything is trained.
+      TypeError, ValueError: an argument is out of range; a stage cannot continue with the weights of the one before;
+        and all that `Trainer` raises. All stages are checked before anything is trained.
     """
 
     @short_traceback
@@ -159,14 +162,17 @@ class Curriculum(Run):
         )
 
     def _left(self, meta_iterations: Optional[int], until: Optional[int]) -> int:
-        """As for `Trainer`, but at most up to the end, which is also what None for both says."""
+        """As for `Trainer`, but never beyond the end; with neither argument, up to the end."""
         left = self._training.left()
         if meta_iterations is None and until is None:
             return left
         return min(left, left_to_run(len(self.history), meta_iterations, until))
 
     def trained(self) -> Trained:
-        """What has been trained, a `Trained`: `best`, or without validation the weights now.
+        """Returns the optimizer: `best`, or the current weights without validation.
+
+        Returns:
+          A `Trained`.
 
         Raises:
           ValueError: the curriculum is closed, or is running in another thread.
@@ -175,5 +181,7 @@ class Curriculum(Run):
             return training.trained()
 
     def replay(self, path: PathLike) -> Replay:
-        """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, as `Trainer.replay`."""
+        """Repeats the meta-iteration at which `on_nonfinite="raise"` stopped.
+
+        As `Trainer.replay`."""
         return self._training.replay(checks.path("path", path))

@@ -7,17 +7,17 @@ import stat
 
 
 class DirectoryLock:
-    """A directory, made where it is missing, that belongs to one trainer until `close`, or until its process ends.
+    """A directory, created if missing, that belongs to one trainer until `close` or the end of the process.
 
-    The file `lock` in it is locked by the operating system, and holds the number of the process.
+    The operating system locks the file `lock` in it. The file holds the number of the process.
 
     Args:
       directory: an absolute path.
 
     Raises:
       ValueError: another trainer, of this process or another, has the directory; it is no directory; or `lock` in it is
-        something else than a file of its own, since what is written to a link is lost to somebody else.
-      OSError: it cannot be made or written to.
+        not a regular file with one name, since whatever is written to a link overwrites someone else's file.
+      OSError: it cannot be created or written to.
     """
 
     def __init__(self, directory):
@@ -63,10 +63,10 @@ class DirectoryLock:
         )
 
     def check(self):
-        """Refuses a directory that was removed or replaced since: what is there now is not the trainer's.
+        """Refuses a directory that was removed or replaced since: it is no longer the trainer's.
 
         Raises:
-          ValueError: the lock that the trainer holds is not the one that is there.
+          ValueError: the lock that the trainer holds is not the one in the directory.
         """
         try:
             is_held = os.path.samestat(os.stat(self._path, follow_symlinks=False), os.fstat(self._file.fileno()))

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training."""
+"""Event files for TensorBoard."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ WEIGHTS_EVERY = 1000  # meta-iterations between two sets of histograms
 
 
 class _File:
-    """One event file, as TensorFlow's own writer begins it; that one writes in a thread, and tells nobody of errors.
+    """One event file that reports its errors. TensorFlow's own writer writes in a thread and hides them.
 
     Raises, when it is made or flushed:
       OSError, tf.errors.OpError: it cannot be written, or it is gone.
@@ -46,10 +46,10 @@ class _File:
 
 
 class Events:
-    """Event files of one training in a directory, made where it is missing: `tensorboard --logdir DIRECTORY`.
+    """Event files of one training in a directory, created if missing: `tensorboard --logdir DIRECTORY`.
 
-    Where they cannot be written any more, since the disk is full or the directory gone, one `RuntimeWarning` says
-    so, and the training goes on without them.
+    If they can no longer be written, because the disk is full or the directory gone, one `RuntimeWarning` says so. The
+    training then continues without them.
 
     Args:
       directory: its path.
@@ -57,7 +57,7 @@ class Events:
       names: of the weights, a list.
 
     Raises:
-      ValueError: the directory cannot be made or written.
+      ValueError: the directory cannot be created or written.
     """
 
     def __init__(self, directory, graph, names):
@@ -82,20 +82,20 @@ class Events:
         self._session = tf.Session(graph=graph)
 
     def begin(self, history):
-        """Before the next meta-iterations. What an earlier run wrote of later ones is void."""
+        """Prepares for the next meta-iterations: later ones that an earlier run wrote become void."""
         if self._written != len(history):
             self._written = self._weights_at = len(history)
             start = tf.SessionLog(status=tf.SessionLog.START)
             self._keep(lambda: self._writer.add_session_log(start, len(history) + 1))
 
     def write(self, history, log_average, weights, is_last):
-        """Means of all figures since the last time, at the number of meta-iterations so far.
+        """Writes the means of all figures since the last call, at the number of meta-iterations so far.
 
         Args:
           history: a `History`.
           log_average: the running one of the last loss.
-          weights: function without arguments that gives the weights, a list of arrays.
-          is_last: whether histograms of them are written in any case.
+          weights: function without arguments that returns the weights, a list of arrays.
+          is_last: whether to write histograms of them in any case.
         """
         number = len(history)
         part, sound = slice(self._written, number), ~history.skipped[self._written : number]
@@ -111,11 +111,11 @@ class Events:
         self._written = number
 
     def write_validation(self, number, figure):
-        """The figure of a validation after so many meta-iterations."""
+        """Writes the figure of a validation after `number` meta-iterations."""
         self._keep(lambda: self._writer.add_summary(_scalars({"validation": figure}), number))
 
     def _keep(self, add):
-        """Adds events, and has them on the disk; or warns, and adds none from then on."""
+        """Adds events and flushes them to the disk; if that fails, warns and adds none from then on."""
         if self._file is None:
             return
         try:

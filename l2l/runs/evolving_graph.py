@@ -21,11 +21,10 @@ from l2l.runs.pair_workers import PairWorkers
 
 
 class EvolvingGraph:
-    """What a `TrainingGraph` is for backpropagation: the same attributes and methods, for a training with an estimator.
+    """The counterpart of `TrainingGraph` for a training with an estimator: same attributes and methods.
 
-    Each problem has a graph and a session of its own, built and compiled when it is drawn first. All random numbers of
-    a meta-iteration follow from the seed and its number: which problem, how long a horizon, which directions, which
-    draws.
+    Each problem has its own graph and session, built and compiled when it is first drawn. All random choices of a
+    meta-iteration follow from the seed and its number: the problem, the horizon, the directions and the draws.
 
     Args:
       recipe: a `Recipe` whose settings have an estimator.
@@ -70,7 +69,7 @@ class EvolvingGraph:
             "turns": settings.unroll_length if self._estimator.persistent else TURNS,
         }
         self._workers = None
-        # Of persistent strategies: the pairs of each problem, which are carried on.
+        # With persistent strategies: the pairs of each problem, which live on.
         self._pairs = {}
         try:
             if self._estimator.persistent:
@@ -135,9 +134,13 @@ class EvolvingGraph:
         return name in self._members and self._members[name].is_ready
 
     def run(self, most):
-        """One meta-iteration: an array `[1, 6]` of meta-loss, last loss, gradient norm, problem, horizon, diverged.
+        """Runs one meta-iteration, whatever `most` is.
 
-        Meta-loss and last loss are means over the members that did not diverge, the second of logarithms.
+        Meta-loss and last loss are means over the members that did not diverge; that of last losses is one of
+        logarithms.
+
+        Returns:
+          An array `[1, 6]`: meta-loss, last loss, gradient norm, problem, horizon, diverged.
         """
         name, horizon = self._chosen()
         estimator, settings = self._estimator, self._recipe.settings
@@ -186,7 +189,7 @@ class EvolvingGraph:
         return np.asarray(self._figures(losses) if np.isfinite(losses).all() else [np.nan, np.nan], np.float64)
 
     def _begun(self, name, which):
-        """New pairs with these numbers, whose draws and horizon are those of the next meta-iteration, a list."""
+        """Returns new pairs with these numbers, a list; draws and horizons are those of the next meta-iteration."""
         draws, (_, horizon) = self._members_of(name).draws(self._seed_of(self._number)), self._chosen()
         sums = [np.zeros(shape, np.float32) for shape in self._shapes]
         return [_Pair(self._number, draws[i], horizon, 0, [None, None], sums) for i in which]
@@ -203,18 +206,18 @@ class EvolvingGraph:
         return []
 
     def snapshot(self):
-        """All that the training needs to go on from here, a dict from name to array.
+        """Returns all that the training needs to continue from here, a dict from name to array.
 
-        `variables/NAME` are as for a `TrainingGraph`, `place` is the number of the next meta-iteration. Of persistent
-        strategies `pairs/I/...` is what the pairs of problem number `I` carry: `places` are the meta-iteration that
-        each began with, its age and its horizon, `[P, 3]`.
+        `variables/NAME` are as for a `TrainingGraph`; `place` holds the number of the next meta-iteration. With
+        persistent strategies, `pairs/I/...` is the state of the pairs of problem number `I`. Its `places` `[P, 3]` are
+        the meta-iteration in which each pair began, its age and its horizon.
         """
         arrays = {"variables/" + name: value for name, value in self._session.run(self._variables).items()}
         arrays["place"] = np.array([self._number, 0], np.int64)
         weights = self.weights()
         for i, (name, pairs) in enumerate(self._pairs.items()):
             members, prefix = self._members_of(name), "pairs/%d/" % i
-            # What has not begun has nothing to carry yet; a file has arrays of the same shapes for it.
+            # A pair that has not begun carries nothing yet; the file has arrays of the same shapes for it.
             begun = [members.begun(weights, one.draw, one.horizon) if one.age == 0 else None for one in pairs]
             arrays[prefix + "places"] = np.array([[one.number, one.age, one.horizon] for one in pairs], np.int64)
             for j, many in enumerate(zip(*[one.sums for one in pairs])):
@@ -254,11 +257,11 @@ class EvolvingGraph:
 _Pair = namedtuple(
     "_Pair",
     [
-        "number",  # of the meta-iteration that it began with, from which its draw follows
+        "number",  # of the meta-iteration in which it began; it fixes the draw
         "draw",  # a flat list of arrays
         "horizon",
         "age",  # base iterations that it has lived
-        "carried",  # position and state of the one with plus and of the one with minus, flat lists of arrays, or None
+        "carried",  # position and state of the members with plus and with minus, flat lists of arrays, or None
         "sums",  # of the directions since it began, like the weights
     ],
 )

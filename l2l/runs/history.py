@@ -1,4 +1,4 @@
-"""What a run produced: NumPy arrays, one entry for each meta-iteration."""
+"""The history of a run: NumPy arrays with one entry for each meta-iteration."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ _MANY_SKIPPED = 10  # meta-iterations; fewer are chance
 
 
 class History:
-    """What a trainer measured.
+    """What a trainer measured, one entry for each meta-iteration.
+
+        history = trainer.run(2000)
+        history.log_average(500)  # the mean of log10 of the last loss over the last 500
+        history.save("history.npz")
 
     Attributes:
-      config: dict of what was trained and how, with the seeds; JSON types only.
+      config: the record of the training, a dict of JSON types: what was trained and how, with the seeds.
       meta_loss: float64 `[n]`, the meta-loss of each meta-iteration, before its update.
       last_loss: float64 `[n]`, the last of the `T` losses; with a batch, `10^mean(log10(loss))` over it.
       gradient_norm: float64 `[n]`, global norm of the meta-gradient before clipping.
       seconds: float64 `[n]`, time of each meta-iteration.
-      columns: the names of these, and of those that a training with an estimator has besides.
-      problem, horizon, diverged: with an estimator, float64 `[n]`: which of the problems it was, a number in their
-        order; the horizon, in base iterations; and how many members diverged.
+      columns: the names of the columns: these four, and the next three with an estimator.
+      problem: with an estimator, float64 `[n]`: the number of the problem that was drawn, in their order, from 0.
+      horizon: with an estimator, float64 `[n]`: the horizon, in base iterations.
+      diverged: with an estimator, float64 `[n]`: how many members diverged.
     """
 
     COLUMNS = ("meta_loss", "last_loss", "gradient_norm", "seconds")
@@ -52,7 +57,7 @@ class History:
 
     @property
     def skipped(self) -> np.ndarray:
-        """Boolean `[n]`: where a figure is NaN or infinite, and so the weights were not updated."""
+        """Boolean `[n]`: where a figure is NaN or infinite, and no weight was updated."""
         return ~np.isfinite(self._columns[:3, : self._length]).all(axis=0)
 
     def __len__(self) -> int:
@@ -68,7 +73,7 @@ class History:
         )
 
     def reserve(self, number: int) -> None:
-        """Takes the memory that so many meta-iterations more will need, 32 bytes each: later none is missing."""
+        """Reserves memory for more meta-iterations, 8 bytes for each and each column, so that none is missing later."""
         if self._length + number > self._columns.shape[1]:
             columns = np.empty([len(self.columns), self._length + number])
             columns[:, : self._length] = self._columns[:, : self._length]
@@ -85,15 +90,18 @@ class History:
         self._length = stop
 
     def part(self, first: int, last: int, config: Dict[str, Any]) -> History:
-        """The meta-iterations from `first` to before `last`, another `History` with a configuration of its own."""
+        """Returns the meta-iterations from `first` to before `last`, a `History`.
+
+        `config` is its configuration."""
         part = History(config)
         part.append(self._columns[:, first:last].T)
         return part
 
     def log_average(self, window: int, at: Optional[int] = None) -> float:
-        """The log average of the last losses over the `window` meta-iterations up to `at` (default: the last).
+        """Returns the log average of the last losses over `window` meta-iterations.
 
-        Those that were skipped changed nothing, and are left out: `skipped` counts them.
+        These are the last ones up to meta-iteration number `at`, by default the last of all; see `l2l.log_average`.
+        Meta-iterations that were skipped changed nothing and are left out; `skipped` shows them.
 
         Raises:
           TypeError, ValueError: `window` or `at` is not a positive integer, or there are fewer than
@@ -107,9 +115,9 @@ class History:
         return log_average(self.last_loss[part][~self.skipped[part]])
 
     def complaints(self) -> List[str]:
-        """What is wrong with the run, a list of sentences; empty for a sound one.
+        """Returns what is wrong with the run, a list of sentences; empty for a sound one.
 
-        Looked for: meta-iterations skipped for a NaN or an infinity, and what `stalled` finds.
+        It reports meta-iterations that were skipped for a NaN or an infinity, and what `stalled` finds.
         """
         name = self.config.get("name", "this run")
         skipped = np.flatnonzero(self.skipped)
@@ -122,12 +130,16 @@ class History:
         ]
 
     def stalled(self) -> List[str]:
-        """Whether the run got nowhere, a list of sentences, of which `Trainer.run` warns; empty for a sound one.
+        """Returns sentences about a run that gets nowhere; an empty list for a sound one.
 
-        More than half of the meta-iterations, and at least ten, were skipped: that is said, and nothing else. From
-        5,000 meta-iterations on, looks at the log average of the last losses over windows of 1,000: no fall by 0.1
-        since the start (a run that is stuck), or a rise by 3 above its lowest value (one that has collapsed). Of losses
-        that may be negative it says nothing.
+        `Trainer.run` warns of them. There are three cases:
+
+        - More than half of the meta-iterations were skipped, and at least ten. Nothing else is then looked for.
+        - The run is stuck: its log average has not fallen by 0.1 since the start.
+        - The run has collapsed: its log average has risen by more than 3 above its lowest value.
+
+        The last two are looked for from 5,000 meta-iterations on, and use the log average of the last losses over
+        windows of 1,000. Losses that may be negative have no log average, so nothing is said of them.
         """
         name, found = self.config.get("name", "this run"), []
         skipped = np.count_nonzero(self.skipped)
@@ -153,10 +165,12 @@ class History:
         return found
 
     def to_frame(self) -> Any:
-        """A `pandas.DataFrame`: a column for each of `columns`, and `skipped`; the index counts meta-iterations from 1.
+        """Returns a `pandas.DataFrame` of `columns` and `skipped`.
+
+        The index counts meta-iterations from 1.
 
         Raises:
-          ImportError: pandas, which the extra `l2l[data]` has, is not installed.
+          ImportError: pandas is not installed; the extra `l2l[data]` has it.
         """
         try:
             import pandas
@@ -167,16 +181,25 @@ class History:
         return pandas.DataFrame({**columns, "skipped": self.skipped}, index=index)
 
     def save(self, path: PathLike) -> None:
-        """Writes columns and configuration to a NumPy `.npz` file, nothing pickled; see `l2l/archives.py`."""
+        """Writes columns and configuration to a NumPy `.npz` file; nothing is pickled.
+
+        Raises:
+          TypeError, ValueError: `path` is no path, or the configuration cannot be stored.
+          OSError: it cannot be written. A file of that name is unchanged.
+        """
         archives.write(path, self.config, {column: getattr(self, column) for column in self.columns})
 
     @classmethod
     def load(cls, path: PathLike) -> History:
-        """Reads what `save` wrote. A file from someone else can be read too: no code in it runs.
+        """Reads what `save` wrote.
+
+        A file from someone else is safe to read: no code in it runs.
+
+            history = l2l.History.load("history.npz")
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: a file that is no saved history, or is damaged.
+          ValueError: the file is damaged or no saved history.
         """
         config, columns = archives.read(path)
         history = cls(config)

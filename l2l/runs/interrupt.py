@@ -19,13 +19,13 @@ class Stop:
 
 @contextlib.contextmanager
 def delayed_signals(terminate, acknowledge=lambda: None):
-    """Within it the first Ctrl-C only sets the `Stop` that it yields; the second acts as usual.
+    """Delays the first Ctrl-C within the block: it only sets the `Stop` that is yielded. The second acts as usual.
 
-    At its end the handlers are those that it found. A Ctrl-C that is ignored stays ignored.
+    At the end the previous handlers are restored. A Ctrl-C that was ignored before stays ignored.
 
     Args:
-      terminate: whether to do the same with SIGTERM. If both come, SIGTERM counts, whichever was first.
-      acknowledge: function that is called in another thread as soon as the first signal is there.
+      terminate: whether to delay SIGTERM too. If both arrive, SIGTERM counts, whichever was first.
+      acknowledge: function that is called in another thread as soon as the first signal arrives.
     """
     stop, before, seen, is_over = Stop(), {}, set(), False
     if threading.current_thread() is threading.main_thread():  # signals reach it alone
@@ -58,10 +58,10 @@ def delayed_signals(terminate, acknowledge=lambda: None):
 
 @contextlib.contextmanager
 def _noticed(numbers, acknowledge):
-    """Calls a function when one of these signals arrives.
+    """Calls a function as soon as one of these signals arrives.
 
-    Python calls handlers between two of its own instructions: not while TensorFlow compiles for a minute. The number of
-    a signal is written to a socket at once, and another thread reads it.
+    Python calls a signal handler only between two of its own instructions, so not while TensorFlow compiles for a
+    minute. The number of a signal is written to a socket at once, and another thread reads it.
     """
     if not numbers:  # no signal reaches this thread
         yield

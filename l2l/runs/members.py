@@ -1,4 +1,4 @@
-"""Runs of an optimizer on one problem with weights that are given: what evolution strategies compare."""
+"""Runs of an optimizer on one problem with given weights: the members that evolution strategies compare."""
 
 import functools
 
@@ -22,8 +22,8 @@ TURNS = 1000  # base iterations of one call, the size of its buffer of losses
 class Members:
     """A graph and a session that run an optimizer on draws of a problem, forward only; nothing is compiled yet.
 
-    The weights are inputs. A call runs base iterations of one draw, whose number is an input too, and gives back
-    position and state, from which another call goes on: so a horizon of any length needs one program.
+    The weights are inputs. A call runs base iterations of one draw, whose number is an input too. It returns position
+    and state, from which the next call continues, so one program serves horizons of any length.
 
     Args:
       problem: a `Problem`.
@@ -117,17 +117,18 @@ class Members:
             self._is_ready = True
 
     def draws(self, seed):
-        """As many draws as there are pairs, a list of flat lists of arrays."""
+        """Returns one draw for each pair, a list of flat lists of arrays."""
         return list(zip(*self._sample(seed)))
 
     def begun(self, weights, draw, horizon):
-        """Position and state before the first base iteration, a flat list of arrays, which `run` goes on from."""
+        """Returns position and state before the first base iteration, a flat list of arrays, for `run` as `carried`."""
         return self._begin(*weights, *draw, horizon)
 
     def run(self, weights, draw, carried, *, first, steps, horizon):
-        """So many base iterations from number `first` on: `(losses [steps], carried)`. None is carried to the first.
+        """Runs `steps` base iterations from number `first` on: `(losses [steps], carried)`.
 
-        A loss that is NaN or infinite ends them: nothing after it is of use, and the losses are then fewer.
+        `carried` is None for the first ones. A loss that is NaN or infinite ends the run, since nothing after it is of
+        use; there are then fewer losses.
         """
         losses, carried = [], self.begun(weights, draw, horizon) if carried is None else carried
         for done in range(0, steps, self._turns):

@@ -1,4 +1,4 @@
-"""A meta-iteration that went bad: saved where it happened, and repeated."""
+"""A meta-iteration with a NaN or an infinity: saved when it happens, and repeated by `replay`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from l2l.runs.checkpoints import check_same_arrays, check_same_trainer
 
 
 class NonFiniteError(FloatingPointError):
-    """A NaN or an infinity in a meta-iteration, which changed no weight.
+    """A meta-iteration had a NaN or an infinity; it changed no weight.
 
     Attributes:
       path: of the file that `Trainer.replay` reads; None if it could not be written.
@@ -48,7 +48,7 @@ Replay = namedtuple(
 
 
 def described(record, number, figures):
-    """A sentence that says which meta-iteration it was, of which training, and what was wrong."""
+    """Returns a sentence that says which meta-iteration of which training failed, and with which figures."""
     which = "%s (weights_seed=%d, draws_seed=%d)" % (record["name"], record["weights_seed"], record["draws_seed"])
     text = "%s: meta-iteration %d has meta-loss %g, last loss %g, gradient norm %g" % (which, number, *figures)
     if record["meta_loss"] in ("end_log", "sum_log") and figures[1] < 0:
@@ -57,11 +57,11 @@ def described(record, number, figures):
 
 
 def error_of(folder, description, number, record, start):
-    """The `NonFiniteError` to raise, after writing what `replay` needs.
+    """Returns the `NonFiniteError` to raise, after writing the file that `replay` needs.
 
     Args:
-      folder: function without arguments that says where; it may raise.
-      description: what the error says first.
+      folder: function without arguments that returns the folder; it may raise.
+      description: how the message begins.
       number, record, start: as for `write`.
     """
     try:
@@ -72,9 +72,9 @@ def error_of(folder, description, number, record, start):
 
 
 def write(directory, number, record, start):
-    """Writes `nonfinite-NUMBER.npz`: what meta-iteration `number` began with; returns its path.
+    """Writes `nonfinite-NUMBER.npz`, the start of meta-iteration `number`, and returns its path.
 
-    Where there is such a file, of another trainer say, the name gets a number more.
+    If that name is taken, for example by another trainer, the new name ends in a number.
     """
     ends = itertools.chain([""], map("-%d".__mod__, itertools.count(1)))
     paths = (os.path.join(directory, "nonfinite-%012d%s.npz" % (number, end)) for end in ends)
@@ -94,7 +94,7 @@ def read(path):
 
 
 def replay(recipe, draw_by_draw, record, path):
-    """The saved meta-iteration again, op by op, without an update: a `Replay`.
+    """Computes the saved meta-iteration again, op by op, without an update: a `Replay`.
 
     Raises:
       ValueError: the file is damaged, or from another trainer.

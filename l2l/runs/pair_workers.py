@@ -1,11 +1,11 @@
-"""The members of a meta-iteration on the workers of a Dask cluster, with the numbers that this process would compute.
+"""The members of a meta-iteration on the workers of a Dask cluster, with the same numbers as in this process.
 
-A job is one run of one member: its weights, its draw and what is carried go to a worker; losses and what is carried
-then come back. So nothing is lost with a worker, and Dask computes its jobs again on another one.
+A job is one run of one member. Its weights, its draw and its carried state go to a worker; the losses and the new state
+come back. So nothing is lost with a worker: Dask computes its jobs again on another one.
 
-What all jobs share, problems and functions, a worker keeps by a digest. One that does not have it, because it came
-later, says so; it is told, and the job is sent again. Graphs and sessions stay with it from one meta-iteration to the
-next.
+What all jobs share, problems and functions, is kept on each worker by a digest. A worker that lacks it, because it came
+later, says so; it is then sent there, and the job again. Graphs and sessions stay on the worker from one meta-iteration
+to the next.
 """
 
 import contextlib
@@ -66,7 +66,8 @@ class PairWorkers:
         self._ready.add(name)
 
     def run(self, name, tasks):
-        """Results of `Members.run`, a list; of what does not persist `carried` is None.
+        """Runs members on the workers: results of `Members.run`, a list. `carried` is None unless the strategy
+        persists.
 
         Args:
           name: of the problem.
@@ -138,7 +139,7 @@ _kept = {}  # by digest, a `_Training`
 
 
 class _Training:
-    """What jobs of a training share, and a `Members` for each problem of which there was a job."""
+    """The shared parts of a training's jobs, and a `Members` for each problem that had a job."""
 
     def __init__(self, content):
         self._content, self._members, self._lock = content, {}, threading.Lock()

@@ -1,4 +1,4 @@
-"""The recipe of a training: one value that its graph, its record and a replay are made from."""
+"""The recipe of a training: one value from which its graph, its record and a replay are made."""
 
 import functools
 from collections import namedtuple
@@ -28,7 +28,7 @@ class Recipe(
       settings, engine: as above.
 
     Raises:
-      TypeError, ValueError: the first two are no such things.
+      TypeError, ValueError: `problem` or `build_optimizer` is something else.
     """
 
     def __new__(cls, problem, build_optimizer, settings, engine):

@@ -1,4 +1,4 @@
-"""The record of a training: what was trained on what, and how, in JSON types."""
+"""The record of a training: what was trained, on what and how, in JSON types."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ from l2l.results import measured_with
 from l2l.version import __version__
 from l2l.xla import xla_in_force
 
-# As long as what files hold beside the record: keys such as `weights` and `meta_iterations`, and their numbers.
+# A text as long as all else in the files: keys such as `weights` and `meta_iterations`, and their numbers.
 _MORE = "format 0, weights 1000000000, meta_iterations 1000000000000"
 
 
 def record_of(name, recipe, graph):
-    """The record, which the history, checkpoints and files of trained optimizers hold: a dict of JSON types.
+    """Returns the record, a dict of JSON types; the history, checkpoints and trained files hold it.
 
     Args:
       name: of the training.
@@ -76,14 +76,14 @@ def described_start(start):
 
 
 def checked_record(record, arrays):
-    """The record as files will give it back.
+    """Returns the record as files will give it back.
 
     Args:
       record: as from `record_of`.
       arrays: all that the training consists of, a dict from name to array.
 
     Raises:
-      ValueError: no checkpoint, or no file of a trained optimizer, could hold record or arrays; and why.
+      ValueError: record or arrays are more than a checkpoint or a file of a trained optimizer can hold, and why.
     """
     config = {"trainer": record, "more": _MORE, **measured_with()}
     try:

@@ -1,4 +1,4 @@
-"""What `Trainer` and `Curriculum` share: runs, checkpoints to go on from, one thread at a time, an end."""
+"""What `Trainer` and `Curriculum` share: running, restoring and closing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from l2l.types import PathLike
 
 _Run = TypeVar("_Run", bound="Run")
 
-# An engine's name, or this one: begin with "xla", go over to "graph" where it cannot compile.
+# Beside the engines' names: begin with "xla", and fall back to "graph" if XLA cannot compile.
 XLA_OR_GRAPH = "xla_or_graph"
 
 
 def left_to_run(finished, meta_iterations, until):
-    """How many meta-iterations a call of `run` asks for, an integer from 0 on.
+    """Returns how many meta-iterations a call of `run` asks for, an integer from 0 on.
 
     Raises:
       TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
@@ -45,16 +45,16 @@ def left_to_run(finished, meta_iterations, until):
 
 
 def checked_engine(engine):
-    """`(engine, may_fall_back)`: the one to begin with, and whether "graph" may take its place."""
+    """Returns `(engine, may_fall_back)`: the engine to begin with, and whether "graph" may replace it."""
     may_fall_back = checks.one_of("engine", engine, [*ENGINES, XLA_OR_GRAPH]) == XLA_OR_GRAPH
     return "xla" if may_fall_back else engine, may_fall_back
 
 
 class Places(namedtuple("Places", ["checkpoint_dir", "checkpoint_every", "resume", "allow_changed_code", "logdir"])):
-    """Where a run writes, and whether it goes on from there; see `Trainer`.
+    """Where a run writes, and whether it resumes from there; see `Trainer`.
 
     Raises:
-      TypeError, ValueError: an argument is out of range; `resume` has no directory to go on from.
+      TypeError, ValueError: an argument is out of range; `resume` has no directory to resume from.
     """
 
     def __new__(cls, checkpoint_dir, checkpoint_every, resume, allow_changed_code, logdir):
@@ -85,11 +85,11 @@ class Places(namedtuple("Places", ["checkpoint_dir", "checkpoint_every", "resume
 
 
 class Run:
-    """A training that a user holds: what `Trainer` and `Curriculum` share, and what `train_together` asks of both.
+    """The base class of `Trainer` and `Curriculum`: a training as a user sees it.
 
     Args:
       training: a `Training`.
-      places: a `Places`, from which it resumes where it shall.
+      places: a `Places`. If its `resume` is True, the training is restored from its directory.
     """
 
     def __init__(self, training: Training, places: Places) -> None:
@@ -122,36 +122,40 @@ class Run:
         until: Optional[int] = None,
         callbacks: Sequence[Callable[[Any], None]] = (),
     ) -> History:
-        """Trains for so many meta-iterations more, or until so many are finished; called again, it goes on.
+        """Trains for a number of meta-iterations, or until so many are finished in all.
 
             trainer.run(1000)            # 1,000 more
-            trainer.run(until=100_000)   # 100,000 in all; none where so many are finished already
+            trainer.run(until=100_000)   # 100,000 in all; none if as many are finished already
 
-        Shows how many meta-iterations are done, the time left and the log average: the mean of log10 of the
-        last loss over the last 2,000 meta-iterations, so that -5.30 says that these losses lie around 10^-5.3.
-        In a notebook this is a widget, elsewhere a line on standard error; where that cannot be written, the run
-        goes on without. Warns of what `History.stalled` finds. Ctrl-C lets the engine's current call finish,
-        half a second where a meta-iteration takes no longer, or what is being compiled. It keeps all that was
-        computed, writes a checkpoint if there is a directory for them, and then raises `KeyboardInterrupt`;
-        `run` can be called again. A second Ctrl-C does not wait. With a `checkpoint_dir`, SIGTERM does the same
-        and raises `SystemExit`.
+        Another call continues the training.
+
+        A progress display shows how many meta-iterations are done, the time left and the log average. The log average
+        is the mean of log10 of the last loss over the last 2,000 meta-iterations: -5.30 means that these losses lie
+        around 10^-5.3. A notebook shows a widget, anything else a line on standard error. If standard error cannot be
+        written, the run continues without the display. At the end, a `RuntimeWarning` says what `History.stalled`
+        finds.
+
+        Ctrl-C stops the run and keeps all that was computed. First the engine's current call finishes, in about half a
+        second unless one meta-iteration takes longer; a compilation finishes too. Then `run` writes a checkpoint, if it
+        has a directory for them, and raises `KeyboardInterrupt`. `run` can be called again. A second Ctrl-C does not
+        wait. With a `checkpoint_dir`, SIGTERM stops the run in the same way and raises `SystemExit`.
 
         Args:
           meta_iterations: how many more, a positive integer.
           until: how many in all, a positive integer, instead of `meta_iterations`.
-          callbacks: list of functions. Each is called with the trainer after every call of the engine, about twice a
-            second, and once more at the end: it may read, as `trainer.history` and `trainer.weights()`, and change
-            nothing. What it raises ends the run, and all that was computed is kept. `l2l.LiveFigure()` is one.
+          callbacks: list of functions such as `l2l.LiveFigure()`. Each is called with the trainer after every call of
+            the engine, about twice a second, and once more at the end. It may read, for example `trainer.history` and
+            `trainer.weights()`, but must change nothing. If it raises, the run ends and keeps all that was computed.
 
         Returns:
           The history, of all meta-iterations so far.
 
         Raises:
           TypeError, ValueError: not exactly one of the two is given, or it is not a positive integer.
-          ValueError: the trainer is closed, is running in another thread, or is run, restored or closed by a
-            callback; its `checkpoint_dir` holds another training, or was removed or replaced, before or during the run;
-            a second Ctrl-C left it in the middle of a call; XLA cannot compile the problem, the optimizer or the
-            meta-loss, which shows at the first run.
+          ValueError: the trainer is closed, is running in another thread, or a callback runs, restores or closes it;
+            its `checkpoint_dir` holds another training, or was removed or replaced, before or during the run; a second
+            Ctrl-C left it in the middle of a call; XLA cannot compile the problem, the optimizer or the meta-loss,
+            which shows at the first run.
           NonFiniteError: with `on_nonfinite="raise"`, a NaN or an infinity.
           RuntimeError: with a `client`, its workers cannot compute a meta-iteration. It has changed nothing, and `run`
             can be called again.
@@ -181,16 +185,17 @@ class Run:
         stop: Stop,
         between_calls: Optional[Callable[[], Any]] = None,
     ) -> int:
-        """What `run` and `train_together` do with each trainer: trains until done or asked to stop, and keeps it all.
+        """Trains until done or asked to stop, and keeps it all: what `run` and `train_together` do with each trainer.
 
         Args:
           meta_iterations: how many, an integer from 0 on.
-          report: `report(finished, text)` is called now and then, `finished` being how many since the last call.
+          report: `report(finished, text)` is called now and then; `finished` counts meta-iterations since the last
+            call.
           stop: a `Stop`.
-          between_calls: is called after every call of the engine, and at the end.
+          between_calls: function that is called after every call of the engine, and at the end.
 
         Returns:
-          How many meta-iterations it were.
+          How many meta-iterations were computed.
         """
         self._check_no_callback("run")
         with self._turn.run():
@@ -199,25 +204,26 @@ class Run:
 
     @short_traceback
     def restore(self, directory: PathLike, *, allow_changed_code: bool = False) -> History:
-        """Takes weights, the meta-optimizer's state and history from the newest checkpoint in a directory, and goes on.
+        """Restores weights, meta-optimizer state and history from a checkpoint.
 
-        `run` then gives bit for bit what it would have given without the interruption. The checkpoint may be from
-        either engine. The trainer must have been built with the same arguments but for `name`, `engine`, `threads`
-        (with a horizon longer than `unroll_length` these too), `on_nonfinite` and those about checkpoints. It warns, a
-        `RuntimeWarning`, where XLA rounds otherwise than it did in the process that wrote the checkpoint.
+        It takes the newest one of the directory. `run` then gives bit for bit what it would have given without the
+        interruption. Either engine may have written the checkpoint. The trainer must have been built with the same
+        arguments, except `name`, `engine`, `threads`, `client`, `on_nonfinite`, `logdir` and those about checkpoints.
+        `threads` must be the same too if a horizon is longer than `unroll_length`, unless there is an estimator. A
+        `RuntimeWarning` says if XLA rounds differently than it did in the process that wrote the checkpoint.
 
         The code of your own functions and classes must be the same too. Functions that they call do not count.
 
         Args:
           directory: a path.
-          allow_changed_code: True goes on where code has changed.
+          allow_changed_code: True accepts a checkpoint even if this code has changed.
 
         Returns:
           The history.
 
         Raises:
-          TypeError: `directory` is no path, or `allow_changed_code` neither True nor False.
-          ValueError: no checkpoint there, a damaged one, or one that does not fit, and what does not;
+          TypeError: `directory` is no path, or `allow_changed_code` is neither True nor False.
+          ValueError: the directory has no checkpoint, or a damaged one, or one that does not fit, and what does not;
             the trainer is closed, or is running in another thread.
         """
         checks.boolean("allow_changed_code", allow_changed_code)
@@ -232,7 +238,10 @@ class Run:
             return training.history
 
     def weights(self) -> List[np.ndarray]:
-        """The weights now: a list of arrays, in the order in which the variables were created.
+        """Returns the current weights, in the order in which they were created.
+
+        Returns:
+          A list of arrays.
 
         Raises:
           ValueError: the trainer is closed, or is running in another thread.
@@ -241,7 +250,10 @@ class Run:
             return training.graph.weights()
 
     def snapshot(self) -> Dict[str, np.ndarray]:
-        """All that the training needs to go on from here, a dict of arrays: a checkpoint without its history.
+        """Returns all that the training needs to continue, except its history.
+
+        Returns:
+          A dict from name to array.
 
         Raises:
           ValueError: the trainer is closed, or is running in another thread.
@@ -258,7 +270,7 @@ class Run:
         """Frees the session and the directory of checkpoints. The history stays.
 
         Raises:
-          ValueError: the trainer is running in another thread, or is calling back.
+          ValueError: the trainer is running in another thread, or in the middle of a callback.
         """
         self._check_no_callback("closed")
         with self._turn.moment():
@@ -275,13 +287,13 @@ class Run:
             self._calls_back = False
 
     def _check_no_callback(self, what):
-        """The run goes on with its history and session when the callback returns."""
+        """Refuses to change the trainer in a callback: its run needs history and session when the callback returns."""
         if self._calls_back:
             raise ValueError("%s cannot be %s by a callback of its run, which may read alone" % (self._called, what))
 
     @contextlib.contextmanager
     def _open(self):
-        """The training, for a moment in which no other thread uses it."""
+        """Yields the training, for a moment in which no other thread uses it."""
         with self._turn.moment():
             if self._is_closed:
                 raise ValueError("%s is closed; create a new one" % self._called)

@@ -19,10 +19,10 @@ Found = namedtuple("Found", ["rows", "best"])
 
 
 class StagedTraining(Training):
-    """A `Training` whose graph is another one in each stage, and which validates between calls of the engine.
+    """A `Training` with a new graph for each stage, which validates between calls of the engine.
 
-    Where it is follows from what it has: which stages have begun, the history, and the validations. So an
-    interruption at any point leaves nothing to remember, and a checkpoint holds just these.
+    Its place follows from what it has: the stages that have begun, the history, and the validations. So an interruption
+    at any point leaves nothing else to remember, and a checkpoint holds just these.
 
     Args:
       stages: list of `Stage`.
@@ -105,7 +105,7 @@ class StagedTraining(Training):
     # What it does.
 
     def _before_call(self, left):
-        """Validates, and goes over to the next stage, where it is time; how many meta-iterations may come next."""
+        """Validates and begins the next stage where it is time; returns how many meta-iterations may come next."""
         while True:
             if self.is_due():
                 self._validate()
@@ -121,7 +121,7 @@ class StagedTraining(Training):
             self._begin()
 
     def _begin(self):
-        """Goes over to the next stage. What fails before the last lines leaves the stage that is over."""
+        """Begins the next stage. A failure before the last lines leaves the previous stage in place."""
         number, trained = self.number + 1, self.trained()
         graph = self._new_graph(number)
         graph.loader(trained, "build_optimizer")()
@@ -134,14 +134,14 @@ class StagedTraining(Training):
         over.close()
 
     def _take(self, graph, number):
-        """Makes a graph that of the current stage, which has this number."""
+        """Makes a graph the current one, that of stage `number`."""
         self.graph, self._number_of_graph, self._most_per_call = graph, number, 1
         if self._evaluation is not None:
             self._evaluation.close()
             self._evaluation = None
 
     def _new_graph(self, number):
-        """The graph of a stage that has not begun, or is over: one in which nothing was trained."""
+        """Returns an untrained graph of a stage that has not begun, or is over."""
         if number not in self._unused:
             self._unused[number] = self._build(number)
         return self._unused[number]
@@ -157,7 +157,7 @@ class StagedTraining(Training):
         figure = self._validation.figure(self._evaluation, trained, horizon)
         rows, best = self.found
         before = [row["figure"] for row in rows if row["stage"] == self.number and row["is_best"]]
-        # Of weights that diverge everywhere, later ones are as good.
+        # If weights diverge everywhere, later ones are as good.
         is_best = not before or figure < before[-1] or before[-1] == np.inf
         stage, done = self._place()
         row = {"stage": stage, "horizon": horizon, "meta_iterations": done, "figure": figure, "is_best": bool(is_best)}
@@ -167,7 +167,7 @@ class StagedTraining(Training):
             self.events.write_validation(len(self.history), figure)
 
     def trained(self):
-        """What the next stage would begin with: the best weights where there are validations, or those of now."""
+        """Returns what the next stage would begin with: the best weights, or the current ones without validation."""
         return self.found.best or self._now()
 
     def _now(self):
@@ -177,10 +177,10 @@ class StagedTraining(Training):
         return {**dict(zip(("stage", "meta_iterations"), self._place())), "is_best": True}
 
     def _trained(self, rows, weights, adapted):
-        """Weights as a `Trained`, with a record of all stages up to theirs: how many meta-iterations led to the next.
+        """Returns weights as a `Trained`, whose record lists all stages up to theirs and how long each was.
 
         Args:
-          rows: validations, of which the last best one of each stage counts; the very last is that of these weights.
+          rows: validations. The last best one of each stage counts; the very last row belongs to these weights.
         """
         last = {row["stage"]: row["meta_iterations"] for row in rows if row["is_best"]}
         number = max(last)
@@ -201,7 +201,7 @@ class StagedTraining(Training):
         ]
 
     def replay(self, path):
-        """As `Trainer.replay`; draws_seed says of which stage it is."""
+        """As `Trainer.replay`; the draws_seed in the file tells the stage."""
         stored, _ = nonfinite.read(path)
         seeds = [stage.recipe.settings.draws_seed for stage in self._stages]
         number = seeds.index(stored["draws_seed"]) if stored.get("draws_seed") in seeds else 0
@@ -232,7 +232,7 @@ class StagedTraining(Training):
     # What checkpoints hold of it.
 
     def snapshot(self):
-        """That of the graph, the validations, and the best weights: `validations/COLUMN`, `best/...`."""
+        """Returns that of the graph, the validations, and the best weights: `validations/COLUMN`, `best/...`."""
         arrays = self.graph.snapshot()
         for column, dtype in COLUMNS.items():
             arrays["validations/" + column] = np.array([row[column] for row in self.found.rows], dtype)

@@ -7,7 +7,7 @@ from l2l import checks
 from l2l.learning.settings import Settings
 from l2l.runs.recipe import Recipe
 
-# What a stage may have of its own, beside `problem` and `build_optimizer`.
+# The settings that a stage may replace, beside `problem` and `build_optimizer`.
 OF_STAGES = [name for name in Settings._fields if name not in ("weights_seed", "draws_seed")]
 
 
@@ -15,21 +15,22 @@ Stage = namedtuple(
     "Stage",
     [
         "meta_iterations",  # at most
-        "recipe",  # a `Recipe`, of the training that the stage is by itself
+        "recipe",  # a `Recipe` of the stage as a training
     ],
 )
 
 
 def checked_stages(stages, recipe):
-    """The stages as a list of `Stage`; stage `i` has `draws_seed + i`.
+    """Returns the stages as a list of `Stage`; stage `i` has `draws_seed + i`.
 
     Args:
       stages: list of dicts, as for `Curriculum`.
-      recipe: a `Recipe`, whose problem, builder and settings are those of stages that say nothing else; the horizon in
-        its settings may be None.
+      recipe: a `Recipe` with the default problem, builder and settings of all stages; the horizon in its settings may
+        be None.
 
     Raises:
-      TypeError, ValueError: no stages, one that is no dict, or what is wrong with one, with its number before it.
+      TypeError, ValueError: no stages, a stage that is no dict, or whatever is wrong with one; the message begins with
+        its number.
     """
     if not isinstance(stages, (list, tuple)):
         raise TypeError("stages must be a list of dicts, such as [{'meta_iterations': 1000}], got %r" % (stages,))
@@ -60,7 +61,7 @@ def checked_stages(stages, recipe):
 
 @contextlib.contextmanager
 def in_stage(number):
-    """Errors about an argument say which stage it belongs to."""
+    """Has errors about an argument say which stage it belongs to."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -69,7 +70,7 @@ def in_stage(number):
 
 
 def joint_record(stages, records, validation):
-    """The record of all stages: that of the first, and under `stages` what the others have of their own.
+    """Returns the record of all stages: that of the first, with the differences of each under `stages`.
 
     Args:
       stages: list of `Stage`.
@@ -93,10 +94,10 @@ def joint_record(stages, records, validation):
 
 
 def checked_begun(path, history, stages):
-    """How many stages have begun, from a checkpoint.
+    """Returns how many stages have begun, from a checkpoint.
 
     Raises:
-      ValueError: what it says of the stages that have begun is impossible.
+      ValueError: the checkpoint says something impossible about them.
     """
     begun = history.config.get("begun")
     is_list = isinstance(begun, list) and 0 < len(begun) <= len(stages)

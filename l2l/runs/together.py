@@ -22,16 +22,20 @@ def train_together(
     until: Union[int, Sequence[int], None] = None,
     workers: Optional[int] = None,
 ) -> List[History]:
-    """Trains several trainers and curricula side by side, each on a core of its own, with one progress display.
+    """Trains several trainers and curricula in parallel, each on its own core.
 
-    Each history is what `Trainer.run` alone would have given, whatever the order. Ctrl-C stops
-    all of them as it stops `Trainer.run`; if one fails, the others stop and keep what they have.
+        trainers = [l2l.Trainer(problem, l2l.CoordinatewiseLSTM, weights_seed=seed) for seed in range(4)]
+        histories = l2l.train_together(trainers, 2000)
+
+    Each history is the one that `Trainer.run` alone would have given, whatever the order. One progress display shows
+    all of them. Ctrl-C stops all of them as it stops `Trainer.run`. If one fails, the others stop and keep what they
+    have.
 
     Args:
       trainers: list of different trainers and curricula.
-      meta_iterations: how many more, a positive integer for all, or a list of one for each.
-      until: how many in all, instead of `meta_iterations`, in the same way. A curriculum of which neither is said runs
-        to its end.
+      meta_iterations: how many more, a positive integer for all, or a list with one for each.
+      until: how many in all, given in the same way, instead of `meta_iterations`. A curriculum for which neither is
+        given runs to its end.
       workers: how many run at a time; by default as many as the machine has cores.
 
     Returns:
@@ -39,7 +43,7 @@ def train_together(
 
     Raises:
       TypeError, ValueError: no trainers, the same one twice, one that is closed or runs in another thread, numbers
-        that are not positive integers, or not as many of them as trainers.
+        that are not positive integers, or not one for each trainer.
     """
     if not isinstance(trainers, (list, tuple)) or not trainers:
         raise ValueError("trainers must be a non-empty list of trainers, got %r" % (trainers,))

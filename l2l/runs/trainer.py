@@ -29,63 +29,71 @@ from l2l.types import BuildOptimizer, MetaLoss, MetaOptimizerFunction, PathLike,
 class Trainer(Run):
     """Trains a learned optimizer on fresh draws of a problem.
 
-    A trainer has a graph and a session of its own: trainers live side by side, each keeps its
-    weights, and none slows another. The same arguments give bit-identical histories and
-    weights on the same machine. One thread at a time may use a trainer. As a context manager
-    it closes itself at the end: `with l2l.Trainer(...) as trainer:`.
+    Usage::
+
+        trainer = l2l.Trainer(l2l.Quadratic(dims=2), l2l.CoordinatewiseLSTM, learning_rate=1e-3)
+        trainer.run(2000)
+        optimizer = trainer.trained()  # for `evaluate` and `save`
+
+    Each trainer owns a graph and a session. Several can exist side by side: each keeps its weights, and none slows
+    another. The same arguments give bit-identical histories and weights on the same machine. One thread at a time may
+    use a trainer. As a context manager, `with l2l.Trainer(...) as trainer:`, it closes itself at the end.
 
     Args:
-      problem: a `Problem`. With an `estimator` it may be a dict of problems of any shapes by name, of which each
-        meta-iteration draws one.
+      problem: a `Problem`. With an `estimator` it may be a dict from name to problem, of any shapes; each
+        meta-iteration draws one of them.
       build_optimizer: function without arguments that creates the learned optimizer, a callable
         `(gradients, state) -> (update, state)` with trainable variables, in the trainer's graph.
-        `CoordinatewiseLSTM` is one; `lambda: CoordinatewiseLSTM(casting="log")` another. Or a `Trained`, as from
-        another trainer or from `l2l.load`: the training then begins with its weights, and with a new meta-optimizer. Or
-        a dict of such functions, one for each group of the position's tensors, see `Grouped`.
-      meta_loss: what is minimized, a name of `META_LOSSES`: "sum" of the losses of a segment, the last one ("end"), its
-        log ("end_log"), or the sum of logs ("sum_log"). For whole horizons "late_log", the log of the mean of the last
-        tenth; "mean_log", the mean of the logs; and "late_and_mean_log", 0.8 of the first and 0.2 of the second. These
-        three add 1e-7 to what they take a log of. Or a function of the losses `[T]` of one draw to a scalar.
+        `CoordinatewiseLSTM` is one, `lambda: CoordinatewiseLSTM(casting="log")` another. It may also be a `Trained`,
+        from another trainer or from `l2l.load`: the training then begins with its weights and a new meta-optimizer. Or
+        it is a dict of such functions, one for each group of the position's tensors, see `Grouped`.
+      meta_loss: what is minimized, a name of `META_LOSSES`: the "sum" of the losses of a segment, the last one ("end"),
+        its log ("end_log"), or the sum of logs ("sum_log"). For whole horizons: "late_log", the log of the mean of the
+        last tenth; "mean_log", the mean of the logs; or "late_and_mean_log", 0.8 of the first and 0.2 of the second.
+        These three add 1e-7 before they take a log. It may also be a function of the losses `[T]` of one draw to a
+        scalar.
       estimator: what makes the meta-gradient. None is backpropagation through a segment;
-        `l2l.EvolutionStrategies(...)` and `l2l.PES(...)` need forward passes alone. With one of these, `batch` and
-        `second_derivatives` have no meaning and must be left as they are, and `threads` is how many members run side
-        by side.
-      client: with an `estimator`, a `distributed.Client` or the address of a scheduler, as `"tcp://host:8786"`: its
-        workers run the members of each meta-iteration. On machines of one kind the numbers are those without it, bit
-        for bit. A lost worker's members are computed again. Needs `pip install l2l[sweep]`. None for this process.
+        `l2l.EvolutionStrategies(...)` and `l2l.PES(...)` need only forward passes. With one of these, `batch` and
+        `second_derivatives` have no meaning and must keep their defaults, and `threads` is how many members run in
+        parallel.
+      client: with an `estimator`, a `distributed.Client` or the address of a scheduler, such as `"tcp://host:8786"`.
+        Its workers run the members of each meta-iteration. On machines of one kind the numbers are the same as without
+        it, bit for bit. A lost worker's members are computed again. Needs `pip install l2l[sweep]`. None for this
+        process.
       unroll_length: `T`, base iterations of a segment, through which a meta-gradient flows; a positive integer.
       horizon: how many base iterations a draw lives, a multiple of `unroll_length`. None for one segment, as in the
-        document. Position and state are carried from one segment to the next without a gradient (truncated
+        original notebook. Position and state are carried from one segment to the next without a gradient (truncated
         backpropagation through time, as in arXiv 1606.04474). The next draw comes when the horizon is reached, or after
-        a meta-iteration that is skipped for a NaN. With an estimator any number will do; `PES` rounds it up to a
-        multiple. It may then also be a pair `(least, most)`, between which the horizon of each meta-iteration is drawn
-        with a uniform logarithm, or a function of the number of meta-iterations so far to a number or a pair.
+        a meta-iteration that is skipped for a NaN. With an estimator it may be any number, and `PES` rounds it
+        up to a multiple. It may then also be a pair `(least, most)`: the horizon of each meta-iteration is drawn
+        between them, uniform in its logarithm. Or it is a function of the number of meta-iterations so far to a number
+        or a pair.
       learning_rate: a number, or a schedule: a function of the number of updates so far, a scalar int64 tensor, such
         as `l2l.exponential_decay(3e-4, 1000)`. Meta-iterations that are skipped for a NaN do not count.
       meta_optimizer: None for `tf.train.AdamOptimizer` with its defaults; or a function of the learning rate, a scalar
         float32 tensor, that creates a `tf.train.Optimizer`: `lambda rate: tf.train.MomentumOptimizer(rate, 0.9)`.
       clip_norm: the meta-gradient's global norm is clipped at this; None for no clipping.
       second_derivatives: False stops meta-gradients from flowing through the optimizee's gradients.
-      batch: the meta-loss is averaged over so many draws in each meta-iteration.
-      threads: cores to use. The batch is cut into so many equal shards, so it must be a multiple. It pays for
-        large batches. The number of shards changes rounding, not what is computed.
+      batch: how many draws the meta-loss of each meta-iteration is averaged over.
+      threads: cores to use. The batch is cut into this many equal shards, so it must be a multiple. It pays for
+        large batches. The number of shards changes only the rounding.
       weights_seed: integer that fixes the initial weights.
       draws_seed: integer that fixes the problems drawn.
       engine: "xla" compiles the meta-iterations, up to a thousand to a call; "graph" runs them op by op in the
-        session, many times slower; "xla_or_graph" goes over to the second, with a warning, where the first
+        session, many times slower; "xla_or_graph" begins with "xla" and falls back to "graph", with a warning, if XLA
         cannot compile. All see the same draws and the same initial weights.
       name: for the progress display and the history.
       on_nonfinite: what to do about a NaN or an infinity in the meta-loss, the last loss or the meta-gradient.
         Either way the meta-iteration changes no weight and counts in `history.skipped`. "skip" warns of the
-        first one and goes on; "raise" saves what it began with and raises `NonFiniteError`.
-      checkpoint_dir: directory for checkpoints, made where it is missing; None for none. They are written every
-        `checkpoint_every` seconds and when a run ends, in whatever way; the last three are kept. Files of a
+        first one and continues; "raise" saves the start of the meta-iteration and raises `NonFiniteError`.
+      checkpoint_dir: directory for checkpoints, created if missing; None for none. They are written every
+        `checkpoint_every` seconds and when a run ends, however it ends; the last three are kept. Files of a
         `NonFiniteError` are saved there too, otherwise in the current directory.
       checkpoint_every: seconds, a positive number.
-      resume: True goes on from the newest checkpoint in `checkpoint_dir`, as `restore` does; where there is none, the
-        training starts.
+      resume: True continues from the newest checkpoint in `checkpoint_dir`, as `restore` does; if there is none, the
+        training starts anew.
       allow_changed_code: as for `restore`, with `resume=True`.
-      logdir: directory for TensorBoard, made where it is missing; None for none. Each training needs its own. It shows
+      logdir: directory for TensorBoard, created if missing; None for none. Each training needs its own. It shows
         the means of meta-loss and norm of the meta-gradient over every 100 meta-iterations, the log average, how many
         meta-iterations were skipped, histograms of the weights every 1,000 meta-iterations, and the graph.
 
@@ -95,9 +103,9 @@ class Trainer(Run):
     Raises:
       TypeError, ValueError: an argument is out of range; an optimizer without variables, a problem whose `batch_loss`
         is not its `loss`, a parameter that cannot be described, a record or variables that no file can hold, a
-        `checkpoint_dir` that another trainer uses or that is none, a `client` without an estimator, a problem or
-        function that cannot be sent to its workers, and all that `meta_gradient` raises.
-      ImportError: there is a `client`, and Dask is not installed.
+        `checkpoint_dir` that another trainer uses or that is no directory, a `client` without an estimator, a problem
+        or function that cannot be sent to its workers, and all that `meta_gradient` raises.
+      ImportError: a `client` is given, and Dask is not installed.
     """
 
     @short_traceback
@@ -173,7 +181,14 @@ class Trainer(Run):
         )
 
     def replay(self, path: PathLike) -> Replay:
-        """Repeats the meta-iteration that `on_nonfinite="raise"` stopped at, without training.
+        """Repeats the meta-iteration at which `on_nonfinite="raise"` stopped.
+
+        Nothing is trained.
+
+            try:
+                trainer.run(1000)
+            except l2l.NonFiniteError as error:
+                losses = trainer.replay(error.path).losses
 
         Args:
           path: of the file that `NonFiniteError` names.
@@ -188,7 +203,9 @@ class Trainer(Run):
         return nonfinite.replay(self._recipe, self._draw_by_draw, self.history.config, path)
 
     def trained(self) -> Trained:
-        """The optimizer with its weights now, a `Trained`, for `evaluate`. Training on does not change it.
+        """Returns the optimizer with its current weights, a `Trained`.
+
+        It is for `evaluate` and `save`. Further training does not change it.
 
         Raises:
           ValueError: the trainer is closed, or is running in another thread.

@@ -11,17 +11,17 @@ from l2l.runs import checkpoints, nonfinite
 from l2l.runs.pair_workers import WorkersError
 from l2l.tracebacks import levels_to_the_caller
 
-# The progress line hears of news after so many meta-iterations or seconds, and averages over so many meta-iterations.
+# The progress line is updated after this many meta-iterations or seconds, and averages over PROGRESS_WINDOW of them.
 PROGRESS_EVERY = 100
 PROGRESS_SECONDS = 0.2
 PROGRESS_WINDOW = 2000
 
-# An engine gets no more work at a time than takes about so long: only between two calls can a run stop.
+# A call of the engine takes about this long at most, since a run can stop only between two calls.
 SECONDS_PER_CALL = 0.4
 
 
 class Training:
-    """A graph and its history, which go on together; for one thread at a time.
+    """A graph and its history, which advance together; for one thread at a time.
 
     Args:
       graph: a `TrainingGraph`.
@@ -29,11 +29,11 @@ class Training:
       checkpoints: a `CheckpointDirectory`, or None.
       events: an `Events`, or None.
       on_nonfinite: "skip" or "raise", as for `Trainer`.
-      fall_back: function without arguments that gives the same graph with the engine "graph", to go on with where XLA
+      fall_back: function without arguments that returns the same graph with the engine "graph", to continue with if XLA
         cannot compile; or None.
 
     Attributes:
-      graph, history, checkpoints, events: as they are now.
+      graph, history, checkpoints, events: the current ones.
       is_known: whether the weights are those that the history tells of.
     """
 
@@ -88,7 +88,7 @@ class Training:
             warnings.warn(complaint, RuntimeWarning, stacklevel=levels_to_the_caller())
         return len(history) - first
 
-    # What a training in stages does otherwise, see `StagedTraining`.
+    # Methods that a training in stages overrides, see `StagedTraining`.
 
     def is_due(self):
         """Whether something is to be done although no meta-iteration is left."""
@@ -106,7 +106,7 @@ class Training:
         return "log average %.2f" % average
 
     def _complaints(self, first):
-        """What is wrong with the run, whose meta-iterations from `first` on are new, a list of sentences."""
+        """Says what is wrong with the run, a list of sentences; meta-iterations from `first` on are new."""
         return self.history.stalled()
 
     @property
@@ -123,10 +123,10 @@ class Training:
         return self.graph.snapshot()
 
     def _call_engine(self, most):
-        """One call of the engine, of a length that keeps it under half a second; its rows are in the history then."""
+        """Calls the engine once, for about half a second at most, and adds its rows to the history."""
         start = time.perf_counter()
         # An exception from outside, such as a second Ctrl-C, may come at any moment: until the rows are in the history,
-        # nobody knows whether the weights are those of before or of after.
+        # nobody knows whether the weights have been updated.
         self.is_known = False
         try:
             rows = self.graph.run(min(self._most_per_call, most))
@@ -143,7 +143,7 @@ class Training:
         return rows
 
     def _prepare(self):
-        """Compiles, or takes a graph that is still to be prepared, where XLA cannot and the user allowed it."""
+        """Compiles. If XLA cannot and the user allowed it, falls back to a graph that is still to be prepared."""
         try:
             self.graph.prepare()
         except CannotCompileError as error:
@@ -159,7 +159,7 @@ class Training:
             self._went_over(engine="graph", xla=None)
 
     def _check_finite(self, rows):
-        """Says so where the last of these rows has a NaN or an infinity; no row before it can have one."""
+        """Warns or raises if the last row has a NaN or an infinity; no row before it can have one."""
         figures = rows[-1][:3]
         if np.isfinite(figures).all() or self._warned:
             return
@@ -181,10 +181,10 @@ class Training:
         return self.checkpoints.path
 
     def restore(self, path, allow_changed_code):
-        """Goes on from a checkpoint.
+        """Continues from a checkpoint.
 
         Raises:
-          ValueError: as `checkpoints.read` and `check_snapshot`; everything is as it was.
+          ValueError: as `checkpoints.read` and `check_snapshot`; nothing has changed then.
         """
         arrays, history = checkpoints.read(path, self.history.config, allow_changed_code)
         checkpoints.check_snapshot(path, arrays, self.graph.snapshot(), self.record)

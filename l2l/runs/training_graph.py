@@ -31,7 +31,8 @@ class TrainingGraph:
       graph: the `tf.Graph`.
       optimizer: the learned optimizer, an `Optimizer`.
       variables: names of the variables that are trained, without scopes.
-      position: like which the optimizer was called first, in JSON types; None where it created its variables at once.
+      position: structure, in JSON types, of the position that the optimizer was first called with; None if building the
+        optimizer created its variables.
       draws: dtype and shape of each tensor of a draw, a list of pairs of JSON types.
       draw_by_draw: whether a batch is written into the graph draw by draw; see `l2l.mapping`.
     """
@@ -96,11 +97,11 @@ class TrainingGraph:
         self._carried = [np.zeros(t.shape.as_list(), t.dtype.as_numpy_dtype) for t in meta_iterations.start.carried]
 
     def to_prepare(self):
-        """What `prepare` will do, in a word or two, None for nothing."""
+        """Says what `prepare` will do, in a word or two; None for nothing."""
         return self._word if self._run is None else None
 
     def prepare(self):
-        """Compiles, if there is something to compile; to be called before `run`, and may be again.
+        """Compiles, if that is still to be done. Call it before `run`; it may be called again.
 
         Raises:
           CannotCompileError: XLA cannot compile the problem, the optimizer, the meta-loss or the meta-optimizer.
@@ -109,9 +110,9 @@ class TrainingGraph:
             self._run = self._prepare(self._session)
 
     def run(self, most):
-        """Up to `most` meta-iterations more: an array `[n, 3]` of meta-loss, last loss and gradient norm.
+        """Runs up to `most` meta-iterations: an array `[n, 3]` of meta-loss, last loss and gradient norm.
 
-        After one that has a NaN or an infinity, it is the last; the next one has a new draw.
+        A meta-iteration with a NaN or an infinity is the last one of a call; the next call begins with a new draw.
         """
         block, place = divmod(self._number, DRAWS_PER_BLOCK)
         rows, at = self._run(self._draws_of(block), At(place, self._age, self._carried), most)
@@ -132,10 +133,10 @@ class TrainingGraph:
         return self._block_arrays
 
     def failure(self):
-        """What the last call's last meta-iteration began with, where it has a NaN or an infinity, a dict of arrays.
+        """Returns the start of the last call's last meta-iteration, if that has a NaN or an infinity: a dict of arrays.
 
-        `draw/i` is the draw, and the others are as in `snapshot`, but for `age`, the base iterations that the draw has
-        lived. The weights are those of now, since that meta-iteration did not change them.
+        `draw/i` is the draw, and `age` how many base iterations it had lived. The others are as in `snapshot`. The
+        weights are the current ones, since that meta-iteration did not change them.
         """
         number, at = self._failed
         block, place = divmod(number, DRAWS_PER_BLOCK)
@@ -155,7 +156,7 @@ class TrainingGraph:
         return self._session.run(self.optimizer.adapted)
 
     def snapshot(self):
-        """All that the training needs to go on from here, a dict from name to array.
+        """Returns all that the training needs to continue from here, a dict from name to array.
 
         `variables/NAME` are weights, the meta-optimizer's state and every other variable; `place` is the number of the
         draw and the base iterations that it has lived; `carried/i` are position and state.
@@ -166,7 +167,7 @@ class TrainingGraph:
         return arrays
 
     def load(self, snapshot):
-        """Goes on from a snapshot of a training with the same settings."""
+        """Continues from a snapshot of a training with the same settings."""
         values = [snapshot["variables/" + name] for name in self._variables]
         load_variables(self._session, self._variables.values(), values)
         self._number, self._age = snapshot["place"].tolist()

@@ -5,10 +5,10 @@ import threading
 
 
 class Turn:
-    """Whose turn it is: that of a run, or for a moment that of any thread.
+    """Lets one thread at a time use a trainer: for a whole run, or for a moment.
 
-    While one thread reads or writes a few variables, others wait. While one runs, which may take hours, others are
-    refused. The thread that runs may do as it likes, in a signal handler, say.
+    While one thread reads or writes a few variables, others wait. During a run, which may take hours, other threads are
+    refused. The running thread may do anything, for example in a signal handler.
 
     Args:
       name: of the trainer, for error messages.
@@ -19,7 +19,7 @@ class Turn:
 
     @contextlib.contextmanager
     def moment(self):
-        """Within it no other thread uses the trainer.
+        """Keeps other threads away within the block.
 
         Raises:
           ValueError: the trainer is running in another thread.
@@ -30,7 +30,7 @@ class Turn:
 
     @contextlib.contextmanager
     def run(self):
-        """The same for a long time."""
+        """The same for a long time: other threads are refused instead of waiting."""
         current = threading.current_thread()
         try:
             with self._lock:

@@ -1,4 +1,4 @@
-"""Validation: how good weights are on draws that no training sees."""
+"""Validation: how good weights are on held-out draws."""
 
 import warnings
 from collections import namedtuple
@@ -17,7 +17,7 @@ COLUMNS = {"stage": np.int64, "meta_iterations": np.int64, "figure": np.float64,
 
 
 class Validation(namedtuple("Validation", ["every", "patience", "draws", "measure", "seed"])):
-    """When a curriculum validates, and by what; see `Curriculum`."""
+    """When a curriculum validates, and with which measure; see `Curriculum`."""
 
     def description(self):
         """All but the measure, in JSON types."""
@@ -28,10 +28,10 @@ class Validation(namedtuple("Validation", ["every", "patience", "draws", "measur
         return None if self.measure is log_average else describe("measure", self.measure)
 
     def graph(self, problem, trained, horizon, engine, may_fall_back):
-        """An `EvaluationGraph` of the held-out draws, which compiles where `engine` says so.
+        """Returns an `EvaluationGraph` of the held-out draws, compiled if `engine` says so.
 
         Raises:
-          CannotCompileError: XLA cannot, and "graph" may not take its place.
+          CannotCompileError: XLA cannot compile it, and "graph" may not take its place.
         """
         draws = drawn(problem, self.draws, seeds_of(self.seed), horizon)
         arguments = problem, trained, "build_optimizer", draws, horizon
@@ -46,10 +46,10 @@ class Validation(namedtuple("Validation", ["every", "patience", "draws", "measur
             return EvaluationGraph(*arguments, "graph")
 
     def figure(self, graph, trained, horizon):
-        """The measure of the losses of a `Trained`, a float.
+        """Returns the measure of the losses of a `Trained`, a float.
 
         Raises:
-          TypeError, ValueError: the measure gives no number.
+          TypeError, ValueError: the measure returns no number.
         """
         graph.load(trained, "build_optimizer")
         losses, _ = graph.losses_and_positions(np.arange(horizon), lambda finished: None)
@@ -66,10 +66,10 @@ class Validation(namedtuple("Validation", ["every", "patience", "draws", "measur
 
 
 def checked_validation(every, patience, draws, measure, seed):
-    """A `Validation`, or None where `every` is None.
+    """Returns a `Validation`, or None if `every` is None.
 
     Raises:
-      TypeError, ValueError: an argument is out of range, or says something about validations of which there are none.
+      TypeError, ValueError: an argument is out of range, or is given although `every` is None.
     """
     for name, value in [("patience", patience), ("measure", measure)]:
         if every is None and value is not None:
@@ -83,11 +83,11 @@ def checked_validation(every, patience, draws, measure, seed):
 
 
 def checked_rows(path, columns, horizons):
-    """What validations found, from a checkpoint: a list of dicts.
+    """Returns the validations of a checkpoint, a list of dicts.
 
     Args:
       path: of the checkpoint, for error messages.
-      columns: dict from `COLUMNS` to array, or None.
+      columns: dict from each name in `COLUMNS` to an array or None.
       horizons: of the stages that have begun.
 
     Raises:

@@ -8,7 +8,7 @@ The result is an archive (see `l2l.archives`), `result.npz`, which holds
     weights/NUMBER, adapted/NUMBER      the trained optimizer
     figures/NAME                        measured arrays
 
-Beside it `started.txt` has a line for each time that a process began to compute the cell, and `finished.txt` says how
+Beside it, `started.txt` has a line for each time that a process began to compute the cell, and `finished.txt` says how
 many meta-iterations are done.
 """
 
@@ -46,7 +46,11 @@ _READABLE = 80  # characters of a cell's name before its hash
 
 
 class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_changed_code"])):
-    """What is to be computed: a dict of JSON types, a number, an absolute path, and as for `Trainer.restore`."""
+    """What a worker computes for a cell.
+
+    `settings` is a dict of JSON types, `meta_iterations` a number, `directory` an absolute path, and
+    `allow_changed_code` as for `Trainer.restore`.
+    """
 
     result = property(lambda self: os.path.join(self.directory, "result.npz"))
     _finished = property(lambda self: os.path.join(self.directory, "finished.txt"))
@@ -57,7 +61,7 @@ class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_
             file.write("%d" % meta_iterations)
 
     def finished(self):
-        """How many meta-iterations are done, by what was noted last; 0 where nothing was."""
+        """Returns how many meta-iterations are done, according to the last note; 0 without one."""
         with contextlib.suppress(OSError, ValueError), open(self._finished) as file:
             return max(0, min(int(file.read()), self.meta_iterations - 1))  # the last is told otherwise
         return 0
@@ -71,7 +75,7 @@ class Job(namedtuple("Job", ["settings", "meta_iterations", "directory", "allow_
 
 
 def name_of(settings):
-    """The name of a cell's directory: its settings, as far as a file name may show them, and a hash of all of them.
+    """Returns the name of a cell's directory: its settings, as far as file names allow, and a hash of all of them.
 
     Args:
       settings: dict of JSON types; their order does not matter.
@@ -87,7 +91,7 @@ def name_of(settings):
 
 @short_traceback
 def compute(job, build_trainer, measure, stop):
-    """Computes a cell, from its newest checkpoint where there is one, and writes its result.
+    """Computes a cell, from its newest checkpoint if it has one, and writes its result.
 
     Args:
       job: a `Job`.
@@ -158,7 +162,7 @@ def write(job, trainer, figures):
 
 
 def plainly(value):
-    """A number of NumPy as Python's own; everything else as it is."""
+    """Returns a NumPy number as a Python number, and everything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -170,10 +174,11 @@ def _has_more(job, number):
 
 
 def _read(job):
-    """Config and arrays of a cell's result; two times None where there is none, or one of fewer meta-iterations.
+    """Reads config and arrays of a cell's result; `(None, None)` without a result, or with one of fewer
+    meta-iterations.
 
     Raises:
-      ValueError: it is damaged, of another cell or a newer format, or has more meta-iterations.
+      ValueError: it is damaged, of another cell or another format, or has more meta-iterations.
     """
     try:
         config, arrays = archives.read(job.result)
@@ -211,14 +216,19 @@ def _read(job):
 
 
 class Cell:
-    """A finished cell. History and weights are read from its directory when they are asked for.
+    """A finished cell of a sweep.
+
+    It reads history and weights from its directory on demand.
+
+        for cell in sweep.cells:
+            print(cell.settings, cell.history().log_average(2000))
 
     Attributes:
-      settings: dict of what `build_trainer` got.
+      settings: the dict of settings that `build_trainer` got.
       directory: where its checkpoints and its `result.npz` are.
       figures: dict of what `measure` returned: JSON types and arrays.
       row: dict of JSON types for the table.
-      version: of l2l, that computed it.
+      version: the version of l2l that computed it.
     """
 
     def __init__(
@@ -238,7 +248,7 @@ class Cell:
         )
 
     def history(self) -> History:
-        """The `History` of the cell."""
+        """Reads the `History` of the cell."""
         config, arrays = self._result()
         history, columns = History(config["trainer"]), _group(arrays, "history/")
         rows = [checked_column(self._job.result, columns, column) for column in history.columns]
@@ -246,7 +256,10 @@ class Cell:
         return history
 
     def trained(self) -> Trained:
-        """The trained optimizer, a `Trained`. For one that is not the library's own, builds a trainer again."""
+        """Reads the trained optimizer, a `Trained`.
+
+        If the optimizer is not one of the library's, this calls `build_trainer` again.
+        """
         config, arrays = self._result()
         measured = {name: config[name] for name in ("versions", "machine", "date")}
         record = {**config["trainer"], "meta_iterations": self._job.meta_iterations, **measured}
@@ -261,16 +274,16 @@ class Cell:
 
     @property
     def code(self) -> List[str]:
-        """Digests of the user's problem, builder and meta-loss; that of an optimizer may follow from settings."""
+        """Digests of the user's problem, builder and meta-loss, not the optimizer's, which may depend on settings."""
         code = self._record.get("code")
         parts = {key: part for key, part in code.items() if key != "optimizer"} if isinstance(code, dict) else code
         return digests_in([parts, self._record.get("problem_parameters")])
 
     def check_trainer(self) -> None:
-        """Builds the trainer again, and refuses a result that is from another one.
+        """Builds the trainer again, and refuses a result that came from another one.
 
         Raises:
-          ValueError: and what differs.
+          ValueError: it did, and what differs.
         """
         with self._rebuilt() as trainer:
             record = trainer.history.config
@@ -291,7 +304,7 @@ def _group(arrays, prefix):
 
 
 def finished(job, build_trainer):
-    """The `Cell` of a job, or None where it is not done.
+    """Returns the `Cell` of a job, or None if it is not done.
 
     Raises:
       ValueError: as `_read`.

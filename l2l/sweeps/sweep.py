@@ -1,4 +1,4 @@
-"""Sweeps: one call computes a grid of settings, and goes on after an interruption."""
+"""Sweeps: one call trains a grid of settings, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _SHOWN = 3  # complaints, or failed cells, that a message has in full
 
 
 class Sweep:
-    """What a sweep has computed: in a notebook, and as text, a table.
+    """The result of a sweep, shown as a table in a notebook and in print.
 
     Attributes:
       cells: list of `Cell`, in the order of the grid.
-      rows: list of dicts of JSON types, one for each cell: its settings, `meta_iterations`, `log_average` (mean of
-        log10 of the last loss over the last 2,000 meta-iterations), `skipped` (how many changed nothing, for a NaN or
-        an infinity), `stalled` (whether `History.stalled` finds fault), `seconds` (in meta-iterations), and what was
-        measured. If another version of l2l computed a cell, `version` says for each which it was.
+      rows: list of dicts of JSON types, one for each cell. A row has the settings; `meta_iterations`; `log_average`,
+        the mean of log10 of the last loss over the last 2,000 meta-iterations; `skipped`, how many changed nothing, for
+        a NaN or an infinity; `stalled`, whether `History.stalled` finds fault; `seconds`, the time of the
+        meta-iterations; and what `measure` returned, but for arrays. If another version of l2l computed a cell, all
+        rows have the `version` that computed them.
     """
 
     def __init__(self, cells: Iterable[Cell]) -> None:
@@ -40,7 +41,10 @@ class Sweep:
             self.rows = [{**cell.row, "version": cell.version} for cell in self.cells]
 
     def table(self) -> Table:
-        """The rows as a `format_table`; of other columns or formats, `l2l.format_table(sweep.rows, columns)`."""
+        """Returns the rows as a table.
+
+        `l2l.format_table(sweep.rows, columns)` makes one of other columns or formats.
+        """
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         known = {"meta_iterations": ",d", "log_average": ".2f", "seconds": ".1f"}
         return format_table(
@@ -71,13 +75,7 @@ def sweep(
     measure: Optional[Callable[[Trainer], Dict[str, Any]]] = None,
     allow_changed_code: bool = False,
 ) -> Sweep:
-    """Trains a trainer for each cell of a grid of settings, several at a time, and gathers what they measured.
-
-    Called again with the same arguments it goes on where it stopped, however that came: a cell that is done is read,
-    and one that was interrupted goes on from its newest checkpoint, bit for bit. With more meta-iterations the cells
-    train on. A worker that dies loses nothing else than what its cell did since its last checkpoint: the cell goes on
-    on another one. Ctrl-C stops all cells as it stops `Trainer.run`. If cells fail, the others are computed all the
-    same.
+    """Trains a trainer for each cell of a grid of settings, several at a time.
 
     Usage::
 
@@ -85,38 +83,41 @@ def sweep(
             return l2l.Trainer(problem, l2l.CoordinatewiseLSTM, learning_rate=learning_rate,
                                weights_seed=weights_seed, checkpoint_dir=checkpoint_dir)
 
-        sweep = l2l.sweep(build, {"learning_rate": [1e-4, 1e-3], "weights_seed": range(5)}, 20_000, "sweep")
+        sweep = l2l.sweep(build, {"learning_rate": [1e-4, 1e-3], "weights_seed": range(5)}, 20_000, directory="sweep")
 
-    Needs Dask, `pip install l2l[sweep]`. Functions, and classes that they use, may be typed into a notebook or a
-    script; they are sent to the workers by `cloudpickle`. What they import from files has to be there on the workers
-    too.
+    Called again with the same arguments, it continues where it stopped, whatever stopped it. It reads the cells that
+    are done, and resumes interrupted ones from their newest checkpoints, bit for bit. With more meta-iterations, the
+    cells train on. If a worker dies, another one resumes its cell and repeats only what came after its last checkpoint.
+    Ctrl-C stops all cells as it stops `Trainer.run`. If some cells fail, the others are computed all the same.
+
+    It needs Dask: `pip install l2l[sweep]`. Functions and the classes that they use may be defined in a notebook or a
+    script: `cloudpickle` sends them to the workers. What they import from files must exist on the workers too.
 
     Args:
       build_trainer: function that is called as `build_trainer(checkpoint_dir=..., **settings)` and returns a new
-        `Trainer` that has this `checkpoint_dir`. What it returns must follow from its arguments: of the results that
-        are read, the first of each code is compared with the trainer that is built now, the others are taken at
-        their settings' word.
-      grid: dict from the name of a setting to a list of its values, whose product are the cells; or a list of dicts,
+        `Trainer` that has this `checkpoint_dir`. Its result must follow from its arguments. Of results that are read,
+        the first one of each code is compared with the trainer that is built now; the others are trusted by their
+        settings.
+      grid: dict from the name of a setting to a list of its values; their product are the cells. Or a list of dicts,
         the settings of each cell. Values are JSON types. A seed is a setting like any other.
-      meta_iterations: a positive integer for all cells, or a list of one for each.
-      directory: made where it is missing; each cell has a directory in it. The workers of a cluster of several
-        machines must share it under the same path. Where `client` is None, `workers.log` in it has what the workers
-        print.
-      client: a `distributed.Client`, or the address of a scheduler, such as `"tcp://host:8786"`; None starts a process
+      meta_iterations: a positive integer for all cells, or a list with one for each.
+      directory: created if missing; each cell has a directory in it. A cluster of several machines must share it under
+        the same path. With `client=None` it also has `workers.log`, what the workers print.
+      client: a `distributed.Client`, or the address of a scheduler, such as `"tcp://host:8786"`. None starts a process
         for each core of this machine, and ends them afterwards.
-      measure: function of the finished trainer that returns a dict of figures, JSON types or NumPy arrays; it is
-        called once for each cell, on the worker.
-      allow_changed_code: True reads results, and goes on from checkpoints, where the code of your functions and
-        classes was another.
+      measure: function of the finished trainer that returns a dict of figures, JSON types or NumPy arrays. It is called
+        once for each cell, on the worker.
+      allow_changed_code: True accepts results and checkpoints even if the code of your functions and classes has
+        changed since.
 
     Returns:
       A `Sweep`.
 
     Raises:
-      TypeError, ValueError: an argument that is none of these; two cells with the same settings; a result in the
-        directory that is damaged, from another trainer, or of more meta-iterations.
-      ImportError: Dask is not installed, and there is a cell to compute.
-      RuntimeError: cells failed, and which, when all others are done; the workers on this machine have ended.
+      TypeError, ValueError: an argument is none of these; two cells have the same settings; a result in the
+        directory is damaged, from another trainer, or of more meta-iterations.
+      ImportError: Dask is not installed, and a cell must be computed.
+      RuntimeError: some cells failed, and which, after all others are done; or the workers on this machine have ended.
     """
     checks.function("build_trainer", build_trainer)
     if measure is not None:
@@ -231,7 +232,7 @@ def _compute(jobs, all_jobs, build_trainer, measure, directory, client):
 
 
 def _warn(computed):
-    """One warning of all that is wrong with cells that were computed now."""
+    """Warns once of all that is wrong with the cells that were computed now."""
     complaints = []
     for cell in computed:
         complaints += ["%r: %s" % (cell.settings, complaint) for complaint in cell.history().complaints()]

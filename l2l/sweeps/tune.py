@@ -1,4 +1,4 @@
-"""Tuning: the hyperparameters of a hand-designed optimizer with which it does best, found on draws of their own."""
+"""Tuning: the best hyperparameters of a baseline, found on separate draws."""
 
 from __future__ import annotations
 
@@ -30,20 +30,25 @@ from l2l.xla import prepare_xla
 # Trainings draw with seeds from 0 on, evaluations from -1 down to -2^31, and `Problem.draw` a little below -2^40.
 FIRST_SEED = -(2**41)
 
-# Of SciPy's differential evolution. A small population, five for each hyperparameter, chooses one of several valleys
-# soon. It ends when its figures agree to a thousandth, and another one begins.
+# Options of SciPy's differential evolution. A small population, five for each hyperparameter, soon chooses one of
+# several valleys. It ends when its figures agree to a thousandth, and another one begins.
 EVOLUTION = {"popsize": 5, "recombination": 0.9, "tol": 1e-3, "polish": False}
 LARGEST = 1e150  # it subtracts and squares figures
 
 LogRange = namedtuple("LogRange", ["low", "high"])
 NearOne = namedtuple("NearOne", ["low", "high"])
 
-# A function from a place in [0, 1] to a hyperparameter, of how many, and whether a graph can take them as tensors.
+# A function from a place in [0, 1] to a hyperparameter, the number of its values, and whether they can be tensors.
 _Space = namedtuple("_Space", ["value", "size", "is_number"])
 
 
 def log_range(low: float, high: float) -> LogRange:
-    """A range for `tune`: numbers from `low` to `high` whose logarithm is uniform, such as learning rates.
+    """A range for `tune` whose logarithm is uniform, for example for learning rates.
+
+        l2l.log_range(1e-4, 1.0)  # as likely from 1e-4 to 1e-3 as from 0.1 to 1
+
+    Args:
+      low, high: the ends of the range.
 
     Raises:
       TypeError, ValueError: they are no positive numbers of float32, or `low` is not below `high`.
@@ -53,7 +58,14 @@ def log_range(low: float, high: float) -> LogRange:
 
 
 def near_one(low: float, high: float) -> NearOne:
-    """A range for `tune`: numbers from `low` to `high` whose distance from 1 has a uniform logarithm, such as decays.
+    """A range for `tune` of numbers near 1, such as decays.
+
+    The logarithm of their distance from 1 is uniform.
+
+        l2l.near_one(0.9, 0.999)  # as likely from 0.9 to 0.99 as from 0.99 to 0.999
+
+    Args:
+      low, high: the ends of the range.
 
     Raises:
       TypeError, ValueError: they are not in [0, 1), also as float32, or `low` is not below `high`.
@@ -71,19 +83,19 @@ def _in_order(low, high):
 
 
 class Tuned(namedtuple("Tuned", ["optimizer", "hyperparameters", "figure", "trials"])):
-    """What `tune` found: in a notebook a table of the best ten trials.
+    """The result of `tune`; a notebook shows a table of the best ten trials.
 
     Attributes:
       optimizer: the rule with the best hyperparameters.
       hyperparameters: the best ones, a dict.
-      figure: what they reached on the tuning draws.
+      figure: their figure on the tuning draws.
       trials: list of dicts in the order of the trials: the hyperparameters, and `figure`.
     """
 
     __slots__ = ()
 
     def table(self, rows: int = 10) -> Table:
-        """The best trials, a `Table` of so many rows."""
+        """Returns the best trials, a `Table` with at most `rows` rows."""
         best = sorted(self.trials, key=lambda trial: trial["figure"])[: checks.positive_integer("rows", rows)]
         is_text = {name: not all(_is_number(trial[name]) for trial in best) for name in best[0]}
         cells = [{name: str(one) if is_text[name] else one for name, one in trial.items()} for trial in best]
@@ -109,26 +121,26 @@ def tune(
     seed: int = 0,
     engine: str = "xla",
 ) -> Tuned:
-    """The hyperparameters with which a rule does best on draws of their own: a `Tuned`.
+    """Finds the hyperparameters with which a rule does best on tuning draws.
 
         tuned = l2l.tune(problem, l2l.adam, {"learning_rate": l2l.log_range(1e-4, 1), "beta1": (0.0, 0.99)},
                          measure=lambda losses: np.log10(losses[:, -1]).mean(), budget=200)
         l2l.evaluate(problem, {"Adam": tuned.optimizer})
 
-    A trial runs the rule on all draws, the same in each trial. The graph is built once; a trial assigns its numbers.
-    Where every range is a list and the budget suffices, each combination is tried once. Otherwise SciPy's differential
-    evolution suggests: a population of five for each hyperparameter, from a Latin hypercube; a new one when the figures
-    of one agree to a thousandth; until the budget is spent. The same seed gives the same trials.
+    Each trial runs the rule on the same draws. The graph is built once, and a trial only assigns its numbers. If every
+    range is a list and the budget suffices, each combination is tried once. Otherwise SciPy's differential evolution
+    suggests hyperparameters: a population of five for each, from a Latin hypercube. When the figures of a population
+    agree to a thousandth, a new one begins, until the budget is spent. The same seed gives the same trials.
 
-    Needs SciPy, `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
+    It needs SciPy: `pip install l2l[tune]`. The first Ctrl-C returns the best of the trials that are done.
 
     Args:
       problem: a `Problem`.
-      rule: function of hyperparameters, by name, that returns an optimizer: `l2l.adam`; or, to tune a schedule,
-        `lambda learning_rate, steps: l2l.adam(l2l.cosine_decay(learning_rate, steps))`.
-      ranges: dict from the name of a hyperparameter to what is suggested for it: `(low, high)`, uniform;
-        `log_range(low, high)`; `near_one(low, high)`; a `range` of integers; or a list of choices. In a trial numbers
-        are tensors, and what is suggested is a number of float32. A choice that is no number gets a graph of its own.
+      rule: function that takes hyperparameters by name and returns an optimizer, such as `l2l.adam`. To tune a
+        schedule: `lambda learning_rate, steps: l2l.adam(l2l.cosine_decay(learning_rate, steps))`.
+      ranges: dict from the name of a hyperparameter to its range: `(low, high)`, uniform; `log_range(low, high)`;
+        `near_one(low, high)`; a `range` of integers; or a list of choices. In a trial, numbers are tensors, rounded to
+        float32 if they come from the first three. A choice that is no number gets a separate graph.
       measure: function of the losses, a float64 array `[draws, steps]`, to a number, the lower the better. A loss that
         is NaN or infinite has diverged and is infinite here; a figure of NaN counts as infinite.
       budget: how many trials, a positive integer.
@@ -137,8 +149,11 @@ def tune(
       seed: integer that fixes draws and suggestions.
       engine: as for `evaluate`.
 
+    Returns:
+      A `Tuned`.
+
     Raises:
-      TypeError, ValueError: an argument that is none of these, or what the rule or `evaluate` raises.
+      TypeError, ValueError: an argument is none of these; or what the rule or `evaluate` raises.
       ImportError: SciPy is not installed.
       KeyboardInterrupt: Ctrl-C came before the first trial was done.
     """
@@ -201,7 +216,7 @@ def tune(
 
 
 class _StoppedError(Exception):
-    """No trial follows: Ctrl-C came, the budget is spent, or a trial raised the cause."""
+    """No trial follows: Ctrl-C came, the budget is spent, or a trial raised `__cause__`."""
 
 
 def _evolve(figure_at, dims, seed):
@@ -255,7 +270,7 @@ def _space(path, given):
             found = 1 - (1 - low) * ((1 - high) / (1 - low)) ** place
         else:
             found = low * (1 - place) + high * place
-        return float(np.float32(found))  # what a graph computes with and what is returned are the same, also near 1
+        return float(np.float32(found))  # so that the graph computes with the returned number, also near 1
 
     return _Space(value, math.inf, True)
 
@@ -265,7 +280,7 @@ def _is_number(value):
 
 
 def _check_rule(rule, spaces):
-    """Refuses a rule that does not take the hyperparameters, and, at the ends of all ranges, what it returns."""
+    """Refuses a rule that does not take the hyperparameters, or returns no optimizer at either end of all ranges."""
     try:
         inspect.signature(rule).bind(**spaces)
     except TypeError as error:
@@ -285,7 +300,7 @@ def _grid(spaces, most):
 
 
 def _graph(graphs, make, stack, rule, spaces, values):
-    """The graph for the choices that are no numbers, made when they come first, with the numbers of `values`."""
+    """The graph for the choices that are no numbers, built at their first use, with the numbers assigned."""
     others = {name: value for name, value in values.items() if not spaces[name].is_number}
     tensors = {name: value for name, value in values.items() if name not in others}
     key = tuple(map(id, others.values()))  # choices need not be hashable

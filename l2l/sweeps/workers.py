@@ -1,10 +1,10 @@
-"""Cells of a sweep on the workers of a Dask cluster: that of the user, or one on the cores of this machine.
+"""Cells of a sweep on the workers of a Dask cluster: the user's, or one on the cores of this machine.
 
-Through the scheduler pass only the settings of each cell, and one number of its result. All else lies in the sweep's
-directory, which workers and caller share; the functions do as long as the sweep is running.
+Only the settings of each cell and one number of its result pass through the scheduler. All else lies in the sweep's
+directory, which workers and caller share; the functions lie there as long as the sweep runs.
 
-No more cells are given to the scheduler than there are threads of workers: Dask would assign the others to workers at
-once, where they would wait though another one is free, and would count as suspects when their worker dies.
+The scheduler never gets more cells than the workers have threads. Dask would assign the others to workers at once. They
+would wait there although another worker is free, and would be suspects when their worker dies.
 """
 
 import collections
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LOOKS = 1.0  # at how many threads the workers have
 
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 
-# What starts the workers of this machine. They are killed when the caller closes its end of the pipe, or is killed.
+# The program that starts the workers of this machine. They are killed when the caller closes the pipe, or is killed.
 _WORKERS = """
 import os, signal, sys, threading
 
@@ -50,11 +50,11 @@ _stops = {}  # in a worker: a `Stop` for each sweep that it has seen
 
 @contextlib.contextmanager
 def connected(client, most, log):
-    """Yields a `distributed.Client`, and a function that raises where its cluster, if it is ours, has ended.
+    """Yields a `distributed.Client`, and a function that raises if a cluster that was started here has ended.
 
     Args:
       client: a `distributed.Client`, the address of a scheduler, or None for a cluster on the cores of this machine.
-      most: workers that can be of use.
+      most: how many workers can be of use.
       log: file for what workers on this machine print.
     """
     distributed = clusters.imported()
@@ -72,8 +72,8 @@ def connected(client, most, log):
 def _on_this_machine(distributed, workers, log):
     """A cluster of processes with one thread each.
 
-    Dask's own local cluster imports the caller's script in each of them, which then has to be written for that, and
-    Ctrl-C in a terminal reaches them. These are started as from a command line, in a session of their own.
+    Dask's own local cluster imports the caller's script in each process, so the script would have to allow that, and
+    Ctrl-C in a terminal would reach them. These are started as from a command line, in a separate session.
     """
     path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)  # what can be imported here can be there
     with contextlib.ExitStack() as stack:
@@ -109,7 +109,8 @@ def _on_this_machine(distributed, workers, log):
 def _event_loop():
     """The loop of scheduler and client, which lives a moment longer than they.
 
-    Where it ends with them, what sends their last messages is not told that a wait of 2 ms is over: asyncio logs that.
+    If it ended with them, the sender of their last messages would not learn that a wait of 2 ms is over, and asyncio
+    logs that.
     """
     from distributed.utils import LoopRunner
 
@@ -191,10 +192,10 @@ def compute_all(client, check, jobs, build_trainer, measure, stop, report, look=
 
 @contextlib.contextmanager
 def _written(functions, directory):
-    """Functions in a file, for as long as workers may read it: a function typed into a notebook may hold much data.
+    """Writes functions to a file, for as long as workers may read it: a function from a notebook may hold much data.
 
     Yields:
-      `(path, digest)`: the file, and the SHA-256 of what is in it, so that a worker runs no other code.
+      `(path, digest)`: the file, and the SHA-256 of its content, so that a worker runs no other code.
     """
     content = clusters.pickled("build_trainer and measure", functions)
     path = os.path.join(directory, "functions-%s" % uuid.uuid4().hex)
@@ -219,13 +220,14 @@ def _read(path, digest):
 
 
 def run_cell(pickled):
-    """What a worker does: computes one cell.
+    """Computes one cell, on a worker.
 
     Args:
-      pickled: bytes, of path and digest of the functions, and of the parts of a `Job`.
+      pickled: bytes of path and digest of the functions, and of the parts of a `Job`.
 
     Returns:
-      `(DONE, log average)`, `(STOPPED, None)` or `(FAILED, text)`. No exception: not every one can be sent.
+      `(DONE, log average)`, `(STOPPED, None)` or `(FAILED, text)`. It never raises, since some exceptions cannot be
+      sent.
     """
     functions, *parts = pickle.loads(pickled)
     stop = _stops.setdefault(os.path.basename(functions[0]), Stop())
@@ -240,7 +242,7 @@ def run_cell(pickled):
 
 
 def stop_cells(sweep):
-    """Lets all cells of a sweep in this process stop at the end of the engine's current call."""
+    """Has all cells of a sweep in this process stop at the end of the engine's current call."""
     _stops.setdefault(sweep, Stop()).set()
 
 
