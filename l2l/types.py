@@ -15,7 +15,7 @@ Nest = Any
 #: What an optimizer remembers from step to step, a nest of tensors with None where there is nothing; None at first.
 State = Any
 
-#: An optimizer: `(gradients, state) -> (update, state)` or `(gradients, state, x) -> (update, state)`.
+#: An optimizer, `(gradients, state) -> (update, state)` or `(gradients, state, x) -> (update, state)`.
 OptimizerFunction = Callable[..., Tuple[Nest, State]]
 
 #: Function without arguments that creates an optimizer and its variables.
@@ -36,8 +36,8 @@ MetaLoss = Union[str, Callable[[tf.Tensor], tf.Tensor]]
 #: Creates a `tf.train.Optimizer` from the learning rate, a scalar tensor.
 MetaOptimizerFunction = Callable[[tf.Tensor], tf.train.Optimizer]
 
-#: An integer or integer tensor that fixes the random numbers. None: each `session.run` draws new ones.
+#: An integer or integer tensor that fixes the random numbers; with None each `session.run` draws new ones.
 Seed = Union[None, int, tf.Tensor]
 
-#: A path: text, or an object such as `pathlib.Path`.
+#: A path as text, or an object such as `pathlib.Path`.
 PathLike = Union[str, os.PathLike]
