@@ -1,11 +1,15 @@
-"""Schedules: hyperparameters that follow from the number of steps made before.
+"""Schedules: hyperparameters that change with the number of steps made so far.
 
-A hyperparameter is a number, a scalar tensor or variable, or a *schedule*: a function of a scalar integer tensor `t`,
-0 at the first step, to a number or a scalar tensor. A tensor is converted at each use, within the step, so that a
-variable that is trained has its present value there.
+A hyperparameter is a number, a scalar tensor or variable, or a *schedule*. A schedule maps a scalar integer tensor `t`,
+0 at the first step, to a number or a scalar tensor. Each step converts a tensor anew, so it reads the present value
+of a variable that is being trained.
 
-The schedules of this module are TensorFlow's of the same names, computed in float64: a float32 counts to 17 million
-only. A rule, or an update, casts what they return to the dtype that it needs. Their parameters may be scalar tensors.
+    l2l.adam(l2l.cosine_decay(0.01, 1000))           # a schedule of the library
+    l2l.sgd(lambda t: 0.1 / (1 + tf.cast(t, tf.float32)))  # a custom one
+
+The schedules of this module are TensorFlow's of the same names, except that `warmup` is the library's. They compute in
+float64, because float32 counts only to 17 million. A rule or a weight update casts the result to the dtype it needs.
+The parameters of a schedule may be scalar tensors.
 """
 
 from __future__ import annotations
@@ -22,16 +26,16 @@ from l2l.types import Hyperparameter, Scalar
 
 
 class Named:
-    """A function of this library together with its parameters: a value.
+    """A function of this library together with its parameters, as a value.
 
-    Those of one name with the same parameters are equal, and a copy in another process is too.
+    Two values are equal if they have the same function and the same parameters. A copy in another process is equal too.
 
     Args:
-      function: of a module of the library, named as its maker is, with an underscore before it.
+      function: a function of a module of the library. Its name is that of the public function, after an underscore.
       hyperparameters: by name, each a number, tensor, schedule, or a tuple of them.
 
     Attributes:
-      name: that of the function which makes such values, "adam" for `adam`.
+      name: the name of the public function that makes such values, "adam" for `adam`.
       hyperparameters: a dict.
     """
 
@@ -54,23 +58,27 @@ class Named:
 
 
 class Schedule(Named):
-    """A schedule of this module: a function of a scalar integer `t` to a scalar float64 tensor."""
+    """A schedule of this module: maps a scalar integer `t` to a scalar float64 tensor."""
 
     def __call__(self, t: Union[int, tf.Tensor]) -> tf.Tensor:
         return self._function(tf.convert_to_tensor(t), **self.hyperparameters)
 
     def description(self) -> Dict[str, Any]:
-        """What the schedule is, in JSON types."""
+        """Describes the schedule in JSON types."""
         return {"schedule": self.name, **self._described()}
 
 
 def cosine_decay(initial: Scalar, decay_steps: Union[int, tf.Tensor], *, alpha: Scalar = 0.0) -> Schedule:
-    """`initial ((1 - alpha) (1 + cos(pi min(t, n) / n)) / 2 + alpha)` with `n = decay_steps`; ends at `alpha initial`.
+    """Cosine decay from `initial` at step 0 to `alpha initial` at step `decay_steps`.
 
-    Source: arXiv 1608.03983, as in `tf.train.cosine_decay`.
+        initial ((1 - alpha) (1 + cos(pi min(t, n) / n)) / 2 + alpha),   n = decay_steps
+
+    The value stays there afterwards. Source: arXiv 1608.03983, as in `tf.train.cosine_decay`.
+
+        l2l.adam(l2l.cosine_decay(0.01, 1000))
 
     Raises:
-      TypeError, ValueError: `initial` is not positive, `decay_steps` no positive integer, or `alpha` negative.
+      TypeError, ValueError: `initial` is not positive, `decay_steps` is no positive integer, or `alpha` is negative.
     """
     return Schedule(
         _cosine_decay,
@@ -86,12 +94,15 @@ def _cosine_decay(t, initial, decay_steps, alpha):
 
 
 def exponential_decay(initial: Scalar, decay_steps: Union[int, tf.Tensor], *, decay_rate: Scalar = 0.5) -> Schedule:
-    """`initial decay_rate^(t / decay_steps)`; with the default, `decay_steps` is a half-life.
+    """Exponential decay: the factor `decay_rate` every `decay_steps` steps.
 
-    Source: `tf.train.exponential_decay`, without its staircase.
+        initial decay_rate^(t / decay_steps)
+
+    With the default `decay_rate`, `decay_steps` is the half-life. Source: `tf.train.exponential_decay`, without its
+    staircase.
 
     Raises:
-      TypeError, ValueError: `initial` or `decay_rate` is not positive, or `decay_steps` no positive integer.
+      TypeError, ValueError: `initial` or `decay_rate` is not positive, or `decay_steps` is no positive integer.
     """
     return Schedule(
         _exponential_decay,
@@ -106,16 +117,19 @@ def _exponential_decay(t, initial, decay_steps, decay_rate):
 
 
 def piecewise_constant(boundaries: Sequence[Union[int, tf.Tensor]], values: Sequence[Scalar]) -> Schedule:
-    """`values[0]` up to and with step `boundaries[0]`, then `values[1]` up to and with `boundaries[1]`, and so on.
+    """Constant values, one after the other, that change after given steps.
 
-    Source: `tf.train.piecewise_constant`.
+    The value is `values[0]` up to and including step `boundaries[0]`, then `values[1]` up to and including
+    `boundaries[1]`, and so on. Source: `tf.train.piecewise_constant`.
+
+        piecewise_constant([500, 900], [0.1, 0.01, 0.001])  # 0.1 until step 500, 0.01 until step 900, then 0.001
 
     Args:
-      boundaries: a sequence of increasing positive integers.
-      values: a sequence of numbers, 0 or above, one more than boundaries.
+      boundaries: a list or tuple of increasing positive integers.
+      values: a list or tuple of numbers, 0 or above, one more than there are boundaries.
 
     Raises:
-      TypeError, ValueError: they are not.
+      TypeError, ValueError: an argument is not such a sequence.
     """
     for name, sequence in (("boundaries", boundaries), ("values", values)):
         if not isinstance(sequence, (list, tuple)):
@@ -140,17 +154,19 @@ def _piecewise_constant(t, boundaries, values):
 
 
 def warmup(steps: Union[int, tf.Tensor], then: Hyperparameter) -> Schedule:
-    """From 0 at step 0 in a straight line up to `then` at step `steps`, and `then` from there on.
+    """Linear warm-up from 0 at step 0 to `then` at step `steps`.
+
+    From there on the value is `then`.
 
         warmup(100, 0.01)
         warmup(100, cosine_decay(0.01, 900))
 
     Args:
       steps: a positive integer.
-      then: a positive number, or a schedule, whose `t` is 0 at step `steps`.
+      then: a positive number or a schedule. Its `t` is 0 at step `steps`.
 
     Raises:
-      TypeError, ValueError: they are not.
+      TypeError, ValueError: `steps` is no positive integer, or `then` is neither a positive number nor a schedule.
     """
     return Schedule(
         _warmup,
@@ -160,7 +176,7 @@ def warmup(steps: Union[int, tf.Tensor], then: Hyperparameter) -> Schedule:
 
 
 def _warmup(t, steps, then):
-    # While it rises, `then` is what it begins with.
+    # During the rise, a schedule `then` stays at its value for t = 0.
     following = at("then", then, tf.maximum(t - tf.cast(steps, t.dtype), 0))
     return tf.minimum(_float64(t) / _float64(steps), 1) * _float64(following)
 
@@ -171,15 +187,15 @@ def _float64(value):
 
 
 def _parameter(name, value, check):
-    """Returns a parameter of a schedule: a number that `check` allows, or a scalar tensor."""
+    """Returns a schedule's parameter: a number that `check` allows, or a scalar tensor."""
     return check(name, value) if callable(value) else checked(name, value, check)
 
 
 def checked(name, value, check):
-    """Returns a hyperparameter: `check(name, value)` for a number; a scalar tensor or a schedule as it is.
+    """Checks a hyperparameter: returns `check(name, value)` for a number, and a scalar tensor or a schedule unchanged.
 
     Raises:
-      TypeError, ValueError: it is none of them, or a tensor that is no scalar of numbers; or `check` raises it.
+      TypeError, ValueError: `value` is none of these, or a tensor that is no scalar of numbers; or `check` raises it.
     """
     if isinstance(value, (tf.Tensor, tf.Variable)):
         return _checked_scalar(name, value)
@@ -187,12 +203,12 @@ def checked(name, value, check):
 
 
 def at(name, value, t):
-    """A hyperparameter at step `t`: a float, or a scalar tensor.
+    """Returns a hyperparameter's value at step `t`: a float, or a scalar tensor.
 
     Args:
       name: for error messages.
       value: as `checked` returned it.
-      t: scalar integer tensor; None where no schedule asks for it.
+      t: scalar integer tensor; may be None if `value` is not a schedule.
 
     Raises:
       TypeError, ValueError: a schedule returned no number and no scalar tensor of numbers.
@@ -205,14 +221,14 @@ def at(name, value, t):
 
 
 def described(name, value):
-    """What a hyperparameter is, in JSON types: a number as itself, a tensor by its dtype, a function by its code."""
+    """Describes a hyperparameter in JSON types: a number as itself, a tensor by its dtype, a function by its code."""
     if isinstance(value, (tf.Tensor, tf.Variable)):
         return {"tensor": value.dtype.base_dtype.name, "shape": []}
     if isinstance(value, tuple):
         return [described(name, one) for one in value]
     try:
         return describe(name, value)
-    except TypeError:  # of a variable in its closure
+    except TypeError:  # the function has a variable in its closure
         return describe_code(value)
 
 
@@ -225,7 +241,7 @@ def _called(name, schedule, t):
 
 
 def _checked_scalar(name, value):
-    """A scalar tensor or variable of numbers, as it was given."""
+    """Returns a scalar tensor or variable of numbers unchanged."""
     if not (value.dtype.is_floating or value.dtype.is_integer):
         raise TypeError("%s must be a scalar tensor of numbers, got dtype %s" % (name, value.dtype.base_dtype.name))
     if not value.shape.is_compatible_with([]):

@@ -1,7 +1,7 @@
-"""Names for type hints: what recurs among the arguments and results of public functions.
+"""Type hints that recur among the arguments and results of public functions.
 
-Hints help a reader and a type checker; nothing is checked by them when a program runs. TensorFlow 1.15 has no hints,
-so a checker takes `tf.Tensor` for `Any`. Ours are resolvable in Python 3.7: `typing.get_type_hints` evaluates them.
+Hints help readers and type checkers; they check nothing when a program runs. TensorFlow 1.15 has no hints, so a type
+checker treats `tf.Tensor` as `Any`. Ours resolve in Python 3.7: `typing.get_type_hints` evaluates them.
 """
 
 import os
@@ -15,26 +15,29 @@ Nest = Any
 #: What an optimizer remembers from step to step, a nest of tensors with None where there is nothing; None at first.
 State = Any
 
-#: `(gradients, state)` or `(gradients, state, x)` to `(update, state)`.
+#: An optimizer, `(gradients, state) -> (update, state)` or `(gradients, state, x) -> (update, state)`.
 OptimizerFunction = Callable[..., Tuple[Nest, State]]
 
-#: Creates an optimizer with its variables.
+#: Function without arguments that creates an optimizer and its variables.
 BuildOptimizer = Callable[[], OptimizerFunction]
 
+#: A number, or a scalar tensor or variable.
 Scalar = Union[float, tf.Tensor, tf.Variable]
 
-#: Of the number of steps before, a scalar integer tensor.
+#: Maps the number of steps made so far, a scalar integer tensor, to a number or a scalar tensor.
 ScheduleFunction = Callable[[tf.Tensor], Union[float, tf.Tensor]]
 
+#: A number, a scalar tensor or variable, or a schedule.
 Hyperparameter = Union[Scalar, ScheduleFunction]
 
-#: A name in `META_LOSSES`, or a function of the losses `[T]` of one draw to a scalar.
+#: A name in `META_LOSSES`, or a function that maps the losses `[T]` of one draw to a scalar.
 MetaLoss = Union[str, Callable[[tf.Tensor], tf.Tensor]]
 
-#: Of the learning rate, a scalar tensor.
+#: Creates a `tf.train.Optimizer` from the learning rate, a scalar tensor.
 MetaOptimizerFunction = Callable[[tf.Tensor], tf.train.Optimizer]
 
-#: None: each `session.run` draws anew.
+#: An integer or integer tensor that fixes the random numbers; with None each `session.run` draws new ones.
 Seed = Union[None, int, tf.Tensor]
 
+#: A path as text, or an object such as `pathlib.Path`.
 PathLike = Union[str, os.PathLike]

@@ -1,4 +1,4 @@
-"""A learned optimizer for whole tensors: a small network that turns the knobs of Adam, once a step for each tensor."""
+"""A learned optimizer for whole tensors: a network sets Adam's hyperparameters."""
 
 from __future__ import annotations
 
@@ -34,47 +34,57 @@ LARGEST_CLIMB = 6.0  # of the logarithm of the rate
 LARGEST_MOVE = 10.0  # of a coordinate, in units of the rate
 LEAST_DECAY = 1e-3  # of the learning rate, after the planned steps
 
-# How many steps were made, a float32 scalar, and a list with the `TensorState` of each tensor.
+# `t` is the number of steps made, a float32 scalar; `tensors` is a list with the `TensorState` of each tensor.
 ControllerState = namedtuple("ControllerState", ["t", "tensors"])
 
 Controls = namedtuple(
     "Controls",
     [
-        "climb",  # a logarithm, by which the rate has been raised
-        "rate",  # the learning rate, with `climb` and the decay
-        "s",  # shares, see `AdamController`
-        "r",
-        "q",
-        "c",
+        "climb",  # the logarithm of the factor by which the learning rate has been raised
+        "rate",  # the learning rate, including `climb` and the decay
+        "s",  # the share of the long mean `M` in the direction, see `AdamController`
+        "r",  # the share of the raw gradient in the rest of the direction
+        "q",  # the share of the short mean square `v` in the denominator
+        "c",  # the share of the tensor's mean in the denominator
     ],
 )
 
 
 class AdamController:
-    """A network per tensor that controls Adam, `(gradients, state, x) -> (update, state)`.
+    """A small network that sets Adam's hyperparameters for each tensor and step.
 
-    Every coordinate has running means of its gradient, `m` and `M` (0.9 and 0.99), and of its square, `v` and `V`
-    (0.95 and 0.999), all without their bias towards zero. Its update is
+    It is an optimizer `(gradients, state, x) -> (update, state)`.
+
+        trainer = l2l.Trainer(problem, l2l.AdamController, estimator=l2l.EvolutionStrategies(), horizon=200)
+
+    Every coordinate has two running means of its gradient `g`, `m` (decay 0.9) and `M` (0.99), and two of its square,
+    `v` (0.95) and `V` (0.999). All four are corrected for their bias towards zero. The update is
 
         -rate clip(((1 - s) ((1 - r) m + r g) + s M) / d, -10, 10)
-        d^2 = q v + (1 - q) V,    mixed with its tensor's mean by a share c
+        d^2 = q v + (1 - q) V,    d mixed with its tensor's mean by a share c
         rate = 0.003 exp(2 o_0 + climb) decay^exp(o_2),    climb <- climb + 0.1 tanh(o_1)
 
-    `decay` falls from 1 to 0.001 along a cosine over the planned steps, and stays there after them; `s`, `r`, `q` and
-    `c` are sigmoids of the other outputs. The outputs `o`, seven for each tensor, are those of one hidden layer of
-    tanh units, `tanh(f W_1 + b_1) W_2 + b_2`. The 19 facts `f` that it sees: the tensor's fan-out, its last axis, and
-    fan-in, all other axes, and whether it is a matrix; the size of its position; how much `m` and `M` are signal, and
-    `v` against `V`; cosines of the gradient with the last update and both means, and of `m` with the last update, two
-    of them averaged over all tensors; steps made, and planned; `climb`, and its mean over the tensors; how many
-    tensors there are.
+    `decay` falls from 1 to 0.001 along a cosine over the planned steps, and stays at 0.001 afterwards. If the number of
+    planned steps is unknown, the network behaves at every step as if half of them were over.
 
-    Where nobody knows how many steps are planned, it behaves as half way, at every step. No fact changes where the loss
-    is multiplied by a number, as long as gradients lie between 1e-15 and 1e15. With finite gradients every update is
-    finite.
+    The network has one hidden layer: `o = tanh(f W_1 + b_1) W_2 + b_2`. It gives seven outputs `o` per tensor; `s`,
+    `r`, `q` and `c` are sigmoids of the last four. Its inputs are 19 facts `f` of the tensor:
 
-    The weights, 439 with 16 units: a normal distribution of variance 1/19 for `W_1` and zeros for all else. With them
-    all outputs are zero, whatever the gradients: a step is close to Adam's with a rate of 0.003 and a cosine decay, but
-    `s` is 0.18, `r` 0.08, `q` 0.27 and `c` 0.02.
+    - its shape: fan-in (the product of all axes but the last), fan-out (the last axis), and whether it is a matrix;
+    - the size of its position;
+    - how much of `m` and of `M` is signal, and how `v` compares with `V`;
+    - running means of four cosines: of the gradient, divided by the root of `V`, with the last update; of the gradient
+      with `m` and with `M`; and of `m` with the last update;
+    - the first two of these, averaged over all tensors;
+    - the number of steps made, the number planned, and their quotient;
+    - `climb`, its mean over all tensors, and the number of tensors.
+
+    Scaling the loss by a number changes no fact, as long as gradients lie between 1e-15 and 1e15. With finite gradients
+    every update is finite.
+
+    There are 439 weights with 16 units. `W_1` starts from a normal distribution of variance 1/19, everything else from
+    zero. So all outputs start at zero, whatever the gradients. A step is then close to Adam's with a learning rate of
+    0.003 and a cosine decay, with `s` = 0.18, `r` = 0.08, `q` = 0.27 and `c` = 0.02.
 
     Args:
       hidden: units of the hidden layer, a positive integer.
@@ -83,8 +93,8 @@ class AdamController:
       variables: `W_1`, `b_1`, `W_2`, `b_2`.
 
     Raises:
-      TypeError, ValueError: `hidden` is no positive integer. When it is called: gradients that are not float32, no
-        position, or one of another structure.
+      TypeError, ValueError: `hidden` is no positive integer. When it is called: gradients are not float32, or the
+        position is missing or has another structure.
     """
 
     takes_x = True
@@ -106,11 +116,14 @@ class AdamController:
         return "<AdamController of %d hidden units: %s weights>" % (self._units, f"{number:,}")
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state, where nobody knows the number of steps."""
+        """Returns the update, with the structure of `gradients`, and the next state, for an unknown number of steps."""
         return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x: Nest, batch: Optional[int] = None) -> ControllerState:
-        """The state before the first step at a position like `x`: zeros. With a batch, `x` has an axis of draws."""
+        """Returns the state before the first step at a position like `x`: zeros.
+
+        With a `batch`, the tensors of `x` have a leading axis of draws.
+        """
         tensors = []
         for one in tf.nest.flatten(x):
             zeros = tf.zeros_like(one)
@@ -119,7 +132,7 @@ class AdamController:
         return ControllerState(tf.zeros([]), tensors)
 
     def description(self) -> Dict[str, Any]:
-        """What the network is, in JSON types; `from_description` builds it again."""
+        """Describes the network in JSON types; `from_description` builds it again."""
         return {"class": type(self).__name__, "hidden": self._units}
 
     def bind(
@@ -128,12 +141,12 @@ class AdamController:
         horizon: Optional[int] = None,
         batch: Optional[int] = None,
     ) -> Bound:
-        """The network for one unroll, a `Bound`, with its weights or with these tensors in their place.
+        """Prepares the network for one unroll, as a `Bound`.
 
         Args:
-          weights: tensors like `variables`.
-          horizon: how many steps are planned, an integer or a scalar tensor; None where nobody knows.
-          batch: how many draws there are along a leading axis; None for one draw.
+          weights: tensors to use in place of `variables`; None for the variables.
+          horizon: how many steps are planned, an integer or a scalar tensor; None if unknown.
+          batch: how many draws lie along a leading axis; None for one draw.
         """
         network = _network(self.variables if weights is None else weights)
 
@@ -153,13 +166,14 @@ class AdamController:
         horizon: Optional[int] = None,
         weights: Optional[Sequence[tf.Tensor]] = None,
     ) -> Controls:
-        """What the network chooses at a step from one draw, to look at: `Controls` of tensors `[n]`.
-
-        `n` is how many tensors there are, in the order of `tf.nest.flatten(x)`.
+        """Returns what the network chooses at one step of one draw, for inspection.
 
         Args:
-          gradients, state, x: those of the step; a state of None is that before the first.
+          gradients, state, x: those of the step; `state=None` stands for the state before the first step.
           horizon, weights: as for `bind`.
+
+        Returns:
+          `Controls` of tensors `[n]` for the `n` tensors of the position, in the order of `tf.nest.flatten(x)`.
         """
         network = _network(self.variables if weights is None else weights)
         sheets, *_, controls = _controlled(*self._flat(gradients, state, x, None), network, horizon, 0)
@@ -167,7 +181,7 @@ class AdamController:
         return Controls(*[tf.gather(one, order) for one in controls])
 
     def _flat(self, gradients, state, x, batch):
-        """The tensors of the gradients, a list; the state; and those of the position."""
+        """Returns the tensors of the gradients, the state, and the tensors of the position."""
         if x is None:
             raise ValueError("AdamController looks at the position: call it with (gradients, state, x), got no x")
         flat = tf.nest.flatten(gradients)
@@ -183,10 +197,10 @@ class AdamController:
 
 
 def from_description(description):
-    """Function that builds the network that `AdamController.description` describes.
+    """Returns a function that builds the network that `AdamController.description` describes.
 
     Raises:
-      ValueError: it is none, or larger than any file; nothing is built to find that out.
+      ValueError: the description is malformed, or its network is larger than any file; nothing is built to check this.
     """
     hidden = description.get("hidden")
     if set(description) != {"class", "hidden"} or type(hidden) is not int or not 0 < hidden <= MOST_UNITS:
@@ -195,7 +209,7 @@ def from_description(description):
 
 
 def _network(weights):
-    """Function of facts `[..., 19]` to seven outputs `[...]`, with these weights."""
+    """Returns a function from facts `[..., 19]` to seven outputs, each `[...]`, with these weights."""
     kernel, bias, out_kernel, out_bias = map(tf.convert_to_tensor, weights)
 
     def outputs(facts):
@@ -208,10 +222,10 @@ def _network(weights):
 
 @quietly()
 def _step(gradients, state, positions, network, horizon, draws):
-    """Updates and next state, lists of all tensors."""
+    """Returns the updates, a list with one per tensor, and the next state."""
     sheets, gradients, after, means, controls = _controlled(gradients, state, positions, network, horizon, draws)
     numbers = [len(sheet.members) for sheet in sheets]
-    parts = zip(*[tf.split(one, numbers, axis=draws) for one in controls])  # for each sheet [B, k]
+    parts = zip(*[tf.split(one, numbers, axis=draws) for one in controls])  # [B, k] for each sheet
     updates, tensors = [[None] * sum(numbers) for _ in range(2)]
     for gradient, mean, tensor, sheet, (climb, *own) in zip(gradients, means, after, sheets, parts):
         update = _update(gradient, *mean, *[sheet.spread(one, gradient) for one in own], sheet)
@@ -221,11 +235,14 @@ def _step(gradients, state, positions, network, horizon, draws):
 
 
 def _controlled(gradients, state, positions, network, horizon, draws):
-    """All but the updates: `(sheets, gradients, tensors, means, controls)`.
+    """Computes everything but the updates.
 
-    Of each tensor the first `draws` axes, 0 or 1, are of draws; `B` is their shape. The tensors of a sheet, `k` of
-    them, lie along an axis after those; all sheets together have `n`. There is one of the gradients, of the
-    `TensorState` without the update, and of its unbiased means for each sheet; the `Controls` are `[B, n]`.
+    The first `draws` axes of each tensor, 0 or 1, are axes of draws; `B` is their shape. The `k` tensors of a sheet lie
+    along the axis after those. All sheets together have `n` tensors.
+
+    Returns:
+      `(sheets, gradients, tensors, means, controls)`: for each sheet its packed gradients, its `TensorState` before the
+      update is known, and its unbiased means; and the `Controls` of all tensors, `[B, n]`.
     """
     sheets, t = sheets_of([one.shape.as_list()[draws:] for one in gradients], draws), state.t + 1
     gradients = [tf.clip_by_value(sheet.pack(gradients), -LARGEST, LARGEST) for sheet in sheets]
@@ -246,7 +263,7 @@ def _controlled(gradients, state, positions, network, horizon, draws):
 
 
 def _update(gradient, short, long, short_square, long_square, rate, slow, raw, fresh, common, sheet):
-    """The update of a sheet, with the controls in shapes that broadcast over its coordinates."""
+    """Returns the update of a sheet; the controls have shapes that broadcast over its coordinates."""
     direction = (1 - slow) * ((1 - raw) * short + raw * gradient) + slow * long
     spread = tf.sqrt(fresh * short_square + (1 - fresh) * long_square)
     whole = [sheet.spread(sheet.mean(one), one) for one in (short_square, long_square)]

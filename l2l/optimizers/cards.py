@@ -1,4 +1,4 @@
-"""Trained optimizers that come with the package, and a card about each."""
+"""Trained optimizers that come with the package, each with a card."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ class Card(
         "Card",
         [
             "name",  # for `l2l.load`
-            "trained_on",  # a sentence
-            "command",  # that trains it again, from the root of the project
-            "works",  # where it does, a sentence
-            "fails",  # where it does not, a sentence
+            "trained_on",  # the problems it was trained on, a sentence
+            "command",  # the command that trains it again, run from the root of the project
+            "works",  # where it works, a sentence
+            "fails",  # where it fails, a sentence
             "measure",  # what the figures are
-            "figures",  # list of dicts, as the columns below have them, and the best rate; None for what diverged
-            "seeds",  # dict from the seed of a training to its figure on validation draws of what it was trained on
-            "measured_with",  # as from `l2l.measured_with`
+            "figures",  # list of dicts with the columns above and the best rate of Adam; None where a run diverged
+            "seeds",  # dict from the seed of each training to its figure on validation draws of the training problem
+            "measured_with",  # what `l2l.measured_with` returned
         ],
     )
 ):
-    """What a trained optimizer that comes with the package was trained on, how it was measured, where it fails."""
+    """The card of a pretrained optimizer: how it was trained, where it works and fails.
+
+    `print` shows a card as text; a notebook shows it with a picture and a table.
+    """
 
     def __repr__(self):
         return "<Card of %r: trained on %s>" % (self.name, self.trained_on)
@@ -61,7 +64,7 @@ class Card(
 
 
 def _picture(figures):
-    """A small SVG: a line for each place, on it the learned optimizer, Adam, and Adam at its best rate."""
+    """Draws a small SVG with a line per place: the learned optimizer, Adam, and Adam at its best rate."""
     looks = {"learned": "circle", "Adam, 0.001": "square", "Adam, best rate": "diamond"}
     known = [row[name] for row in figures for name in looks if row[name] is not None]
     if not known:
@@ -89,7 +92,7 @@ def _picture(figures):
 
 
 def _mark(mark, x, y):
-    """Told apart by its shape, and by its color."""
+    """Draws a mark; marks differ in shape and in color."""
     shapes = {
         "circle": '<circle cx="{x:.1f}" cy="{y}" r="4.5" fill="#0072B2"/>',
         "square": '<path d="M{x:.1f} {y}m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>',
@@ -105,7 +108,7 @@ def _text(value):
 
 
 def pretrained() -> Dict[str, Card]:
-    """The trained optimizers that come with the package: a dict from name to `Card`.
+    """Returns a dict from the name of each pretrained optimizer to its `Card`.
 
     Usage::
 
@@ -117,11 +120,11 @@ def pretrained() -> Dict[str, Card]:
 
 
 def found(path):
-    """The path of a trained optimizer: that of the one that comes with the package where `path` is its name.
+    """Returns the path of a trained optimizer; `path` may be the name of a pretrained one.
 
     Raises:
       TypeError: `path` is no path.
-      FileNotFoundError: it is neither such a name nor there.
+      FileNotFoundError: `path` is neither a file nor such a name.
     """
     names = [shipped.stem for shipped in sorted(FOLDER.glob("*.npz"))]
     if path in names:

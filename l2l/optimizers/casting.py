@@ -1,7 +1,7 @@
-"""The contract of a casting: what the learned optimizer's network sees of a gradient, and what becomes of its output.
+"""The contract of a casting: preprocesses gradients, and decodes a network's outputs.
 
-The field calls the input half *preprocessing*. Gradients shrink by many orders of
-magnitude while an optimizer works; a network wants inputs near 1.
+The field calls the input half *preprocessing*. Gradients shrink by many orders of magnitude during an optimization,
+but a network needs inputs near 1.
 """
 
 from __future__ import annotations
@@ -14,25 +14,37 @@ from l2l.types import Nest
 
 
 class Casting:
-    """The contract of a casting; subclass it and define `encode` and `decode`.
+    """Preprocesses gradients for a network, and decodes its outputs into updates.
 
-    A casting is a description without variables or state of its own, so one can serve many networks. What it
-    remembers of each coordinate and what it adapts are handed to it. All functions are pure.
+    This class is the contract. Subclass it and define `encode` and `decode`:
 
-    `encode`, `decode` and `remember` may have a parameter named `x`, the positions `[N]`, and one named `facts`, what
-    the casting's `facts` found of each row's tensor.
+        class Scaled(l2l.Casting):
+            def encode(self, gradients, memory=None, adapted=()):
+                return 10.0 * gradients[:, tf.newaxis]
+
+            def decode(self, outputs, gradients=None, memory=None, adapted=()):
+                return 0.1 * outputs
+
+        build = lambda: l2l.CoordinatewiseLSTM(casting=Scaled())
+
+    A casting has no variables and no state, so one casting can serve many networks. The network stores what the casting
+    remembers of each coordinate and what it adapts, and passes both to its methods. All methods are pure functions.
+
+    `encode`, `decode` and `remember` may have a parameter named `x`, which gets the positions `[N]`, and one named
+    `facts`, which gets what the method `facts` returned for the tensor of each row.
 
     Attributes:
-      name: for the record of a run; parameters included, so that it tells two castings apart.
-      features: `F`, inputs the network gets for each coordinate.
+      name: a name for the record of a run. It includes the parameters, so that it distinguishes two castings.
+      features: `F`, how many inputs the network gets for each coordinate.
       adapted: the first values of the variables that `adapt` changes, a tuple of numbers; empty for none.
-      kind: the key in `CASTINGS`, for those of the library; None for others.
-      facts: None, or a method `facts(gradients, memory, x, shape)`: what is the same for all coordinates of a tensor,
-        such as a norm. It returns a nest of tensors `[B]` from `gradients` and `x` `[B, n]` and a memory `[B, n, ...]`
-        of the `n` coordinates of one tensor of `B` draws, and from the `shape` of that tensor, a list in which the
-        first size is None for the rows of a sparse gradient. Norms must have a finite gradient at zero.
-      parameters: dict of the arguments it was made with, JSON types. Of a casting of one's own all public attributes
-        count too: weights that were trained with others are refused.
+      kind: the key in `CASTINGS` for a casting of the library; None for a custom casting.
+      facts: None, or a method `facts(gradients, memory, x, shape)` that computes what all coordinates of a tensor
+        share, such as a norm. Its arguments describe one tensor with `n` coordinates, for `B` draws: `gradients` and
+        `x` are `[B, n]`, `memory` is `[B, n, ...]`, and `shape` is the shape of the tensor, a list. The first size in
+        it is None for the rows of a sparse gradient. It returns a nest of tensors `[B]`. Norms must have a finite
+        gradient at zero.
+      parameters: dict of the arguments of the casting, in JSON types. For a custom casting all public attributes count
+        too. Weights that were trained with other parameters are refused.
     """
 
     features = 1
@@ -46,13 +58,22 @@ class Casting:
         return type(self).__name__
 
     def initial_memory(self, gradients: tf.Tensor) -> Optional[Nest]:
-        """What is remembered before the first step: a nest of tensors `[N, ...]`, for gradients `[N]`, or None."""
+        """Returns the memory before the first step.
+
+        For gradients `[N]` it is a nest of tensors `[N, ...]`, or None.
+        """
         return None
 
     def encode(
         self, gradients: tf.Tensor, memory: Optional[Nest] = None, adapted: Sequence[tf.Tensor] = ()
     ) -> tf.Tensor:
-        """The network's inputs `[N, F]` from gradients `[N]`, the memory before this step, and the adapted values."""
+        """Returns the network's inputs `[N, F]`.
+
+        Args:
+          gradients: `[N]`.
+          memory: what was remembered before this step.
+          adapted: the values of the adapted variables, a tuple of scalars.
+        """
         raise NotImplementedError("%s does not define encode" % type(self).__name__)
 
     def decode(
@@ -62,26 +83,29 @@ class Casting:
         memory: Optional[Nest] = None,
         adapted: Sequence[tf.Tensor] = (),
     ) -> tf.Tensor:
-        """The updates `[N]` from the network's outputs `[N]`; the other arguments are those of `encode`."""
+        """Returns the updates `[N]` from the network's outputs `[N]`.
+
+        The other arguments are those of `encode`.
+        """
         raise NotImplementedError("%s does not define decode" % type(self).__name__)
 
     def remember(self, gradients: tf.Tensor, memory: Nest, updates: tf.Tensor) -> Nest:
-        """The memory after a step: structure, shapes and dtypes as before it.
+        """Returns the memory after a step, like `memory` in structure, shapes and dtypes.
 
         Args:
-          gradients: `[N]`, those of the step.
-          memory: what was remembered before it.
+          gradients: `[N]`, the gradients of the step.
+          memory: what was remembered before the step.
           updates: `[N]`, what `decode` returned.
         """
         return memory
 
     def adapt(self, gradients: tf.Tensor, memory: Nest, adapted: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        """The next values of the adapted variables, a tuple of scalars, once a meta-iteration.
+        """Returns the next values of the adapted variables, once per meta-iteration.
 
         Args:
-          gradients: `[N]`, those at the last loss of the segment.
-          memory: what was remembered when they came.
-          adapted: the values so far.
+          gradients: `[N]`, the gradients at the last loss of the segment.
+          memory: what was remembered before these gradients.
+          adapted: the present values.
         """
         return adapted
 

@@ -1,7 +1,7 @@
 """The castings of the library by name, and as descriptions in files.
 
-`casting.py` has their contract, `log_castings.py` those that see each gradient alone, `relative_castings.py` those
-that see it relative to what they remember, `tensor_castings.py` those that look at its tensor as a whole.
+`casting.py` has the contract. The castings of `log_castings.py` see each gradient alone, those of
+`relative_castings.py` see it relative to what they remember, and those of `tensor_castings.py` look at whole tensors.
 """
 
 from typing import Callable, Dict
@@ -35,16 +35,16 @@ _FUNCTIONS = {
     "adapt": ("gradients", "memory", "adapted"),
 }
 
-# What else some of them may ask for, by name.
+# Further parameters that `encode`, `decode` and `remember` may have.
 _MORE = ("x", "facts")
 
 
 def get(casting):
-    """The casting itself, or the one of that name with its default parameters.
+    """Returns a `Casting` unchanged, or the casting of that name with its default parameters.
 
     Raises:
-      ValueError: a name that is not in `CASTINGS`.
-      TypeError: neither a name nor a `Casting`, or one whose functions take other arguments.
+      ValueError: the name is not in `CASTINGS`.
+      TypeError: `casting` is neither a name nor a `Casting`, or its methods take other arguments.
     """
     if isinstance(casting, Casting):
         checks.signatures(casting, _FUNCTIONS, _MORE)
@@ -57,11 +57,12 @@ def get(casting):
 
 
 def described(casting):
-    """A casting in JSON types, from which `from_description` makes it again if it is one of the library's.
+    """Describes a casting in JSON types; `from_description` makes it again if it is one of the library's.
 
-    Of any other all public attributes count as parameters, and its code, which tell two of one name apart.
+    The description of a custom casting includes all public attributes and its code, to distinguish castings of one
+    name.
     """
-    kind = casting.kind if type(casting).__module__.startswith("l2l.") else None  # what inherits from one is another
+    kind = casting.kind if type(casting).__module__.startswith("l2l.") else None  # a user's subclass is custom
     described = {"kind": kind, "name": casting.name, "parameters": dict(casting.parameters)}
     if kind is None:
         own = describe("casting", casting)
@@ -72,10 +73,10 @@ def described(casting):
 
 
 def from_description(description):
-    """The casting that `described` describes.
+    """Makes the casting of a description that `described` returned.
 
     Raises:
-      ValueError: it is none of the library's, or its parameters are not that one's.
+      ValueError: it is not a casting of the library, or the casting does not have these parameters.
     """
     parts = description if isinstance(description, dict) else {}
     kind, parameters = parts.get("kind"), parts.get("parameters")

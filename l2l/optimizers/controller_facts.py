@@ -7,12 +7,12 @@ import tensorflow.compat.v1 as tf
 
 FACTS = 19
 
-BETAS = (0.9, 0.99, 0.95, 0.999)  # of the two means of gradients, and of the two of their squares
+BETAS = (0.9, 0.99, 0.95, 0.999)  # of the two running means of gradients, and of the two of their squares
 AGREEMENT_BETA = 0.9
 
-# Gradients and positions beyond this are seen as this large: their squares, and sums of a million of them, are floats.
+# Gradients and positions are clipped here, so that their squares, and sums of a million squares, stay finite.
 LARGEST = 1e15
-# A denominator is never less than this part of its tensor's, nor than a number whose square is no float at all.
+# A denominator is at least this fraction of its tensor's, and at least a number whose square underflows.
 RELATIVE_FLOOR, SMALLEST = 1e-7, 1e-30
 
 TensorState = namedtuple(
@@ -24,29 +24,32 @@ TensorState = namedtuple(
         "short_square",  # and of its square
         "long_square",
         "agreement",  # running means of five cosines, `[5]`
-        "climb",  # a logarithm, by which the rate has been raised so far, `[1]`
+        "climb",  # the logarithm of the factor by which the rate has been raised so far, `[1]`
     ],
 )
 
 
 def packed(tensors, sheet):
-    """The `TensorState` of a sheet."""
+    """Packs the `TensorState` of each tensor into that of a sheet."""
     *like, agreement, climb = zip(*tensors)
     own = [tf.stack([many[i] for i in sheet.members], axis=sheet.draws) for many in (agreement, climb)]
     return TensorState(*[sheet.pack(many) for many in like], *own)
 
 
 def unpacked(tensor, sheet):
-    """A `TensorState` for each tensor of a sheet."""
+    """Returns a list with the `TensorState` of each tensor of a sheet."""
     *like, agreement, climb = tensor
     own = [tf.unstack(one, axis=sheet.draws) for one in (agreement, climb)]
     return [TensorState(*fields) for fields in zip(*[sheet.unpack(one) for one in like], *own)]
 
 
 def noted(gradient, tensor, t, sheet):
-    """The `TensorState` after another gradient, but for the update. The cosines are with what was before it."""
+    """Returns the `TensorState` after another gradient, except for the last update.
+
+    The cosines compare the gradient with the state before it.
+    """
     first, second, third, fourth = BETAS
-    # The first update is of no use as a direction: Adam's denominator makes one of the gradient.
+    # The last update was divided by Adam's denominator, so it is compared with a gradient that is divided alike.
     adams, _ = _root(tensor.long_square * (1 / (1 - fourth ** tf.maximum(t - 1, 1.0))), sheet)
     # Nothing was seen before the first step.
     adams = tf.clip_by_value(gradient * tf.math.reciprocal(adams), -LARGEST, LARGEST)
@@ -69,19 +72,20 @@ def noted(gradient, tensor, t, sheet):
 
 
 def unbiased(tensor, t):
-    """The four running means of a tensor without their bias towards zero."""
+    """Returns the four running means of a tensor, corrected for their bias towards zero."""
     means = [tensor.short_mean, tensor.long_mean, tensor.short_square, tensor.long_square]
-    # One division: XLA would store what each coordinate's gave, to divide no coordinate twice.
+    # One division per mean: XLA would store the result of a division per coordinate, to avoid dividing twice.
     return [mean * (1 / (1 - beta**t)) for mean, beta in zip(means, BETAS)]
 
 
 def facts_of(tensors, means, positions, climbs, clock, sheets):
-    """The facts of all tensors, `[B, n, 19]`.
+    """Returns the facts of all tensors, `[B, n, 19]`.
 
     Args:
-      tensors, means, positions: for each sheet its `TensorState`, what `unbiased` gives of it, and the position.
+      tensors, means, positions: lists with, for each sheet, its `TensorState`, the result of `unbiased`, and its
+        position.
       climbs: `[B, n]`.
-      clock: how many steps there are with this one, how many are planned, and which part of these is over.
+      clock: the number of steps including this one, the number planned, and the fraction of these that is over.
       sheets: list of `Sheet`.
     """
     draws, (t, steps, fraction) = sheets[0].draws, clock
@@ -101,7 +105,7 @@ def facts_of(tensors, means, positions, climbs, clock, sheets):
 
 
 def _facts(position, short, long, short_square, long_square, agreement, climb, clock, shared, sheet):
-    """The facts of each tensor of a sheet, `[B, k, 19]`; `clock` and `shared` are those that all tensors have."""
+    """Returns the facts of each tensor of a sheet, `[B, k, 19]`; all tensors share `clock` and `shared`."""
     shapes = [[max(size, 1) for size in shape] for shape in sheet.shapes]
     (spread, root), (long_spread, long_root) = _root(short_square, sheet), _root(long_square, sheet)
     size = tf.sqrt(sheet.mean(tf.square(tf.clip_by_value(position, -LARGEST, LARGEST))))
@@ -124,6 +128,6 @@ def _facts(position, short, long, short_square, long_square, agreement, climb, c
 
 
 def _root(square, sheet):
-    """The root of a mean square, never zero, and the root of its mean over each tensor, `[B, k]`."""
+    """Returns the root of a mean square, never zero, and the root of its mean over each tensor, `[B, k]`."""
     whole = tf.sqrt(sheet.mean(square))
     return tf.sqrt(square) + RELATIVE_FLOOR * sheet.spread(whole, square) + SMALLEST, whole

@@ -1,8 +1,8 @@
 """Creating an optimizer in the current graph, with the variables that it creates at once and at its first call.
 
-Layers of `tf.contrib.rnn`, `tf.layers` and Keras create their variables when they are called first. So an optimizer
-that creates any then is called once on zeros when it is created, before anything else in the graph. All its later
-calls see the variable scope of that call, with reuse, as those of a `tf.make_template` do.
+Layers of `tf.contrib.rnn`, `tf.layers` and Keras create their variables at their first call. An optimizer with such
+layers is therefore called on zeros when it is created, before anything else is in the graph. All its later calls run in
+the variable scope of that call, with reuse, as for `tf.make_template`.
 """
 
 import contextlib
@@ -23,33 +23,36 @@ Created = namedtuple(
     "Created",
     [
         "optimizer",  # an `Optimizer`, which knows its variables
-        "position",  # like which it was called first, a nest of `tf.TensorSpec`; None where it needed no first call
+        "position",  # a nest of `tf.TensorSpec` with which it was first called; None if it needed no first call
     ],
 )
 
 
 class FirstCallError(ValueError):
-    """An optimizer that creates its variables at its first call fails there."""
+    """An optimizer failed at its first call, where it should create its variables."""
 
 
 def create(build, position, name, scope=None):
-    """The optimizer that `build` creates in the current graph, a `Created`.
+    """Creates an optimizer in the current graph, and calls it once if it creates variables when it is called.
 
-    An optimizer that created all its variables at once is what `build` returned, and nothing is added to the graph.
+    If `build` creates all variables at once, nothing else is added to the graph.
 
     Args:
       build: function without arguments that creates the optimizer.
-      position: function without arguments to what a position is like, a nest of `tf.TensorSpec`; None where nobody
-        knows.
-      name: of `build`, for error messages.
-      scope: a `tf.variable_scope` that was not entered yet, in which all variables are created; None for the current
-        one, with resource variables, since XLA knows no others.
+      position: function without arguments that returns the structure, shapes and dtypes of a position, a nest of
+        `tf.TensorSpec`; None if unknown.
+      name: the name of `build`, for error messages.
+      scope: a `tf.variable_scope` that was not entered yet, in which all variables are created. None for the current
+        one, with resource variables, because XLA supports no others.
+
+    Returns:
+      A `Created`.
 
     Raises:
       TypeError: `build` returns no optimizer.
       FirstCallError: the first call fails.
-      ValueError: it cannot be made, since `position` is None; or every call creates variables; or some are in no
-        collection, so that nothing would train, initialize or save them.
+      ValueError: a first call is needed and `position` is None; or every call creates variables; or some variables are
+        in no collection, so that nothing would train, initialize or save them.
     """
     before = _variables_in(tf.get_default_graph())
     scope = tf.variable_scope(tf.get_variable_scope(), use_resource=True) if scope is None else scope
@@ -65,7 +68,7 @@ def create(build, position, name, scope=None):
 
 
 def _variables_in(graph):
-    """The names of all variables, in a collection or in none."""
+    """Returns the names of all variables of a graph, whether or not they are in a collection."""
     return {op.name for op in graph.get_operations() if op.type in ("VarHandleOp", "VariableV2")}
 
 
@@ -87,7 +90,7 @@ def _created(build, position, name, scope):
             "%s created no variables when it was built, and the record of the training, which must say of what shape "
             "the gradients of a first call are, says nothing" % name
         )
-    if position is None or type(value) in (AdamController, CoordinatewiseLSTM):  # which creates all at once
+    if position is None or type(value) in (AdamController, CoordinatewiseLSTM):  # these create all variables at once
         return found()
     like = position()
     if asked and not _creates_when_called(build, like):
@@ -113,17 +116,18 @@ def _with(build, like, adapted, weights):
 
 
 def rebuilt(build, position, weights, adapted):
-    """The optimizer once more in the current graph, an `Optimizer`, with tensors in place of its variables.
+    """Builds an optimizer again in the current graph, with tensors in place of its variables; returns an `Optimizer`.
 
     Args:
       build, position: as for `create`.
-      weights: tensors or arrays, in the order in which its trained variables are created.
-      adapted: the same in place of those that no gradient trains.
+      weights: tensors or arrays for the trained variables, in the order in which these are created.
+      adapted: tensors or arrays for the variables that no gradient trains, in the same order.
     """
     graph, weights, adapted = tf.get_default_graph(), iter(weights), iter(adapted)
 
     def tensor(next_creator, **settings):
-        with graph.as_default():  # not the one of a `tf.function` that creates it, whose next call sees it too
+        # In this graph even if a `tf.function` creates the variable, because the next call of the function sees it too.
+        with graph.as_default():
             return tf.convert_to_tensor(next(adapted if settings.get("trainable") is False else weights))
 
     scope = tf.variable_scope(None, default_name="rebuilt")
@@ -132,9 +136,9 @@ def rebuilt(build, position, weights, adapted):
 
 
 def _trained(others):
-    """All variables that are trained but `others`, given by `id`, in the order of creation.
+    """Returns all trained variables except `others`, given by `id`, in the order of creation.
 
-    `tf.function` leaves its own out of the collection, into which they are put here.
+    `tf.function` does not add its variables to the collection of trained ones, so they are added here.
     """
     known = {*others, *map(id, tf.trainable_variables())}
     for variable in tf.global_variables():
@@ -145,7 +149,7 @@ def _trained(others):
 
 @contextlib.contextmanager
 def _noted(asked):
-    """Notes the name of each variable that is asked for."""
+    """Records in `asked` the name of each variable that is requested."""
 
     def noted(next_creator, **settings):
         asked.append(settings.get("name") or "Variable")
@@ -156,9 +160,9 @@ def _noted(asked):
 
 
 def _creates_when_called(build, like):
-    """Whether an optimizer that creates variables at once creates others when it is called.
+    """Tells whether an optimizer that creates variables at once creates more when it is called.
 
-    That is found out aside, in another graph: a call in this one would be in the way where it does not.
+    The test runs in another graph, because a call in this one would leave needless ops behind.
     """
     with tf.Graph().as_default() as graph:
         with tf.variable_scope("aside", use_resource=True) as scope:
@@ -170,11 +174,11 @@ def _creates_when_called(build, like):
 
 
 def _call_first(optimizer, like, scope, asked):
-    """Three steps on zeros; returns how many variables were asked for before the last one."""
+    """Makes three steps on zeros; returns how many variables were requested before the last step."""
     with tf.name_scope("first_call"):
         x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
         state = None
-        # The first step may be one of its own, without what the second one uses. The third has all.
+        # The first step may differ from the second and use fewer variables. By the third step all must exist.
         for reuse in [None, tf.AUTO_REUSE, tf.AUTO_REUSE]:
             number = len(asked)
             with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False):
@@ -186,14 +190,14 @@ def _call_first(optimizer, like, scope, asked):
 
 
 def stepped(bound, x, state):
-    """The state after a step with gradients like the position `x`."""
+    """Returns the state after a step at the position `x`, with gradients equal to `x`."""
     pair = bound.plain_step(x, state, x)
     check_pair(pair)
     return pair[1]
 
 
 def _within(scope, optimizer):
-    """The `Optimizer` whose functions see the variable scope."""
+    """Returns the `Optimizer` with functions that run inside the variable scope."""
 
     def inside(function):
         def called(like, *more, **named):
@@ -201,7 +205,7 @@ def _within(scope, optimizer):
                 try:
                     return function(like, *more, **named)
                 except (TypeError, ValueError) as error:
-                    if type(error) not in (TypeError, ValueError):  # whoever defines errors knows what is in them
+                    if type(error) not in (TypeError, ValueError):  # leave custom errors as they are
                         raise
                     words = "the optimizer failed with gradients of shape %.200s: %s"
                     raise type(error)(words % (_shapes(like), first_line(error))) from error
@@ -210,7 +214,7 @@ def _within(scope, optimizer):
 
     def bind(weights=None, **settings):
         bound = optimizer.bind(weights, **settings)
-        if weights is not None:  # built anew, in a scope of its own
+        if weights is not None:  # it was rebuilt in another scope
             return bound
         own_state = bound.initial_state
         return bound._replace(
@@ -242,17 +246,17 @@ def _shapes(nest):
 
 
 def is_of_another_graph(error):
-    """Whether an optimizer failed since it uses variables of another graph, as that of an earlier call."""
+    """Tells whether an optimizer failed because it uses variables of another graph, such as that of an earlier call."""
     return "from the same graph" in str(error) or "Graph is finalized" in str(error)
 
 
 def the_number_for(serves, number, error):
-    """The number of coordinates that an optimizer is made for, where it fails with others; None if it is not that.
+    """Returns the only number of coordinates for which an optimizer works; None if it failed for another reason.
 
     Args:
-      serves: function of a number of coordinates, which raises an error where the optimizer does not serve so many.
-      number: of coordinates, with which it may have failed.
-      error: what it said, which names the number that it is made for, among others.
+      serves: function of a number of coordinates that raises an error if the optimizer does not work for it.
+      number: the number of coordinates with which the optimizer failed.
+      error: the error it raised; the message contains the number that works, among others.
     """
     others = set(map(int, re.findall(r"\b\d{1,6}\b", without_places(str(error))))) - {number}
     if _is_served(serves, number):
@@ -268,9 +272,9 @@ def _is_served(serves, number):
 
 
 def in_json(like):
-    """A nest of `tf.TensorSpec` in JSON types, for records: a tensor as `[dtype, shape]`, all else by what it is.
+    """Describes a nest of `tf.TensorSpec` in JSON types, for records: tensors as `[dtype, shape]`, containers by kind.
 
-    None for a nest that JSON has no place for, such as one with keys that are tuples.
+    Returns None for a nest that JSON cannot hold, such as a dict with tuples as keys.
     """
     try:
         return _in_json(like)
@@ -293,10 +297,10 @@ def _in_json(like):
 
 
 def from_json(description):
-    """The nest that `in_json` described.
+    """Makes the nest that `in_json` described.
 
     Raises:
-      ValueError: it is no such description.
+      ValueError: `description` is no such description.
     """
     try:
         return _from_json(description)

@@ -1,4 +1,4 @@
-"""The state before the first step: what a loop needs to begin an unroll or to continue one."""
+"""The state before the first step, which a loop needs to begin an unroll or to continue one."""
 
 import tensorflow.compat.v1 as tf
 
@@ -7,10 +7,10 @@ from l2l.optimizers.optimizer import Bound, check_pair
 
 
 def check_same_state(state, next_state):
-    """Structure, shapes and dtypes must not change from the second step on, or a loop has no place for them.
+    """Checks that a state keeps its structure, shapes and dtypes from the second step on, as a loop requires.
 
     Raises:
-      ValueError: they do.
+      ValueError: they change.
     """
 
     def description(leaf):
@@ -33,13 +33,13 @@ def check_same_state(state, next_state):
 
 
 def with_initial_state(optimizer, rows=False):
-    """The `Optimizer`, able to say what its first state is, so that a loop can begin an unroll or continue one.
+    """Returns the `Optimizer` with an `initial_state`, so that a loop can begin an unroll or continue one.
 
-    One that cannot say so itself gets a state with a flag, which is up before its first step. Each step computes both
-    branches, and the flag selects one, because XLA cannot differentiate `tf.cond`. The unused branch must stay finite,
-    or its NaN leaks into the gradient. So it starts from the state after a step with gradients of 1.
+    An optimizer without an `initial_state` gets a state with a flag that is True before its first step. Each step
+    computes both branches, and the flag selects one, because XLA cannot differentiate `tf.cond`. The unused branch must
+    stay finite, or its NaN leaks into the gradient. So it starts from the state after a step with gradients of 1.
 
-    With `rows`, for gradients `[N]` and states `[N, ...]`, each coordinate has a flag of its own: 1, and then 0.
+    With `rows`, for gradients `[N]` and states `[N, ...]`, each coordinate has its own flag: 1, and then 0.
     """
     if optimizer.initial_state is not None:
         return optimizer

@@ -1,4 +1,4 @@
-"""A learned optimizer for each group of an optimizee's tensors."""
+"""Several learned optimizers as one: one for each group of an optimizee's tensors."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ MOST_GROUPS = 100  # in a file
 class Grouped:
     """One optimizer for each group of tensors, `(gradients, state) -> (update, state)`.
 
-    The groups are the entries of a position that is a dict, such as `{"conv": ..., "dense": ...}`. Each has an
-    optimizer with variables and a state of its own, which sees its gradients alone. Source: arXiv 1606.04474,
-    section 3.3, with an LSTM for convolutional and another for fully connected layers.
+    The position must be a dict, such as `{"conv": ..., "dense": ...}`, and each entry is a group. Every group has its
+    own optimizer with its own variables and state; it sees only the gradients of its group. `Trainer` makes a `Grouped`
+    from a dict:
 
-    `Trainer` makes one of a dict from group to function: `Trainer(problem, {"conv": build, "dense": build})`.
+        Trainer(problem, {"conv": CoordinatewiseLSTM, "dense": lambda: CoordinatewiseLSTM((10,))})
+
+    Source: arXiv 1606.04474, section 3.3, with one LSTM for convolutional and another for fully connected layers.
 
     Args:
       builders: dict from the name of a group to a function without arguments that creates its optimizer.
 
     Attributes:
       optimizers: dict from the name of a group to its `Optimizer`.
-      coordinatewise: whether all of them are.
-      adapted: the adapted variables of all, a list.
+      coordinatewise: whether all these optimizers are.
+      adapted: list of the adapted variables of all optimizers.
 
     Raises:
-      TypeError, ValueError: `builders` is no such dict, or one of them creates no optimizer. When it is called, the
+      TypeError, ValueError: `builders` is no such dict, or an entry creates no optimizer. When it is called: the
         position has other groups.
     """
 
@@ -52,11 +54,16 @@ class Grouped:
         return "<Grouped of %s>" % ", ".join("%s: %r" % (name, one.given) for name, one in self.optimizers.items())
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state, a dict by group."""
+        """Returns the update, with the structure of `gradients`, and the next state, a dict by group."""
         return self.bind().plain_step(gradients, state, x)
 
     def bind(self, horizon: Optional[int] = None, batch: Optional[int] = None) -> Bound:
-        """All of them for one unroll, a `Bound`: its kernels are theirs, one group after the other."""
+        """Prepares all optimizers for one unroll, as one `Bound` with the kernels of all groups in turn.
+
+        Args:
+          horizon: how many base iterations are planned in total; None if unknown.
+          batch: how many draws lie along a leading axis; None for one draw.
+        """
         bounds, offsets, kernels = {}, {}, []
         for name, optimizer in self.optimizers.items():
             with tf.name_scope(name), self._scope(name):
@@ -83,7 +90,7 @@ class Grouped:
         return Bound(step, kernels)
 
     def _initial_state(self, x):
-        """The states before the first step at a position like `x`, a dict by group."""
+        """Returns the states before the first step at a position like `x`, a dict by group."""
         self._check_groups(x)
         states = {}
         for name, optimizer in self.optimizers.items():
@@ -92,7 +99,7 @@ class Grouped:
         return states
 
     def adapt(self, gradients: Nest, state: State, active: Optional[Nest] = None) -> List[tf.Tensor]:
-        """The next values of `adapted`, a list."""
+        """Returns the next values of `adapted`, a list; the arguments are dicts by group."""
         values = []
         for name, optimizer in self.optimizers.items():
             if optimizer.adapted:
@@ -102,12 +109,12 @@ class Grouped:
         return values
 
     def _scope(self, name):
-        """The variable scope of a group, to which belongs what its optimizer creates at its first call."""
+        """Returns the variable scope of a group, in which its optimizer creates variables at its first call."""
         reuse = tf.get_variable_scope().reuse
         return tf.variable_scope(self._scopes[name], reuse=reuse, auxiliary_name_scope=False)
 
     def description(self) -> Dict[str, Any]:
-        """What they are, in JSON types; `from_description` builds them again, where all are the library's own."""
+        """Describes the optimizers in JSON types; `from_description` builds them again if all are the library's."""
         return {
             "class": type(self).__name__,
             "groups": {name: described(optimizer) for name, optimizer in self.optimizers.items()},
@@ -126,10 +133,10 @@ class Grouped:
 
 
 def checked_builders(builders):
-    """Returns the dict from group to function, with the groups in order of their names.
+    """Checks the dict from group to function, and returns it with the groups in the order of their names.
 
     Raises:
-      TypeError, ValueError: it is none, or has no group, or one that cannot be a name of TensorFlow's.
+      TypeError, ValueError: it is no such dict, it has no group, or a group's name is no valid TensorFlow name.
     """
     if not isinstance(builders, dict):
         raise TypeError("builders must be a dict from group to function, got %r" % (builders,))
@@ -142,10 +149,10 @@ def checked_builders(builders):
 
 
 def from_description(description):
-    """Function that builds the optimizer of a `description`, of a network or of groups.
+    """Returns a function that builds the optimizer of a `description`, a network or a `Grouped`.
 
     Raises:
-      ValueError: it is none of the library's own.
+      ValueError: the optimizer is not one of the library's.
     """
     if isinstance(description, dict) and description.get("class") == Grouped.__name__:
         groups = description.get("groups")

@@ -1,4 +1,4 @@
-"""A trained optimizer as Keras wants it: with a learning rate that callbacks change."""
+"""A trained optimizer for Keras, with a learning rate that callbacks can change."""
 
 from __future__ import annotations
 
@@ -16,28 +16,34 @@ from l2l.types import PathLike
 
 
 class KerasOptimizer(tf.keras.optimizers.Optimizer):
-    """A learned optimizer for Keras: a `LearnedOptimizer` with hyperparameters that callbacks and users change.
+    """A learned optimizer for Keras, with a learning rate that callbacks can change.
 
         model.compile(l2l.KerasOptimizer("general", steps=epochs * steps_per_epoch), "mse")
 
-    `learning_rate`, and `steps` where the optimizer is not coordinate-wise, are variables of Keras, as others have
-    them: `ReduceLROnPlateau` and `LearningRateScheduler` work; before a second `fit`,
-    `keras.backend.set_value(model.optimizer.steps, 4000)` plans more steps, counted from the first of all.
-    `learning_rate` may be a `tf.keras.optimizers.schedules.LearningRateSchedule` too, a multiplier by `iterations`.
+    `learning_rate` is a Keras variable, as in other Keras optimizers, so `ReduceLROnPlateau` and
+    `LearningRateScheduler` work. It may also be a `tf.keras.optimizers.schedules.LearningRateSchedule`, which maps
+    `iterations` to the multiplier of updates.
 
-    A model with it is saved and loaded as with others, with `custom_objects={"KerasOptimizer": l2l.KerasOptimizer}`;
-    but only if `trained` is a path or a name.
+    `steps` is a Keras variable too if it is given and the optimizer is not coordinate-wise. To plan more steps before
+    a second `fit`, set it to the new total, counted from the very first step:
+
+        keras.backend.set_value(model.optimizer.steps, 4000)
+
+    Models save and load as with other optimizers, if `trained` is a path or a name:
+
+        model = keras.models.load_model("model.h5", custom_objects={"KerasOptimizer": l2l.KerasOptimizer})
 
     Args:
-      trained, steps, learning_rate, weight_decay: as for `LearnedOptimizer`; `steps` is an integer or None.
-      name: of the ops and slots.
-      clipnorm, clipvalue: as for all of Keras's optimizers.
+      trained, steps, learning_rate, weight_decay: as for `LearnedOptimizer`, but `steps` must be an integer or None,
+        and `learning_rate` a number or a `LearningRateSchedule`.
+      name: prefix of the names of ops and slots.
+      clipnorm, clipvalue: as for all Keras optimizers.
 
     Attributes:
-      skipped: as of `LearnedOptimizer`.
+      skipped: as in `LearnedOptimizer`.
 
     Raises:
-      TypeError, ValueError: as `LearnedOptimizer`.
+      TypeError, ValueError: as for `LearnedOptimizer`.
     """
 
     def __init__(
@@ -74,12 +80,12 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
 
     @property
     def _checkpoint_dependencies(self):
-        # What was planned when a checkpoint was written is not to undo what is planned now.
+        # A checkpoint must not replace the steps that are planned now by those planned when it was written.
         return [one for one in super()._checkpoint_dependencies if one.name != "steps"]
 
     @property
     def skipped(self) -> Optional[tf.Variable]:
-        """How many tensors were left out, since their gradients were not finite."""
+        """How many tensors were skipped because their gradients were not finite."""
         return self._inner.skipped
 
     @property
@@ -88,19 +94,19 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         return [self.iterations, *self._inner.variables()]
 
     def apply_gradients(self, grads_and_vars: Any, name: Optional[str] = None) -> tf.Operation:
-        """As that of Keras's optimizers."""
+        """Applies gradients as other Keras optimizers do."""
         with tf.init_scope():
             self._create_hypers()
         train = self._inner.apply_gradients(grads_and_vars, global_step=self.iterations, name=name)
         for variable in self._inner.variables():
-            backend.track_variable(variable)  # which Keras initializes then
+            backend.track_variable(variable)  # so that Keras initializes it
         return train
 
     def get_config(self) -> Dict[str, Any]:
-        """The arguments in JSON types.
+        """Returns the arguments in JSON types.
 
         Raises:
-          NotImplementedError: `trained` is no path: save it with `l2l.save` first.
+          NotImplementedError: `trained` is neither a path nor a name: save it with `l2l.save` first.
         """
         if not isinstance(self._given, (str, os.PathLike)):
             raise NotImplementedError("a KerasOptimizer that is to be saved must be made from a path; see l2l.save")

@@ -1,4 +1,4 @@
-"""A trained optimizer in a training of one's own: a `tf.train.Optimizer`."""
+"""A trained optimizer as a `tf.train.Optimizer`, for the variables of any graph."""
 
 from __future__ import annotations
 
@@ -24,61 +24,69 @@ class LearnedOptimizer(tf.train.Optimizer):
 
         train = l2l.LearnedOptimizer("small_networks").minimize(loss)
 
-    At each step every variable is moved by `update` of `(gradients, state) -> (update, state)`. The weights are
-    constants, and nothing trains them here. The state is kept in slots, which are initialized, saved and restored as
-    those of other optimizers.
+    Each step adds the learned update, times `learning_rate`, to every variable. The learned weights are constants;
+    nothing trains them here. The state lives in slots, which are initialized, saved and restored like those of other
+    optimizers.
 
-    **Coordinate-wise optimizers**, as `CoordinatewiseLSTM`, move each coordinate on its own, with a row of state in
-    the slots `state_0`, ...: two layers of 20 units need 80 numbers for each coordinate, where Adam needs 2, and what
-    the casting remembers. Variables of up to 1,024 coordinates are moved together, 4,096 coordinates at once, and those
-    of more than 4,096 in chunks: what a step needs beside the slots does not grow with them. Gradients that are
-    `IndexedSlices`, as an embedding has, move the rows that they name. All other rows keep their values and their
-    states, as with `tf.train.MomentumOptimizer`, whereas in `l2l.learn` a gradient of zero moves too.
+    **Coordinate-wise optimizers**, such as `CoordinatewiseLSTM`, move each coordinate on its own.
 
-    **All others**, as `AdamController`, move all variables of a call of `apply_gradients` in one step. What the state
-    has for each tensor is in slots named after its fields; the rest is in variables of the optimizer, as is the number
-    of steps made. Gradients that are `IndexedSlices` become dense, so that all rows move, as with
-    `tf.train.AdamOptimizer`. A tensor whose gradient is not finite stays, with its state; `skipped` counts these. XLA
-    compiles the step of an `AdamController` for up to 8 variables at its first call; more are moved op by op.
+    - *State*: the slots `state_0`, ... have one row per coordinate. Two layers of 20 units need 80 numbers per
+      coordinate, plus what the casting remembers; Adam needs 2.
+    - *Memory*: variables of up to 1,024 coordinates move together, up to 4,096 coordinates at once. Variables of more
+      than 4,096 move in chunks. So the memory of a step, apart from the slots, does not grow with the variables.
+    - *Sparse gradients* (`IndexedSlices`, from an embedding) move only the rows that they name. All other rows keep
+      their values and states, as with `tf.train.MomentumOptimizer`. In `l2l.learn` a gradient of zero moves too.
 
-    The step is a TensorFlow function, made in a graph of its own. So no scope around `minimize` reaches the learned
-    network: no getter, regularizer, partitioner, device or control dependency. The slots take the name of the variable
-    scope and nothing else; each is on the device of its variable.
+    **All other optimizers**, such as `AdamController`, move all variables of one `apply_gradients` call in one step.
 
-    The parts of a partitioned variable are variables here, as for other optimizers. Cut along its first axis, slots
-    with a number for each coordinate are saved and restored as one, in any number of parts. Other slots keep their own
-    names for each part, and a checkpoint can be restored in the same parts alone.
+    - *State*: what belongs to one tensor is in slots named after the fields of the state. The rest is in variables of
+      the optimizer, and so is the number of steps made.
+    - *Sparse gradients* become dense, so all rows move, as with `tf.train.AdamOptimizer`.
+    - *Non-finite gradients*: a tensor whose gradient is not finite keeps its value and its state; `skipped` counts
+      these.
+    - *Speed*: XLA compiles the step of an `AdamController` for up to 8 variables at its first call. More variables
+      move op by op.
 
-    The constructor sets the environment variable TF_CPU_ALLOCATOR_USE_BFC, unless it is set: TensorFlow then keeps the
-    memory that it frees. For an `AdamController` it adds to XLA_FLAGS what `l2l.prepare_xla` does; flags of your own
-    come last, and win. Both are read when the first session of the process starts, and hold for all of them.
+    **Scopes and devices.** The step is a TensorFlow function built in a separate graph. So no scope around `minimize`
+    reaches the learned network: no getter, regularizer, partitioner, device or control dependency. The slots take only
+    the name of the variable scope. Each slot is on the device of its variable.
+
+    **Partitioned variables.** Each part counts as a variable, as for other optimizers. If the variable is cut along its
+    first axis, slots with a number for each coordinate are saved and restored as one, in any number of parts. Other
+    slots are saved under the name of each part, so their checkpoint fits only the same parts.
+
+    **Environment.** The constructor sets TF_CPU_ALLOCATOR_USE_BFC unless it is set already: TensorFlow then keeps the
+    memory that it frees. For an `AdamController` the constructor also adds the flags of `l2l.prepare_xla` to XLA_FLAGS;
+    your own flags come last and win. Both variables are read when the first session of the process starts, and hold
+    for all its sessions.
 
     Args:
-      trained: a `Trained`, as from `trainer.trained()`; or a path or name as for `l2l.load`. One that was trained as
-        several for groups of tensors is not served: give each its own `LearnedOptimizer` and `var_list`.
-      steps: how many steps are planned in total, for an optimizer that asks; a positive integer, or, unless it is
-        coordinate-wise, a scalar tensor, variable, or function without arguments to one. The number of steps made is
-        saved: a restored training, a second one and one with other `steps` go on where they are. Where more are made
-        than are planned, an optimizer of whole tensors says so on standard error, once in a session for each plan (not
-        within `xla.compile`). An `AdamController` goes on with its decay at the end of its cosine, 0.001. A tensor
-        below 1 counts as 1. None where nobody knows: it behaves as half way, at every step.
-      learning_rate: multiplier of every update: a number from 0, scalar tensor, variable, or a function without
-        arguments to one, as `tf.train` has it.
-      weight_decay: decoupled weight decay, in units that AdamW has at its usual learning rate: each step adds
-        `-0.001 learning_rate c weight_decay x`, with `c` falling from 1.001 to 0.001 along a cosine over the planned
-        steps, 0.5 without. For optimizers of whole tensors; a number from 0.
-      name: of the ops and slots.
+      trained: a `Trained`, as from `trainer.trained()`; or a path or name as for `l2l.load`. An optimizer trained for
+        several groups of tensors is not supported: give each group its own `LearnedOptimizer` and `var_list`.
+      steps: how many steps are planned in total, for an optimizer that asks. A positive integer; for an optimizer that
+        is not coordinate-wise also a scalar tensor, a variable, or a function without arguments that returns one. A
+        tensor below 1 counts as 1. None if unknown: an `AdamController` then behaves at every step as if half of the
+        steps were over. The number of steps made is saved, so a restored training, a second one or one with other
+        `steps` continues the count. After the planned steps, an optimizer of whole tensors warns on standard error,
+        once per session and plan (not within `xla.compile`), and an `AdamController` keeps the last value of its
+        decay, 0.001.
+      learning_rate: multiplier of every update. A number from 0, a scalar tensor, a variable, or a function without
+        arguments that returns one, as in `tf.train`.
+      weight_decay: decoupled weight decay, scaled as in AdamW at its usual learning rate. Each step adds
+        `-0.001 learning_rate c weight_decay x`. `c` falls from 1.001 to 0.001 along a cosine over the planned steps;
+        it is 0.5 if `steps` is None. A number from 0, and 0 for coordinate-wise optimizers.
+      name: prefix of the names of ops and slots.
 
     Attributes:
-      skipped: how many tensors were left out, since their gradients were not finite, summed over the steps: a variable
+      skipped: how many tensors were skipped because their gradients were not finite, summed over all steps; a variable
         of the current graph. None before `apply_gradients`, and for coordinate-wise optimizers.
 
     Raises:
-      TypeError: `trained` is neither a `Trained` nor a path; another argument is no number and nothing else allowed.
-      ValueError: an argument is out of range, or the weights do not fit. A coordinate-wise optimizer is not for any
-        number of coordinates, or has a `weight_decay`. When it is applied: a variable of another dtype than the
-        weights, of unknown shape, or given twice; a gradient of another shape or dtype than its variable; an optimizer
-        that cannot be called with a list of such tensors.
+      TypeError: `trained` is neither a `Trained` nor a path; another argument has a type that is not allowed.
+      ValueError: an argument is out of range, or the weights do not fit. A coordinate-wise optimizer does not work for
+        every number of coordinates, or is given a `weight_decay`. At `apply_gradients`: a variable has another dtype
+        than the weights, an unknown shape, or appears twice; a gradient has another shape or dtype than its variable;
+        the optimizer cannot be called with a list of such tensors.
     """
 
     def __init__(
@@ -119,7 +127,7 @@ class LearnedOptimizer(tf.train.Optimizer):
 
     @property
     def skipped(self) -> Optional[tf.Variable]:
-        """How many tensors were left out, since their gradients were not finite."""
+        """How many tensors were skipped because their gradients were not finite."""
         return self._moving.skipped()
 
     @quietly()
@@ -129,9 +137,9 @@ class LearnedOptimizer(tf.train.Optimizer):
         global_step: Optional[tf.Variable] = None,
         name: Optional[str] = None,
     ) -> tf.Operation:
-        """As that of `tf.train.Optimizer`; variables that share a step, see the class, move together."""
+        """Applies gradients as `tf.train.Optimizer` does, to variables that share a step together."""
         grads_and_vars = list(grads_and_vars)
-        # A strategy sums gradients over replicas first.
+        # A strategy sums gradients over replicas before it applies them.
         self._pairs = [] if tf.distribute.has_strategy() else grads_and_vars
         return super().apply_gradients(grads_and_vars, global_step, name)
 
@@ -145,7 +153,7 @@ class LearnedOptimizer(tf.train.Optimizer):
         self._moving.create_slots(var_list)
 
     def _valid_dtypes(self):
-        return {tf.float16, tf.bfloat16, tf.float32, tf.float64}  # `_check_variable` says more of what is wrong
+        return {tf.float16, tf.bfloat16, tf.float32, tf.float64}  # `_check_variable` has a clearer message
 
     def _check_variable(self, variable):
         what = "LearnedOptimizer cannot move %r: " % variable.name
@@ -193,7 +201,10 @@ class LearnedOptimizer(tf.train.Optimizer):
 
 
 def _scalar(name, value, dtype, check):
-    """Function without arguments to a scalar tensor: of a number that `check` allows, a tensor, or such a function."""
+    """Returns a function without arguments that returns a scalar tensor.
+
+    `value` is a number that `check` allows, a tensor or variable, or such a function.
+    """
     if not callable(value) and not isinstance(value, (tf.Tensor, tf.Variable)):
         value = check(name, value)
 
@@ -207,9 +218,9 @@ def _scalar(name, value, dtype, check):
 
 
 def _without_unique(gradients, indices, variable):
-    """Sums gradients of equal indices, as TensorFlow does elsewhere: `tf.unique` has no form for XLA.
+    """Sums gradients of equal indices without `tf.unique`, which XLA does not have.
 
-    The first of equal indices gets the sum. The others are sent behind the end, where XLA writes nothing.
+    The first of equal indices gets the sum. The others become an index beyond the end, where XLA writes nothing.
     """
     number, places = variable.shape.as_list()[0], tf.range(tf.size(indices))
     first = tf.gather(tf.math.unsorted_segment_min(places, indices, number), indices)

@@ -9,26 +9,25 @@ from l2l import checks
 from l2l.optimizers.casting import Casting
 
 # The smallest normal number of float32, 1.18e-38. TensorFlow's CPU kernels and XLA's code flush anything smaller to
-# zero: with 1e-38 itself under it, log(0 + 1e-38) would be -infinity. The same for float64, so that a network's inputs
-# are the same numbers there.
+# zero, so log(0 + 1e-38) would be -infinity. float64 uses the same number, so that a network gets the same inputs.
 SMALLEST = float(np.finfo(np.float32).tiny)
 
-# Where the lower end of a range that widens begins.
+# The first value of the lower end of a range that widens.
 FIRST_M = -5.0
 
 
 def log_encoded(signs, logs, m):
-    """`s (l - m) / -m` of signs `s` and logs `l`, each `[N]`, as inputs `[N, 1]`."""
+    """Returns inputs `[N, 1]`: `s (l - m) / -m` from signs `s` and logs `l`, each `[N]`."""
     return tf.expand_dims(signs * (logs - m) / -m, axis=1)
 
 
 def log_decoded(outputs, m):
-    """`sign(o) exp(-m |o| + m)` of outputs `o`, `[N]`."""
+    """Returns `sign(o) exp(-m |o| + m)` for outputs `o`, `[N]`."""
     return tf.sign(outputs) * tf.exp(tf.abs(outputs) * -m + m)
 
 
 def widened(m, values):
-    """`min(m, 0.99 m + 0.01 min_i log(|v_i| + SMALLEST))`, a scalar, of values `v`, `[N]`."""
+    """Returns `min(m, 0.99 m + 0.01 min_i log(|v_i| + SMALLEST))`, a scalar, for values `v`, `[N]`."""
     return tf.minimum(m, 0.99 * m + 0.01 * tf.reduce_min(tf.log(tf.abs(values) + SMALLEST)))
 
 
@@ -87,8 +86,8 @@ class _LogAndSign(Casting):
         self._k, self.parameters = k, {"k": k}
 
     def encode(self, gradients, memory=None, adapted=()):
-        # Small gradients are raised to exp(-k) before the log: its derivative stays finite at 0,
-        # and a branch that is not taken cannot send a NaN backwards.
+        # Small gradients are raised to exp(-k) before the log. So its derivative stays finite at 0, and the branch that
+        # is not selected sends no NaN backwards.
         logs = tf.log(tf.maximum(tf.abs(gradients), np.exp(-self._k))) / self._k
         signs = tf.clip_by_value(gradients * np.exp(self._k), -1.0, 1.0)
         return tf.stack([logs, signs], axis=1)
@@ -98,22 +97,29 @@ class _LogAndSign(Casting):
 
 
 def no_casting() -> Casting:
-    """The raw gradient in, the raw output out: what Episode 1 calls "simple"."""
+    """No preprocessing: the raw gradient in, the raw output out.
+
+    Episode 1 calls it "simple".
+    """
     return _Raw()
 
 
 def log_cast(min_log_gradient: float = -15.0) -> Casting:
-    """The log/sign casting of Episode 1. With `m = min_log_gradient`:
+    """The log/sign casting of Episode 1: the network works with logarithms.
+
+    With `m = min_log_gradient`
 
         encode(g) = sign(g) (log(|g| + exp(m - 5)) - m) / -m
         decode(o) = sign(o) exp(-m |o| + m)
 
-    `encode` maps `[exp(m), 1]` onto `[0, 1]` and is odd in `g`; below `exp(m)` it goes on to
-    `sign(g) * 5/m`. `decode` is its inverse but for the `exp(m - 5)`, which keeps log(0) away.
+    `encode` maps `[exp(m), 1]` onto `[0, 1]` and is odd in `g`. Below `exp(m)` it continues to `sign(g) * 5/m`.
+    `decode` is its inverse, except for the `exp(m - 5)`, which avoids log(0).
+
+        l2l.CoordinatewiseLSTM(casting=l2l.log_cast(-30))
 
     Args:
-      min_log_gradient: `m`, natural log of the smallest gradient told from its sign alone,
-        -82 <= m < 0: below, `exp(m - 5)` is no normal float32, and TensorFlow takes it for 0.
+      min_log_gradient: `m`, the natural log of the smallest size that is encoded between 0 and 1; -82 <= m < 0. For a
+        smaller `m`, `exp(m - 5)` is no normal float32, and TensorFlow takes it for 0.
 
     Raises:
       TypeError, ValueError: `min_log_gradient` is not such a number.
@@ -125,35 +131,39 @@ def log_cast(min_log_gradient: float = -15.0) -> Casting:
 
 
 def widening_log_cast() -> Casting:
-    """The log casting of the sequel to Episode 1, whose range widens with the training: it has no floor.
+    """A log casting whose range widens during training; from the sequel to Episode 1.
 
         encode(g) = sign(g) (log(|g| + 1.18e-38) - m) / -m
         decode(o) = sign(o) exp(-m |o| + m)
 
-    `m` is a variable that no gradient trains, -5 at first. Once in every meta-iteration that changes the weights
+    `m` is a variable that no gradient trains. It starts at -5. Every meta-iteration that changes the weights sets
 
         m <- min(m, 0.99 m + 0.01 min_i log(|v_i| + 1.18e-38))
 
-    where `v` are the gradients at the last loss of the segment, over all coordinates and draws. `encode` maps
-    `[exp(m), 1]` onto `[0, 1]`; below, it changes its sign, and 0 is encoded as 0. 1.18e-38 is the smallest normal
-    float32, in both engines and for float64 too; the source has 1e-38, which TensorFlow flushes to zero.
+    where `v` are the gradients at the last loss of the segment, over all coordinates and draws.
+
+    `encode` maps `[exp(m), 1]` onto `[0, 1]`. Below `exp(m)` it changes its sign, and it maps 0 to 0. 1.18e-38 is the
+    smallest normal float32; both engines use it, for float64 too. The source has 1e-38, which TensorFlow flushes to
+    zero.
     """
     return _WideningLog()
 
 
 def log_and_sign(k: float = 5.0) -> Casting:
-    """DeepMind's preprocessing: two inputs for each gradient, and the raw output out.
+    """DeepMind's preprocessing: the logarithm and the sign of each gradient.
 
         encode(g) = (log|g| / k, sign(g))   where |g| >= exp(-k)
                     (-1, exp(k) g)          elsewhere
+        decode(o) = o
 
-    As in the authors' code the first is cut at -1 and the second at -1 and 1, which is the same; their float32 epsilon,
-    1.2e-7, inside the log is left out: it raises the first input by `log(1 + 1.2e-7 / |g|) / k`, at `|g| = exp(-k)` by
-    3.5e-6 for k = 5 and by 2.6e-4 for k = 10. Source: arXiv 1606.04474, appendix A.
+    Source: arXiv 1606.04474, appendix A. As in the authors' code, the first input is clipped at -1 and the second at -1
+    and 1, which is the same. Their code also adds the float32 epsilon, 1.2e-7, inside the log; this one does not. The
+    epsilon would raise the first input by `log(1 + 1.2e-7 / |g|) / k`: at `|g| = exp(-k)` by 3.5e-6 for k = 5, and by
+    2.6e-4 for k = 10.
 
     Args:
-      k: 0 < k <= 87, the paper's `p`, which is 10 there and 5 in the authors' code. Above 87
-        `exp(-k)` is no normal float32.
+      k: 0 < k <= 87. It is the paper's `p`: 10 in the paper, 5 in the authors' code. For k above 87, `exp(-k)` is no
+        normal float32.
 
     Raises:
       TypeError, ValueError: `k` is not such a number.

@@ -1,4 +1,4 @@
-"""How `LearnedOptimizer` moves variables by a coordinate-wise optimizer: small together, large ones in chunks."""
+"""How `LearnedOptimizer` moves variables by a coordinate-wise optimizer: small ones together, large ones in chunks."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,17 +7,17 @@ from tensorflow.python.ops import control_flow_util, resource_variable_ops
 
 from l2l.optimizers.slots import make_slot, scope_of_slots, sizes_of
 
-CHUNK = 4096  # coordinates that are computed at once: what a step needs beside the slots is of this size
-SMALL = 1024  # variables of up to so many share a step; to copy larger ones together takes longer than two steps
+CHUNK = 4096  # coordinates that are computed at once; the memory of a step, apart from the slots, is of this size
+SMALL = 1024  # variables of up to this size share a step; copying larger ones together takes longer than two steps
 
 
 class MovingRows:
-    """Moves the coordinates of variables of a `tf.train.Optimizer`, each on its own.
+    """Moves each coordinate of the variables of a `tf.train.Optimizer` on its own.
 
     Args:
       optimizer: the `LearnedOptimizer`.
       of_rows: a `RowFunctions`.
-      rate: function without arguments to the multiplier of updates, a scalar tensor.
+      rate: function without arguments that returns the multiplier of updates, a scalar tensor.
     """
 
     def __init__(self, optimizer, of_rows, rate):
@@ -38,8 +38,12 @@ class MovingRows:
                     make_slot(self._optimizer, variable, "state_%d" % i, first, shape, one.dtype, _place)
 
     def prepare(self, pairs):
-        """Computes the updates of small variables, of pairs of gradient and variable, as many as fit into a chunk."""
-        self._moved, groups = {}, {}  # what `dense` needs of the updates, and pairs by device
+        """Computes the updates of small variables, as many per step as fit into a chunk.
+
+        Args:
+          pairs: list of pairs of gradient and variable.
+        """
+        self._moved, groups = {}, {}  # results that `dense` will apply, and pairs by device
         for grad, var in pairs:
             if var.shape.num_elements() <= min(SMALL, CHUNK):
                 of_device = groups.setdefault(var.device, [[]])
@@ -52,7 +56,7 @@ class MovingRows:
             self._moved.update({(id(grad), id(var)): one for (grad, var), one in zip(pairs, moved)})
 
     def _together(self, pairs):
-        """For each gradient and variable the pieces of one step, `(all of the step, update, states)`."""
+        """Makes one step for all pairs; returns `(all tensors of the step, update, states)` for each pair."""
         sizes = [var.shape.num_elements() for _, var in pairs]
         gradients = [grad for grad, var in pairs]
         slots = [self._slots_of(var) for _, var in pairs]
@@ -73,18 +77,24 @@ class MovingRows:
         return self._rate() * updates, states
 
     def dense(self, grad, var):
-        """The op that moves a variable."""
+        """Returns the op that moves a variable."""
         if var.shape.num_elements() > CHUNK:
             return self._in_chunks(var, grad)
         # Larger variables move alone, and those whose gradient a subclass changed on the way.
         moved = self._moved.get((id(grad), id(var))) or self._together([(grad, var)])[0]
         everything, update, states = moved
-        with tf.control_dependencies(everything):  # nothing is written while something is to be read
+        with tf.control_dependencies(everything):  # write only after everything was read
             writes = [slot.assign(state).op for slot, state in zip(self._slots_of(var), states)]
             return tf.group(tf.assign_add(var, tf.reshape(update, var.shape)).op, *writes)
 
     def sparse(self, gradients, variable, indices):
-        """The op that moves the rows `indices`, which differ, of a variable by gradients `[number of indices, ...]`."""
+        """Returns the op that moves some rows of a variable.
+
+        Args:
+          gradients: `[number of indices, ...]`.
+          variable: the variable.
+          indices: the rows to move, all different.
+        """
         per_row = variable.shape[1:].num_elements()
         places = tf.cast(indices, tf.int64)[:, tf.newaxis] * per_row + tf.range(per_row, dtype=tf.int64)
         return self._in_chunks(variable, gradients, tf.reshape(places, [-1]))
@@ -93,13 +103,14 @@ class MovingRows:
         return [self._optimizer.get_slot(variable, "state_%d" % i) for i in range(len(self._of_rows.state))]
 
     def _in_chunks(self, variable, gradients, places=None):
-        """The op that moves coordinates of the variable, all or those at `places` of it flat, by their gradients.
+        """Returns the op that moves coordinates of a variable chunk by chunk: all, or those at flat indices `places`.
 
-        Each chunk's updates go into the variable at once. Kept until the end, they would lie between what the chunks
-        need for a moment, and malloc could not give that the same memory again.
+        The updates of each chunk go into the variable immediately. If they were kept until the end, they would fragment
+        the memory, and malloc could not reuse what the chunks need for a moment.
 
-        All chunks have one size, since XLA must know it, as equal as they can be. The last one is filled up with its
-        last coordinate: its state is written several times, always the same, and its update is added once.
+        XLA must know the size of a chunk, so all chunks have the same size, as small as their number allows. The last
+        chunk is padded with its last coordinate. The state of this coordinate is written several times with the same
+        value; its update is added once.
         """
         graph = tf.get_default_graph()
         if control_flow_util.EnableControlFlowV2(graph) and not resource_variable_ops.is_resource_variable(variable):
@@ -137,15 +148,15 @@ class MovingRows:
         return done.op
 
     def skipped(self):
-        """None: nothing is left out."""
+        """Returns None: a coordinate-wise optimizer skips nothing."""
 
     def finish(self, update_ops):
-        """Nothing: all is moved."""
+        """Returns no further ops: everything has been moved."""
         return []
 
 
 def _repeated(row, size):
-    """The initializer of a slot of a size that is known when it runs. Every coordinate begins alike."""
+    """Returns the initializer of a slot whose size is known only when it runs. All coordinates start alike."""
 
     def initializer(shape, dtype, partition_info):
         rows = tf.broadcast_to(row, size)
@@ -156,10 +167,10 @@ def _repeated(row, size):
 
 
 def _place(part, slot):
-    """Which rows of the slot of the whole variable this one has, see `make_slot`."""
+    """Returns which rows of the whole variable's slot belong to this part, see `make_slot`."""
     whole = list(part.full_shape)
     cut = next((axis for axis, size in enumerate(part.var_shape) if size != whole[axis]), 0)
-    if np.prod(whole[:cut]) != 1:  # its coordinates do not lie in one piece among those of the whole
+    if np.prod(whole[:cut]) != 1:  # its coordinates are not contiguous in the whole variable
         return None
     number, *rest = slot.shape.as_list()
     shape = [int(np.prod(whole)), *rest]
@@ -168,7 +179,7 @@ def _place(part, slot):
 
 
 def _coordinates(rows, shape):
-    """Indices `[N, rank]` of the places `rows` in a flat tensor of this shape; `tf.unravel_index`, for XLA too."""
+    """Returns indices `[N, rank]` of flat indices `rows` in a tensor of this shape: `tf.unravel_index`, for XLA too."""
     sizes, indices = shape.as_list(), []
     for axis in range(len(sizes)):
         step = int(np.prod(sizes[axis + 1 :]))

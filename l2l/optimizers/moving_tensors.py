@@ -11,23 +11,23 @@ from l2l.optimizers.slots import make_slot, scope_of_slots, sizes_of
 class MovingTensors:
     """Moves variables of a `tf.train.Optimizer` together, at the end of its `apply_gradients`.
 
-    What one call of `apply_gradients` moves is a set of tensors with a state of its own: a second call for other
-    variables has other steps. How many tensors were left out is counted for the whole graph.
+    The variables of one `apply_gradients` call form a set with a separate state. Another call with other variables
+    counts its own steps. Skipped tensors are counted for the whole graph.
 
     Args:
       optimizer: the `LearnedOptimizer`.
       functions: a `TensorFunctions`.
-      rate: function without arguments to the multiplier of updates, a scalar tensor.
-      steps: function without arguments to the planned number of steps, a float32 scalar; None where nobody knows.
+      rate: function without arguments that returns the multiplier of updates, a scalar tensor.
+      steps: function without arguments that returns the planned number of steps, a float32 scalar; None if unknown.
     """
 
     def __init__(self, optimizer, functions, rate, steps):
         self._optimizer, self._functions, self._rate, self._steps = optimizer, functions, rate, steps
-        self._sets = {}  # names of what a set of variables has beside its slots
-        self._said = {}  # by graph and name of the set: for which plan a session has heard that it is over
+        self._sets = {}  # for each graph and set of variables the end of the names of what it has beside its slots
+        self._said = {}  # by graph and name of the set: the variable with the plan for which a session was last warned
 
     def create_slots(self, var_list):
-        """Makes the slots of variables, and what their state has beside these."""
+        """Makes the slots of variables, and the rest of their state."""
         leaves = self._functions.leaves([variable.shape.as_list() for variable in var_list])
         with tf.device(None):
             sizes = sizes_of([variable.shape.as_list() for variable in var_list])
@@ -49,30 +49,30 @@ class MovingTensors:
                 optimizer._create_non_slot_variable(zero, named(name), var_list[0])
             key = (var_list[0].graph, named("said"))
             if key not in self._said:
-                # In no collection: neither saved nor initialized, it is new in every session.
+                # It is in no collection, so it is neither saved nor initialized, and starts anew in every session.
                 self._said[key] = resource_variable_ops.ResourceVariable(
                     lambda: tf.zeros([]), collections=[], trainable=False, name=named("said")
                 )
 
     def skipped(self):
-        """How many tensors were left out so far, a variable of the current graph; None before `apply_gradients`."""
+        """Returns the variable of the current graph that counts skipped tensors; None before `apply_gradients`."""
         return self._optimizer._get_non_slot_variable(self._name("skipped", ""), tf.get_default_graph())
 
     def prepare(self, pairs):
-        """Forgets what an earlier call has noted; what is to be moved is known at the end alone."""
-        self._pairs = []  # of gradients and variables that wait to be moved
+        """Forgets the gradients of an earlier call. `finish` moves those that `dense` and `sparse` record."""
+        self._pairs = []  # gradients and variables that wait to be moved
 
     def dense(self, grad, var):
-        """Notes a gradient. What a subclass has done to the variable before, the step waits for."""
+        """Records a gradient. The step will wait for whatever a subclass has done to the variable before."""
         self._pairs.append((grad, var))
         return tf.no_op()
 
     def sparse(self, values, var, indices):
-        """Notes a gradient that names rows; all others have zeros, and move too, as with `tf.train.AdamOptimizer`."""
+        """Records a sparse gradient. It is 0 for all other rows, which move too, as with `tf.train.AdamOptimizer`."""
         return self.dense(tf.math.unsorted_segment_sum(values, indices, var.shape.as_list()[0]), var)
 
     def finish(self, update_ops):
-        """The ops that move what was noted; in a distribution strategy the replica on the device of its update."""
+        """Returns the ops that move the variables; in a distribution strategy those of the update device's replica."""
         device, pairs = distribute_lib.get_update_device(), self._pairs
         if device is not None:
             here = tf.DeviceSpec.from_string
@@ -102,12 +102,12 @@ class MovingTensors:
         ]
         counts = [alone("steps_made"), alone("skipped")]
         positions = [variable.read_value() for variable in variables]
-        # No scope of the caller's, such as a caching device, has reached these: their value needs no second op.
+        # No scope of the caller, such as a caching device, has affected these, so their value needs no second op.
         values, numbers = ([variable.value() for variable in many] for many in (state, counts))
         steps = None if self._steps is None else tf.maximum(self._steps(), 1.0)
         outputs = self._functions.step(list(gradients), positions, values, numbers, self._rate(), steps)
         outputs = [output for many in outputs for output in many]
-        # Nothing is written while something is to be read.
+        # Write only after everything was read.
         with tf.control_dependencies([tf.group(*gradients, *positions, *values, *numbers, *outputs)]):
             moved = zip([*variables, *state, *counts], outputs)
             writes = [one.assign(new, read_value=False) for one, new in moved]
@@ -115,7 +115,7 @@ class MovingTensors:
         if constraints:
             with tf.control_dependencies(writes):
                 writes += [one.assign(one.constraint(one.read_value()), read_value=False) for one in constraints]
-        # XLA cannot print; of several replicas the last one does.
+        # XLA cannot print. Of several replicas the last one prints.
         if steps is not None and not self._pairs and not control_flow_util.GraphOrParentsInXlaContext(graph):
             said = self._said[variables[0].graph, named("said")]
             *_, made, _ = outputs
@@ -127,7 +127,7 @@ class MovingTensors:
         return "%s_%s%s" % (self._optimizer.get_name(), name, end)
 
     def _named(self, variables):
-        """Function to the names of what belongs to a set of variables, not to one of them; the first's have no end."""
+        """Returns a function that names what belongs to a set of variables as a whole; the first set gets no suffix."""
         of_graph = self._sets.setdefault(variables[0].graph, {})
         key = frozenset(_key(variable) for variable in variables)
         end = of_graph.setdefault(key, "_%d" % len(of_graph) if of_graph else "")
@@ -135,7 +135,7 @@ class MovingTensors:
 
 
 def _key(variable):
-    """A name that a variable and its replicas share."""
+    """Returns a name that a variable and its replicas share."""
     container = getattr(variable, "_distributed_container", lambda: None)()
     return (variable if container is None else container).name
 
@@ -145,14 +145,14 @@ def _returning(value):
 
 
 def _place(part, slot):
-    """Which part of the slot of the whole variable this one is, see `make_slot`."""
-    if slot.shape.as_list() != list(part.var_shape):  # there is one for each part
+    """Returns which part of the whole variable's slot this one is, see `make_slot`."""
+    if slot.shape.as_list() != list(part.var_shape):  # each part has a separate one
         return None
     return part.full_shape[:], part.var_offset[:], part.var_shape[:]
 
 
 def _warning(name, made, steps, said):
-    """The op that says on standard error that all planned steps are made: once in a session, and for each plan."""
+    """Returns the op that warns on standard error after the planned steps: once per session and plan."""
 
     def nothing():
         return tf.constant(False)

@@ -1,8 +1,7 @@
 """Learned optimizers: coordinate-wise networks.
 
-Every coordinate of the optimizee is one row of the network's batch: the rows share the
-weights, and each has a state of its own. So a network trained on 2 coordinates runs on
-any number of them.
+Every coordinate of the optimizee is one row of the network's batch. All rows share the weights, and each row has its
+own state. So a network trained on 2 coordinates runs on any number of coordinates.
 """
 
 from __future__ import annotations
@@ -30,49 +29,54 @@ NetworkState = namedtuple(
     ],
 )
 
-# Of a network in a file. A layer of more units has more weights than a file may hold, 2 to the 31 bytes.
+# Limits for a network in a file. A larger layer has more weights than a file may hold, 2^31 bytes.
 MOST_LAYERS, MOST_UNITS = 100, 8192
 
 _ACTIVATIONS = {"elu": tf.nn.elu}
 
 
 class CoordinatewiseLSTM:
-    """An LSTM as an optimizer, `(gradients, state) -> (update, state)`.
+    """An LSTM optimizer that treats each coordinate on its own.
 
-    For each coordinate: `encode -> linear(H) -> LSTM(H) -> ... -> LSTM(H) -> linear(1) -> decode`.
-    The LSTM is that of TensorFlow's `LSTMCell` with its defaults (gates in the order i, j, f, o, 1
-    added to the forget gate, no peepholes), and its kernels and biases have the same layout.
-    Glorot-uniform kernels, zero biases, zero states at the start. The defaults are Episode 1's:
-    2 layers of 20 units, 8 arrays, 6,621 weights. Source: arXiv 1606.04474, section 2.1, whose own network is
+    It is a function `(gradients, state) -> (update, state)`; with a casting that looks at positions, of `x` too.
+
+        trainer = l2l.Trainer(problem, lambda: l2l.CoordinatewiseLSTM((20, 20), casting="log"))
+
+    Each coordinate goes through `encode -> linear(H) -> LSTM(H) -> ... -> LSTM(H) -> linear(1) -> decode`.
+
+    The LSTM is TensorFlow's `LSTMCell` with its defaults: gates in the order i, j, f, o, 1 added to the forget gate, no
+    peepholes. Its kernels and biases have the same layout. Kernels start Glorot-uniform, biases and states start at
+    zero. The defaults are those of Episode 1: 2 layers of 20 units, 8 arrays, 6,621 weights.
+
+    Source: arXiv 1606.04474, section 2.1. The paper's network, with 5,141 weights, is
 
         CoordinatewiseLSTM((20, 20), log_and_sign(10), input_layer=False, output_scale=0.01)
 
-    with 5,141 weights; the 0.01 is in the authors' code alone. RNNProp, arXiv 1703.03633, is
+    The 0.01 is only in the authors' code. RNNProp, arXiv 1703.03633, is
 
         CoordinatewiseLSTM((20, 20), moments_cast(), input_activation="elu")
 
-    The variables are created here, once, in the current default graph; calling the object
-    any number of times shares them.
+    The constructor creates the variables in the current default graph. All calls share them.
 
     Args:
-      hidden: units of each LSTM layer, a sequence of positive integers.
+      hidden: units of each LSTM layer, a list or tuple of positive integers.
       casting: a name in `CASTINGS`, such as "none" or "log", or a `Casting`, such as `log_cast(-30)`.
       dtype: of weights, gradients and updates, float32 or float64.
-      input_layer: False leaves the first linear layer out, and the first LSTM sees what the casting encodes.
-      output_scale: what the last layer gives is multiplied by this before it is decoded, a positive number.
-      input_activation: what the input layer's outputs go through: None for nothing, or "elu".
+      input_layer: False omits the first linear layer, so the first LSTM sees what the casting encodes.
+      output_scale: factor of the last layer's output before it is decoded, a positive number.
+      input_activation: activation of the input layer: None or "elu".
 
     Attributes:
-      variables: the weights, a list of variables: kernel and bias of the input layer, of each
-        LSTM layer and of the output layer.
+      variables: the weights, a list of variables: kernel and bias of the input layer, of each LSTM layer and of the
+        output layer.
       adapted: the casting's variables, which no gradient trains; a list, empty for most castings.
       casting: the `Casting`.
       takes_x: whether the casting looks at positions.
 
     Raises:
-      TypeError, ValueError: a layer that is not a positive integer, no layer, an unknown casting, dtype or
-        `input_activation`, one without an input layer, an `output_scale` that is not positive. When it is called, a
-        casting whose results have wrong shapes or dtypes.
+      TypeError, ValueError: `hidden` is empty or has an entry that is no positive integer; `casting`, `dtype` or
+        `input_activation` is unknown; an `input_activation` without an input layer; `output_scale` is not positive.
+        When it is called: the casting returns wrong shapes or dtypes.
     """
 
     coordinatewise = True
@@ -140,25 +144,29 @@ class CoordinatewiseLSTM:
         self.variables += [kernel, bias]
 
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state.
+        """Returns the update, with the structure of `gradients`, and the next state.
 
         Raises:
-          TypeError: gradients of another dtype than the weights.
-          ValueError: the casting looks at positions, and there is no `x`.
+          TypeError: the gradients have another dtype than the weights.
+          ValueError: the casting looks at positions, and `x` is None.
         """
         return self.bind().plain_step(gradients, state, x)
 
     def initial_state(self, x: Nest) -> NetworkState:
-        """The state before the first step at a position like `x`: zeros, and the casting's first memory."""
+        """Returns the state before the first step at a position like `x`.
+
+        It consists of zeros and the casting's first memory.
+        """
         rows = _rows(tf.nest.map_structure(tf.zeros_like, x))
         zeros = [tf.zeros([_size(rows), units], self.dtype) for units in self._units]
         return NetworkState(tuple((zero, zero) for zero in zeros), self.casting.initial_memory(rows))
 
     def adapt(self, gradients: Nest, state: State, active: Optional[Nest] = None) -> List[tf.Tensor]:
-        """The next values of `adapted`, a list, from the gradients at the end of a segment and the state there.
+        """Returns the next values of `adapted`, a list, at the end of a segment.
 
-        Where some tensors are idle, as `active` says, the casting sees the rows of the others, and these over again in
-        place of the idle ones: so many that a least, a largest or a mean is theirs (a mean to within one repetition).
+        If `active` says that some tensors are idle, the casting sees only the rows of the active ones, repeated to fill
+        the places of the idle rows. So a minimum or maximum is that of the active rows, and a mean is too, up to one
+        incomplete repetition.
         """
         values = [tf.convert_to_tensor(variable) for variable in self.adapted]
         rows, memory = _rows(gradients), state.memory
@@ -176,9 +184,9 @@ class CoordinatewiseLSTM:
         return list(adapted)
 
     def description(self) -> Dict[str, Any]:
-        """What the network is, in JSON types; `from_description` builds it again.
+        """Describes the network in JSON types; `from_description` builds it again.
 
-        Without an `input_activation` nothing is said of one, as in files that are older than it.
+        The key `input_activation` is missing if there is no such activation, as in older files.
         """
         activation = {} if self._input_activation is None else {"input_activation": self._input_activation}
         return {
@@ -192,14 +200,18 @@ class CoordinatewiseLSTM:
         }
 
     def bind(self, weights: Optional[Sequence[tf.Tensor]] = None, batch: Optional[int] = None) -> Bound:
-        """The network for one unroll, a `Bound`, with its weights or with these tensors in their place.
+        """Prepares the network for one unroll, as a `Bound`.
 
-        Where no activation lies between the input layer and the first LSTM, the two are one linear map:
-        `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once an unroll, which
-        saves each step a matrix product.
+        Without an activation between them, the input layer and the first LSTM are one linear map:
+        `(g W + b) K + c = g (W K) + (b K + c)`. It is computed here, once per unroll, which saves each step a matrix
+        product.
 
-        `tanh(x) = 2 sigmoid(2x) - 1`, so the doubling goes into the kernels too, with the forget gate's 1:
-        one `sigmoid` over all gates is left to a step.
+        Since `tanh(x) = 2 sigmoid(2x) - 1`, the doubling also goes into the kernels, together with the forget gate's 1.
+        A step then needs only one `sigmoid` over all gates.
+
+        Args:
+          weights: tensors to use in place of `variables`; None for the variables.
+          batch: how many draws lie along a leading axis; None for one draw.
         """
         with tf.name_scope("bind"):
             tensors = [tf.convert_to_tensor(one) for one in (self.variables if weights is None else weights)]
@@ -235,7 +247,7 @@ class CoordinatewiseLSTM:
 
     @quietly()
     def _facts(self, gradients, state, x, batch):
-        """The casting's facts of each tensor, for all of its rows: a nest of tensors `[N]`."""
+        """Returns the casting's facts of each tensor, repeated for all of its rows: a nest of tensors `[N]`."""
         flat, draws = tf.nest.flatten(gradients), batch or 1
         sizes = [_size(tensor) for tensor in flat]
         memory, parts = tensors_of(state.memory), []
@@ -257,7 +269,7 @@ class CoordinatewiseLSTM:
             )
 
     def _gates(self, kernel, bias, units):
-        """Kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: doubled for j, 1 added to the forget gate f."""
+        """Returns kernel `[F + H, 4H]` and bias `[4H]` for `_lstm`: doubled for j, 1 added to the forget gate f."""
         dtype = self.dtype.as_numpy_dtype
         factors = np.repeat(np.array([1.0, 2.0, 1.0, 1.0], dtype), units)
         forget = np.repeat(np.array([0.0, 0.0, 1.0, 0.0], dtype), units)
@@ -296,10 +308,11 @@ class CoordinatewiseLSTM:
 
 
 def from_description(description):
-    """Function that builds the network that `CoordinatewiseLSTM.description` describes.
+    """Returns a function that builds the network that `CoordinatewiseLSTM.description` describes.
 
     Raises:
-      ValueError: it is none of the library's own, or larger than any file; nothing is built to find that out.
+      ValueError: the description is not of such a network, or its network is larger than any file; nothing is built to
+        check this.
     """
     parts = description if isinstance(description, dict) else {}
     needed = {"class", "hidden", "casting", "dtype", "input_layer", "output_scale"}
@@ -317,29 +330,29 @@ def from_description(description):
 
 
 def _lstm(gates, cell):
-    """One step of an LSTM: the next `(cell, hidden)`, each `[N, H]`, from gates `[N, 4H]`, scaled as by `_gates`."""
+    """Makes one LSTM step: from gates `[N, 4H]`, scaled as in `_gates`, to the next `(cell, hidden)`, each `[N, H]`."""
     i, j, f, o = tf.split(tf.sigmoid(gates), 4, axis=1)
     cell = cell * f + i * (2 * j - 1)
     return cell, o * tf.tanh(cell)
 
 
 def _repeated(fact, draws, size):
-    """A fact of each draw's tensor, `[B]`, for all of its coordinates: `[B n]`."""
+    """Repeats a fact of each draw's tensor, `[B]`, for all of its coordinates: `[B n]`."""
     return tf.reshape(tf.broadcast_to(fact[:, tf.newaxis], [draws, size]), [-1])
 
 
 def _size(tensor):
-    """How many numbers a tensor has: an integer where the graph knows it."""
+    """Returns how many numbers a tensor has: an integer if the graph knows it."""
     return tensor.shape.num_elements() or tf.size(tensor)
 
 
 def _rows(nest):
-    """All coordinates of a nest of tensors, a row each: `[N]`."""
+    """Returns all coordinates of a nest of tensors, a row each: `[N]`."""
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tf.nest.flatten(nest)], axis=0)
 
 
 def _active_rows(gradients, active):
-    """`N` numbers of rows that are active, each in turn, over and over: of a static shape, as XLA needs it."""
+    """Returns `N` indices that cycle through the active rows; the shape is static, as XLA needs it."""
     masks = tf.nest.map_structure(lambda a, g: tf.where(a, tf.ones_like(g), tf.zeros_like(g)), active, gradients)
     is_active = _rows(masks) > 0
     count = _size(is_active)
@@ -350,7 +363,7 @@ def _active_rows(gradients, active):
 
 
 def _like(nest, rows):
-    """The inverse of `_rows`: a nest like this one, from rows `[N]`."""
+    """Inverts `_rows`: returns a nest like this one from rows `[N]`."""
     flat = tf.nest.flatten(nest)
     sizes = [_size(tensor) for tensor in flat]
     pieces = [tf.reshape(piece, tf.shape(tensor)) for piece, tensor in zip(tf.split(rows, sizes), flat)]

@@ -1,31 +1,32 @@
-"""The contract of an optimizer, and the one door through which optimizers come in.
+"""The contract of an optimizer, and the function that every optimizer enters by.
 
-An optimizer is a function `(gradients, state) -> (update, state)`; `state` is None at the first step. State
-is what changes from step to step and nothing else. A function with a parameter *named* `x` gets the position too,
+An optimizer is a function `(gradients, state) -> (update, state)`. `state` is None at the first step; it holds only
+what changes from step to step. A function with a parameter *named* `x` also gets the position,
 `(gradients, state, x)`. A hand-designed optimizer needs nothing more.
 
 A learned optimizer is the same kind of function, with trainable variables. It creates them when it is built or at its
 first call (see `first_call`). It may also define
 
-    initial_state(x)   its state before the first step at a position like `x`. Without it, the first step has
+    initial_state(x)   returns its state before the first step at a position like `x`. Without it, the first step has
                        `state=None` and is built separately in every graph
     bind(weights, horizon, batch)
-                       a `Bound`: it computes once for each unroll what does not change from step to step. It gets
-                       those of the three that it names: `weights`, tensors in place of its variables in the order of
-                       their creation, or None for the variables themselves; `horizon`, how many base iterations are
-                       planned in total, or None where nobody knows; `batch`, how many draws there are along a leading
-                       axis, or None for one draw
+                       returns a `Bound`, which computes once per unroll what does not change from step to step. It
+                       may name any of the three parameters, and gets those that it names:
+                         weights: tensors to use instead of its variables, in the order of their creation; None for
+                           the variables themselves
+                         horizon: how many base iterations are planned in total; None if unknown
+                         batch: how many draws lie along a leading axis; None for one draw
     adapt(gradients, state)
-                       new values of its `adapted` variables, which no gradient trains, once a meta-iteration.
-                       From a batch it is the mean over the draws, unless the optimizer sees all draws at once.
-                       A third parameter named `active` gets which tensors of the position are not idle, see
-                       `Problem.active`, or None for all
-    coordinatewise     True where each coordinate is treated on its own, given the facts of its tensor. Then many draws
-                       can be one batch; the library maps every other optimizer over the draws
-    description()      what it is, in JSON types, for files and records
+                       returns new values of its `adapted` variables, which no gradient trains, once per
+                       meta-iteration. For a batch the library takes the mean over the draws, unless the optimizer
+                       sees all draws at once. A third parameter named `active` gets which tensors of the position
+                       are not idle (see `Problem.active`), or None for all
+    coordinatewise     True if it treats each coordinate on its own, given the facts of its tensor. Then many draws
+                       form one batch; the library maps every other optimizer over the draws
+    description()      describes it in JSON types, for files and records
 
-`opened` turns whatever a user hands in into an `Optimizer`, in which each of these is there. Behind it, nobody asks
-what a user's object has.
+`opened` turns whatever a user hands in into an `Optimizer`, which has all of these. The rest of the library reads an
+`Optimizer` and never inspects the user's object.
 """
 
 from __future__ import annotations
@@ -46,15 +47,23 @@ class Bound(
         "Bound",
         [
             "step",  # function `(gradients, state, x, product) -> (update, state)`
-            "kernels",  # matrices, of which a step uses each once: `product(i, inputs)` is `inputs @ kernels[i]`
-            "facts",  # None, or a function `(gradients, state, x)` to what is the same for all coordinates of a tensor
-            "initial_state",  # function of a position to the state before the first step; None: as the optimizer says
+            "kernels",  # matrices that a step uses once each, through `product(i, inputs)`, `inputs @ kernels[i]`
+            "facts",  # None, or a function `(gradients, state, x)` that returns what all coordinates of a tensor share
+            "initial_state",  # function from a position to the state before the first step; None for the optimizer's
         ],
     )
 ):
-    """An optimizer for one unroll.
+    """An optimizer prepared for one unroll, as returned by an optimizer's `bind`.
 
-    A `Bound` with `facts` has steps with a fifth parameter of that name: None, or what `facts` gave.
+    If `facts` is given, `step` has a fifth parameter named `facts`. It is None or what the function `facts` returned.
+
+        def bind(self, horizon):  # of an optimizer whose learning rate falls to 0
+            def step(gradients, state, x, product):
+                t = tf.constant(0.0) if state is None else state
+                rate = 0.1 * (1 - t / (horizon or 20))
+                return tf.nest.map_structure(lambda g: -rate * g, gradients), t + 1
+
+            return l2l.Bound(step)
     """
 
     def __new__(
@@ -67,38 +76,38 @@ class Bound(
         return super().__new__(cls, step, list(kernels), facts, initial_state)
 
     def plain_step(self, gradients: Nest, state: State, x: Nest, **facts: Any) -> Tuple[Nest, State]:
-        """A step whose products are `tf.matmul`, without anything else."""
+        """Makes one step, with `tf.matmul` for all products."""
         return self.step(gradients, state, x, lambda i, inputs: tf.matmul(inputs, self.kernels[i]), **facts)
 
 
 Optimizer = namedtuple(
     "Optimizer",
     [
-        "bind",  # function (weights=None, horizon=None, batch=None) to a `Bound` that has an `initial_state`
-        "initial_state",  # function of a position to the state before the first step; None where it cannot be said
+        "bind",  # function (weights=None, horizon=None, batch=None) that returns a `Bound`
+        "initial_state",  # function from a position to the state before the first step; None if it defines none
         "adapted",  # variables that `adapt` changes, a list
-        "adapt",  # function (gradients, state, active=None) to their next values, a list
-        "coordinatewise",  # whether each coordinate is treated on its own, given the facts of its tensor
-        "sees_batches",  # whether it takes many draws along a leading axis as they are
+        "adapt",  # function (gradients, state, active=None) that returns their next values, a list
+        "coordinatewise",  # whether it treats each coordinate on its own, given the facts of its tensor
+        "sees_batches",  # whether it accepts many draws along a leading axis
         "takes_x",  # whether it looks at the position
-        "variables",  # that are trained, in the order of creation, a list
-        "casting",  # the name of its casting, for records; None without
+        "variables",  # the trained variables in the order of creation, a list
+        "casting",  # the name of its casting, for records; None without one
         "given",  # what the user handed in
     ],
 )
 
 
 def opened(name, value, *, variables=None, rebuilt=None):
-    """The `Optimizer` that a user's function is.
+    """Turns a user's optimizer into an `Optimizer`.
 
     Args:
       name: for error messages.
-      value: a function, with or without more; or an `Optimizer`, which is returned.
-      variables: list of what it created and is trained; None for those that it says it has.
-      rebuilt: function from tensors to the `Optimizer` that has them in place of these variables.
+      value: a function, with or without the optional attributes above; an `Optimizer` is returned unchanged.
+      variables: list of the trained variables that it created; None for its attribute `variables`.
+      rebuilt: function from tensors to the `Optimizer` that uses them in place of these variables.
 
     Raises:
-      TypeError: it cannot be called with gradients and a state.
+      TypeError: `value` cannot be called with gradients and a state.
     """
     if isinstance(value, Optimizer):
         return value
@@ -139,7 +148,7 @@ def opened(name, value, *, variables=None, rebuilt=None):
 
 
 def _parameters(function):
-    """The parameters of a function by name; none for some built-in functions, which have no signature."""
+    """Returns a function's parameters by name; none for built-in functions without a signature."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -147,7 +156,7 @@ def _parameters(function):
 
 
 def described(optimizer):
-    """What an `Optimizer` says of itself, in JSON types; None for one that says nothing."""
+    """Returns the description of an `Optimizer` in JSON types; None if it has none."""
     return description_of(optimizer.given)
 
 
@@ -171,6 +180,6 @@ def check_optimizer(name, value):
 
 
 def check_pair(result):
-    """Raises `TypeError` where what an optimizer returned is no pair of update and state."""
+    """Raises `TypeError` unless an optimizer returned a pair of update and state."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise TypeError("optimizer must return a pair (update, state), got %r" % (result,))

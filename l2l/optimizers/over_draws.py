@@ -1,4 +1,4 @@
-"""An optimizer for many draws at once, which do not see each other."""
+"""An optimizer for many draws at once, independent of each other."""
 
 import functools
 import warnings
@@ -12,9 +12,9 @@ from l2l.optimizers.optimizer import Bound
 
 
 def for_batch(optimizer, batch):
-    """The `Optimizer` for gradients with a leading axis of draws; with `batch=None`, for one draw, it is itself.
+    """Returns the `Optimizer` for gradients with a leading axis of draws; with `batch=None`, for one draw, unchanged.
 
-    One that sees batches is told how many draws there are. Any other is mapped over the draws.
+    An optimizer that sees batches is told the number of draws. Any other optimizer is mapped over the draws.
     """
     if batch is None:
         return optimizer
@@ -35,8 +35,8 @@ def for_batch(optimizer, batch):
     def mapped_initial_state(initial_state):
         if initial_state is None:
             return None
-        # Within XLA this is a function. TensorFlow cannot differentiate a call of one that reads variables, where
-        # nothing in it depends on anything, as zeros do: so something does.
+        # Inside XLA this becomes a function. If it reads variables, TensorFlow can differentiate its call only if some
+        # output depends on an input. Zeros do not, so a sum of the input is returned with them.
         return lambda x: over_draws(lambda one: (initial_state(one), tf.reduce_sum(tensors_of(one)[0])), x)[0]
 
     def adapt(gradients, state, active=None):
@@ -49,9 +49,12 @@ def for_batch(optimizer, batch):
 
 
 def is_vectorized(optimizer, x, horizon):
-    """Whether an `Optimizer` sees many draws at once, so that `for_batch` need not write out each.
+    """Tells whether an `Optimizer` handles many draws at once, so that `for_batch` need not write out each draw.
 
-    A draw's position is like `x`; `horizon` is how many base iterations are planned.
+    Args:
+      optimizer: an `Optimizer`.
+      x: a position like that of one draw.
+      horizon: how many base iterations are planned.
     """
     if optimizer.sees_batches:
         return True
@@ -64,6 +67,6 @@ def is_vectorized(optimizer, x, horizon):
         return tensors_of(over_draws(bound.plain_step, many, state, many))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is said where the optimizer is used
+        warnings.simplefilter("ignore")  # the warning comes when the optimizer is used
         func_graph_from_py_func("two_steps", two_steps, (), {})
     return not over_draws.draw_by_draw

@@ -10,12 +10,12 @@ from l2l import checks, schedules
 from l2l.optimizers.rules import Rule, ScheduledState, adam, for_dtype, root
 from l2l.types import Hyperparameter, Nest, State
 
-FIRST_ESTIMATE = 1e-6  # of the distance, below any real one
+FIRST_ESTIMATE = 1e-6  # of the distance to the solution; below any real distance
 
 ProdigyState = namedtuple(
     "ProdigyState",
     [
-        "mean",  # this and the next three are lists with a tensor for each of the position's
+        "mean",  # this and the next three are lists with one entry per tensor of the position
         "mean_square",
         "weighted_sum",  # of the gradients
         "start",  # the position before the first step
@@ -28,12 +28,12 @@ ProdigyState = namedtuple(
 
 
 class _OfAllTensors(Rule):
-    """A rule with one state for all tensors; its function gets lists of gradients and positions."""
+    """A rule with one state for all tensors; its function takes lists of gradients and positions."""
 
     coordinatewise = False
 
     def initial_state(self, x: Nest) -> State:
-        """The state before the first step at a position like `x`."""
+        """Returns the state before the first step at a position like `x`."""
         state = _first_state(tf.nest.flatten(x))
         return ScheduledState(tf.constant(0), state) if self._is_scheduled else state
 
@@ -53,7 +53,9 @@ def prodigy(
     epsilon: Hyperparameter = 1e-8,
     weight_decay: Hyperparameter = 0.0,
 ) -> Rule:
-    """Prodigy: Adam whose rate is multiplied by an estimate `d` of the distance from the start to a solution.
+    """Prodigy: Adam with a learning rate that it estimates itself.
+
+    The rate is multiplied by `d`, an estimate of the distance from the start to a solution:
 
         r = learning_rate d sqrt(1 - beta2^t) / (1 - beta1^t)
         m = beta1 m + (1 - beta1) d g,  v = beta2 v + (1 - beta2) d^2 g^2
@@ -61,15 +63,19 @@ def prodigy(
         d' = max(d, n / |s|_1)
         update = -r (m / (sqrt(v) + d' epsilon) + weight_decay x)
 
-    All sums start from 0, and `d` from `d_0 = 1e-6`. The product and the norm are over all tensors together: the rule
-    is not coordinate-wise, and all tensors have one dtype. The rate is meant to be 1, or a schedule that falls from 1:
-    `prodigy(cosine_decay(1.0, steps))`. As long as all gradients are 0, `d` stays.
+    All sums start from 0, and `d` starts from `d_0 = 1e-6`. While all gradients are 0, `d` stays. The scalar product
+    `<,>` and the norm are over all tensors together. So the rule is not coordinate-wise, and all tensors must have one
+    dtype. It needs the position: call it with `(gradients, state, x)`.
+
+    Keep the learning rate at 1, or use a schedule that falls from 1:
+
+        prodigy(cosine_decay(1.0, steps))
 
     Source: Mishchenko & Defazio 2023, arXiv 2306.06101, as in `optax.contrib.prodigy`, with its defaults.
 
     Raises:
-      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, `weight_decay` is negative, or a beta not in
-        [0, 1). ValueError at a call without a position, or with gradients of several dtypes.
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, `weight_decay` is negative, or a beta is not
+        in [0, 1). ValueError at a call without a position, or with gradients of several dtypes.
     """
     return _OfAllTensors(
         _prodigy,

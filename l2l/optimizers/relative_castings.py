@@ -1,8 +1,8 @@
-"""Castings that see a gradient relative to what they remember of its coordinate: no range has to be set by hand.
+"""Castings that see a gradient relative to what they remember of its coordinate.
 
-Gradients may be as small as float32 goes, and the meta-gradient flows through these formulas. The derivative of `x / y`
-divides by `y` twice; XLA multiplies the two first, and in float32 `y^2` is 0 where `y` is below 1e-19: a NaN. So no
-small number is divided by here. Quotients are differences of logs, or of numbers that were scaled before.
+Gradients may be as small as float32 allows, and the meta-gradient flows through these formulas. The derivative of
+`x / y` divides by `y` twice. XLA multiplies the two first, and in float32 `y^2` is 0 for `y` below 1e-19: a NaN. So
+nothing here divides by a small number. Quotients are differences of logs, or quotients of numbers scaled beforehand.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from l2l import checks
 from l2l.optimizers.casting import Casting
 from l2l.optimizers.log_castings import FIRST_M, SMALLEST, log_decoded, log_encoded, widened
 
-# Ratios are cut here. Its square is a float32 still, so that a network's products are.
+# Ratios are clipped here. The square of this is finite in float32, and so are a network's products.
 LARGEST_RATIO = 1e18
 
-# Finite numbers are cut here before they are added up or multiplied: XLA's order is not the one that is written, and
-# near float32's end, 3.4e38, a sum on the way may be infinite where the result is not.
+# Finite numbers are clipped here before they are added or multiplied. XLA reorders operations, and near the end of
+# float32, 3.4e38, an intermediate sum may be infinite although the result is not.
 LARGEST = 1e36
 
-# A step of `secant_cast` is at most so many times as long as the one before.
+# A step of `secant_cast` is at most this many times as long as the step before.
 LARGEST_GROWTH = 10.0
 
 Moments = namedtuple(
     "Moments",
     [
-        "mean",  # [N], of the gradients, weighted
-        "root",  # [N], root of the weighted mean of their squares
+        "mean",  # [N], weighted sum of the gradients
+        "root",  # [N], root of the weighted sum of their squares
         "weight",  # [N], the sum of the weights, `1 - beta^t`
     ],
 )
@@ -40,26 +40,26 @@ Step = namedtuple(
     "Step",
     [
         "gradient",  # [N]
-        "update",  # [N], that followed from it
+        "update",  # [N], the update made at this gradient
     ],
 )
 
 
 def _cut(values):
-    """Values of at most `LARGEST`, as to their size. What is infinite or NaN stays so, for all to see."""
+    """Clips the sizes of finite values at `LARGEST`. Infinities and NaNs stay, so that they are noticed."""
     sizes = tf.abs(values)
     too_large = tf.logical_and(sizes > LARGEST, sizes < np.inf)
     return tf.where(too_large, tf.sign(values) * LARGEST, values)
 
 
 def _log_ratio(sizes, others, most):
-    """`log(sizes / others)`, at most `log(most)`; sizes and others below `SMALLEST` count as `SMALLEST`."""
+    """Returns `log(sizes / others)`, at most `log(most)`; sizes and others below `SMALLEST` count as `SMALLEST`."""
     one, other = (tf.log(tf.maximum(each, SMALLEST)) for each in [sizes, others])
     return tf.minimum(one - other, np.log(most))
 
 
 class _Ratio(Casting):
-    """See `ratio_cast`. It remembers `|g|` of the step before, -1 for none."""
+    """See `ratio_cast`. The memory is `|g|` of the step before, or -1 before the first step."""
 
     kind, name = "ratio", "ratio"
 
@@ -86,7 +86,7 @@ class _Ratio(Casting):
 
 
 class _LogRatio(_Ratio):
-    """See `log_ratio_cast`. `m` is the lower end of the range, None for one that is adapted."""
+    """See `log_ratio_cast`. `m` is the lower end of the range; None if it is adapted."""
 
     kind = "log_ratio"
     name = property(lambda self: "log_ratio" if self._m is None else "log_ratio(%g)" % self._m)
@@ -149,10 +149,10 @@ class MomentsCasting(Casting):
         return tuple(after for after, _, _ in self._next(_cut(gradients), memory))
 
     def _next(self, gradients, memory):
-        """For each beta the next moments, the inverse of the scale in which they were computed, the root in this scale.
+        """Returns, for each beta, the next moments, the inverse of the scale that was used, and the root in this scale.
 
-        In the scale of the larger of `|g|` and the root so far, squares are neither too large nor too small for a
-        float32. What is computed does not depend on the scale, so no gradient needs to flow through it.
+        The scale is the larger of `|g|` and the root so far. In units of it, squares neither overflow nor underflow in
+        float32. The result does not depend on the scale, so no gradient needs to flow through it.
         """
         return [self._of_one(beta, gradients, one) for beta, one in zip(self._betas, memory)]
 
@@ -168,7 +168,7 @@ class MomentsCasting(Casting):
 
 
 class _Secant(Casting):
-    """See `secant_cast`. It remembers the step before, zeros for none."""
+    """See `secant_cast`. The memory is the step before, or zeros before the first step."""
 
     kind, name, features = "secant", "secant", 2
 
@@ -193,30 +193,32 @@ class _Secant(Casting):
 
 
 def ratio_cast() -> Casting:
-    """The ratio casting of the sequel to Episode 1: a gradient relative to the one before, whatever their scale.
+    """The ratio casting: the network sees each gradient relative to the one before.
 
         r_t = g_t / (|g_(t-1)| + 1.18e-38),   g_(-1) := g_0
         encode(g_t) = r_t
         decode(o) = o (|g_(t-1)| + 1.18e-38)
 
-    So `r_0 = sign(g_0)`. 1.18e-38 is the smallest normal float32, in both engines and for float64 too; the source has
-    1e-38, which TensorFlow flushes to zero. A ratio is cut at 1e18, and a gradient below 1.18e-38 that is not 0 counts
-    as 1.18e-38 in it.
+    The inputs do not depend on the scale of the gradients. The first is `r_0 = sign(g_0)`. A ratio is clipped at 1e18,
+    and a gradient below 1.18e-38 that is not 0 counts as 1.18e-38 in it. 1.18e-38 is the smallest normal float32; both
+    engines use it, for float64 too. The source, the sequel to Episode 1, has 1e-38, which TensorFlow flushes to zero.
     """
     return _Ratio()
 
 
 def log_ratio_cast(min_log_ratio: Optional[float] = None) -> Casting:
-    """The log-ratio casting of the sequel to Episode 1: the log casting around the ratios `r_t` of `ratio_cast`.
+    """The log casting applied to the ratios `r_t` of `ratio_cast`.
 
         encode(g_t) = sign(r_t) (log(max(|r_t|, 1.18e-38)) - m) / -m
         decode(o) = sign(o) exp(-m |o| + m) (|g_(t-1)| + 1.18e-38)
 
-    By default `m` is a variable that no gradient trains, -5 at first; it widens as that of `widening_log_cast`, with
-    the ratios at the last loss of the segment as `v`. The source has `|r_t| + 1e-38` under the log.
+    By default `m` is a variable that no gradient trains. It starts at -5 and widens like that of `widening_log_cast`,
+    where `v` are the ratios at the last loss of the segment. The source, the sequel to Episode 1, has `|r_t| + 1e-38`
+    under the log.
 
     Args:
-      min_log_ratio: a fixed `m`, -87 <= m < 0: below, `exp(m)` is no normal float32. None for one that widens.
+      min_log_ratio: a fixed `m`, -87 <= m < 0; for a smaller `m`, `exp(m)` is no normal float32. None for one that
+        widens.
 
     Raises:
       TypeError, ValueError: `min_log_ratio` is neither None nor such a number.
@@ -230,28 +232,34 @@ def log_ratio_cast(min_log_ratio: Optional[float] = None) -> Casting:
 
 
 def moments_cast(beta: Union[float, Sequence[float]] = 0.95, *, smallest: float = 0.0) -> Casting:
-    """RNNProp's casting: gradients and their running mean relative to their running size, and steps below 0.1.
+    """RNNProp's casting: normalizes gradients by their running size.
+
+    The network sees each gradient and the running mean of the gradients, both normalized. Steps stay below 0.1.
 
         m_t = beta m_(t-1) + (1 - beta) g_t,     v_t = beta v_(t-1) + (1 - beta) g_t^2,     w_t = 1 - beta^t
         encode(g_t) = (m_t / w_t, g_t) / sqrt(v_t / w_t),   t = 1, 2, ...
         decode(o) = 0.1 tanh(o)
 
-    Two inputs, which do not depend on the scale of the gradients; both are 0 where all gradients were. A gradient above
-    1e36 counts as 1e36. One that is infinite or NaN makes the updates of its coordinate NaN from then on, as with Adam.
-    Source: arXiv 1703.03633, whose network has `input_activation="elu"`. The authors' code adds 1e-8 to the root. That
-    is left out, since it would hide gradients that are smaller.
+    The two inputs do not depend on the scale of the gradients. Both are 0 while all gradients are 0. A gradient above
+    1e36 counts as 1e36. An infinite or NaN gradient makes the updates of its coordinate NaN from then on, as with Adam.
 
-    With several betas there are two inputs for each, and so short and long memories side by side. Both this and the
-    following are the library's own.
+    Source: arXiv 1703.03633; its network is `CoordinatewiseLSTM((20, 20), moments_cast(), input_activation="elu")`. The
+    authors' code adds 1e-8 to the root; this one does not, because that would hide smaller gradients. Two options are
+    additions of the library:
 
-    A step does not know how small the gradients are, and so it does not end where they do: where a loss has reached
-    what float32 resolves, gradients of chance size lead it away again, and the network's output for gradients of 0
-    is a drift. With `smallest`, steps fade out where the running size of the gradients, of the last beta, is below it:
+    **Several betas** give two inputs each, so the network sees short and long memories side by side.
+
+        moments_cast([0.5, 0.9, 0.99])
+
+    **Fading steps.** The steps above do not depend on the size of the gradients, so they do not stop where the
+    gradients vanish. Once a loss has reached the resolution of float32, gradients of random size lead it away again,
+    and for gradients of 0 the network's output is a drift. With `smallest`, steps fade out where the running size `r`
+    of the gradients, with the last beta, falls below it:
 
         decode(o) = 0.1 tanh(o) r / (r + smallest),   r = sqrt(v_t / w_t)
 
     Args:
-      beta: of both means, `0 <= beta < 1`; or a sequence of such numbers.
+      beta: the decay of both means, `0 <= beta < 1`; or a sequence of such numbers.
       smallest: a number, not negative; 0 for steps that never fade.
 
     Raises:
@@ -266,20 +274,20 @@ def moments_cast(beta: Union[float, Sequence[float]] = 0.95, *, smallest: float 
 
 
 def secant_cast() -> Casting:
-    """A casting of the library's own: the output is a number of secant steps, so no scale and no range has to be set.
+    """A casting whose outputs count secant steps, so it needs no scale and no range.
 
-    Let `u` be the update before, of one coordinate, and `y = g_t - g_(t-1)` how it changed the gradient. The secant
-    method, Newton's with `y / u` for the second derivative, would go to `x_t - g_t u / y`. With the size of that step,
-    at most 10 times the one before,
+    For one coordinate, let `u` be the last update and `y = g_t - g_(t-1)` the change of the gradient that it caused.
+    The secant method is Newton's method with `y / u` in place of the second derivative. It would go to
+    `x_t - g_t u / y`. The casting limits the size `s_t` of that step to 10 times the last one:
 
         s_t = |u| min(|g_t / y|, 10)   where `u` is not 0
               |g_t|                    elsewhere, as in the first step
         encode(g_t) = (sign(g_(t-1)) g_t / (|g_t| + |g_(t-1)|), sign(y u))
         decode(o) = -sign(g_t) s_t o
 
-    The inputs lie in [-1, 1]; both are 0 in the first step. The first says whether the gradient shrank and whether it
-    changed its sign, the second whether the loss is convex there. An output of 1 is the secant step, one below 0 leads
-    uphill. A function and its mirror image get mirrored steps. Where the gradient is 0, so is the update. `s_t` is at
-    most 1e36.
+    Both inputs lie in [-1, 1], and are 0 in the first step. The first tells whether the gradient shrank and whether it
+    changed its sign. The second tells whether the loss is convex there. An output of 1 makes the secant step; an output
+    below 0 leads uphill. A function and its mirror image get mirrored steps. Where the gradient is 0, so is the update.
+    `s_t` is at most 1e36.
     """
     return _Secant()

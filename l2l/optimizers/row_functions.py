@@ -1,4 +1,4 @@
-"""A trained optimizer's steps on rows of coordinates, as TensorFlow functions, made in a graph of their own."""
+"""A trained optimizer's steps on rows of coordinates, as TensorFlow functions built in a separate graph."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,19 +17,20 @@ from l2l.optimizers.first_state import with_initial_state
 class RowFunctions:
     """The first state, the facts and the steps of a trained optimizer, for any number of coordinates.
 
-    No scope around a call reaches the learned network: its weights are constants of the functions.
+    The learned weights are constants of the functions, so no scope around a call reaches the learned network.
 
     Args:
       trained: a `Trained` whose optimizer is coordinate-wise.
-      horizon: how many steps are planned in total; None where nobody knows.
+      horizon: how many steps are planned in total; None if unknown.
 
     Attributes:
       dtype: of weights, gradients and updates.
-      state: what is remembered of the coordinates, a list of `tf.TensorSpec` `[None, ...]`.
+      state: what the optimizer remembers of the coordinates, a list of `tf.TensorSpec` `[None, ...]`.
       takes_x: whether a step looks at the position.
 
     Raises:
-      ValueError: the optimizer is not coordinate-wise, or not for any number of coordinates, or its weights do not fit.
+      ValueError: the optimizer's state does not have a row for each coordinate, it fails for some number of
+        coordinates, or its weights do not fit.
     """
 
     def __init__(self, trained, horizon):
@@ -38,14 +39,14 @@ class RowFunctions:
             self.dtype, self.state, self.takes_x, self._facts = _checked(trained)
 
     def first(self):
-        """The state of one coordinate before its first step, a list of tensors `[1, ...]`."""
+        """Returns the state of one coordinate before its first step, a list of tensors `[1, ...]`."""
         return self._call("first", [], [], lambda bound: tensors_of(self._first_state(bound)))
 
     def facts(self, gradients, states, x):
-        """What a step gets of one tensor as a whole, for each of its coordinates: a list of tensors `[n]`.
+        """Returns the facts of one tensor, repeated for each of its coordinates: a list of tensors `[n]`.
 
         Args:
-          gradients, x: of the shape of the tensor, of which the first axis may be unknown.
+          gradients, x: have the shape of the tensor; the size of the first axis may be unknown.
           states: list of tensors `[n, ...]`.
         """
         if self._facts is None:
@@ -58,15 +59,16 @@ class RowFunctions:
         return self._call(("facts", tuple(gradients.shape.as_list())), [gradients, x, *states], specs, facts)
 
     def step(self, gradients, states, x, facts):
-        """Updates `[N]` and next states, a list, for gradients `[N]`; each coordinate is treated on its own.
+        """Makes one step of each coordinate on its own; returns updates `[N]` and next states, a list.
 
-        What writes a state must wait for `states` too, not for the outputs alone. TensorFlow optimizes that away, and a
-        next state may follow from the gradients alone, as the memory of `ratio_cast` does.
+        Whatever writes a state must wait for `states` too, not only for the outputs. TensorFlow optimizes the call
+        away, so an output waits only for what it is computed from. The next memory of `ratio_cast` is computed from the
+        gradients alone.
 
         Args:
           gradients: `[N]`.
           states, facts: lists of tensors `[N, ...]`.
-          x: `[N]`; None where `takes_x` is False.
+          x: `[N]`; None if `takes_x` is False.
         """
         number, x = len(self.state), [] if x is None else [x]
 
@@ -79,7 +81,7 @@ class RowFunctions:
         rows = tf.TensorSpec([None], self.dtype)
         specs = [rows, *self.state, *[rows for _ in x], *[tf.TensorSpec([None], one.dtype) for one in facts]]
         outputs = self._call("step", [gradients, *states, *x, *facts], specs, step)
-        # TensorFlow puts the function's ops in place of the call, and what waits for the call waits for none of them.
+        # TensorFlow inlines the function, and what waits for the call then waits for none of the inlined ops.
         updates, *states = [tf.identity(output) for output in outputs]
         updates.set_shape(gradients.shape)
         for state, spec in zip(states, self.state):
@@ -93,7 +95,7 @@ class RowFunctions:
         return bound.initial_state(tf.zeros([1], self.dtype))
 
     def _call(self, name, inputs, specs, function):
-        """The outputs of a function of a `Bound` and of tensors, a list; it is made once for each name."""
+        """Calls a function of a `Bound` and tensors, built once per name; returns the list of outputs."""
         if name not in self._functions:
 
             def with_weights(*tensors):
@@ -107,25 +109,25 @@ class RowFunctions:
 
 
 def tensorflow_function(function, specs):
-    """A function of tensors that returns a list of tensors, as a function of TensorFlow's.
+    """Turns a Python function that returns a list of tensors into a TensorFlow function.
 
-    `tf.function` makes them too, but registers each for differentiation, which keeps it as long as the process lives.
+    `tf.function` would register it for differentiation, which keeps it in memory for the life of the process.
     """
     graph = func_graph_from_py_func(function.__name__, function, specs, {})
     return _EagerDefinedFunction("l2l_%s_%d" % (graph.name, ops.uid()), graph, graph.inputs, graph.outputs, {})
 
 
 def _one_coordinate(dtype):
-    """What the position of one coordinate is like, for a first call; the number of coordinates must not matter."""
+    """Returns the `position` argument of a first call with one coordinate; the number must not matter."""
     return lambda: tf.TensorSpec([1], dtype)
 
 
 def is_coordinatewise(trained):
-    """Whether a `Trained` says so.
+    """Tells whether the optimizer of a `Trained` declares itself coordinate-wise.
 
     Raises:
-      ValueError: its weights have several dtypes, or do not fit, or its first call fails for one coordinate and for a
-        list of tensors.
+      ValueError: its weights have several dtypes or do not fit; or its first call fails both for one coordinate and for
+        a list of tensors.
     """
     dtype = _dtype(trained)
     with own_graph():
@@ -149,13 +151,16 @@ def _dtype(trained):
 
 
 def _checked(trained):
-    """The dtype of a trained optimizer's weights, its state's tensors as specs `[None, ...]`, whether it looks at the
-    position, and what its facts are like, None without.
+    """Checks a trained optimizer for several numbers of coordinates.
+
+    Returns:
+      `(dtype, state, takes_x, facts)`: the dtype of the weights, specs `[None, ...]` of the state's tensors, whether it
+      looks at the position, and an example of its facts, or None.
     """
     dtype = _dtype(trained)
     optimizer, _ = trained.create("trained", _one_coordinate(dtype))
     optimizer = with_initial_state(optimizer, rows=True)
-    # The number of coordinates is not known where gradients are sparse, and of large variables.
+    # The number of coordinates is unknown for sparse gradients and for large variables.
     for number in [3, 2, None]:
         try:
             leaves, facts = _stepped(optimizer, number, dtype)
@@ -166,7 +171,7 @@ def _checked(trained):
 
 
 def _stepped(optimizer, number, dtype):
-    """The state's tensors of so many coordinates, or None for any number, and the facts; makes a step, for checks."""
+    """Makes a step, to check it; returns the state's tensors and the facts. `number` is None for an unknown number."""
     bound, rows = optimizer.bind(), number or 1
     state = bound.initial_state(tf.zeros([rows], dtype))
     leaves = tensors_of(state)
@@ -183,7 +188,7 @@ def _stepped(optimizer, number, dtype):
 
 
 def _serves_no(number, trained, dtype, error):
-    """The error that says that an optimizer does not serve so many coordinates, and which, if there are some."""
+    """Returns the error for an optimizer that fails for this number of coordinates; it names one that works, if any."""
 
     def serves(other):
         optimizer, _ = trained.create("trained", lambda: tf.TensorSpec([other], dtype))

@@ -1,10 +1,10 @@
 """Hand-designed optimizers: functions `(gradients, state) -> (update, state)`.
 
-`gradients` is a tensor or a nest of tensors, `state` is None at the first step, and the
-update, to be *added* to the position, has the structure of the gradients. Each function
-of this module returns such an optimizer, a `Rule`. Learning rates default to the 0.1 that Episode 1
-uses for SGD and RMSProp, unless the rule's own paper names a default. In place of each number there may be
-a scalar tensor or a schedule.
+`gradients` is a tensor or a nest of tensors, and `state` is None at the first step. The update has the structure of
+the gradients and is *added* to the position. Each function of this module returns such an optimizer, a `Rule`.
+
+Learning rates default to the 0.1 that Episode 1 uses for SGD and RMSProp, unless the paper of the rule names a
+default. Every number may also be a scalar tensor or a schedule.
 """
 
 from __future__ import annotations
@@ -27,34 +27,47 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 ScheduledState = namedtuple(
     "ScheduledState",
     [
-        "t",  # base iterations before, a scalar int32 tensor
-        "states",  # list with that of each tensor, as a rule without a schedule has it
+        "t",  # base iterations so far, a scalar int32 tensor
+        "states",  # what the state is without a schedule, for most rules a list with one state per tensor
     ],
 )
 
 
 class Rule(schedules.Named):
-    """An optimizer of nests, `(gradients, state) -> (update, state)`, which treats each tensor on its own.
+    """A hand-designed optimizer, `(gradients, state) -> (update, state)`, of any nest.
 
-    A hyperparameter is a number; or a scalar tensor or variable, such as one that is trained; or a schedule, a function
-    of the base iteration `t`, a scalar int32 tensor that is 0 at the first step, to a number or a scalar tensor.
+    All rules except `prodigy` treat each tensor on its own.
+
+        rule = l2l.adam(0.01)
+        rule.name, rule.hyperparameters["beta1"]  # "adam", 0.9
+        update, state = rule(gradients, None)  # the first step
+
+    A hyperparameter is
+
+    - a number;
+    - a scalar tensor or variable, which may be trained;
+    - or a schedule: a function that maps the base iteration `t`, a scalar int32 tensor that is 0 at the first step, to
+      a number or a scalar tensor.
+
+    Rules are values: two rules with the same name and hyperparameters are equal.
 
     Args:
-      function: of this module, for one tensor, `_name(gradient, state, **hyperparameters) -> (update, state)`; it gets
-        the position too, if it has a parameter named `x`.
+      function: a function of this module for one tensor:
+        `_name(gradient, state, **hyperparameters) -> (update, state)`. If it has a parameter named `x`, it also gets
+        the position.
       hyperparameters: by name.
     """
 
-    coordinatewise = True  # every rule here but lamb: many draws can be one batch
+    coordinatewise = True  # so many draws can form one batch; `lamb` and `prodigy` set it to False
 
     @quietly()
     def __call__(self, gradients: Nest, state: State, x: Optional[Nest] = None) -> Tuple[Nest, State]:
-        """The update, with the structure of `gradients`, and the next state.
+        """Returns the update, with the structure of `gradients`, and the next state.
 
-        The state is a list with that of each tensor; with a schedule it is a `ScheduledState`, which counts.
+        The state is a list with one state per tensor. With a schedule it is a `ScheduledState`, which counts the steps.
 
         Raises:
-          TypeError, ValueError: a schedule returns no number and no scalar tensor of numbers.
+          TypeError, ValueError: a schedule returns neither a number nor a scalar tensor of numbers.
           ValueError: the rule looks at the position, and `x` is None or has another structure than the gradients.
         """
         flat, t = tf.nest.flatten(gradients), None
@@ -72,7 +85,7 @@ class Rule(schedules.Named):
         return any(map(callable, self.hyperparameters.values()))
 
     def _updates(self, gradients, states, positions, hyperparameters):
-        """Lists of updates and of states, of all tensors; `states` is None at the first step."""
+        """Returns the updates and the next states of all tensors, two lists; `states` is None at the first step."""
         states = [None] * len(gradients) if states is None else states
         positions = [{"x": one} for one in positions] if positions else [{}] * len(gradients)
         pairs = [
@@ -86,7 +99,7 @@ class Rule(schedules.Named):
         return "x" in inspect.signature(self._function).parameters
 
     def _positions(self, gradients, x):
-        """The tensors of the position, in the order of those of the gradients."""
+        """Returns the tensors of the position, in the order of the gradients."""
         if x is None:
             raise ValueError("%s looks at the position: call it with (gradients, state, x), got no x" % self.name)
         try:
@@ -96,12 +109,12 @@ class Rule(schedules.Named):
         return tf.nest.flatten(x)
 
     def description(self) -> Dict[str, Any]:
-        """What the rule is, in JSON types."""
+        """Describes the rule in JSON types."""
         return {"rule": self.name, **self._described()}
 
 
 def for_dtype(hyperparameters, dtype):
-    """Hyperparameters for gradients of a dtype: TensorFlow converts numbers itself, tensors it refuses."""
+    """Casts hyperparameters to a dtype. TensorFlow converts numbers itself, but not tensors."""
     return {
         name: value if isinstance(value, float) else tf.cast(value, dtype) for name, value in hyperparameters.items()
     }
@@ -116,7 +129,7 @@ def _fraction(name, value):
 
 
 def root(squares):
-    """The square root, without a gradient at 0: its derivative there is infinite, and would become a NaN."""
+    """Square root with a gradient of 0 at 0, where the true derivative is infinite and would become a NaN."""
     is_zero = tf.equal(squares, 0)
     root = tf.sqrt(tf.where(is_zero, tf.ones_like(squares), squares))
     return tf.where(is_zero, tf.zeros_like(root), root)
@@ -136,12 +149,14 @@ def _sgd(gradient, state, learning_rate):
 
 
 def momentum(learning_rate: Hyperparameter = 0.1, *, momentum: Hyperparameter = 0.9) -> Rule:
-    """Heavy-ball momentum: `v = momentum v + g` from 0; `update = -learning_rate v`.
+    """Heavy-ball momentum: `v = momentum v + g`; `update = -learning_rate v`.
+
+    `v` starts from 0.
 
     Source: Polyak 1964, as in `tf.train.MomentumOptimizer`.
 
     Raises:
-      TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
+      TypeError, ValueError: `learning_rate` is not positive, or `momentum` is not in [0, 1).
     """
     rate = _positive("learning_rate", learning_rate)
     return Rule(_momentum, learning_rate=rate, momentum=_fraction("momentum", momentum))
@@ -153,12 +168,15 @@ def _momentum(gradient, velocity, learning_rate, momentum):
 
 
 def nesterov(learning_rate: Hyperparameter = 0.1, *, momentum: Hyperparameter = 0.9) -> Rule:
-    """Nesterov's momentum: `v = momentum v + g` from 0; `update = -learning_rate (g + momentum v)`.
+    """Nesterov's momentum, which looks ahead along the velocity.
+
+        v = momentum v + g, starting from 0
+        update = -learning_rate (g + momentum v)
 
     Source: Sutskever et al. 2013, in the form of `tf.train.MomentumOptimizer`.
 
     Raises:
-      TypeError, ValueError: `learning_rate` is not positive, or `momentum` not in [0, 1).
+      TypeError, ValueError: `learning_rate` is not positive, or `momentum` is not in [0, 1).
     """
     rate = _positive("learning_rate", learning_rate)
     return Rule(_nesterov, learning_rate=rate, momentum=_fraction("momentum", momentum))
@@ -172,13 +190,16 @@ def _nesterov(gradient, velocity, learning_rate, momentum):
 def rmsprop(
     learning_rate: Hyperparameter = 0.1, *, decay: Hyperparameter = 0.99, epsilon: Hyperparameter = 1e-5
 ) -> Rule:
-    """RMSProp: `s = decay s + (1 - decay) g^2` from 0; `update = -learning_rate g / (sqrt(s) + epsilon)`.
+    """RMSProp: divides each gradient by a running root mean square.
 
-    Source: Episode 1, with its defaults. TensorFlow's differs: it starts from `s = 1` and adds
-    epsilon under the root.
+        s = decay s + (1 - decay) g^2, starting from 0
+        update = -learning_rate g / (sqrt(s) + epsilon)
+
+    Source: Episode 1, with its defaults. TensorFlow's RMSProp differs: it starts from `s = 1` and adds epsilon under
+    the root.
 
     Raises:
-      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or `decay` not in [0, 1).
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or `decay` is not in [0, 1).
     """
     rate = _positive("learning_rate", learning_rate)
     decay = _fraction("decay", decay)
@@ -201,16 +222,18 @@ def adam(
     beta2: Hyperparameter = 0.999,
     epsilon: Hyperparameter = 1e-8,
 ) -> Rule:
-    """Adam: at step `t = 1, 2, ...`
+    """Adam: a running mean of the gradients over the root of that of their squares.
 
-        m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2, both from 0
+    At step `t = 1, 2, ...`
+
+        m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2, both starting from 0
         update = -learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)
 
-    Source: arXiv 1412.6980, the form at the end of its section 2 (epsilon added to the
-    uncorrected root, as in `tf.train.AdamOptimizer`), with the paper's defaults.
+    Source: arXiv 1412.6980, in the form at the end of section 2, with the paper's defaults. As in
+    `tf.train.AdamOptimizer`, epsilon is added to the uncorrected root.
 
     Raises:
-      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a beta not in [0, 1).
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, or a beta is not in [0, 1).
     """
     return Rule(
         _adam,
@@ -241,16 +264,18 @@ def adamw(
     epsilon: Hyperparameter = 1e-8,
     weight_decay: Hyperparameter = 0.01,
 ) -> Rule:
-    """Adam with decoupled weight decay: `update = -learning_rate (d + weight_decay x)`.
+    """Adam with decoupled weight decay.
 
-    `d` is the direction of `adam`, whose update is `-learning_rate d`, and `x` the position.
+        update = -learning_rate (d + weight_decay x)
 
-    Source: Loshchilov & Hutter 2019, arXiv 1711.05101, with a decay that is scaled by the learning rate, as PyTorch and
-    optax have it; the `weight_decay` of `tf.contrib.opt.AdamWOptimizer` is our `learning_rate weight_decay`.
+    `-learning_rate d` is the update of `adam`, and `x` is the position, so call the rule with `(gradients, state, x)`.
+
+    Source: Loshchilov & Hutter 2019, arXiv 1711.05101. As in PyTorch and optax, the learning rate scales the decay. The
+    `weight_decay` of `tf.contrib.opt.AdamWOptimizer` is our `learning_rate weight_decay`.
 
     Raises:
-      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, `weight_decay` is negative, or a beta not in
-        [0, 1). ValueError at a call without a position.
+      TypeError, ValueError: `learning_rate` or `epsilon` is not positive, `weight_decay` is negative, or a beta is not
+        in [0, 1). ValueError at a call without a position.
     """
     return Rule(_adamw, **_checked_adamw(learning_rate, beta1, beta2, epsilon, weight_decay))
 
@@ -275,18 +300,18 @@ def lamb(
     epsilon: Hyperparameter = 1e-6,
     weight_decay: Hyperparameter = 0.01,
 ) -> Rule:
-    """LAMB: the direction of `adamw`, made as long as its tensor and then scaled by the learning rate.
+    """LAMB: the direction of `adamw`, scaled to the norm of each tensor.
 
         r = d + weight_decay x,  with Adam's direction d
         update = -learning_rate (|x| / |r|) r
 
-    The norms are those of each tensor; the quotient is 1 where one of them is 0. A norm below 1e-19 counts as 0, since
-    its square is no float32. The rule is not coordinate-wise.
+    The norms are over each tensor. If one of them is 0, the quotient is 1. A norm below 1e-19 counts as 0, because its
+    square underflows in float32. The rule is not coordinate-wise, and needs the position: `(gradients, state, x)`.
 
     Source: You et al. 2020, arXiv 1904.00962, algorithm 2, with `phi(z) = z` and the defaults of its experiments.
 
     Raises:
-      TypeError, ValueError: as `adamw`.
+      TypeError, ValueError: as for `adamw`.
     """
     rule = Rule(_lamb, **_checked_adamw(learning_rate, beta1, beta2, epsilon, weight_decay))
     rule.coordinatewise = False
@@ -298,7 +323,7 @@ def _lamb(gradient, state, x, learning_rate, beta1, beta2, epsilon, weight_decay
     length, own_length = (root(tf.reduce_sum(tf.square(one))) for one in (x, step))
     both = tf.logical_and(length > 0, own_length > 0)
     one = tf.ones_like(length)
-    # The quotient that is not picked must be finite too, or its NaN leaks into the gradient.
+    # The quotient that is not selected must be finite too, or its NaN leaks into the gradient.
     ratio = tf.where(both, length / tf.where(both, own_length, one), one)
     return learning_rate * ratio * step, state
 
@@ -307,31 +332,34 @@ VsgdState = namedtuple(
     "VsgdState",
     [
         "gradient",  # of the step before
-        "update",  # of the step before: the two gradients' distance
+        "update",  # of the step before: the distance between the two gradients' positions
         "mean",  # running mean of the gradient
         "mean_square",  # running mean of its square
-        "curvature",  # running mean of the curvature, 0 until one was seen
+        "curvature",  # running mean of the curvature, 0 until the first one is measured
         "memory",  # how many steps the running means remember
     ],
 )
 
-# The first step has seen one gradient and knows no curvature. It moves by this fraction of
-# the gradient, far enough for a difference in float32 and too short to do harm.
+# The first step has seen one gradient and knows no curvature. It moves by this fraction of the gradient: far enough
+# for a measurable difference in float32, and too short to do harm.
 VSGD_PROBE = 0.01
 
 
 def vsgd() -> Rule:
-    """vSGD, which tunes its own rates. For every coordinate, with running means that remember `tau` steps:
+    """vSGD, which sets its own learning rate for each coordinate.
 
         update = -mean(g)^2 / (mean(g^2) mean(h)) g
         tau    = (1 - mean(g)^2 / mean(g^2)) tau + 1
 
-    Source: "No More Pesky Learning Rates", arXiv 1206.1106, section 4. The curvature `h` is the
-    finite difference `|g_t - g_(t-1)| / |x_t - x_(t-1)|`, an idea of arXiv 1301.3764, section 4;
-    the authors take a second gradient at a shifted position, which the contract of an optimizer does
-    not offer, so here the two gradients are those of successive steps. The means start from the
-    first gradient (the paper averages a few before it moves). Where no curvature has been seen,
-    the update is `-0.01 g`. Without noise the rule becomes Newton's method on each coordinate.
+    The means are running means that remember `tau` steps; `h` is the curvature. Until a coordinate has a measured
+    curvature, its update is `-0.01 g`. Without noise the rule becomes Newton's method on each coordinate.
+
+    Source: "No More Pesky Learning Rates", arXiv 1206.1106, section 4, with two differences:
+
+    - The curvature is the finite difference `|g_t - g_(t-1)| / |x_t - x_(t-1)|` of two successive steps. The idea is
+      from arXiv 1301.3764, section 4. The authors take the second gradient at a shifted position, which the contract of
+      an optimizer does not offer.
+    - The means start from the first gradient. The paper averages a few gradients before it moves.
     """
     return Rule(_vsgd)
 
@@ -340,7 +368,7 @@ def _vsgd(gradient, state):
     divide = tf.math.divide_no_nan
 
     def mix(old, new, memory):
-        # Not old + (new - old) / memory: that loses a new value far smaller than the old one.
+        # Not old + (new - old) / memory, which loses a new value far smaller than the old one.
         return (1 - 1 / memory) * old + new / memory
 
     zeros, ones = tf.zeros_like(gradient), tf.ones_like(gradient)
@@ -348,7 +376,7 @@ def _vsgd(gradient, state):
         state = VsgdState(gradient, zeros, gradient, tf.square(gradient), zeros, ones)
     mean = mix(state.mean, gradient, state.memory)
     mean_square = mix(state.mean_square, tf.square(gradient), state.memory)
-    # A coordinate that did not move tells nothing new of its curvature.
+    # A coordinate that did not move gives no new measurement of its curvature.
     seen = tf.abs(divide(gradient - state.gradient, state.update))
     first = tf.equal(state.curvature, 0)
     curvature = tf.where(first, seen, mix(state.curvature, seen, state.memory))
@@ -366,19 +394,23 @@ LARGEST_SHARE = 1e18
 
 
 def secant(learning_rate: Hyperparameter = 0.1) -> Rule:
-    """The secant method on each coordinate: Newton's, with the slope of the gradient along the step before.
+    """The secant method: Newton's, with the curvature measured along the last step.
+
+    Each coordinate is treated on its own:
 
         y_t = g_t - g_(t-1)
         update_t = -g_t update_(t-1) / y_t   where y_t and update_(t-1) are not 0
                    -learning_rate g_t        elsewhere, as in the first step
 
-    `|y_t|`, and `|g_t / y_t|`, below 1.18e-38, the smallest normal float32, count as 0. There is no other safeguard:
-    where the loss is concave along a coordinate the step leads uphill, and where two gradients are nearly alike it is
-    long. On a quadratic without mixed terms, such as `Quadratic`, the second update reaches the minimum but for
-    rounding, whatever the rate: the earliest that a rule can, which is told nothing of the curvature beforehand.
+    `|y_t|` and `|g_t / y_t|` below 1.18e-38, the smallest normal float32, count as 0. The rule has no other safeguard.
+    Where the loss is concave along a coordinate, the step leads uphill. Where two gradients are nearly equal, the step
+    is long.
+
+    On a quadratic without mixed terms, such as `Quadratic`, the second update reaches the minimum up to rounding, for
+    any learning rate. No rule can be faster unless it knows the curvature beforehand.
 
     Args:
-      learning_rate: of the first step, and of each that has no slope to go by; a positive number.
+      learning_rate: of the first step, and of every step without a measured curvature; a positive number.
 
     Raises:
       TypeError, ValueError: `learning_rate` is not a positive finite number.
@@ -390,8 +422,8 @@ def _secant(gradient, state, learning_rate):
     state = SecantState(gradient, tf.zeros_like(gradient)) if state is None else state
     change, ones = gradient - state.gradient, tf.ones_like(gradient)
     unknown = tf.logical_or(tf.abs(change) < SMALLEST, tf.equal(state.update, 0))
-    # A difference of two floats is 0 or at least 1e-16 of the larger one, so the bounds cut nothing. They keep
-    # XLA's fast math from multiplying gradient and update, whose product may be below all floats, first.
+    # A difference of two floats is 0 or at least 1e-16 of the larger one, so the bounds never cut. They stop XLA's
+    # fast math from multiplying gradient and update first: that product may underflow.
     share = tf.clip_by_value(gradient / tf.where(unknown, ones, change), -LARGEST_SHARE, LARGEST_SHARE)
     update = tf.where(unknown, -learning_rate * gradient, -state.update * share)
     return update, SecantState(gradient, update)

@@ -1,4 +1,4 @@
-"""Tensors that are computed together: many small ones as the rows of one, so that a step is few large ops."""
+"""Tensors that are computed together: many small tensors become the rows of one, so a step needs few large ops."""
 
 from collections import namedtuple
 
@@ -9,13 +9,13 @@ LARGEST_PACKED = 4096  # coordinates of a tensor that is computed together with 
 
 
 class Sheet(namedtuple("Sheet", ["members", "shapes", "draws"])):
-    """Tensors that are computed together, `[B, k, ...]`: one as it is, or small ones, flat and filled up with zeros.
+    """Tensors that are computed together, `[B, k, ...]`: one tensor unchanged, or small ones, flat and zero-padded.
 
-    A step of many small tensors is few large ops so. Zeros add nothing to a sum, and are never moved.
+    So a step of many small tensors needs few large ops. The padding adds nothing to sums, and `unpack` drops it.
     """
 
     def pack(self, tensors):
-        """Those of a list of all tensors that are members."""
+        """Packs the members, taken from a list of all tensors, into one tensor."""
         own = [tensors[i] for i in self.members]
         if len(own) == 1:
             return tf.expand_dims(own[0], self.draws)
@@ -28,7 +28,7 @@ class Sheet(namedtuple("Sheet", ["members", "shapes", "draws"])):
         return tf.gather(flat, places.astype(np.int32), axis=self.draws)
 
     def unpack(self, packed):
-        """The members as they were, a list."""
+        """Inverts `pack`: returns the list of members."""
         if len(self.members) == 1:
             return [tf.squeeze(packed, axis=self.draws)]
         *batch, number, width = packed.shape.as_list()
@@ -39,20 +39,20 @@ class Sheet(namedtuple("Sheet", ["members", "shapes", "draws"])):
         return [tf.reshape(row, [*batch, *shape]) for row, shape in zip(rows, self.shapes)]
 
     def spread(self, value, packed):
-        """A number for each tensor, `[B, k]`, in a shape that broadcasts over a packed tensor."""
+        """Reshapes a number for each tensor, `[B, k]`, so that it broadcasts over a packed tensor."""
         axes = self.draws + 1
         return tf.reshape(value, [*packed.shape.as_list()[:axes], *[1] * (packed.shape.ndims - axes)])
 
     def sum(self, packed):
-        """The sum of each tensor, `[B, k]`."""
+        """Returns the sum of each tensor, `[B, k]`."""
         return tf.reduce_sum(packed, axis=list(range(self.draws + 1, packed.shape.ndims)))
 
     def mean(self, packed):
-        """The mean of each tensor, `[B, k]`; 0 of one without coordinates."""
+        """Returns the mean of each tensor, `[B, k]`; 0 for a tensor without coordinates."""
         return self.sum(packed) / np.maximum(list(map(_size, self.shapes)), 1).astype(np.float32)
 
     def norm(self, packed):
-        """The Euclidean norm of each tensor, `[B, k]`."""
+        """Returns the Euclidean norm of each tensor, `[B, k]`."""
         return tf.sqrt(self.sum(tf.square(packed)))
 
 
@@ -65,7 +65,7 @@ def _starts(sizes):
 
 
 def sheets_of(shapes, draws):
-    """The sheets of tensors of these shapes: together lie those of similar size, up to `LARGEST_PACKED`."""
+    """Groups tensors of these shapes into sheets, by similar size; those above `LARGEST_PACKED` stay alone."""
     together = {}
     for i, shape in enumerate(shapes):
         key = 1

@@ -1,4 +1,4 @@
-"""Slots of `LearnedOptimizer`: where they are made, and what they are called."""
+"""How `LearnedOptimizer` makes and names its slots."""
 
 import contextlib
 
@@ -9,10 +9,10 @@ from tensorflow.python.ops import variable_scope
 
 @contextlib.contextmanager
 def scope_of_slots():
-    """The caller's variable scope by its name, without its getter, regularizer, partitioner and what else it holds.
+    """Enters a variable scope with the name of the caller's scope and nothing else of it.
 
-    Devices and creators of variables are left out too, except for the creators of a distribution strategy, which make
-    slots for each replica.
+    The getter, regularizer and partitioner of that scope do not apply. Neither do devices and variable creators, except
+    the creators of a distribution strategy, which make slots for each replica.
     """
     graph, store = tf.get_default_graph(), variable_scope.get_variable_scope_store()
     caller = store.current_scope
@@ -32,10 +32,10 @@ def scope_of_slots():
 
 
 def sizes_of(shapes):
-    """Shapes as tensors that the graph does not know: a dict from a shape, a tuple, to an int32 tensor.
+    """Returns shapes as tensors whose values the graph does not know: a dict from a shape, a tuple, to an int32 tensor.
 
-    Of a shape that it knows, TensorFlow would compute what a slot begins with before it runs, and keep it for good.
-    That is the memory of one slot.
+    If it knew the shape, TensorFlow would compute the first value of a slot before it runs, and keep it forever. That
+    would cost the memory of one slot.
     """
     return {
         shape: tf.placeholder_with_default(np.array(shape, np.int32), [len(shape)], name="size")
@@ -44,12 +44,12 @@ def sizes_of(shapes):
 
 
 def make_slot(optimizer, variable, name, initializer, shape, dtype, place):
-    """Makes a slot of a `tf.train.Optimizer`, to be called within `scope_of_slots`.
+    """Makes a slot of a `tf.train.Optimizer`; call it within `scope_of_slots`.
 
     Args:
-      place: function of `(part, slot)`, for a variable that is a part of one, with its `SaveSliceInfo`: which part of a
-        slot of the whole this one is, `(shape of the whole, offset, shape)`, so that `Saver` puts the parts together;
-        None where it is no such part.
+      place: function `(part, slot)` for parts of a partitioned variable, where `part` is the `SaveSliceInfo`. It
+        returns which part of the whole variable's slot this one is, `(shape of the whole, offset, shape)`, so that
+        `Saver` puts the parts together; or None if the slot is no such part.
     """
     full_name = "%s_%s" % (optimizer.get_name(), name)
     slot = optimizer._get_or_make_slot_with_initializer(
@@ -63,6 +63,6 @@ def make_slot(optimizer, variable, name, initializer, shape, dtype, place):
 
 
 def _name_of_whole(slot, variable):
-    """What the slot of the whole variable is called, of which this one belongs to a part."""
+    """Returns the name of the whole variable's slot; `slot` and `variable` are those of a part."""
     scope, _, name = slot.op.name.rpartition(variable.op.name + "/")
     return "%s%s/%s" % (scope, variable._save_slice_info.full_name, name)

@@ -1,4 +1,4 @@
-"""Castings that look at the tensor of a coordinate as a whole."""
+"""Castings that look at whole tensors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _RelativeStep(MomentsCasting):
     name = property(lambda self: "relative_step(%g, floor=%g)" % (self._betas[0], self._floor))
 
     def facts(self, gradients, memory, x, shape):
-        """The size of a tensor: `max(RMS(x), floor)`, `[B]`."""
+        """Returns the size of a tensor for each draw: `max(RMS(x), floor)`, `[B]`."""
         sizes = tf.clip_by_value(tf.abs(x), 0.0, LARGEST)
-        # In units of the largest: squares of small positions, or sums of large ones, are no floats.
+        # In units of the largest size, because squares of small positions underflow and sums of large ones overflow.
         scale = tf.stop_gradient(tf.maximum(tf.reduce_max(sizes, axis=1, keepdims=True), self._floor))
         square = tf.reduce_mean(tf.square(sizes * (1 / scale)), axis=1)
         is_zero = tf.equal(square, 0)  # where the root's derivative is infinite
@@ -37,19 +37,21 @@ class _RelativeStep(MomentsCasting):
 
 
 def relative_step_cast(beta: float = 0.95, *, floor: float = 1e-3) -> Casting:
-    """RNNProp's casting with steps that are relative to the size of their tensor:
+    """RNNProp's casting with steps relative to the size of the tensor.
 
-        encode(g) as `moments_cast(beta)`
+        encode(g) as in `moments_cast(beta)`
         decode(o) = 0.1 tanh(o) max(RMS(x), floor)
 
     `RMS(x)` is the root of the mean square of the tensor's coordinates before the step. So a tensor of large weights
-    takes larger steps than one of small ones, and no coordinate moves by more than a tenth of its tensor's size.
-    Of a sparse gradient the tensor is the rows that it names. Source: Adafactor's relative step size, N. Shazeer and
-    M. Stern, 2018, arXiv 1804.04235, section 8, with its `epsilon_2` as `floor`.
+    takes larger steps than a tensor of small weights. No coordinate moves by more than a tenth of its tensor's size,
+    `max(RMS(x), floor)`. For a sparse gradient only the rows that it names count as the tensor.
+
+    Source: the relative step size of Adafactor, N. Shazeer and M. Stern, 2018, arXiv 1804.04235, section 8, with its
+    `epsilon_2` as `floor`.
 
     Args:
-      beta: as for `moments_cast`, a number.
-      floor: the size of a tensor of zeros, a positive number of float32.
+      beta: as for `moments_cast`, but a single number.
+      floor: the size of a tensor of zeros, a positive number in the range of float32.
 
     Raises:
       TypeError, ValueError: an argument is no such number.

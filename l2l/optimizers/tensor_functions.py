@@ -1,4 +1,4 @@
-"""A trained optimizer's steps on whole tensors, as TensorFlow functions, made in a graph of their own."""
+"""A trained optimizer's steps on whole tensors, as TensorFlow functions built in a separate graph."""
 
 import contextlib
 from collections import namedtuple
@@ -16,19 +16,19 @@ from l2l.optimizers.first_call import rebuilt
 from l2l.optimizers.first_state import check_same_state, with_initial_state
 from l2l.optimizers.row_functions import tensorflow_function
 
-# XLA compiles each tensor of a step on its own: for more tensors a first step would take longer than many later ones.
+# XLA compiles each tensor of a step separately. For more tensors the first step would take longer than many later ones.
 MOST_COMPILED = 8
-DECAY_UNIT = 1e-3  # `weight_decay` is meant for Adam's usual learning rate
-LEAST = 1e-3  # of the cosine that `weight_decay` follows
+DECAY_UNIT = 1e-3  # `weight_decay` is in units for Adam's usual learning rate
+LEAST = 1e-3  # least value of the cosine that `weight_decay` follows
 
-# One tensor of a state: the index of the variable that it belongs to, or None; a name; and a `tf.TensorSpec`.
+# One tensor of a state: the index of the variable that it belongs to, or None; its name; and its `tf.TensorSpec`.
 Leaf = namedtuple("Leaf", ["owner", "name", "spec"])
 
 
 class TensorFunctions:
     """The first state and the steps of a trained optimizer that is not coordinate-wise, for tensors of given shapes.
 
-    No scope around a call reaches the learned network: its weights are constants of the functions.
+    The learned weights are constants of the functions, so no scope around a call reaches the learned network.
 
     Args:
       trained: a `Trained`.
@@ -38,7 +38,7 @@ class TensorFunctions:
       dtype: of weights, gradients and updates.
 
     Raises:
-      ValueError: weights that are neither float32 nor float64.
+      ValueError: the weights are neither float32 nor float64.
     """
 
     def __init__(self, trained, weight_decay):
@@ -48,12 +48,13 @@ class TensorFunctions:
             raise ValueError("trained must have weights that are float32 or float64, got %s" % self.dtype.name)
 
     def leaves(self, shapes):
-        """What a state for tensors of these shapes consists of, a list of `Leaf`.
+        """Returns the tensors of a state for tensors of these shapes, a list of `Leaf`.
 
-        A list with an entry for each tensor has one more for one tensor more: so the entries are known to be theirs.
+        The owner of a state's tensor is found by comparing with the state for one more tensor. A list that grows by one
+        entry has an entry per tensor.
 
         Raises:
-          ValueError: the optimizer serves no list of such tensors, or its state has unknown shapes.
+          ValueError: the optimizer fails for a list of such tensors, or its state has unknown shapes.
         """
         key = ("leaves", *map(tuple, shapes))
         if key not in self._made:
@@ -63,7 +64,7 @@ class TensorFunctions:
         return self._made[key]
 
     def first(self, zeros):
-        """The tensors of the state before the first step, in the order of `leaves`, for zeros like the tensors."""
+        """Returns the tensors of the first state, in the order of `leaves`, for zeros like the tensors to move."""
         shapes = [one.shape.as_list() for one in zeros]
         if not self.leaves(shapes):
             return []
@@ -74,20 +75,20 @@ class TensorFunctions:
         return functional_ops.partitioned_call(zeros, self._function("first", shapes, first, self._specs(shapes)))
 
     def step(self, gradients, positions, leaves, counts, rate, steps):
-        """Moves tensors once. The step of a tensor whose gradient is not finite is left out, and its state stays.
+        """Moves tensors by one step. A tensor whose gradient is not finite keeps its position and its state.
 
         Args:
           gradients, positions: lists of tensors.
           leaves: list of tensors, the state.
-          counts: how many steps were made before, and how many tensors left out, int64 scalars.
+          counts: the number of steps made so far and the number of tensors skipped, int64 scalars.
           rate: the multiplier of updates, a scalar.
-          steps: how many steps are planned in total, a float32 scalar; None where nobody knows.
+          steps: how many steps are planned in total, a float32 scalar; None if unknown.
 
         Returns:
-          `(positions, leaves, counts)`: next ones.
+          The next `(positions, leaves, counts)`.
         """
         shapes, number = [one.shape.as_list() for one in positions], len(positions)
-        # Within conditions and functions TensorFlow may not know the shape of a gradient.
+        # Inside conditions and functions TensorFlow may not know the shape of a gradient.
         gradients = [
             one if one.shape.is_fully_defined() else tf.reshape(one, shape) for one, shape in zip(gradients, shapes)
         ]
@@ -107,7 +108,7 @@ class TensorFunctions:
         if number <= MOST_COMPILED and self.is_compiled and not inside:
             outputs = _compiled_call(function, inputs)
         else:
-            # TensorFlow puts the function's ops in place of the call; what waits for the call waits for none of them.
+            # TensorFlow inlines the function, and what waits for the call then waits for none of the inlined ops.
             outputs = [tf.identity(one) for one in functional_ops.partitioned_call(inputs, function)]
         for output, inner in zip(outputs, function.graph.outputs):
             output.set_shape(inner.shape)
@@ -115,7 +116,7 @@ class TensorFunctions:
 
     @property
     def is_compiled(self):
-        """Whether XLA has all that the optimizer consists of, which is not known of those of users."""
+        """Tells whether XLA supports all ops of the optimizer: True for `AdamController`, unknown for custom ones."""
         return self._trained.build is AdamController or _class_in(self._trained.record) == AdamController.__name__
 
     def _stepped(self, shapes, gradients, positions, before, counts, rate, steps=None):
@@ -162,7 +163,7 @@ class TensorFunctions:
 
 @contextlib.contextmanager
 def _said(shapes):
-    """Says in a sentence that an optimizer does not serve tensors of these shapes."""
+    """Turns errors into one that says that the optimizer fails for tensors of these shapes."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -178,12 +179,15 @@ def _class_in(record):
 
 
 def _leaves(one, more, number, path=(), owner=None):
-    """`(owner, path, tensor)` of each tensor of a state, in the order of `tf.nest`; `more` has one tensor more."""
+    """Yields `(owner, path, tensor)` for each tensor of a state, in the order of `tf.nest`.
+
+    `more` is the state for one more tensor.
+    """
     if isinstance(one, dict):
         parts = [(str(key), one[key], more[key]) for key in sorted(one)]
     elif isinstance(one, (list, tuple)):
         if (len(one), len(more)) == (number, number + 1):
-            for i, part in enumerate(one):  # with itself in place of `more`: inside, no list is taken for such a one
+            for i, part in enumerate(one):  # `part` in place of `more`, so that no list inside counts as per-tensor
                 yield from _leaves(part, part, number, path + ("",), i)
             return
         names = getattr(one, "_fields", map(str, range(len(one))))
@@ -197,7 +201,7 @@ def _leaves(one, more, number, path=(), owner=None):
 
 
 def _named(found):
-    """The list of `Leaf`; one that belongs to a tensor is named by the path inside, if there is one."""
+    """Returns the list of `Leaf`. The name of one that belongs to a tensor is its path inside the tensor's entry."""
     leaves, taken = [], set()
     for owner, path, tensor in found:
         if not tensor.shape.is_fully_defined():
@@ -213,9 +217,10 @@ def _named(found):
 
 
 def _compiled_call(function, inputs):
-    """The outputs of a function that XLA compiles at its first call, as `tf.xla.experimental.compile` has it done.
+    """Returns the outputs of a function that XLA compiles at its first call, like `tf.xla.experimental.compile`.
 
-    That one works in a graph's outermost level alone; this op works in functions and conditions too.
+    `tf.xla.experimental.compile` works only at the outermost level of a graph. This op also works in functions and
+    conditions.
     """
     graph = tf.get_default_graph()
     function.add_to_graph(graph)

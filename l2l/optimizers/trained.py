@@ -1,4 +1,4 @@
-"""A learned optimizer with its weights, outside any graph, and as a file."""
+"""A learned optimizer with its weights, outside any graph; saving and loading it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ FORMAT = 2
 
 
 class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
-    """A learned optimizer with its weights: what `Trainer.trained()` and `l2l.load` return.
+    """A learned optimizer with its weights, from `Trainer.trained()` or `l2l.load`.
+
+        trained = trainer.trained()
+        l2l.evaluate(problem, {"learned": trained})
+        l2l.save("my_optimizer.npz", trained)
+        train = l2l.LearnedOptimizer(trained).minimize(loss)
 
     Args:
       build: function without arguments that creates the optimizer and its variables.
       weights: list of arrays, in the order in which the trainable variables are created.
-      adapted: list of the values of the optimizer's `adapted` variables; empty for most.
-      record: dict of JSON types, what it was trained on, and how; {} where that is not known.
+      adapted: list of the values of the optimizer's `adapted` variables; empty for most optimizers.
+      record: dict of JSON types that says what it was trained on, and how; {} if unknown.
     """
 
     def __new__(
@@ -70,31 +75,34 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
 
         Args:
           name: for error messages.
-          position: function without arguments to what a position is like, a nest of `tf.TensorSpec`; None for what the
-            record says. Only an optimizer that creates variables at its first call needs either.
+          position: function without arguments that returns the structure, shapes and dtypes of a position, a nest of
+            `tf.TensorSpec`; None for those in the record. Only an optimizer that creates variables at its first call
+            needs either.
 
         Returns:
-          `(optimizer, load)`: an `Optimizer`, and a function of a session that gives its variables their values.
+          `(optimizer, load)`: an `Optimizer`, and a function that sets its variables in a session, `load(session)`.
 
         Raises:
-          TypeError, ValueError: as `loader`, and as `first_call.create`.
+          TypeError, ValueError: `build` creates no optimizer, its first call fails, or it does not match the weights
+            and the record.
         """
         if position is None and "position" in self.record:
             position = functools.partial(from_json, self.record["position"])
-        scope = tf.variable_scope(None, default_name="trained", use_resource=True)  # two may name variables alike
+        # A scope for each: two optimizers may use the same variable names.
+        scope = tf.variable_scope(None, default_name="trained", use_resource=True)
         optimizer, _ = create(self.build, position, name, scope)
         return optimizer, self.loader(optimizer, name)
 
     def loader(self, optimizer: Optimizer, name: str) -> Callable[[tf.Session], None]:
-        """The function `load(session)` that gives an optimizer these weights, and what it adapts these values.
+        """Returns `load(session)`, which sets an optimizer's variables to the trained values.
 
         Args:
-          optimizer: what `build` created, an `Optimizer`.
+          optimizer: an `Optimizer` that `build` created.
           name: for error messages.
 
         Raises:
-          ValueError: what was built has other shapes, dtypes or names than the weights, or says of itself something
-            else than what was trained, as a network with another casting does.
+          ValueError: the variables have other shapes, dtypes or names than the weights; or the optimizer's description
+            differs from the one in the record, as for a network with another casting.
         """
         trained, here = self.record.get("variables"), names_of(optimizer.variables)
         if trained is not None and trained != here:
@@ -105,11 +113,12 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         given = [(value.dtype.name, value.shape) for value in values]
         if given != built:
             raise ValueError("%s must have the weights that it builds, %.300r, got %.300r" % (name, built, given))
-        # Code may have been typed again since; what is compared is what it says of itself.
+        # The code may have been written anew since the training, so only the rest of the descriptions is compared.
         trained, here = (without_code(one) for one in (self.record.get("optimizer"), described(optimizer)))
         if not isinstance(trained, (dict, type(None))):
             raise ValueError("%s must have a record that describes an optimizer, got %.200r" % (name, trained))
-        if isinstance(trained, dict) and isinstance(trained.get("learner"), dict):  # one that imitated, built as itself
+        # An optimizer trained by imitation is recorded with its teacher, but may be built without it.
+        if isinstance(trained, dict) and isinstance(trained.get("learner"), dict):
             trained = trained if here is None or "learner" in here else trained["learner"]
         if "version" not in self.record:
             trained, here = (_as_before(one) for one in (trained, here))
@@ -127,23 +136,23 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         return load
 
 
-# What a user compares, by name: functions without variables, and trained optimizers.
+# Optimizers to compare, by name: functions without variables, and trained optimizers.
 Optimizers = Mapping[str, Union[OptimizerFunction, Trained]]
 
 
 def entered(name, value, position):
-    """What a user compares, in the current graph: a function without variables, or a `Trained`.
+    """Creates one of the optimizers that a user compares in the current graph.
 
     Args:
       name: for error messages.
-      value: one of the two.
+      value: a function without variables, or a `Trained`.
       position: as for `Trained.create`.
 
     Returns:
-      `(optimizer, load)` as `Trained.create`; a function has nothing to load.
+      `(optimizer, load)` as `Trained.create` does; for a function `load` does nothing.
 
     Raises:
-      TypeError, ValueError: it is no optimizer, and as `Trained.create`.
+      TypeError, ValueError: `value` is no optimizer; or as for `Trained.create`.
     """
     if isinstance(value, Trained):
         return value.create(name, position)
@@ -151,7 +160,7 @@ def entered(name, value, position):
 
 
 def _as_before(described):
-    """A description as far as version 0.2 had it in this form: of the user's own castings numbers and arrays."""
+    """Reduces a description to what version 0.2 recorded: of a custom casting only numbers and arrays."""
 
     def hook(one):
         parameters = one.get("parameters")
@@ -166,19 +175,22 @@ def _as_before(described):
 
 
 def names_of(variables):
-    """The last part of each variable's name, which is the same in every scope."""
+    """Returns the last part of each variable's name, which is the same in every scope."""
     return [variable.op.name.split("/")[-1] for variable in variables]
 
 
 def save(path: PathLike, trained: Trained) -> None:
-    """Writes a `Trained` to an archive, see `l2l/archives.py`: a NumPy `.npz` file, nothing pickled.
+    """Saves a `Trained` as a NumPy `.npz` file without pickled objects.
 
-    The file says what the optimizer is (layers, casting and its parameters), what it was trained on, how, and by which
-    version: `load` needs nothing else for the library's own networks.
+        l2l.save("my_optimizer.npz", trainer.trained())
+        trained = l2l.load("my_optimizer.npz")
+
+    The file records the optimizer (layers, casting and its parameters), the problem, the training and the version of
+    l2l. `load` needs nothing else for the networks of the library.
 
     Raises:
       TypeError: `trained` is no `Trained`.
-      OSError: it cannot be written; a file of that name is as it was.
+      OSError: the file cannot be written; an older file of that name stays unchanged.
     """
     if not isinstance(trained, Trained):
         raise TypeError("trained must be what trainer.trained() returns, got %r" % (trained,))
@@ -188,18 +200,22 @@ def save(path: PathLike, trained: Trained) -> None:
 
 
 def load(path: PathLike, build: Optional[BuildOptimizer] = None) -> Trained:
-    """Reads what `save` wrote, a `Trained`. No code in the file runs.
+    """Loads a `Trained` from a file that `save` wrote, or a pretrained one by its name.
+
+    Loading runs no code from the file.
+
+        general = l2l.load("general")
+        mine = l2l.load("my_optimizer.npz", lambda: MyOptimizer(units=20))  # a custom class needs its builder
 
     Args:
-      path: of the file; or a name in `l2l.pretrained()`, of one that comes with the package. A file that has such a
-        name is `./name`.
-      build: function without arguments that creates the optimizer, for one that is not the library's own; the file says
-        which function that was. Files of version 0.1, which hold weights alone, need it too.
+      path: a file, or a name in `l2l.pretrained()`. To load a file with such a name, write `./name`.
+      build: function without arguments that creates the optimizer. A custom optimizer needs it; without it the error
+        names the function that built it in the training. Files of version 0.1 hold only weights and need it too.
 
     Raises:
-      FileNotFoundError: there is no such file, and no such name.
-      ValueError: a file that holds no trained optimizer, or is damaged, or has a newer format; `build` is needed, or
-        does not build what was trained.
+      FileNotFoundError: `path` is neither a file nor such a name.
+      ValueError: the file holds no trained optimizer, is damaged, or has a newer format; `build` is needed, or does not
+        build what was trained.
     """
     path = cards.found(path)
     config, arrays = archives.read(path)
@@ -223,7 +239,11 @@ def load(path: PathLike, build: Optional[BuildOptimizer] = None) -> Trained:
 
 
 def builder(path, record):
-    """The function that builds the optimizer of a record, which is one of the library's own."""
+    """Returns the function that builds the optimizer of a record.
+
+    Raises:
+      ValueError: the optimizer is not one of the library's.
+    """
     code = record.get("code")
     try:
         if isinstance(code, dict) and code.get("optimizer") is not None:
