@@ -38,6 +38,7 @@ def with_initial_state(optimizer, rows=False):
     An optimizer without an `initial_state` gets a state with a flag that is True before its first step. Each step
     computes both branches, and the flag selects one, because XLA cannot differentiate `tf.cond`. The unused branch must
     stay finite, or its NaN leaks into the gradient. So it starts from the state after a step with gradients of 1.
+    If only the `Bound` has an `initial_state`, the flag goes along and selects nothing.
 
     With `rows`, for gradients `[N]` and states `[N, ...]`, each coordinate has its own flag: 1, and then 0.
     """
@@ -47,8 +48,18 @@ def with_initial_state(optimizer, rows=False):
     def picked(is_first, one, other):
         return tf.where(is_first > 0 if rows else tf.broadcast_to(is_first, tf.shape(one)), one, other)
 
+    def flag(x):
+        return tf.nest.map_structure(tf.ones_like, x) if rows else tf.constant(True)
+
     def bind(weights=None, **settings):
         bound = optimizer.bind(weights, **settings)
+        if bound.initial_state is not None:
+
+            def own_step(gradients, state, *more):
+                update, own = bound.step(gradients, state[1], *more)
+                return update, (tf.zeros_like(state[0]), own)
+
+            return bound._replace(step=own_step, initial_state=lambda x: (flag(x), bound.initial_state(x)))
 
         def step(gradients, state, x, product):
             is_first, own = state
@@ -64,7 +75,7 @@ def with_initial_state(optimizer, rows=False):
             pair = bound.plain_step(ones, None, x)
             check_pair(pair)
             _, state = pair
-            return ones if rows else tf.constant(True), with_tensors(state, tensors_of(state))
+            return flag(x), with_tensors(state, tensors_of(state))
 
         return Bound(step, initial_state=initial_state)
 

@@ -8,7 +8,7 @@ from l2l.learning.settings import Settings
 from l2l.runs.recipe import Recipe
 
 # The settings that a stage may replace, beside `problem` and `build_optimizer`.
-OF_STAGES = [name for name in Settings._fields if name not in ("weights_seed", "draws_seed")]
+OF_STAGES = [name for name in Settings._fields if name not in ("estimator", "weights_seed", "draws_seed")]
 
 
 Stage = namedtuple(

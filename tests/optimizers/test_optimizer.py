@@ -212,6 +212,31 @@ def test_its_state_keeps_shapes_and_dtypes_and_goes_round_a_loop(run, fixed_draw
             np.testing.assert_allclose(other, plain, rtol=1e-6)
 
 
+class _StateOfBound:
+    """Sums gradients from 1 on, which its `Bound` alone says."""
+
+    def bind(self, horizon):
+        def step(gradients, state, x, product):
+            return -0.01 * (state + gradients), state + gradients
+
+        return l2l.Bound(step, initial_state=tf.ones_like)
+
+    def __call__(self, gradients, state):
+        raise AssertionError("it is bound")
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_state_that_the_bound_alone_knows_is_begun_with(run, rows, fixed_draw):
+    able = with_initial_state(came_in(_StateOfBound()), rows)
+    settings = [(_StateOfBound(), "python"), (_StateOfBound(), "while"), (able, "python"), (able, "while")]
+    losses = run([l2l.learn(l2l.Quadratic(2), fixed_draw(), one, steps=4, loop=loop) for one, loop in settings])
+    for other in losses[1:]:
+        np.testing.assert_allclose(other, losses[0], rtol=1e-6)
+    begun = able.bind(horizon=4).initial_state(tf.zeros([2]))
+    first, second = run([begun[0], able.bind(horizon=4).plain_step(tf.zeros([2]), begun, None)[1][0]])
+    assert np.all(first) and not np.any(second)
+
+
 def test_derivatives_of_the_first_step_are_finite_and_the_same(run, fixed_draw):
     """Both branches are computed and one is picked; the other must not send a NaN backwards."""
     draw, gradients = fixed_draw(), []

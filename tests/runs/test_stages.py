@@ -52,6 +52,11 @@ def typed():
             TypeError,
             r"^stages\[0\]: a stage has no setting 'weights_seed'",
         ),
+        (
+            [{"meta_iterations": 1, "estimator": l2l.PES(1)}],
+            TypeError,
+            r"^stages\[0\]: a stage has no setting 'estimator'; there are meta_iterations, problem, build_optimizer, ",
+        ),
         ([{"meta_iterations": 1, "horizon": 6}], ValueError, r"^stages\[0\]: horizon must be a multiple of"),
         (
             [{"meta_iterations": 1}, {"meta_iterations": 1, "build_optimizer": START}],
