@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Dict, Sequence
 
+_LONG = 40  # characters: longer texts are wrapped, where notebooks let tables scroll sideways
+
 
 class Table:
     """Rows as a table: aligned lines as text, HTML in a notebook.
@@ -32,9 +34,12 @@ class Table:
     def _repr_html_(self):
         sides = ["left" if a == "<" else "right" for a in self._aligned]
 
+        def cell(tag, text, side):
+            wrapped = "; white-space: normal; min-width: 20em" if len(text) > _LONG else ""
+            return '<{0} style="text-align: {1}{2}">{3}</{0}>'.format(tag, side, wrapped, escape(text))
+
         def html(line, tag):
-            cell = '<{0} style="text-align: {1}">{2}</{0}>'
-            return "<tr>%s</tr>" % "".join(cell.format(tag, side, escape(text)) for text, side in zip(line, sides))
+            return "<tr>%s</tr>" % "".join(cell(tag, text, side) for text, side in zip(line, sides))
 
         names, *rows = self._lines
         body = "\n".join(html(row, "td") for row in rows)

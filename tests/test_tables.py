@@ -22,6 +22,12 @@ def test_a_notebook_shows_the_same_table_as_html():
     assert sides == ["text-align: left", "text-align: right", "text-align: right"]
 
 
+def test_a_long_text_is_wrapped_in_a_notebook_which_would_let_it_scroll_sideways():
+    html = l2l.format_table([{"short": "x" * 40, "long": "x" * 41}], {"short": "", "long": ""})._repr_html_()
+    styles = [cell.get("style") for cell in ElementTree.fromstring(html).find("tbody")[0]]
+    assert styles == ["text-align: left", "text-align: left; white-space: normal; min-width: 20em"]
+
+
 def test_a_table_without_rows_is_its_column_names():
     assert str(l2l.format_table([], {"name": "", "figure": ".2f"})) == "name  figure"
 
