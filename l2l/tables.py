@@ -36,7 +36,7 @@ class Table:
 
         def cell(tag, text, side):
             wrapped = "; white-space: normal; min-width: 20em" if len(text) > _LONG else ""
-            return '<{0} style="text-align: {1}{2}">{3}</{0}>'.format(tag, side, wrapped, escape(text))
+            return '<%s style="text-align: %s%s">%s</%s>' % (tag, side, wrapped, escape(text), tag)
 
         def html(line, tag):
             return "<tr>%s</tr>" % "".join(cell(tag, text, side) for text, side in zip(line, sides))
