@@ -7,6 +7,8 @@ The paths are absolute. DEEPMIND_CODE is a checkout of github.com/deepmind/learn
 
 Each figure is the median of several rounds after a warm-up, and engines take turns, so that a drift
 of the machine's speed meets all of them. One thread, but for TensorFlow's default session and the row that says so.
+Peers run in processes of their own, pinned to one core. A ratio with a peer compares it with our compiled
+engine in a process pinned likewise; the two alternate.
 Writes results/benchmarks.json and results/benchmarks.png.
 """
 
@@ -43,22 +45,24 @@ SIZES = [
 ]
 LARGE = (10, 20, 128)  # DeepMind's `quadratic`: 1,280 rows
 ROUNDS = 5
+PAIRS = 3  # processes of each peer, and of ours beside it, where a ratio is taken
 TWO_THREADS = "xla, two threads"
+ONE_CORE = "xla, pinned to one core"
+PINNED = {ONE_CORE: [sys.executable, str(HERE / "run.py"), "--compiled-only"]}
 ONE_THREAD_LOOP = "session loop, one thread"
 
 
 def meta_iterations(size, engine):
     """Enough for a fraction of a second, few enough for a round of all engines to stay short."""
     rows = size[0] * size[2] * size[1] / 40
-    return int(
-        max(10, min(2000 if engine in ("xla", "jax") else 300, (4000 if engine in ("xla", "jax") else 300) / rows))
-    )
+    most, work = (2000, 4000) if engine in ("xla", ONE_CORE, "jax") else (300, 300)
+    return int(max(10, min(most, work / rows)))
 
 
 class Ours:
     """One of our engines, kept warm between rounds."""
 
-    def __init__(self, engine, size, threads=1):
+    def __init__(self, engine, size, threads=1, number=None):
         dims, steps, batch = size
         self._trainer = l2l.Trainer(
             l2l.Quadratic(dims),
@@ -69,7 +73,7 @@ class Ours:
             threads=threads,
             name="%s %s" % (engine, size),
         )
-        self._number = meta_iterations(size, engine)
+        self._number = meta_iterations(size, engine) if number is None else number
         start = time.perf_counter()
         self._trainer.run(self._number)
         self.seconds_of_first_run = time.perf_counter() - start
@@ -84,7 +88,7 @@ class Ours:
 
 
 def outside(command, size, number):
-    """ms per meta-iteration of a peer that runs in another Python, a list of rounds; one core."""
+    """ms per meta-iteration in a process of its own, pinned to one core, a list of rounds."""
     environment = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
     arguments = [str(value) for value in (*size, number, ROUNDS)]
     done = subprocess.run(
@@ -96,8 +100,8 @@ def outside(command, size, number):
     return json.loads(done.stdout.decode().splitlines()[-1])["ms_per_meta_iteration"]
 
 
-def measure(size, peers, more=None):
-    """Rows for one size: every engine, in turns; `more` is a dict of further ones."""
+def measure(size, peers, more=None, processes=1):
+    """Rows for one size: every engine, in turns, `more` with further ones; `peers` in so many processes each."""
     print("D=%d T=%d batch=%d" % size, file=sys.stderr, flush=True)
     engines = {
         "xla": Ours("xla", size),
@@ -106,14 +110,15 @@ def measure(size, peers, more=None):
         ONE_THREAD_LOOP: session_loop.SessionLoop(*size, meta_iterations(size, "session loop"), threads=1),
         **(more or {}),
     }
-    times = {engine: [] for engine in engines}
+    times = {engine: [] for engine in [*engines, *peers]}
     for _ in range(ROUNDS):
         for name, engine in engines.items():
             times[name].append(engine.round())
     for engine in engines.values():
         engine.close()
-    for name, command in peers.items():
-        times[name] = outside(command, size, meta_iterations(size, name))
+    for _ in range(processes):
+        for name, command in peers.items():
+            times[name] += outside(command, size, meta_iterations(size, name))
     rows = [row(engine, size, values) for engine, values in times.items()]
     rows[0]["seconds_to_compile"] = (
         engines["xla"].seconds_of_first_run - statistics.median(times["xla"]) * meta_iterations(size, "xla") / 1000
@@ -137,7 +142,7 @@ def row(engine, size, values):
 def figure_of(rows):
     """ms per meta-iteration against D, T and batch, one line for each engine."""
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), sharey=True, constrained_layout=True)
-    engines = list(dict.fromkeys(row["engine"] for row in rows))
+    engines = [engine for engine in dict.fromkeys(row["engine"] for row in rows) if engine != ONE_CORE]
     for axes, (place, key, label) in zip(
         panels, [(0, "D", "D, coordinates"), (1, "T", "T, base iterations"), (2, "batch", "batch, draws")]
     ):
@@ -162,6 +167,12 @@ def figure_of(rows):
     panels[0].set_ylabel("ms per meta-iteration")
     panels[0].legend()
     return figure
+
+
+def compiled(dims, steps, batch, number, rounds):
+    """Prints what peers print, for our compiled engine: `rounds` means of `number` meta-iterations, after a warm-up."""
+    engine = Ours("xla", (dims, steps, batch), number=number)
+    print(json.dumps({"ms_per_meta_iteration": [engine.round() for _ in range(rounds)]}))
 
 
 def evaluations():
@@ -209,9 +220,13 @@ def main():
     parser.add_argument("--jax-python", help="a Python that has JAX")
     parser.add_argument("--deepmind-python", help="a Python with TensorFlow 1.15, dm-sonnet 1.36 and mock")
     parser.add_argument("--evaluate-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--compiled-only", nargs=5, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.evaluate_only:
         evaluate()
+        return
+    if arguments.compiled_only:
+        compiled(*arguments.compiled_only)
         return
     seconds = seconds_of_episode_1()
     jax = {"jax": [arguments.jax_python, str(HERE / "jax_peer.py")]} if arguments.jax_python else {}
@@ -220,25 +235,27 @@ def main():
         deepmind = {"deepmind": [arguments.deepmind_python, str(HERE / "deepmind_peer.py")]}
 
     rows = []
-    for size in SIZES:
+    rows += measure(DOCUMENT, {**PINNED, **jax}, processes=PAIRS)
+    for size in SIZES[1:]:
         rows += measure(size, jax)
-    rows += measure(LARGE, {**jax, **deepmind}, {TWO_THREADS: Ours("xla", LARGE, threads=2)})
+    two_threads = {TWO_THREADS: Ours("xla", LARGE, threads=2)}
+    rows += measure(LARGE, {**PINNED, **jax, **deepmind}, two_threads, processes=PAIRS)
 
     loop = next(row for row in rows if row["engine"] == "session loop")["ms_per_meta_iteration"]
     ratios = {
         "session_loop_over_xla": ratio(rows, DOCUMENT, "session loop", "xla"),
         "one_thread_session_loop_over_xla": ratio(rows, DOCUMENT, ONE_THREAD_LOOP, "xla"),
-        "jax_over_xla": ratio(rows, DOCUMENT, "jax", "xla"),
+        "jax_over_xla": ratio(rows, DOCUMENT, "jax", ONE_CORE),
         "one_thread_over_two_1280_rows": ratio(rows, LARGE, "xla", TWO_THREADS),
-        "deepmind_over_xla_1280_rows": ratio(rows, LARGE, "deepmind", "xla"),
+        "deepmind_over_xla_1280_rows": ratio(rows, LARGE, "deepmind", ONE_CORE),
         # The document's time is for the speed of machine on which its loop takes 1.53 ms.
         "document_over_episode_1": DOCUMENT_SECONDS * loop / 1.53 / seconds,
     }
     how = {
         "session_loop_over_xla": "medians at D=2 T=20 batch=1; the loop in TensorFlow's default session, fresh graph",
         "one_thread_session_loop_over_xla": "the same; the loop in a session held to one thread",
-        "jax_over_xla": "medians at D=2 T=20 batch=1; JAX pinned to one core, XLA on one thread",
-        "deepmind_over_xla_1280_rows": "medians at D=10 T=20 batch=128; theirs pinned to one core, XLA on one thread",
+        "jax_over_xla": "medians at D=2 T=20 batch=1; processes of both, pinned to one core, in turns",
+        "deepmind_over_xla_1280_rows": "medians at D=10 T=20 batch=128; processes of both, pinned likewise, in turns",
         "one_thread_over_two_1280_rows": "medians at D=10 T=20 batch=128, XLA with threads=1 and threads=2",
         "document_over_episode_1": "1,036 s, scaled by this run's session loop over the 1.53 ms it was measured with, "
         "over the wall time of the whole notebook with one seed, as a process",

@@ -417,7 +417,10 @@ def test_the_speeds_of_a_page_are_those_of_the_benchmarks():
     rows, ratios = benchmarks["rows"], benchmarks["ratios"]
     table = readme.benchmark_table(rows)
     measured = {(row["engine"], row["name"]): row["ms_per_meta_iteration"] for row in rows}
-    one_core = [measured[engine, readme.LARGE] for engine in ["xla", "graph", "session loop, one thread", "deepmind"]]
+    one_core = [
+        measured[engine, readme.LARGE]
+        for engine in ["xla", "xla, pinned to one core", "graph", "session loop, one thread", "deepmind"]
+    ]
     microseconds = [1000 * measured["xla", "D=2 T=%d batch=1" % steps] / steps for steps in (20, 160)]
     compiling = [round(row["seconds_to_compile"]) for row in rows if "seconds_to_compile" in row]
     network = results("small_network")
@@ -444,6 +447,7 @@ def test_the_speeds_of_a_page_are_those_of_the_benchmarks():
         "The first one is done after %.0f and %.0f s, since" % tuple(pairs[3]),
         "ahead at `T = 100`, with %.0f ms against %.0f" % (first_order["graph"], first_order["xla"]),
         "%.1f times as fast as JAX" % ratios["jax_over_xla"],
+        "DeepMind's code takes %.2f times as long as" % ratios["deepmind_over_xla_1280_rows"],
         "%.0f times as fast as the session loop on one thread" % ratios["one_thread_session_loop_over_xla"],
         "all but JAX lie within %d%% of each other" % math.ceil(100 * (max(one_core) / min(one_core) - 1)),
         "(%.1f microseconds a base iteration at 20, %.1f at 160)" % tuple(microseconds),
@@ -454,7 +458,7 @@ def test_the_speeds_of_a_page_are_those_of_the_benchmarks():
 
     sizes = [(32, 1), (128, 1), (512, 1), (2, 16), (2, 64), (2, 256)]  # "about in proportion to `D` times batch"
     costs = [measured["xla", "D=%d T=20 batch=%d" % size] / (size[0] * size[1]) for size in sizes]
-    assert max(costs) < 1.1 * min(costs)
+    assert max(costs) < 1.15 * min(costs)
 
 
 def test_how_long_episode_1_takes_is_what_was_measured():

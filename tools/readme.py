@@ -22,6 +22,7 @@ ENGINES = {
     '`engine="graph"`': "graph",
     "the original notebook's session loop, TensorFlow's default threads": "session loop",
     "the same held to one thread": "session loop, one thread",
+    '`engine="xla"`, pinned to one core as the peers below are': "xla, pinned to one core",
     "JAX, `jit` and `scan`": "jax",
     "DeepMind's code": "deepmind",
 }
