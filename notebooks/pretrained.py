@@ -161,15 +161,16 @@ RECIPES = OrderedDict(
     ),
     general=Recipe(
         train=general.trained,
-        seeds=[1],
+        seeds=[1, 2, 3],
         home=None,
         trained_on=general.TRAINED_ON,
         works="without tuning on ordinary trainings of 100 to 10,000 steps, also of networks of kinds that it never "
         "saw: in most of them below Adam at its best rate, with a cosine decay or without, and below Prodigy. It must "
         "be told how many steps are planned",
-        fails="on functions: Adam at its best rate is ahead on Rosenbrock's and on the paper's quadratics. Adam at its "
-        "best rate with a cosine decay is ahead with dropout after 2,000 steps, with a GRU after 10,000, and on badly "
-        "conditioned linear regressions. It fits the training data harder than Adam: look at held-out losses",
+        fails="on functions: Adam at its best rate is ahead on Rosenbrock's and on the paper's quadratics. Tuned Adam, "
+        "with a cosine decay or without, is ahead in 7 of 38 cells of the ordinary tasks: a conv net, embeddings and a "
+        "GRU after 100 steps, attention and a badly conditioned linear regression after 500, batch normalization after "
+        "2,000, and a GRU after 10,000. It fits the training data harder than Adam: look at held-out losses",
     ),
 )
 

@@ -2,14 +2,19 @@
 
 import collections
 import json
+from pathlib import Path
 
 import numpy as np
+import ordinary_report
 import pretrained
 import pytest
 import small_networks
 import tensorflow as tf
 
 import l2l
+
+ROOT = Path(__file__).resolve().parent.parent
+TUNED = ["Adam, tuned", "Adam, tuned, cosine"]
 
 
 @pytest.mark.parametrize("problem, last", [(l2l.Quadratic(2), 1), (l2l.MLP(hidden=(), batch_size=2), 20)])
@@ -139,6 +144,15 @@ def test_what_the_cards_claim_is_in_their_figures():
     functions = [row for (place, _), row in general.items() if not place.startswith(("digits", "MNIST"))]
     assert len(functions) == 3 and all(row["learned"] > row["Adam, best rate"] for row in functions)
 
+    general = cards["general"]
+    for place in ["Rosenbrock, 2-D", "quadratics of the paper, 10-D"]:
+        assert all(row["learned"] > row["Adam, best rate"] for (where, _), row in general.items() if where == place)
+    cells = ordinary_report.cells(json.loads((ROOT / "results" / "ordinary_tasks.json").read_text())["rows"])
+    level = {key for key, cell in cells.items() if all(ordinary_report.is_level(cell, name) for name in TUNED)}
+    assert len(cells) == 38 and set(cells) - level == {
+        *[("MNIST conv net", 100), ("embeddings", 100), ("GRU, adding", 100), ("attention", 500)],
+        *[("linear, condition 1e6", 500), ("batch normalization, digits", 2000), ("GRU, adding", 10_000)],
+    }
     for card in cards.values():
         assert all(row["worst"] is None or row["worst"] >= row["learned"] for row in card.values())
     paper = cards["paper_mlp"]
