@@ -123,9 +123,17 @@ def test_every_notebook_is_run_by_a_test():
     assert '"quickstart.ipynb"' in (ROOT / "tests" / "test_wheel.py").read_text()
 
 
+UNSHOWN = """class Unshown:
+    def _repr_html_(self):
+        raise RuntimeError("on purpose")
+
+Unshown()"""
+
+
 @pytest.mark.rehearsal
-def test_a_failing_notebook_fails_and_leaves_what_it_did(tmp_path):
-    cells = [nbformat.v4.new_code_cell("print('first')"), nbformat.v4.new_code_cell("raise RuntimeError('on purpose')")]
+@pytest.mark.parametrize("source", ["raise RuntimeError('on purpose')", UNSHOWN], ids=["cell", "result"])
+def test_a_failing_notebook_fails_and_leaves_what_it_did(source, tmp_path):
+    cells = [nbformat.v4.new_code_cell("print('first')"), nbformat.v4.new_code_cell(source)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), str(tmp_path / "bad.ipynb"))
     command = [sys.executable, "tools/run_notebook.py", str(tmp_path / "bad.ipynb"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=str(ROOT), capture_output=True)

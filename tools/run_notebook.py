@@ -101,6 +101,10 @@ def main():
     except (KeyboardInterrupt, AssertionError):  # nbclient asserts that a kernel runs when Ctrl-C comes early
         print("\nInterrupted. The cells that were finished are in %s" % arguments.folder, file=sys.stderr)
         sys.exit(130)
+    # A kernel goes on where a result cannot be shown, such as a figure that cannot be drawn.
+    failed = [one for cell in notebook.cells for one in cell.get("outputs", []) if one.output_type == "error"]
+    if failed:
+        sys.exit("a cell's result cannot be shown: %s: %s" % (failed[0].ename, failed[0].evalue))
     print(shown_last(notebook))
     print("Notebook, page and figures are in %s" % arguments.folder)
 
