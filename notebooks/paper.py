@@ -15,7 +15,7 @@ from episodes import length, log_of_last
 import l2l
 
 TEST_SEED = 2  # of `l2l.evaluate`
-CANDIDATES = 24  # that are tried of each rule
+TRIALS = 100  # of each rule
 SEEDS = [1, 2, 3] if length(1000) == 1000 else [1]  # of trainings; one for a rehearsal
 # What a rehearsal does is not worth compiling, and a graph of long segments takes long to write.
 ENGINE, SEGMENTS = (
@@ -51,7 +51,7 @@ RULES = OrderedDict(
 
 
 def tuned(problem, steps, measure, *, draws):
-    """Each rule with the best of `CANDIDATES` settings on tuning draws, a core for each rule.
+    """Each rule with the best of `TRIALS` settings on tuning draws, a core for each rule.
 
     Args:
       problem: a `Problem`.
@@ -64,7 +64,7 @@ def tuned(problem, steps, measure, *, draws):
     """
 
     def best_of(name):
-        settings = {"measure": measure, "budget": length(CANDIDATES), "draws": draws, "steps": steps, "engine": "graph"}
+        settings = {"measure": measure, "budget": length(TRIALS), "draws": draws, "steps": steps, "engine": "graph"}
         return l2l.tune(problem, *RULES[name], **settings)
 
     names = list(part(RULES, 2))

@@ -16,7 +16,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def test_each_rule_is_tuned_on_draws_of_their_own(monkeypatch):
-    monkeypatch.setattr(paper, "CANDIDATES", 3)
+    monkeypatch.setattr(paper, "TRIALS", 3)
     problem = l2l.Quadratic(2)
     rules, rows = paper.tuned(problem, 3, paper.mean_last, draws=20)
     assert list(rules) == [row["rule"] for row in rows] == ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
@@ -148,7 +148,7 @@ def test_every_seed_of_the_committed_run_reaches_the_goals_at_all_lengths():
 
 def test_a_full_run_is_the_papers():
     assert paper.SEGMENTS == {"unroll_length": 20, "horizon": 100} and paper.ENGINE == "xla"
-    assert paper.SEEDS == [1, 2, 3] and paper.CANDIDATES == 24
+    assert paper.SEEDS == [1, 2, 3] and paper.TRIALS == 100
     network = paper.paper_network().description()
     assert network["hidden"] == [20, 20] and not network["input_layer"] and network["output_scale"] == 0.01
     assert network["casting"]["kind"] == "log_and_sign" and network["casting"]["parameters"] == {"k": 10}
