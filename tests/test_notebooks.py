@@ -305,29 +305,37 @@ def test_the_conclusions_of_the_papers_notebook_are_those_of_its_results():
         of("other networks", network=n, steps=1000) for n in ["40 units", "two layers", "ReLU"]
     )
     conv, papers = of("convolutional network"), "learned, as in the paper"
+    tuning = {
+        row["rule"]: row["tuning figure"]
+        for row in measured
+        if row["measurement"] == "tuning" and row["problem"] == "quadratic"
+    }
     fragments = [
         "figure 4 the trained network ends at about 0.76",
         "Here it is %.3f, with a median of three seeds of %.4f against %.4f for Adam"
         % (ratio, normal["learned"], normal["Adam"]),
+        "of the 5,000 test draws, so",
+        "on the 500 tuning draws momentum was the best rule, at %.4f" % tuning["momentum"],
         "%s epochs lead to %.4f" % (format(peer["epochs"], ",d"), uniform["learned"]),
-        "momentum does, %.4f" % uniform["momentum"],
+        "below momentum, %.4f" % uniform["momentum"],
         "is at %.3f" % peer["mean of 20 epochs"]["after 2382"],
         "After 100 steps the network of the paper is at %.2f" % np.median([row["100"] for row in seeds]),
-        "tuned, at %.2f; the other rules are behind" % adam["100"],
-        "up to 200 steps, two of the three",
-        "lowest figures are at 200 and at 2,000 steps",
-        "at 10,000 the three are at %.2f, %.2f and %.2f, where Adam is at %.2f"
+        "tuned, is at %.2f and Nesterov at %.2f; the other rules are behind" % (adam["100"], curves["Nesterov"]["100"]),
+        "up to 200 steps, all three",
+        "lowest figures are at 2,000, 200 and 500 steps",
+        "at 10,000 they are at %.2f, %.2f and %.2f, where Adam is at %.2f"
         % (*[row["10000"] for row in seeds], adam["10000"]),
         "(arXiv 1703.03633)",
-        "down to %.2f" % min(stronger["%d" % n] for n in LENGTHS),
+        "up to 5,000 steps, where it is at %.2f" % stronger["5000"],
+        "at 10,000 steps Adam passes it",
         "With 40 units the network of the paper is ahead of every rule at 100 steps, %.2f against %.2f"
         % (wide[papers], wide["Adam"]),
         "behind most of them at 1,000",
         "%.2f against Adam's %.2f" % (relu[papers], relu["Adam"]),
         "within 100 steps, %.2f (Adam: %.2f)" % (deep[papers], deep["Adam"]),
         "with 40 units and with ReLU",
-        "at 1,000 steps behind all of them with two layers, at %.2f, where Adam is at %.2f"
-        % (deep_later["learned, stronger"], deep_later["Adam"]),
+        "at 1,000 steps: it is at %.2f, where Nesterov is at %.2f"
+        % (deep_later["learned, stronger"], deep_later["Nesterov"]),
         "All lie between %.2f and %.2f" % (min(conv.values()), max(conv.values())),
         "are at %.2f, one for both is at %.2f" % (conv["learned, two"], conv["learned, one"]),
         "500 meta-iterations are few",
@@ -337,17 +345,23 @@ def test_the_conclusions_of_the_papers_notebook_are_those_of_its_results():
     assert left_over(text.split("\n", 1)[1], fragments) == []
     rules = ["SGD", "momentum", "Nesterov", "RMSProp", "Adam"]
     assert ratio <= 0.76 and ratio == normal["learned"] / min(normal[rule] for rule in rules)
-    assert uniform["learned"] < 0.297
-    assert all(adam["100"] < curves[rule]["100"] for rule in rules[:-1])
-    lowest = [min(LENGTHS, key=lambda n: row["%d" % n]) for row in seeds]
-    assert lowest[1] == 200 and lowest[2] == 2000
+    assert (
+        min(normal[rule] for rule in ("SGD", "momentum", "Nesterov")) > 1e3
+        and min(tuning.values()) == tuning["momentum"]
+    )
+    assert uniform["learned"] < min(uniform[rule] for rule in rules) == uniform["momentum"]
+    papers_curve = np.median([row["100"] for row in seeds])
+    assert all(abs(curves[rule]["100"] - papers_curve) < 0.05 for rule in ("Adam", "Nesterov"))
+    assert all(papers_curve + 0.5 < curves[rule]["100"] for rule in ("SGD", "momentum", "RMSProp"))
+    assert [min(LENGTHS, key=lambda n: row["%d" % n]) for row in seeds] == [2000, 200, 500]
     for n in LENGTHS:
-        assert stronger["%d" % n] < min(row["%d" % n] for name, row in curves.items() if name != "learned, stronger")
+        lowest = min(row["%d" % n] for name, row in curves.items() if name != "learned, stronger")
+        assert (stronger["%d" % n] < lowest) == (n <= 5000) and (n <= 5000 or lowest == adam["%d" % n])
     assert wide[papers] < min(wide[rule] for rule in rules)
     assert sum(wide_later[rule] < wide_later[papers] for rule in rules) == 4
     for some in [wide, wide_later, relu, relu_later]:
         assert some["learned, stronger"] < min(some[rule] for rule in rules)
-    assert deep_later["learned, stronger"] > max(deep_later[rule] for rule in rules)
+    assert [rule for rule in rules if deep_later[rule] > deep_later["learned, stronger"]] == ["SGD"]
 
 
 def by_seed(rows, at):
