@@ -21,7 +21,7 @@ import dask
 import distributed
 
 import l2l
-from l2l.runs.interrupt import Stop
+from l2l.interrupt import Stop
 from l2l.sweeps import cells, workers
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,6 +15,7 @@ BELOW_ALL = {
         "clusters",
         "describe",
         "graphs",
+        "interrupt",
         "mapping",
         "nests",
         "process",

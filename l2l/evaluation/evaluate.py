@@ -12,11 +12,14 @@ from l2l import checks
 from l2l.evaluation.evaluation import Evaluation
 from l2l.evaluation.graph import EvaluationGraph, drawn, seeds_of
 from l2l.evaluation.optimizers import check_optimizers
+from l2l.interrupt import STOPPING, delayed_signals, leave
 from l2l.optimizers.trained import Optimizers, Trained
 from l2l.problems.problem import Problem
 from l2l.progress import progress, shortened, title
 from l2l.tracebacks import short_traceback
 from l2l.xla import prepare_xla
+
+_STOPPED = "stopped, no losses are kept"
 
 
 @short_traceback
@@ -36,6 +39,8 @@ def evaluate(
         losses["SGD"]  # an array [draws, steps]
         losses.ranking()  # a table
         l2l.plot_losses(losses)  # a figure
+
+    A progress display appears after a second. Ctrl-C stops the evaluation after the current call or compilation.
 
     Args:
       problem: a `Problem`.
@@ -70,7 +75,13 @@ def evaluate(
     losses, positions, graph = OrderedDict(), OrderedDict(), None
     # Short evaluations need no progress line.
     description = "evaluate " + title([str(name) for name in optimizers], "optimizers")
-    with progress(draws * steps * len(optimizers), description, unit_scale=True, delay=1.0) as show:
+    line = progress(draws * steps * len(optimizers), description, unit_scale=True, delay=1.0)
+    with line as show, delayed_signals(False, lambda: show(0, STOPPING)) as stop:
+
+        def go_on(finished, text):
+            leave(stop, _STOPPED)
+            show(finished, text)
+
         try:
             for name, optimizer in optimizers.items():
                 path = "optimizers[%r]" % (name,)
@@ -81,7 +92,8 @@ def evaluate(
                         graph.close()
                     show(0, "building and compiling" if engine == "xla" else "building")
                     graph = EvaluationGraph(problem, optimizer, path, examined, steps, engine)
-                report = functools.partial(show, text=shortened(str(name), 24))
+                    leave(stop, _STOPPED)
+                report = functools.partial(go_on, text=shortened(str(name), 24))
                 losses[name], positions[name] = graph.losses_and_positions(at, report)
         finally:
             if graph:

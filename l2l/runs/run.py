@@ -10,13 +10,13 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
 import numpy as np
 
 from l2l import checks
+from l2l.interrupt import STOPPING, Stop, delayed_signals, leave
 from l2l.learning.engines import ENGINES
 from l2l.progress import progress, title
 from l2l.runs import checkpoints
 from l2l.runs.checkpoints import CheckpointDirectory
 from l2l.runs.events import Events
 from l2l.runs.history import History
-from l2l.runs.interrupt import STOPPING, Stop, delayed_signals, leave
 from l2l.runs.training import Training
 from l2l.runs.turn import Turn
 from l2l.tracebacks import short_traceback

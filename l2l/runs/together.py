@@ -7,9 +7,9 @@ import os
 from typing import List, Optional, Sequence, Union
 
 from l2l import checks
+from l2l.interrupt import STOPPING, delayed_signals, leave
 from l2l.progress import progress, shortened, title
 from l2l.runs.history import History
-from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.runs.run import Run
 from l2l.tracebacks import short_traceback
 

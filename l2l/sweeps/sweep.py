@@ -9,8 +9,8 @@ import warnings
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Union
 
 from l2l import checks, clusters
+from l2l.interrupt import STOPPING, delayed_signals, leave
 from l2l.progress import progress, shortened
-from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.runs.trainer import Trainer
 from l2l.sweeps import cells, workers
 from l2l.sweeps.cells import Cell, Job

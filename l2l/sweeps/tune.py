@@ -18,10 +18,10 @@ import numpy as np
 from l2l import checks
 from l2l.evaluation.graph import EvaluationGraph, drawn
 from l2l.graphs import own_graph
+from l2l.interrupt import STOPPING, delayed_signals, leave
 from l2l.optimizers.optimizer import opened
 from l2l.problems.problem import Problem
 from l2l.progress import progress, title
-from l2l.runs.interrupt import STOPPING, delayed_signals, leave
 from l2l.tables import Table, format_table
 from l2l.tracebacks import levels_to_the_caller, short_traceback
 from l2l.types import OptimizerFunction

@@ -24,7 +24,7 @@ import traceback
 import uuid
 
 from l2l import clusters
-from l2l.runs.interrupt import Stop
+from l2l.interrupt import Stop
 from l2l.sweeps import cells
 from l2l.xla import prepare_xla
 

@@ -11,8 +11,8 @@ from test_staged import two_stages
 from trainers import recorded_graphs, same, small
 
 import l2l
+from l2l.interrupt import Stop
 from l2l.runs import run, together
-from l2l.runs.interrupt import Stop
 
 
 @pytest.mark.parametrize("engine, workers", [("graph", 1), ("xla", 2)])

@@ -18,8 +18,8 @@ from sweeping import Client, Future, assert_undisturbed, build, meta_iterations,
 
 import l2l
 from l2l.archives import read
+from l2l.interrupt import Stop
 from l2l.runs.checkpoints import latest_checkpoint
-from l2l.runs.interrupt import Stop
 from l2l.sweeps import cells, workers
 from l2l.sweeps.cells import Job
 

@@ -1,3 +1,4 @@
+import contextlib
 import ctypes
 import os
 import signal
@@ -13,8 +14,8 @@ import pytest
 from trainers import assert_same_run, recorded_graphs, same, small
 
 import l2l
+from l2l.interrupt import delayed_signals, leave
 from l2l.runs import training
-from l2l.runs.interrupt import delayed_signals, leave
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -331,3 +332,42 @@ def test_a_third_ctrl_c_while_the_second_is_dealt_with_leaves_no_wrong_checkpoin
     assert l2l.latest_checkpoint(tmp_path) == str(checkpoint) and checkpoint.read_bytes() == content
     with pytest.raises(ValueError, match="stopped in the middle of a call"):
         trainer.run(5)
+
+
+@pytest.mark.parametrize("when", ["building", "running"])
+def test_an_evaluation_is_acknowledged_at_once_and_ends_before_the_next_optimizer(when, monkeypatch, handlers):
+    before, shown, closed = handlers(), [], []
+
+    @contextlib.contextmanager
+    def line(total, description, **options):
+        yield lambda finished, text: shown.append((finished, text))
+
+    class Graph:
+        build = None
+
+        def __init__(self, *arguments):
+            if when == "building":
+                self.interrupt()
+
+        def losses_and_positions(self, at, report):
+            report(3)
+            self.interrupt()
+            report(4)
+            pytest.fail("it went on")
+
+        def interrupt(self):
+            os.kill(os.getpid(), INT)
+            time.sleep(0.3)  # the thread that acknowledges is another one
+            shown.append("still inside")
+
+        def close(self):
+            closed.append(self)
+
+    module = sys.modules["l2l.evaluation.evaluate"]
+    monkeypatch.setattr(module, "progress", line)
+    monkeypatch.setattr(module, "EvaluationGraph", Graph)
+    with pytest.raises(KeyboardInterrupt, match="stopped, no losses are kept"):
+        l2l.evaluate(l2l.Quadratic(), {"a": l2l.sgd(), "b": l2l.sgd()}, engine="graph")
+    running = [(3, "a")] if when == "running" else []
+    assert shown == [(0, "building"), *running, (0, "stopping"), "still inside"]
+    assert len(closed) == 1 and handlers() == before
