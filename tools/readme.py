@@ -1,6 +1,5 @@
 """Tables of docs and a caption of README.md, from results/ and cards: python tools/readme.py writes them."""
 
-import collections
 import json
 import re
 import sys
@@ -162,24 +161,20 @@ def suite_caption(rows):
       rows: of results/ordinary_tasks.json.
     """
     learned = [row for row in rows if row["optimizer"] == ordinary_report.LEARNED]
-    found = ordinary_report.shares(rows).rows[0]
+    found, unseen = ordinary_report.shares(rows).rows
     parts = ["%s in %.0f%%" % (words, 100 * found[name]) for name, words in BASELINES.items()]
     parts[0] += " of the %d cells" % found["cells"]
-    tasks = collections.Counter(row["steps"] for row in learned)
-    lengths = ["%d after %s steps" % (number, format(steps, ",")) for steps, number in sorted(tasks.items())]
     return (
-        "Ordinary trainings: {tasks} tasks, {lengths}; medians over {seeds} seeds. Shown is the training loss over "
-        "that of Adam with a tuned rate and a cosine schedule: left is better, and a star marks kinds of tasks that "
-        "`general` never saw. `general` is level (within 2%) or below {parts}, and {all}. {far} cells have more than "
-        "three times the reference's loss while that is not small; {failed} of {runs} runs failed. On held-out data "
-        "it is as good as the reference in {held} tasks after {steps:,} steps."
+        "Training loss of {tasks} tasks over that of Adam with a tuned rate and a cosine schedule, medians over "
+        "{seeds} seeds: left is better, and a star marks kinds of tasks that `general` never saw. `general` is level (within "
+        "2%) or below {parts}, and {all} ({unseen:.0f}% for unseen kinds). {failed} of {runs} runs failed. On held-out "
+        "data it is as good as the reference in {held} tasks after {steps:,} steps."
     ).format(
         tasks=len({row["task"] for row in rows}),
-        lengths=", ".join(lengths),
         seeds=len(learned[0]["logs"]),
         parts=", ".join(parts[:-1]),
         all=parts[-1],
-        far=found["far"],
+        unseen=100 * unseen["all at once"],
         failed=found["failed"],
         runs=sum(len(row["logs"]) for row in learned),
         held=found["held out"],
