@@ -166,9 +166,9 @@ def suite_caption(rows):
     parts[0] += " of the %d cells" % found["cells"]
     return (
         "Training loss of {tasks} tasks over that of Adam with a tuned rate and a cosine schedule, medians over "
-        "{seeds} seeds: left is better, and a star marks kinds of tasks that `general` never saw. `general` is level (within "
-        "2%) or below {parts}, and {all} ({unseen:.0f}% for unseen kinds). {failed} of {runs} runs failed. On held-out "
-        "data it is as good as the reference in {held} tasks after {steps:,} steps."
+        "{seeds} seeds: left is better, and a star marks kinds of tasks that `general` never saw. `general` is level "
+        "(within 2%) or below {parts}, and {all} ({unseen:.0f}% for unseen kinds). {failed} of {runs} runs failed. "
+        "On held-out data it is as good as the reference in {held} tasks after {steps:,} steps."
     ).format(
         tasks=len({row["task"] for row in rows}),
         seeds=len(learned[0]["logs"]),
