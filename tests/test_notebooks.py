@@ -459,10 +459,10 @@ def test_the_conclusions_are_those_of_the_committed_results():
         "changes little: %.2f, and the ranges overlap" % by_log["median"],
         "gain four powers of ten more, and reach %.2f" % both["median"],
         "the five seeds lie within %.2f" % (both["highest"] - both["lowest"]),
-        "The document's %.2f lies among our five, from %.2f to %.2f"
+        "The original %.2f lies among our five, from %.2f to %.2f"
         % (unsteady["document"], unsteady["lowest"], unsteady["highest"]),
         "our median, %.2f, is above" % unsteady["median"],
-        "the document's %.2f is of a run" % of["RNN_log30_end_log_res", 50_000]["document"],
+        "The original %.2f is of a run" % of["RNN_log30_end_log_res", 50_000]["document"],
         "Seed 4 was at %.2f then, and at %.2f by 100,000" % tuple(by_seed(rows, n)[4] for n in at),
         "at %.2f, and at %.2f by 100,000" % tuple(by_seed(without_fast_math, n)[4] for n in at),
         "version 0.1 of this library",
