@@ -211,26 +211,27 @@ def test_the_conclusions_of_episode_3_are_those_of_its_results():
         "Their median is %.4f, %.4f above the floor" % (learned[2], learned[2] - least_summed_loss()[0]),
         "the highest of the five is %.4f" % learned[4],
         "%s, is at %.4f." % (best, summed[best]["summed loss"]),
-        "tuned, is at %.4f" % summed["secant"]["summed loss"],
+        "The secant method, also tuned, is at %.4f" % summed["secant"]["summed loss"],
         "The networks are at %.1f" % median(logs, "learned"),
-        "%s, at %.1f." % (best_logs, logs[best_logs]),
+        "%s, is at %.1f," % (best_logs, logs[best_logs]),
         "the secant method is at %.1f" % logs["secant"],
         "vSGD at %.1f" % logs["vSGD"],
         "the networks are at %.1f, behind %s" % (median(logs, "log-ratio"), best_logs),
-        "by 10 its summed loss is %.2f and %.2f first losses, that of RMSProp, tuned at home too, %.2f and %.2f"
+        "by 10 its summed loss is %.2f and %.2f first losses. RMSProp, tuned at home too, has %.2f and %.2f"
         % tuple(cells["summed loss", name, place] for name in ["learned", "RMSProp"] for place in [small, large]),
         "%.1f (learned), %.1f (secant) and %.1f (RMSProp) against %.1f"
         % tuple(cells["last loss", name, rotated] for name in ["learned", "secant", "RMSProp", "momentum"]),
-        "casting ends at %.1f, where the best baseline, tuned there, ends at %.1f"
+        "casting ends at a last loss of %.1f. The best baseline, tuned there too, ends at %.1f"
         % tuple(cells["last loss", name, valley] for name in ["learned in the valley", "best baseline, valley"]),
         "Episode 1 beat",
         "to output 1",
-        "scales divided by 10, since its casting knows no scale, and nearly so with scales multiplied by 10",
+        "reaches zero with scales divided by 10, since its casting knows no scale.",
+        "It nearly does with scales multiplied by 10.",
     ]
     (text,) = [
         cell.source
         for cell in nbformat.read(str(ROOT / "notebooks" / "episode_3.ipynb"), as_version=4).cells
-        if cell.source.startswith("## 8. What follows")
+        if cell.source.startswith("## 8. Conclusions")
     ]
     assert left_over(text.split("\n", 1)[1], fragments) == []
     assert learned[2] <= 0.789 and learned[4] < summed[best]["summed loss"] < summed["secant"]["summed loss"]
