@@ -29,7 +29,7 @@ ENGINES = {
 BASELINES = {
     "Adam, 0.001": "Adam at 0.001",
     "Adam, tuned": "tuned Adam",
-    "Adam, tuned, cosine": "tuned Adam with the schedule",
+    "Adam, tuned, cosine": "the reference",
     "Adam, 0.01, cosine": "Adam at 0.01 with the schedule",
     "Prodigy, cosine": "Prodigy",
     "all at once": "all of them at once",
@@ -163,17 +163,18 @@ def suite_caption(rows):
     learned = [row for row in rows if row["optimizer"] == ordinary_report.LEARNED]
     found, unseen = ordinary_report.shares(rows).rows
     parts = ["%s in %.0f%%" % (words, 100 * found[name]) for name, words in BASELINES.items()]
-    parts[0] += " of the %d cells" % found["cells"]
     return (
-        "Training loss of {tasks} tasks over that of Adam with a tuned rate and a cosine schedule, medians over "
-        "{seeds} seeds: left is better, and a star marks kinds of tasks that `general` never saw. `general` is level "
-        "(within 2%) or below {parts}, and {all} ({unseen:.0f}% for unseen kinds). {failed} of {runs} runs failed. "
-        "On held-out data it is as good as the reference in {held} tasks after {steps:,} steps."
+        "Training loss of {tasks} tasks over that of the reference, Adam with a tuned rate and a cosine schedule; "
+        "medians over {seeds} seeds. Left is better, and a star marks kinds of tasks that `general` never saw. In "
+        "{cells} pairs of task and length `general` is level (within 2%) with or below {parts}, and {all} "
+        "({unseen:.0f}% for unseen kinds). {failed} of {runs} runs failed. On held-out data it is as good as the "
+        "reference in {held} tasks after {steps:,} steps."
     ).format(
         tasks=len({row["task"] for row in rows}),
         seeds=len(learned[0]["logs"]),
         parts=", ".join(parts[:-1]),
         all=parts[-1],
+        cells=found["cells"],
         unseen=100 * unseen["all at once"],
         failed=found["failed"],
         runs=sum(len(row["logs"]) for row in learned),
