@@ -148,6 +148,8 @@ def network(casting, output_scale=1.0):
         (network("log_ratio", 0.01), ": " + CASTING),
         (network("log_ratio", 0.0001), ": " + CASTING),
         (network("log_ratio", 0.011), ": %s, or %s" % (SCALE, CASTING)),
+        (network("none"), ": " + SCALE),
+        (network("relative_step"), ": " + SCALE),
         (network("moments"), ": " + SCALE),
         (network("log_and_sign", 0.01), ""),
         ({"class": "Grouped", "groups": {"a": network("moments", 0.01), "b": network("ratio", 0.01)}}, ": " + CASTING),
