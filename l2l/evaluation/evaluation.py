@@ -69,7 +69,7 @@ class Evaluation(collections.abc.Mapping):
         The figure of a draw is log10 of its mean loss over the last `window` places. A loss that is NaN or infinite has
         diverged and counts as infinite, so one diverged draw makes an optimizer's average infinite.
 
-        All optimizers see the same draws, so they are compared draw by draw, on the draws where neither diverged.
+        All optimizers see the same draws, so they are compared draw by draw.
 
         Args:
           window: how many of the last losses count, a positive integer; by default the attribute `window`.
@@ -77,8 +77,9 @@ class Evaluation(collections.abc.Mapping):
         Returns:
           A `Table` with these columns. `optimizer` is the name, and `log_average` the mean figure over all draws.
           `behind` is the mean difference to the best optimizer's figures, and `uncertainty` the standard error of that
-          mean. `median` is over all draws, and `diverged` is the share of draws that did. The dicts in `rows` also have
-          `others`, the mean figure over the draws that did not diverge.
+          mean; where `log_average` is infinite, `behind` is infinite too and `uncertainty` is NaN. `median` is over all
+          draws, and `diverged` is the share of draws that did. The dicts in `rows` also have `others`, the mean figure
+          over the draws that did not diverge.
 
         Raises:
           TypeError, ValueError: `window` is not a positive integer, or larger than the number of places.
@@ -91,7 +92,9 @@ class Evaluation(collections.abc.Mapping):
         rows = sorted((_row(name, values) for name, values in means.items()), key=_order)
         best = means[rows[0]["optimizer"]]
         for row in rows[1:]:
-            row["behind"], row["uncertainty"] = _difference(means[row["optimizer"]], best)
+            row["behind"], row["uncertainty"] = row["log_average"], float("nan")
+            if np.isfinite(row["log_average"]):  # then no draw of this one diverged, and none of the best one
+                row["behind"], row["uncertainty"] = _difference(means[row["optimizer"]], best)
         return format_table([{**_NONE, **row} for row in rows], _COLUMNS)
 
     def _means(self, name, window):
@@ -177,10 +180,7 @@ def _order(row):
 
 
 def _difference(means, best):
-    """The mean of the paired differences of log10, and its standard error; over draws that are finite in both."""
-    both = np.isfinite(means) & np.isfinite(best)
-    differences = log10(means[both]) - log10(best[both])
-    if not differences.size:
-        return float("nan"), float("nan")
+    """The mean of the paired differences of log10, and its standard error."""
+    differences = log10(means) - log10(best)
     error = differences.std(ddof=1) / np.sqrt(differences.size) if differences.size > 1 else float("nan")
     return float(differences.mean()), float(error)

@@ -12,6 +12,8 @@ from l2l.types import PathLike
 
 _CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
 _MANY_SKIPPED = 10  # meta-iterations; fewer are chance
+_SHORT = 0.01  # the `output_scale` that is advised
+_BOUNDED = ("none", "log_and_sign", "moments", "relative_step")  # castings whose updates do not grow with gradients
 
 
 class History:
@@ -115,7 +117,7 @@ class History:
         return log_average(self.last_loss[part][~self.skipped[part]])
 
     def complaints(self) -> List[str]:
-        """Returns what is wrong with the run, a list of sentences; empty for a sound one.
+        """Returns what may be wrong with the run, a list of sentences; empty for a sound one.
 
         It reports meta-iterations that were skipped for a NaN or an infinity, and what `stalled` finds.
         """
@@ -130,13 +132,14 @@ class History:
         ]
 
     def stalled(self) -> List[str]:
-        """Returns sentences about a run that gets nowhere; an empty list for a sound one.
+        """Returns sentences about a run that seems to get nowhere; an empty list for a sound one.
 
         `Trainer.run` warns of them. There are three cases:
 
         - More than half of the meta-iterations were skipped, and at least ten. Nothing else is then looked for.
-        - The run is stuck: its log average has not fallen by 0.1 since the start.
         - The run has collapsed: its log average has risen by more than 3 above its lowest value.
+        - The log average has not fallen by 0.1 since the first 1,000 meta-iterations. The run is stuck, or it had
+          converged by then: the history cannot tell.
 
         The last two are looked for from 5,000 meta-iterations on, and use the log average of the last losses over
         windows of 1,000. Losses that may be negative have no log average, so nothing is said of them.
@@ -145,22 +148,22 @@ class History:
         skipped = np.count_nonzero(self.skipped)
         if skipped >= _MANY_SKIPPED and 2 * skipped > len(self):
             return [
-                "%s learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Where its "
-                "first steps are too long, build the network with output_scale=0.01" % (name, skipped, len(self))
+                "%s learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Its first "
+                "steps may be too long%s" % (name, skipped, len(self), _remedies(self.config.get("optimizer")))
             ]
         windows = len(self) // _CHECKED_WINDOW
         if windows >= 5 and not any_negative(self.last_loss):
             ends = [self.log_average(_CHECKED_WINDOW, (i + 1) * _CHECKED_WINDOW) for i in range(windows)]
             first, last, lowest = ends[0], ends[-1], np.nanmin(ends) if np.isfinite(ends).any() else np.nan
-            if not last < first - 0.1:
-                found.append(
-                    "%s is stuck: the log average of the last loss was %.2f in the first %d meta-iterations, "
-                    "and is %.2f in the last" % (name, first, _CHECKED_WINDOW, last)
-                )
-            elif last > lowest + 3:
+            if last > lowest + 3:
                 found.append(
                     "%s has collapsed: the log average of the last loss was down to %.2f at meta-iteration %d, "
                     "and is %.2f now" % (name, lowest, (np.nanargmin(ends) + 1) * _CHECKED_WINDOW, last)
+                )
+            elif not last < first - 0.1:
+                found.append(
+                    "%s: the log average of the last loss was %.2f in the first %d meta-iterations and is %.2f in the "
+                    "last; it is stuck or had converged by then" % (name, first, _CHECKED_WINDOW, last)
                 )
         return found
 
@@ -207,6 +210,27 @@ class History:
             raise ValueError("%r must hold a history, %s, got %.200s" % (path, history.columns, sorted(columns)))
         history.append(np.stack([checked_column(path, columns, name) for name in history.columns], axis=1))
         return history
+
+
+def _remedies(optimizer):
+    """What would shorten the first steps of an optimizer with this description, but for what it does already."""
+    scales = [scale for scale in _values(optimizer, "output_scale") if isinstance(scale, (int, float))]
+    kinds = [casting.get("kind") for casting in _values(optimizer, "casting") if isinstance(casting, dict)]
+    remedies = []
+    if max(scales, default=0) > _SHORT:
+        remedies.append("build the network with output_scale=%g" % _SHORT)
+    if not all(kind in _BOUNDED for kind in kinds):
+        remedies.append("take a casting whose updates do not grow with the gradients, such as moments or log_and_sign")
+    return ": " * bool(remedies) + ", or ".join(remedies)
+
+
+def _values(described, key):
+    """All values of a key in a description, which may be that of a dict of networks; a list."""
+    if not isinstance(described, dict):
+        return []
+    if key in described:
+        return [described[key]]
+    return [found for one in described.values() for found in _values(one, key)]
 
 
 def columns_of(config):

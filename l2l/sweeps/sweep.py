@@ -29,7 +29,7 @@ class Sweep:
       cells: list of `Cell`, in the order of the grid.
       rows: list of dicts of JSON types, one for each cell. A row has the settings; `meta_iterations`; `log_average`,
         the mean of log10 of the last loss over the last 2,000 meta-iterations; `skipped`, how many changed nothing, for
-        a NaN or an infinity; `stalled`, whether `History.stalled` finds fault; `seconds`, the time of the
+        a NaN or an infinity; `stalled`, whether `History.stalled` says anything; `seconds`, the time of the
         meta-iterations; and what `measure` returned, but for arrays. If another version of l2l computed a cell, all
         rows have the `version` that computed them.
     """

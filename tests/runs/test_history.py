@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import l2l
 from l2l import archives
@@ -14,7 +15,7 @@ def test_nan_is_counted_without_a_warning_of_numpys():
     assert l2l.log_average(history.last_loss) == np.inf
     assert "learns little" in history.stalled()[0]
     history.append(np.ones([5000, 4]))
-    assert "is stuck: the log average of the last loss was nan in the first" in history.stalled()[0]
+    assert "the log average of the last loss was nan in the first" in history.stalled()[0]
 
 
 def filled(length=7):
@@ -81,8 +82,8 @@ def test_columns_of_another_kind_are_refused(wrong, tmp_path):
         l2l.History.load(tmp_path / "x.npz")
 
 
-def with_last_losses(losses, name="mine"):
-    history, losses = l2l.History({"name": name}), np.asarray(losses, np.float64)
+def with_last_losses(losses, **config):
+    history, losses = l2l.History({"name": "mine", **config}), np.asarray(losses, np.float64)
     history.append(np.stack([losses, losses, np.ones(len(losses)), np.ones(len(losses))], axis=1))
     return history
 
@@ -93,11 +94,11 @@ def test_a_sound_run_has_no_complaints():
     assert l2l.History().complaints() == []
 
 
-def test_a_stuck_run_is_found():
+def test_a_run_that_has_not_fallen_is_stuck_or_had_converged():
     (complaint,) = with_last_losses(np.full(5000, 10**-0.33)).complaints()
     assert complaint == (
-        "mine is stuck: the log average of the last loss was -0.33 in the first 1000 meta-iterations, and is -0.33 in "
-        "the last"
+        "mine: the log average of the last loss was -0.33 in the first 1000 meta-iterations and is -0.33 in the last; "
+        "it is stuck or had converged by then"
     )
 
 
@@ -126,9 +127,48 @@ def test_a_run_of_which_most_is_skipped_learns_little(skipped, of, is_said):
     losses = np.full(of, 0.1)
     losses[-skipped:] = np.nan
     assert with_last_losses(losses).stalled() == is_said * [
-        "mine learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Where its first "
-        "steps are too long, build the network with output_scale=0.01" % (skipped, of)
+        "mine learns little: %d of %d meta-iterations had a NaN or an infinity and changed no weight. Its first steps "
+        "may be too long" % (skipped, of)
     ]
+
+
+SCALE = "build the network with output_scale=0.01"
+CASTING = "take a casting whose updates do not grow with the gradients, such as moments or log_and_sign"
+
+
+def network(casting, output_scale=1.0):
+    """A part of the description of a network."""
+    return {"class": "CoordinatewiseLSTM", "casting": {"kind": casting}, "output_scale": output_scale}
+
+
+@pytest.mark.parametrize(
+    "optimizer, advice",
+    [
+        (network("log_ratio"), ": %s, or %s" % (SCALE, CASTING)),
+        (network("log_ratio", 0.01), ": " + CASTING),
+        (network("log_ratio", 0.0001), ": " + CASTING),
+        (network("log_ratio", 0.011), ": %s, or %s" % (SCALE, CASTING)),
+        (network("none"), ": " + SCALE),
+        (network("relative_step"), ": " + SCALE),
+        (network("moments"), ": " + SCALE),
+        (network("log_and_sign", 0.01), ""),
+        ({"class": "Grouped", "groups": {"a": network("moments", 0.01), "b": network("ratio", 0.01)}}, ": " + CASTING),
+        ({"class": "Grouped", "groups": {"a": network("moments", 0.01), "b": network("moments")}}, ": " + SCALE),
+        ({"class": "AdamController"}, ""),
+        ({"class": "Mine", "parameters": {"output_scale": [1], "casting": "own"}}, ""),
+        (None, ""),
+    ],
+)
+def test_what_was_done_already_is_not_advised(optimizer, advice):
+    (sentence,) = with_last_losses(np.full(10, np.nan), optimizer=optimizer).stalled()
+    assert sentence.endswith("changed no weight. Its first steps may be too long" + advice)
+
+
+def test_the_description_of_a_network_has_what_the_advice_reads():
+    with tf.Graph().as_default():
+        description = l2l.CoordinatewiseLSTM((2,), "log_ratio", output_scale=0.01).description()
+    (sentence,) = with_last_losses(np.full(10, np.nan), optimizer=description).stalled()
+    assert sentence.endswith(": " + CASTING)
 
 
 @pytest.mark.parametrize("negative", [slice(None), slice(4000, None), slice(4999, None)])
@@ -171,7 +211,9 @@ def in_windows(*averages):
         ([0, -5, -5, -5, -2.1], None),
         ([0, -5, -5, -5, -1.9], "collapsed"),
         ([0, -5, -5, -4.5], None),
-        ([0, -5, -5, 0.5, 0], "stuck"),
+        ([0, -5, -5, 0.5, 0], "collapsed"),
+        ([0, 0, 0, 0, 2.9], "stuck"),
+        ([0, 0, 0, 0, 3.1], "collapsed"),
     ],
 )
 def test_where_a_run_begins_to_be_stuck_or_collapsed(averages, found):

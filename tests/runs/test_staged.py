@@ -547,7 +547,7 @@ def test_a_stage_that_gets_nowhere_is_named_once(recwarn, monkeypatch, built):
     assert ["is stuck" in str(warning.message) for warning in recwarn].count(True) == 1
     one.run()
     (said,) = [str(warning.message) for warning in recwarn if "is stuck" in str(warning.message)]
-    assert said.startswith("training, stage 1 is stuck") and one.histories[0].config["name"] == "training"
+    assert said.startswith("training, stage 1: the log average") and one.histories[0].config["name"] == "training"
 
 
 def test_what_is_refused_leaves_no_session_behind(graphs, tmp_path):
