@@ -19,7 +19,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
 
-quickstart: $(READY)  ## run the quickstart, a few minutes; leaves notebook, page and figures in build/
+quickstart: $(READY)  ## run the quickstart, a few minutes; leaves notebook and page in build/
 	$(PYTHON) tools/run_notebook.py notebooks/quickstart.ipynb build/quickstart
 
 use-it: $(READY)  ## train networks of your own with a learned optimizer; leaves notebook, page and figures in build/
@@ -31,10 +31,10 @@ episode-1: $(READY)  ## run the whole of Episode 1, a minute or two; leaves note
 episode-2: $(READY)  ## run the whole of Episode 2, the sequel; leaves notebook, page and figures in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_2.ipynb build/episode_2
 
-episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves notebook, page and figures in build/
+episode-3: $(READY)  ## run the whole of Episode 3, a fair fight; leaves notebook and page in build/
 	$(PYTHON) tools/run_notebook.py notebooks/episode_3.ipynb build/episode_3
 
-paper: $(READY)  ## run the experiments of the paper; leaves notebook, page and figures in build/
+paper: $(READY)  ## run the experiments of the paper; leaves notebook and page in build/
 	$(PYTHON) tools/run_notebook.py notebooks/paper.ipynb build/paper
 
 general: $(READY)  ## train two networks with the optimizer that needs no tuning, and look inside it; leaves notebook and page in build/

@@ -4,6 +4,7 @@ import ast
 import html
 import importlib.util
 import inspect
+import itertools
 import json
 import math
 import os
@@ -100,6 +101,15 @@ def test_every_page_can_be_reached_from_the_front_page():
             seen.add(page)
             waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links_of(page) if link[0] != "#"]
     assert sorted(path for path in PAGES if path.parent != ROOT and path not in seen) == []
+
+
+def test_the_lines_of_code_of_a_page_fit_into_its_column():
+    """The style sheet makes room for 120 characters."""
+    for path in ROOT.glob("docs/**/*.md"):
+        blocks = re.findall(r"(?ms)^```.*?^```$", path.read_text())
+        indented = re.findall(r"(?m)^    ([^\s:].*)$", text_of(path))
+        lines = [*itertools.chain(*map(str.splitlines, blocks)), *indented]
+        assert [line for line in lines if len(line) > 120] == [], path
 
 
 def test_every_name_that_a_page_says_is_one_of_the_package():

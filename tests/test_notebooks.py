@@ -18,6 +18,7 @@ import numpy as np
 import options
 import ordinary_report
 import pytest
+import run_notebook
 from digits import LENGTHS
 from test_docs import left_over, results
 
@@ -121,6 +122,18 @@ def test_every_notebook_is_run_by_a_test():
     assert names == {*REHEARSED, "use_it", "general", "episode_1", "quickstart"}
     assert "make check-episode-1" in (ROOT / ".ci" / "run").read_text()
     assert '"quickstart.ipynb"' in (ROOT / "tests" / "test_wheel.py").read_text()
+
+
+def test_it_is_said_what_a_run_leaves(tmp_path, monkeypatch, capsys):
+    def run(path, folder):
+        for name in ["short.ipynb", "short.html", "losses.png"]:
+            (folder / name).write_text("")
+        return nbformat.v4.new_notebook()
+
+    monkeypatch.setattr(run_notebook, "run", run)
+    monkeypatch.setattr(sys, "argv", ["run_notebook.py", "short.ipynb", str(tmp_path)])
+    run_notebook.main()
+    assert capsys.readouterr().out.splitlines()[-1] == "In %s: losses.png, short.html, short.ipynb" % tmp_path
 
 
 UNSHOWN = """class Unshown:

@@ -106,7 +106,7 @@ def main():
     if failed:
         sys.exit("a cell's result cannot be shown: %s: %s" % (failed[0].ename, failed[0].evalue))
     print(shown_last(notebook))
-    print("Notebook, page and figures are in %s" % arguments.folder)
+    print("In %s: %s" % (arguments.folder, ", ".join(sorted(path.name for path in arguments.folder.iterdir()))))
 
 
 if __name__ == "__main__":

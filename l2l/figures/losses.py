@@ -41,7 +41,8 @@ def plot_losses(
     Args:
       losses: an `Evaluation`, or a dict from name to an array `[draws, steps]`; at most 28 of them.
       draws: how many panels, a positive integer, at most as many as there are draws.
-      window: how many neighboring losses are averaged, as for `plot_curves`. The raw ones are pale behind the line.
+      window: how many neighboring losses are averaged, as for `plot_curves`. The raw ones are pale behind the line. A
+        mean lies in the middle of its window, so the line begins half a window late and ends half a window early.
       ax: axes of matplotlib to draw into, one for each draw; by default those of a new figure.
 
     Returns:
@@ -80,7 +81,7 @@ def plot_losses(
         axes.set_xlabel("base iteration")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("loss" if window == 1 else "loss, mean of %d neighbours" % window)
+    panels[0].set_ylabel("loss" + _averaged([min(window, values.shape[1]) for values in drawn.values()]))
     add_legend(panels[-1], ax)
     return figure
 
@@ -98,7 +99,8 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
       losses: an `Evaluation`; or a dict from name to an array `[draws, steps]`, or to a list of arrays, one for each
         seed; at most 28 names. For several panels, a dict from title to such losses: a name looks the same in all.
       window: how many neighboring losses of a draw are averaged first, a positive integer; if there are fewer, all. By
-        default 20 for an `Evaluation` in which each base iteration sees another minibatch, else 1.
+        default 20 for an `Evaluation` in which each base iteration sees another minibatch, else 1. A mean lies in the
+        middle of its window, so the line begins half a window late and ends half a window early.
       ax: axes of matplotlib to draw into, one for each panel; by default those of a new figure.
 
     Returns:
@@ -118,8 +120,10 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     styles = dict(zip(names, line_styles("losses", names)))
     everything = [curve for curves in panels.values() for curve in curves.values()]
-    first = shown([values[:, 0] for _, values in everything])
-    limits = limits_of([values for _, values in everything], FAR_ABOVE * float(first.max()) if first.size else np.inf)
+    first = shown([values[:, 0] for _, values, _ in everything])
+    limits = limits_of(
+        [values for _, values, _ in everything], FAR_ABOVE * float(first.max()) if first.size else np.inf
+    )
     labels = {}
     for name in names:
         remarks = [
@@ -131,7 +135,7 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
     for axes, (title, curves) in zip(all_axes, panels.items()):
         axes.set_yscale("log", nonpositive="mask")
         for name in names:  # also where it has no line: the last panel has the legend
-            at, (lowest, middle, highest) = curves.get(name, ([], np.empty([3, 0])))
+            at, (lowest, middle, highest), _ = curves.get(name, ([], np.empty([3, 0]), 1))
             where = some_markers(names.index(name), len(at))
             axes.plot(at, middle, **styles[name], markevery=where, label=labels[name], zorder=3)
             axes.fill_between(at, lowest, highest, color=styles[name]["color"], alpha=0.2, linewidth=0)
@@ -141,7 +145,9 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
         axes.set_xlabel("base iteration")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("loss, median over draws")
+        words = "loss%s, median over draws" % _averaged([window for _, _, window in curves.values()])
+        if axes is all_axes[0] or words != all_axes[0].get_ylabel():
+            axes.set_ylabel(words)
     add_legend(all_axes[-1], ax)
     return figure
 
@@ -153,7 +159,7 @@ def _window(losses, window):
 
 
 def _curve(path, losses, name, window):
-    """The places of a curve, `[n]`, and the lower end of its band, its middle and the upper end, `[3, n]`."""
+    """The places of a curve, `[n]`; the lower end of its band, its middle and the upper end, `[3, n]`; its window."""
     seeds = losses[name] if isinstance(losses[name], (list, tuple)) else [losses[name]]
     if not len(seeds):
         raise ValueError("%s must have the losses of at least one seed, got %r" % (path, seeds))
@@ -169,11 +175,19 @@ def _curve(path, losses, name, window):
     else:
         medians = [np.median(one, axis=0) for one in smooth]
         band = np.array([function(medians, axis=0) for function in (np.min, np.median, np.max)])
-    return _smooth(at[np.newaxis], window)[0], band + LOG_FLOOR
+    return _smooth(at[np.newaxis], window)[0], band + LOG_FLOOR, window
+
+
+def _averaged(windows):
+    """What a label says of averaged losses."""
+    return "" if max(windows) == 1 else ", mean of %d neighbours" % max(windows)
 
 
 def _smooth(rows, window):
-    """Means of `window` neighbors, `[k, n - window + 1]`."""
+    """Means of `window` neighbors, `[k, n - window + 1]`.
+
+    The first and the last places are not among the results: a mean of fewer losses would be noisier than its neighbors.
+    """
     return np.array([np.convolve(row, np.full(window, 1 / window), "valid") for row in rows])
 
 

@@ -64,31 +64,67 @@ class Card(
 
 
 def _picture(figures):
-    """Draws a small SVG with a line per place: the learned optimizer, Adam, and Adam at its best rate."""
+    """Draws a small SVG with a line per place: the learned optimizer, Adam, and Adam at its best rate.
+
+    The axis leaves out what lies far from all others, which would squeeze them together: an arrow at the edge says how
+    far that is.
+    """
     looks = {"learned": "circle", "Adam, 0.001": "square", "Adam, best rate": "diamond"}
     known = [row[name] for row in figures for name in looks if row[name] is not None]
     if not known:
         return ""
-    low, high = min(known), max(known)
+    low, high = _limits(known)
     labels = ["%s, %s" % (row["place"], _text(row["steps"])) for row in figures]
-    left, width, height = 7 * max(map(len, labels)), 260, 16
+    left, width, height, edge = 7 * max(map(len, labels)) + 15, 260, 16, 45
+    right, bottom = left + 2 * edge + width, 28 + height * len(figures)
 
     def x(value):
-        return left + 15 + np.interp(value, [low, high], [0, width])
+        return left + edge + np.interp(value, [low, high], [0, width])
 
     parts = []
+    for tick in _ticks(low, high):
+        parts.append('<path d="M%.1f 20V%d" stroke="#ddd"/>' % (x(tick), bottom - 4))
+        parts.append('<text x="%.1f" y="%d" text-anchor="middle">%g</text>' % (x(tick), bottom + 9, tick))
     for i, (name, mark) in enumerate(looks.items()):
-        at = left + 15 + 130 * i
+        at = left + 120 * i - 15
         parts += [_mark(mark, at, 9), '<text x="%d" y="13">%s</text>' % (at + 8, escape(name))]
     for i, (row, label) in enumerate(zip(figures, labels)):
         y = 28 + height * i
-        parts.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (left, y + 4, escape(label)))
-        parts.append('<path d="M%d %dh%d" stroke="#ddd"/>' % (left + 15, y, width))
-        parts += [_mark(mark, x(row[name]), y) for name, mark in looks.items() if row[name] is not None]
-    size = (left + width + 160, 30 + height * len(figures) + 16)
-    caption = "%.1f to %.1f, the lower the better; what diverged is left out" % (low, high)
-    parts.append('<text x="%d" y="%d">%s</text>' % (left + 15, size[1] - 8, caption))
-    return '<svg width="%d" height="%d" font-size="12" font-family="sans-serif">%s</svg>' % (*size, "\n".join(parts))
+        parts.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (left - 15, y + 4, escape(label)))
+        parts.append('<path d="M%d %dH%d" stroke="#ddd"/>' % (left, y, right))
+        for name, mark in looks.items():
+            if row[name] is not None:
+                parts += [_mark(mark, x(row[name]), y), *_beyond(row[name], low, high, x, y)]
+    caption = "natural logarithm of the loss; lower is better; what diverged is left out"
+    parts.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (right, bottom + 26, caption))
+    size = (right + 5, bottom + 32)
+    style = "max-width: 100%; height: auto; font: 12px sans-serif; fill: currentColor"  # as wide as the window at most
+    head = '<svg width="%d" height="%d" viewBox="0 0 %d %d"\nstyle="%s">' % (*size, *size, style)
+    return "\n".join([head, *parts, "</svg>"])
+
+
+def _limits(values):
+    """The lowest and the highest value, but for those beyond the quartiles by more than five times their distance."""
+    quarter, three_quarters = np.percentile(values, [25, 75])
+    reach = 5 * (three_quarters - quarter)
+    near = [value for value in values if quarter - reach <= value <= three_quarters + reach]
+    return min(near), max(near)
+
+
+def _ticks(low, high):
+    """Up to seven round numbers; logarithms of losses in float32 lie within 200 of each other."""
+    steps = (digit * 10.0**power for power in range(-2, 3) for digit in (1, 2, 5))
+    step = next(step for step in steps if high - low <= 6 * step)
+    return [step * i for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+
+
+def _beyond(value, low, high, x, y):
+    """The arrow and the number of a value that lies off the axis."""
+    if value < low:
+        return ['<text x="%d" y="%d" text-anchor="end">\u25c2%.1f</text>' % (x(low) - 7, y + 4, value)]
+    if value > high:
+        return ['<text x="%d" y="%d">%.1f\u25b8</text>' % (x(high) + 7, y + 4, value)]
+    return []
 
 
 def _mark(mark, x, y):

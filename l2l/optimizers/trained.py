@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import os
+import textwrap
 from collections import namedtuple
+from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -19,7 +21,7 @@ from l2l.optimizers.first_call import create, from_json
 from l2l.optimizers.grouped import from_description
 from l2l.optimizers.optimizer import Optimizer, described, opened
 from l2l.quiet import quietly
-from l2l.tables import format_table
+from l2l.tables import Table
 from l2l.types import BuildOptimizer, Nest, OptimizerFunction, PathLike
 
 FORMAT = 2
@@ -50,22 +52,35 @@ class Trained(namedtuple("Trained", ["build", "weights", "adapted", "record"])):
         return super().__new__(cls, build, list(weights), list(adapted), dict(record or {}))
 
     def __repr__(self):
-        number = sum(np.size(array) for array in self.weights)
-        trained = self.record.get("name")
-        return "<Trained optimizer of %d weights%s>" % (number, "" if trained is None else ", from %r" % trained)
+        name = self._name()
+        return "<Trained optimizer of %d weights%s>" % (self._size(), "" if name is None else ", from %r" % name)
 
     def _repr_html_(self):
-        optimizer = self.record.get("optimizer")
+        name, iterations = self._name(), self.record.get("meta_iterations")
         rows = {
-            "optimizer": optimizer.get("class") if isinstance(optimizer, dict) else None,
+            "trained optimizer": "" if name is None else name,
+            "network": _network(self.record.get("optimizer")),
             "casting": self.record.get("casting"),
-            "weights": f"{sum(np.size(array) for array in self.weights):,}",
-            "trained on": self.record.get("problem"),
+            "weights": f"{self._size():,}",
+            "trained on": self._problem(),
             "meta-loss": self.record.get("meta_loss"),
-            "meta-iterations": self.record.get("meta_iterations"),
+            "meta-iterations": f"{iterations:,}" if isinstance(iterations, int) else iterations,
         }
-        shown = [{"trained": name, "": str(value)} for name, value in rows.items() if value is not None]
-        return format_table(shown, {"trained": "", "": ""})._repr_html_()
+        lines = [[key, str(value)] for key, value in rows.items() if value is not None]
+        return Table([], lines, "<<")._repr_html_()
+
+    def _name(self):
+        return self.record.get("pretrained", self.record.get("name"))
+
+    def _size(self):
+        return sum(np.size(array) for array in self.weights)
+
+    def _problem(self):
+        problem = self.record.get("problem")
+        if not isinstance(problem, dict):
+            return problem
+        names = "see its card" if "pretrained" in self.record else textwrap.shorten(", ".join(map(str, problem)), 100)
+        return "%d problems: %s" % (len(problem), names)
 
     @quietly()
     def create(
@@ -159,6 +174,14 @@ def entered(name, value, position):
     return opened(name, value), lambda session: None
 
 
+def _network(described):
+    """The class of a described optimizer and its hidden units, as far as they are known."""
+    if not isinstance(described, dict):
+        return None
+    units = ", hidden units %s" % described["hidden"] if "hidden" in described else ""
+    return "%s%s" % (described.get("class"), units)
+
+
 def _as_before(described):
     """Reduces a description to what version 0.2 recorded: of a custom casting only numbers and arrays."""
 
@@ -208,7 +231,8 @@ def load(path: PathLike, build: Optional[BuildOptimizer] = None) -> Trained:
         mine = l2l.load("my_optimizer.npz", lambda: MyOptimizer(units=20))  # a custom class needs its builder
 
     Args:
-      path: a file, or a name in `l2l.pretrained()`. To load a file with such a name, write `./name`.
+      path: a file, or a name in `l2l.pretrained()`. To load a file with such a name, write `./name`. The record of a
+        pretrained optimizer has its name as `pretrained`; `name` is that of its training.
       build: function without arguments that creates the optimizer. A custom optimizer needs it; without it the error
         names the function that built it in the training. Files of version 0.1 hold only weights and need it too.
 
@@ -232,6 +256,8 @@ def load(path: PathLike, build: Optional[BuildOptimizer] = None) -> Trained:
     if not 0 < number <= len(arrays) or set(arrays) != {*names, *adapted} or not isinstance(record, dict):
         raise ValueError("%r must hold a trained optimizer, saved by l2l.save" % str(path))
     build = builder(path, record) if build is None else checks.function_without_arguments("build", build)
+    if Path(path).parent == cards.FOLDER:
+        record = {**record, "pretrained": Path(path).stem}  # the training had another name
     trained = Trained(build, [arrays[name] for name in names], [arrays[name] for name in adapted], record)
     with own_graph():
         trained.create(repr(os.fspath(path)))  # for its checks

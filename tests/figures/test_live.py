@@ -41,7 +41,7 @@ def test_it_redraws_one_figure_now_and_then_and_at_the_end(monkeypatch):
     assert numbers == [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 1), (7, 2), (7, 3)]
     assert all(isinstance(one, matplotlib.figure.Figure) for one in shown.figures)
     line = [len(one.axes[0].lines[-1].get_xdata()) for one in shown.figures]
-    assert line == [4, 7, 7, 8] and "last 2 " in shown.figures[0].axes[0].get_title()
+    assert line == [4, 7, 7, 8] and "up to 2" in shown.figures[0].axes[0].get_title()
 
 
 def test_outside_of_a_notebook_it_says_that_it_shows_nothing():

@@ -46,7 +46,9 @@ def test_losses_are_averaged_over_a_window_before_the_median():
     (line,) = axes.get_lines()
     np.testing.assert_allclose(line.get_ydata(), np.median(means, axis=0))
     np.testing.assert_allclose(line.get_xdata(), np.arange(27) + 1.5)
+    assert axes.get_ylabel() == "loss, mean of 4 neighbours, median over draws"
     (axes,) = l2l.plot_curves({"it": losses}, window=100).axes
+    assert axes.get_ylabel() == "loss, mean of 30 neighbours, median over draws"
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [np.median(losses.mean(axis=1))])
 
 
@@ -64,6 +66,10 @@ def test_an_evaluation_has_its_places_and_its_window():
     (line,) = l2l.plot_curves(evaluation).axes[0].get_lines()
     assert line.get_xdata().tolist() == [19.0, 21.0, 23.0, 25.0, 27.0, 29.0]
     assert len(l2l.plot_losses(evaluation, draws=2).axes) == 2
+    assert l2l.plot_losses(evaluation, draws=1, window=99).axes[0].get_ylabel() == "loss, mean of 25 neighbours"
+    both = l2l.plot_curves({"minibatches": evaluation, "again": evaluation, "all": {"SGD": np.ones([2, 25])}})
+    words = ["loss, mean of 20 neighbours, median over draws", "", "loss, median over draws"]
+    assert [axes.get_ylabel() for axes in both.axes] == words
     evaluation = Evaluation(losses, {}, np.arange(25), l2l.Quadratic(2), [])
     assert l2l.plot_curves(evaluation).axes[0].get_lines()[0].get_xdata().tolist() == list(range(25))
 

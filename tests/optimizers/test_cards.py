@@ -89,22 +89,59 @@ def test_a_printed_card_says_where_it_fails_and_has_a_line_for_each_figure(card)
 
 
 PICTURE = """\
-<svg width="518" height="78" font-size="12" font-family="sans-serif"><circle cx="113.0" cy="9" r="4.5" fill="#0072B2"/>
-<text x="121" y="13">learned</text>
-<path d="M243.0 9m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
-<text x="251" y="13">Adam, 0.001</text>
-<path d="M373.0 9m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
-<text x="381" y="13">Adam, best rate</text>
+<svg width="468" height="92" viewBox="0 0 468 92"
+style="max-width: 100%; height: auto; font: 12px sans-serif; fill: currentColor">
+<path d="M182.2 20V56" stroke="#ddd"/>
+<text x="182.2" y="69" text-anchor="middle">-1</text>
+<path d="M229.3 20V56" stroke="#ddd"/>
+<text x="229.3" y="69" text-anchor="middle">-0.5</text>
+<path d="M276.5 20V56" stroke="#ddd"/>
+<text x="276.5" y="69" text-anchor="middle">0</text>
+<path d="M323.7 20V56" stroke="#ddd"/>
+<text x="323.7" y="69" text-anchor="middle">0.5</text>
+<path d="M370.8 20V56" stroke="#ddd"/>
+<text x="370.8" y="69" text-anchor="middle">1</text>
+<path d="M418.0 20V56" stroke="#ddd"/>
+<text x="418.0" y="69" text-anchor="middle">1.5</text>
+<circle cx="98.0" cy="9" r="4.5" fill="#0072B2"/>
+<text x="106" y="13">learned</text>
+<path d="M218.0 9m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
+<text x="226" y="13">Adam, 0.001</text>
+<path d="M338.0 9m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
+<text x="346" y="13">Adam, best rate</text>
 <text x="98" y="32" text-anchor="end">a place, 1,000</text>
-<path d="M113 28h260" stroke="#ddd"/>
-<circle cx="184.3" cy="28" r="4.5" fill="#0072B2"/>
-<path d="M113.0 28m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
-<path d="M231.5 28m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
+<path d="M113 28H463" stroke="#ddd"/>
+<circle cx="229.3" cy="28" r="4.5" fill="#0072B2"/>
+<path d="M158.0 28m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
+<path d="M276.5 28m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
 <text x="98" y="48" text-anchor="end">&lt;far&gt;, 20</text>
-<path d="M113 44h260" stroke="#ddd"/>
-<path d="M373.0 44m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
-<path d="M193.8 44m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
-<text x="113" y="70">-1.3 to 1.5, the lower the better; what diverged is left out</text></svg>"""
+<path d="M113 44H463" stroke="#ddd"/>
+<path d="M418.0 44m-4-4h8v8h-8z" fill="none" stroke="#D55E00" stroke-width="1.5"/>
+<path d="M238.8 44m0-5l5 5l-5 5l-5-5z" fill="none" stroke="#009E73" stroke-width="1.5"/>
+<text x="463" y="86" text-anchor="end">natural logarithm of the loss; lower is better; what diverged is left out</text>
+</svg>"""
+
+
+def test_a_value_far_from_all_others_is_a_number_at_the_edge():
+    """Quartiles 0 and 2: what is beyond -10 or 12 squeezes nothing together, and -10 and 12 are still on the axis."""
+    values = [[-10.0, 0.0, 0.0], [12.0, 2.0, 2.0], [-87.5, 1.0, 1.0], [1.0, 12.04, 1.0]]
+    names = ["learned", "Adam, 0.001", "Adam, best rate"]
+    shown = l2l.Card(
+        **{**CARD, "name": "one", "figures": [dict(zip(names, one), place="p", steps=1, worst=0.0) for one in values]}
+    )
+    picture = bs4.BeautifulSoup(shown._repr_html_(), "html.parser").find("svg")
+    texts = [text.text for text in picture.find_all("text")]
+    assert texts[:6] == ["-10", "-5", "0", "5", "10", "learned"]
+    assert [text for text in texts if "\u25c2" in text or "\u25b8" in text] == ["\u25c2-87.5", "12.0\u25b8"]
+    low, high, far = [float(mark["cx"]) for mark in picture.find_all("circle")[1:4]]
+    assert low == far < high and high - low == 260
+
+
+@pytest.mark.parametrize(
+    "low, high, ticks", [(-14.97, 4.33, [-10, -5, 0]), (-1.256, 1.5, [-1, -0.5, 0, 0.5, 1, 1.5]), (1, 1, [1])]
+)
+def test_an_axis_of_a_card_has_round_numbers(low, high, ticks):
+    np.testing.assert_allclose(cards._ticks(low, high), ticks)
 
 
 def test_a_notebook_shows_a_card_as_its_sentences_a_small_picture_and_a_table(card):
@@ -155,14 +192,53 @@ def test_a_notebook_shows_what_was_trained():
 
     trained = l2l.load("small_networks")
     assert shown(trained) == [
-        ["trained", ""],
-        ["optimizer", "CoordinatewiseLSTM"],
+        ["trained optimizer", "small_networks"],
+        ["network", "CoordinatewiseLSTM, hidden units [20, 20]"],
         ["casting", trained.record["casting"]],
         ["weights", "6,721"],
         ["trained on", trained.record["problem"]],
         ["meta-loss", trained.record["meta_loss"]],
-        ["meta-iterations", str(trained.record["meta_iterations"])],
+        ["meta-iterations", "1,000"],
     ]
-    assert shown(l2l.Trained(None, [np.ones([2, 3])])) == [["trained", ""], ["weights", "6"]]
-    odd = l2l.Trained(None, [np.ones([2, 3])], record={"optimizer": "x", "problem": "<p>"})
-    assert shown(odd) == [["trained", ""], ["weights", "6"], ["trained on", "<p>"]]
+    general = l2l.load("general")
+    assert shown(general) == [
+        ["trained optimizer", "general"],
+        ["network", "AdamController, hidden units 16"],
+        ["weights", "439"],
+        ["trained on", "27 problems: see its card"],
+        ["meta-loss", "late_and_mean_log"],
+        ["meta-iterations", "10,000"],
+    ]
+    assert repr(general) == "<Trained optimizer of 439 weights, from 'general'>"
+    assert shown(l2l.Trained(None, [np.ones([2, 3])])) == [["trained optimizer", ""], ["weights", "6"]]
+    record = {
+        "name": "mine",
+        "optimizer": {"class": "Net"},
+        "problem": {"one": "MLP", "<p>": "Q"},
+        "meta_iterations": 1e3,
+    }
+    assert shown(l2l.Trained(None, [np.ones([2, 3])], record=record)) == [
+        ["trained optimizer", "mine"],
+        ["network", "Net"],
+        ["weights", "6"],
+        ["trained on", "2 problems: one, <p>"],
+        ["meta-iterations", "1000.0"],
+    ]
+    many = {"problem": {"problem %d" % i: "MLP" for i in range(99)}, "optimizer": "x"}
+    (_, (_, problems)) = shown(l2l.Trained(None, [], record=many))[1:]
+    assert (
+        problems.startswith("99 problems: problem 0, problem 1, ")
+        and problems.endswith("[...]")
+        and len(problems) < 120
+    )
+
+
+def test_what_is_trained_from_a_pretrained_one_has_its_own_name(tmp_path):
+    l2l.save(tmp_path / "mine.npz", l2l.load("zero"))
+    assert (
+        repr(l2l.load(tmp_path / "mine.npz"))
+        == repr(l2l.load("zero"))
+        == "<Trained optimizer of 6641 weights, from 'zero'>"
+    )
+    trainer = l2l.Trainer(l2l.Quadratic(2), l2l.load("zero"), unroll_length=2, engine="graph", name="mine")
+    assert repr(trainer.trained()) == "<Trained optimizer of 6641 weights, from 'mine'>"
