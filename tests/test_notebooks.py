@@ -124,6 +124,12 @@ def test_every_notebook_is_run_by_a_test():
     assert '"quickstart.ipynb"' in (ROOT / "tests" / "test_wheel.py").read_text()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_committed_notebook_shows_no_warnings_of_tensorflow_and_no_paths_of_its_machine(path):
+    outputs = json.dumps([cell["outputs"] for cell in json.loads(path.read_text())["cells"] if "outputs" in cell])
+    assert re.findall(r"WARNING:tensorflow[^\\]*|/(?:tmp|home|root|work)/[^\\ ]*", outputs) == []
+
+
 def test_it_is_said_what_a_run_leaves(tmp_path, monkeypatch, capsys):
     def run(path, folder):
         for name in ["short.ipynb", "short.html", "losses.png"]:

@@ -104,7 +104,7 @@ def plot_convergence(
     label_decades(axes)
     axes.set_xlabel("meta-iteration")
     axes.set_ylabel("last loss of the unroll")
-    axes.set_title("Log average over the last meta-iterations, up to %d" % window, fontsize="medium")
+    axes.set_title("Log average over up to %d meta-iterations" % window, fontsize="medium")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.3)

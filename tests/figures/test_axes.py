@@ -52,7 +52,7 @@ def test_plot_convergence_shows_raw_values_and_their_average():
     assert len(raw_short.get_ydata()) == len(smooth_short.get_ydata()) == 900
     np.testing.assert_allclose(target.get_ydata(), 10**-18.4)
     assert legend(figure) == ["long", "short", "RMSProp"]
-    assert target.get_color() == "0.4" and axes.get_title() == "Log average over the last meta-iterations, up to 100"
+    assert target.get_color() == "0.4" and axes.get_title() == "Log average over up to 100 meta-iterations"
     assert axes.get_ylabel() == "last loss of the unroll" and axes.xaxis.get_major_formatter()(2000) == "2,000"
     assert axes.get_yscale() == "log" and axes.get_xlabel() == "meta-iteration" and axes.get_ylabel()
 
