@@ -73,6 +73,9 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
             weight_decay=weight_decay,
             name=name,
         )
+        self._inner._plan_more = (
+            "Plan more, counted from the first of all, with keras.backend.set_value(model.optimizer.steps, total)"
+        )
         self._track_trackable(self._inner, "learned")
 
     def _present_steps(self):

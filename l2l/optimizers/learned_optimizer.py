@@ -89,6 +89,8 @@ class LearnedOptimizer(tf.train.Optimizer):
         the optimizer cannot be called with a list of such tensors.
     """
 
+    _plan_more = "Plan more, counted from the first of all, with steps="
+
     def __init__(
         self,
         trained: Union[Trained, PathLike],
