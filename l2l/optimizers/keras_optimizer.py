@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import backend
 
 from l2l import checks
-from l2l.optimizers.learned_optimizer import LearnedOptimizer
+from l2l.optimizers.learned_optimizer import LearnedOptimizer, shown
 from l2l.optimizers.row_functions import is_coordinatewise
 from l2l.optimizers.trained import Trained, load
 from l2l.types import PathLike
@@ -62,6 +62,7 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         steps = None if steps is None else checks.positive_integer("steps", steps)
         self._set_hyper("learning_rate", learning_rate)
         self._given, self._planned, self.weight_decay = trained, steps, weight_decay
+        self._shown = shown(self, trained, steps=self._planned, learning_rate=learning_rate, weight_decay=weight_decay)
         loaded = load(trained) if isinstance(trained, (str, os.PathLike)) else trained
         if steps is not None and isinstance(loaded, Trained) and not is_coordinatewise(loaded):
             self._set_hyper("steps", steps)
@@ -80,6 +81,9 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
 
     def _present_steps(self):
         return self._get_hyper("steps")
+
+    def __repr__(self):
+        return self._shown
 
     @property
     def _checkpoint_dependencies(self):

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import pathlib
 
 import numpy as np
 import pytest
@@ -740,6 +741,21 @@ def test_a_configuration_has_all_that_it_was_given(tmp_path):
         (of_rows, {**given, "weight_decay": 0.0}),
     ]:
         assert l2l.KerasOptimizer(trained, **settings).get_config() == {"trained": trained, **settings}
+
+
+def test_it_shows_what_it_was_made_with(tmp_path):
+    trained = saved(tmp_path)
+    for make, given, text in [
+        (l2l.LearnedOptimizer, trained, repr(trained)),
+        (l2l.KerasOptimizer, pathlib.Path(trained), repr(trained)),
+        (l2l.KerasOptimizer, controller(), "<Trained optimizer of 115 weights>"),
+    ]:
+        shown = repr(make(given, steps=30, weight_decay=0.5))
+        assert shown == "<%s of %s, made with steps=30, learning_rate=1.0, weight_decay=0.5>" % (make.__name__, text)
+    shown = repr(l2l.LearnedOptimizer(trained, steps=tf.constant(3), learning_rate=lambda: 1.0))
+    assert shown.endswith(", made with steps=Tensor, learning_rate=function, weight_decay=0.0>")
+    schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 5, 0.5)
+    assert "steps=None, learning_rate=ExponentialDecay," in repr(l2l.KerasOptimizer(trained, learning_rate=schedule))
 
 
 def test_what_keras_cannot_have():
