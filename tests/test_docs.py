@@ -574,6 +574,10 @@ def test_what_a_step_of_a_learned_optimizer_costs_is_what_was_measured():
     ]
     text = words(section("docs/limits.md", "It costs memory and time"))
     assert [fragment for fragment in fragments if fragment not in text] == []
+    firsts = [model[name]["first_step_s"] for name in ("learned", "Adam") for model in (small, many)]
+    fragment = "after %.1f s for one variable of 1,000 coordinates, and after %.1f s for 60 small variables. "
+    fragment += "Adam's is done after %.2f s and %.1f s"
+    assert fragment % tuple(firsts) in words(section("docs/use_it.md", "Before you rely on it"))
 
 
 def test_the_page_on_trained_optimizers_shows_their_cards():

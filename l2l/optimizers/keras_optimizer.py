@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import backend
 
 from l2l import checks
-from l2l.optimizers.learned_optimizer import LearnedOptimizer
+from l2l.optimizers.learned_optimizer import LearnedOptimizer, shown
 from l2l.optimizers.row_functions import is_coordinatewise
 from l2l.optimizers.trained import Trained, load
 from l2l.types import PathLike
@@ -29,9 +29,15 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
 
         keras.backend.set_value(model.optimizer.steps, 4000)
 
-    Models save and load as with other optimizers, if `trained` is a path or a name:
+    `save` and `load_model` work if `trained` is a path or a name. After `import l2l`, `load_model` needs no
+    `custom_objects`. Files and folders keep different parts of the optimizer:
 
-        model = keras.models.load_model("model.h5", custom_objects={"KerasOptimizer": l2l.KerasOptimizer})
+    - `model.save("model.h5")` keeps its settings and its state. The loaded model continues the training. A
+      `Sequential` model needs an `input_shape` in its first layer; otherwise Keras warns, and the state is lost.
+    - `model.save_weights("weights")`, in TensorFlow's format, keeps its state but not `steps`. A model that is built
+      and compiled alike continues the training after `load_weights`.
+    - `model.save("folder", save_format="tf")` keeps its settings. Keras never restores an optimizer's state from a
+      SavedModel, so the loaded model starts with a new state.
 
     Args:
       trained, steps, learning_rate, weight_decay: as for `LearnedOptimizer`, but `steps` must be an integer or None,
@@ -45,6 +51,8 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
     Raises:
       TypeError, ValueError: as for `LearnedOptimizer`.
     """
+
+    _is_exported = False  # whether a SavedModel is about to ask for what this depends on
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         steps = None if steps is None else checks.positive_integer("steps", steps)
         self._set_hyper("learning_rate", learning_rate)
         self._given, self._planned, self.weight_decay = trained, steps, weight_decay
+        self._shown = shown(self, trained, steps=self._planned, learning_rate=learning_rate, weight_decay=weight_decay)
         loaded = load(trained) if isinstance(trained, (str, os.PathLike)) else trained
         if steps is not None and isinstance(loaded, Trained) and not is_coordinatewise(loaded):
             self._set_hyper("steps", steps)
@@ -73,15 +82,28 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
             weight_decay=weight_decay,
             name=name,
         )
+        self._inner._plan_more = (
+            "Plan more, counted from the first of all, with keras.backend.set_value(model.optimizer.steps, total)"
+        )
         self._track_trackable(self._inner, "learned")
 
     def _present_steps(self):
         return self._get_hyper("steps")
 
+    def __repr__(self):
+        return self._shown
+
     @property
     def _checkpoint_dependencies(self):
         # A checkpoint must not replace the steps that are planned now by those planned when it was written.
-        return [one for one in super()._checkpoint_dependencies if one.name != "steps"]
+        hidden, self._is_exported = {"steps", "learned"} if self._is_exported else {"steps"}, False
+        # What restores a SavedModel takes each slot for one of the shape of its variable. Not all of ours are.
+        return [one for one in super()._checkpoint_dependencies if one.name not in hidden]
+
+    def _list_extra_dependencies_for_serialization(self, serialization_cache):
+        # Only a SavedModel calls this, each time before it asks for the dependencies.
+        self._is_exported = True
+        return super()._list_extra_dependencies_for_serialization(serialization_cache)
 
     @property
     def skipped(self) -> Optional[tf.Variable]:
@@ -90,8 +112,10 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
 
     @property
     def weights(self) -> List[tf.Variable]:
-        """`iterations`, and all that the optimizer remembers."""
-        return [self.iterations, *self._inner.variables()]
+        """`iterations`, and all that the optimizer remembers, in the order of creation."""
+        # Files in .h5 format know them by their order. In a loaded model the names of layers may differ.
+        known = set(map(id, self._inner.variables()))
+        return [self.iterations, *[variable for variable in tf.global_variables() if id(variable) in known]]
 
     def apply_gradients(self, grads_and_vars: Any, name: Optional[str] = None) -> tf.Operation:
         """Applies gradients as other Keras optimizers do."""
@@ -119,3 +143,7 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
         if "steps" in self._hyper:
             config["steps"] = int(self._serialize_hyperparameter("steps"))
         return {**super().get_config(), **config}
+
+
+# Keras passes no `custom_objects` on when it loads a SavedModel.
+tf.keras.utils.get_custom_objects()[KerasOptimizer.__name__] = KerasOptimizer

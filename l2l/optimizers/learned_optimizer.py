@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterable, Optional, Tuple, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import control_flow_util
 
@@ -89,6 +90,8 @@ class LearnedOptimizer(tf.train.Optimizer):
         the optimizer cannot be called with a list of such tensors.
     """
 
+    _plan_more = "Plan more, counted from the first of all, with steps="
+
     def __init__(
         self,
         trained: Union[Trained, PathLike],
@@ -98,12 +101,14 @@ class LearnedOptimizer(tf.train.Optimizer):
         weight_decay: float = 0.0,
         name: str = "LearnedOptimizer",
     ) -> None:
+        given = trained
         if isinstance(trained, (str, os.PathLike)):
             trained = load(trained)
         if not isinstance(trained, Trained):
             raise TypeError(
                 "trained must be what trainer.trained() or l2l.load returns, or a path, got %r" % (trained,)
             )
+        self._shown = shown(self, given, steps=steps, learning_rate=learning_rate, weight_decay=weight_decay)
         super().__init__(use_locking=False, name=name)
         weight_decay = checks.number_from_zero("weight_decay", weight_decay)
         prepare_allocator()  # in time, where no session has started
@@ -124,6 +129,9 @@ class LearnedOptimizer(tf.train.Optimizer):
             rate = _scalar("learning_rate", learning_rate, self._functions.dtype, checks.number_from_zero)
             steps = None if steps is None else _scalar("steps", steps, tf.float32, checks.positive_integer)
             self._moving = MovingTensors(self, self._functions, rate, steps)
+
+    def __repr__(self):
+        return self._shown
 
     @property
     def skipped(self) -> Optional[tf.Variable]:
@@ -198,6 +206,16 @@ class LearnedOptimizer(tf.train.Optimizer):
                 % (variable.name, self._functions.dtype.name, expected, gradient.dtype.name, gradient.shape)
             )
         return gradient
+
+
+def shown(optimizer, trained, **settings):
+    """Returns the `repr` of an optimizer: what was trained, and the settings it was made with, numbers or types."""
+    trained = os.fspath(trained) if isinstance(trained, os.PathLike) else trained
+    settings = [
+        "%s=%s" % (name, value if value is None or np.isscalar(value) else type(value).__name__)
+        for name, value in settings.items()
+    ]
+    return "<%s of %r, made with %s>" % (type(optimizer).__name__, trained, ", ".join(settings))
 
 
 def _scalar(name, value, dtype, check):

@@ -120,7 +120,7 @@ class MovingTensors:
             said = self._said[variables[0].graph, named("said")]
             *_, made, _ = outputs
             with ops.colocate_with(None, ignore_existing=True), tf.device(None):  # where the session is
-                writes.append(_warning(self._optimizer.get_name(), made, steps, said))
+                writes.append(_warning(self._optimizer, made, steps, said))
         return writes
 
     def _name(self, name, end):
@@ -151,15 +151,15 @@ def _place(part, slot):
     return part.full_shape[:], part.var_offset[:], part.var_shape[:]
 
 
-def _warning(name, made, steps, said):
+def _warning(optimizer, made, steps, said):
     """Returns the op that warns on standard error after the planned steps: once per session and plan."""
 
     def nothing():
         return tf.constant(False)
 
     def warn():
-        text = "were planned: further ones may be small. Plan more, counted from the first of all, with steps="
-        shown = tf.print("%s:" % name, made, "steps are made,", steps, text)
+        text = "were planned: further ones may be small. %s" % optimizer._plan_more
+        shown = tf.print("%s:" % optimizer.get_name(), made, "steps are made,", steps, text)
         with tf.control_dependencies([shown]), tf.control_dependencies([said.assign(steps, read_value=False)]):
             return nothing()
 
