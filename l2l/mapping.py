@@ -7,7 +7,7 @@ import warnings
 import tensorflow.compat.v1 as tf
 
 from l2l.nests import is_differentiable, tensors_of, with_tensors
-from l2l.tracebacks import first_of, levels_to_the_caller, place_of, without_converted_code
+from l2l.tracebacks import first_of, levels_to_the_caller, message_of, place_of, without_converted_code
 from l2l.vectorizing import vectorized
 
 # The most draws to compute draw by draw: the graph for so many is still built in seconds.
@@ -88,8 +88,9 @@ def warn_of_fallback(what, reason):
 
 def first_line(error):
     """Returns the first line of an error's message (or its class) and the user's line where it came up."""
-    text = without_converted_code(str(getattr(error, "message", error)).split("\n\noriginally defined at:")[0])
-    return (first_of(text) or type(error).__name__) + place_of(error)
+    text = without_converted_code(message_of(error).split("\n\noriginally defined at:")[0])
+    said, place = first_of(text) or type(error).__name__, place_of(error)
+    return said if place in said else said + place  # a sentence about another error has its place
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import linecache
 import os
 import re
 import sys
+import types
 from typing import Any, Callable, TypeVar, cast
 
 import tensorflow.compat.v1 as tf
@@ -28,8 +29,8 @@ def short_traceback(function: _Function) -> _Function:
 
     Between the call and those lines lie frames of this package, of TensorFlow's loops and of functions that it traces.
     Below them lie those of the op that refused: hundreds of lines in a notebook. They are left out. The message begins
-    with the function that failed, and where. The error is the same object. With the environment variable
-    `L2L_TRACEBACKS=full` nothing is left out.
+    with the function that failed, and where. The error is the same object. IPython, which shows five lines of each
+    frame, shows none of this package. With the environment variable `L2L_TRACEBACKS=full` nothing is left out.
     """
 
     @functools.wraps(function)
@@ -62,6 +63,24 @@ def _shorten(error):
             error.__cause__ = None  # which hides what came before, too
         for one, following in zip([entry, *lines], [*lines, None]):
             one.tb_next = following
+    if lines or is_sentence or entry.tb_next is None:  # the last: it was called with other arguments than it has
+        hide_in_ipython(error)
+
+
+def hide_in_ipython(error):
+    """Has IPython show an error without the frames of this package that are left, which Python shows in two lines."""
+    if os.environ.get(VARIABLE) != "full":
+        vars(error)["_render_traceback_"] = _render_last_traceback
+
+
+def _render_last_traceback():
+    """Returns the traceback that IPython is about to show, as the list of texts that it expects of such a method."""
+    error, following = sys.last_value, None
+    for one in reversed([*_entries(error.__traceback__)]):
+        if not one.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            following = types.TracebackType(following, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    shell = sys.modules["IPython"].get_ipython()
+    return shell.InteractiveTB.structured_traceback(type(error), error, following)
 
 
 def _entries(traceback):
@@ -94,13 +113,33 @@ def _is_users_file(path):
 
 def _say_where(error, lines):
     """Begins the message of one of Python's own errors with the user's function that failed, and where."""
-    if type(error).__module__ != "builtins" or len(error.args) != 1 or not isinstance(error.args[0], str):
+    if type(error).__module__ != "builtins" or len(error.args) != 1:
         return  # whoever defines errors knows what is in them
+    if not isinstance(error.args[0], str) and not isinstance(error, KeyError):
+        return
     if not getattr(error, "_says_where", False):
         error._says_where = True
         function = _function_of(lines[0].tb_frame)
         line = _line_of(lines[-1].tb_frame.f_code.co_filename, lines[-1].tb_lineno)
-        error.args = ("%s failed, %s: %s" % (function, line, without_converted_code(error.args[0])),)
+        said = "%s failed, %s: %s" % (function, line, without_converted_code(message_of(error)))
+        error.args = (Unquoted(said) if isinstance(error, KeyError) else said,)
+        if isinstance(error, ImportError):
+            error.msg = said  # which it shows, not `args`
+
+
+class Unquoted(str):
+    """A text that is shown without quotes, also within a container or by a `KeyError`."""
+
+    def __repr__(self):
+        return str(self)
+
+
+def message_of(error):
+    """Returns what an error says; of a `KeyError`, which says nothing but the key, that there is no such key."""
+    if type(error) is KeyError and len(error.args) == 1:
+        key = error.args[0]
+        return str(key) if isinstance(key, str) and " " in key else "no key %r" % (key,)  # some give a sentence
+    return str(getattr(error, "message", error))
 
 
 def _function_of(frame):

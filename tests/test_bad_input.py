@@ -291,7 +291,7 @@ BAD_CALLS = [
     ),
     (lambda: learn(optimizer=lambda g, s: ([g, g], s)), ValueError, "optimizer's update must have the structure of x"),
     (lambda: learn(optimizer=changing_state, loop="while"), ValueError, "optimizer's state must keep its structure"),
-    (lambda: learn(loss=tf.square), ValueError, "loss must be a scalar (shape ()), got shape (2,)"),
+    (lambda: learn(loss=tf.square), ValueError, "loss of Custom must be a scalar (shape ()), got shape (2,)"),
     (lambda: learn(loss=lambda x: tf.constant(1.0)), ValueError, "loss must depend on every tensor of x"),
     (
         lambda: learn(start=[np.float32(1), np.float32(2)], loss=lambda x: x[0]),
@@ -301,11 +301,11 @@ BAD_CALLS = [
     (
         lambda: learn(loss=lambda x: tf.cast(tf.reduce_sum(x), tf.float64)),
         TypeError,
-        "loss must have the dtype of x, float32, got float64",
+        "loss of Custom must have the dtype of x, float32, got float64",
     ),
-    (lambda: learn(start=np.ones(2, np.int32)), TypeError, "x must be float32 or float64, got int32"),
-    (lambda: learn(start=np.ones(2, np.float16)), TypeError, "x must be float32 or float64, got float16"),
-    (lambda: learn(start=tf.cast((1, 2), tf.bfloat16)), TypeError, "x must be float32 or float64, got bfloat16"),
+    (lambda: learn(start=np.ones(2, np.int32)), TypeError, "must be float32 or float64, got int32 for x"),
+    (lambda: learn(start=np.ones(2, np.float16)), TypeError, "must be float32 or float64, got float16 for x"),
+    (lambda: learn(start=tf.cast((1, 2), tf.bfloat16)), TypeError, "must be float32 or float64, got bfloat16 for x"),
     (
         lambda: learn(start=np.ones(2), optimizer=l2l.AdamController()),
         TypeError,
@@ -314,18 +314,33 @@ BAD_CALLS = [
     (
         lambda: learn(start=[np.float32(1), np.int64(2)]),
         TypeError,
-        "x[1] must be float32 or float64, got int64",
+        "initial_position of Custom must be float32 or float64, got int64 for x[1]",
     ),
     (lambda: learn(loop=["python"]), ValueError, "loop must be one of python, while, got ['python']"),
-    (lambda: learn(loss=lambda x: None), TypeError, "loss must be a tensor, got None"),
+    (lambda: learn(loss=lambda x: None), TypeError, "loss of Custom must be a tensor, got None"),
     (lambda: learn(optimizer=lambda g, s: (None, s)), TypeError, "optimizer's update must be a tensor, got None"),
-    (lambda: learn(optimizer=growing_state, loop="while"), ValueError, "optimizer's state must keep its structure"),
+    (
+        lambda: learn(optimizer=growing_state, loop="while"),
+        ValueError,
+        "from step to step in a loop, it changed from float32 (2,) to float32 (4,)",
+    ),
     (lambda: learn(optimizer=counting_in_halves, loop="while"), ValueError, "optimizer's state must keep its structu"),
     (lambda: trainer(meta_loss=lambda losses: None), TypeError, "meta_loss must be a tensor, got None"),
+    (lambda: trainer(meta_loss=lambda: 1), TypeError, "meta_loss must be a function of one argument, the losses, got"),
+    (
+        lambda: trainer().run(1, callbacks=[l2l.LiveFigure]),
+        TypeError,
+        "callbacks[0] must be a function of one argument, the trainer, got <class",
+    ),
+    (
+        lambda: learn(start={"a": np.ones(2, np.float32), "b": np.float32(0)}, loss=lambda x: tf.reduce_sum(x["a"])),
+        ValueError,
+        "loss must depend on every tensor of x, it does not depend on x['b']",
+    ),
     (
         lambda: trainer(problem=Constant()),
         ValueError,
-        "sample must return tensors with a leading axis 1, got shape ()",
+        "sample of Constant must return tensors with a leading axis 1, got shape ()",
     ),
     (
         lambda: trainer(problem=OneArgument(2)),
@@ -344,7 +359,7 @@ BAD_CALLS = [
     ),
     (lambda: trainer(problem=OfLists(2)), TypeError, "data of OfLists must be a nest of NumPy arrays of numbers"),
     (lambda: trainer(problem=OfTensors()), TypeError, "data of OfTensors must be a nest of NumPy arrays of numbers"),
-    (lambda: learn(start=None), TypeError, "initial_position must be a tensor, got None"),
+    (lambda: learn(start=None), TypeError, "initial_position of Custom must be a tensor, got None"),
     (lambda: trainer(unroll_length=0), ValueError, "unroll_length must be a positive integer, got 0"),
     (lambda: trainer(unroll_length=1), ValueError, "meta_loss must depend on the optimizer's variables"),
     (lambda: trainer(learning_rate=-1), ValueError, "learning_rate must be a positive number of float32"),
@@ -407,12 +422,12 @@ BAD_CALLS = [
     (
         lambda: trainer(batch=4, problem=Unbatched(2)),
         ValueError,
-        "batch_loss must return a loss for each draw (shape (4,)), got shape ()",
+        "batch_loss of Unbatched must return a loss for each draw (shape (4,)), got shape ()",
     ),
     (
         lambda: trainer(batch=4, meta_loss=lambda losses: losses),
         ValueError,
-        "meta_loss must be a scalar (shape ()), got shape (3,)",
+        "meta_loss must be a scalar (shape ()), got shape (3,); tf.reduce_mean or tf.reduce_sum makes one",
     ),
     (lambda: trainer(batch=4, meta_loss=lambda losses: None), TypeError, "meta_loss must be a tensor, got None"),
     (lambda: trainer(batch=2.0), TypeError, "batch must be a positive integer, got 2.0"),
@@ -559,7 +574,7 @@ BAD_CALLS = [
     (
         lambda: evaluate(problem=Unbatched(2)),
         ValueError,
-        "batch_loss must return a loss for each draw (shape (16,)), got shape ()",
+        "batch_loss of Unbatched must return a loss for each draw (shape (16,)), got shape ()",
     ),
     (
         lambda: evaluate(optimizers={"a": forgetful}, draws=2, engine="graph"),

@@ -2,8 +2,10 @@
 
 import _thread
 import os
+import pickle
 import queue
 import re
+import sys
 import traceback
 import warnings
 
@@ -180,7 +182,7 @@ def test_a_mistake_of_the_users_shows_its_line_and_a_sentence_and_few_lines_besi
 
 def test_what_a_function_returned_is_refused_in_few_lines():
     error, text = raised(lambda: trainer(NoLoss()))
-    assert str(error) == "loss must be a tensor, got None"
+    assert str(error) == "loss of NoLoss must be a tensor, got None"
     assert len(text.split("\n")) <= 4 + MOST_LINES
 
 
@@ -190,6 +192,60 @@ def test_everything_is_there_where_one_asks_for_it(monkeypatch):
     assert len(text.split("\n")) > 30 and not str(error).startswith("loss of BadLoss")
 
 
+CELL = """
+class Bad(Plane):
+    def loss(self, x, draw):
+        return tf.matmul(x, draw)"""
+
+CELLS = {
+    "the user's function": (
+        CELL + "\nl2l.learn(Bad(), Bad().draw(0), l2l.sgd())",
+        2,
+        "loss of Bad failed, line 3 of the cell",
+    ),
+    "a check of many": ("l2l.testing.check_problem(BadLoss())", 1, "BadLoss breaks its contract"),
+    "a wrong argument": ("l2l.Trainer(Plane(), 3)", 1, "build_optimizer must be callable, got 3"),
+    "an unknown argument": ("l2l.Trainer(Plane(), Network, unrol_length=3)", 1, "unexpected keyword argument"),
+    "an unknown attribute": ("Plane().lossy", 1, "'Plane' object has no attribute 'lossy'"),
+}
+
+
+@pytest.fixture
+def ipython(monkeypatch, tmp_path):
+    """A shell like that of a notebook, in this process."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell has one of its own
+    for name in ["last_type", "last_value", "last_traceback"]:
+        monkeypatch.setattr(sys, name, None, raising=False)
+    settings = {"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "NoColor"}}
+    names = {name: value for name, value in globals().items() if not name.startswith("__")}
+    yield InteractiveShell.instance(config=Config(settings), user_ns=names)
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_notebook_shows_the_users_lines_alone(name, ipython, monkeypatch, capsys):
+    cell, number, words = CELLS[name]
+    ipython.run_cell(cell)
+    shown = capsys.readouterr().out
+    assert words in shown
+    assert shown.count("---> ") == number and shown.count("<ipython-input") == number  # the frames
+    if name != "an unknown argument":  # which concerns the call
+        monkeypatch.setenv("L2L_TRACEBACKS", "full")
+        ipython.run_cell(cell)
+        assert os.path.dirname(l2l.__file__) in capsys.readouterr().out
+
+
+def test_a_notebook_shows_an_error_of_the_packages_own_in_full(ipython, capsys):
+    ipython.user_ns["call"] = short_traceback(chain((OURS, "a"), (THEIRS, "b"), error=RuntimeError("no")))
+    ipython.run_cell("call()")
+    shown = capsys.readouterr().out
+    assert OURS in shown and THEIRS in shown
+
+
 class OwnError(Exception):
     """One that is not made from a sentence."""
 
@@ -197,6 +253,38 @@ class OwnError(Exception):
 class Raises(Plane):
     def loss(self, x, draw):
         raise OwnError("one", 2)
+
+
+class NoKey(Plane):
+    def __init__(self, key):
+        self._key = key
+
+    def loss(self, x, draw):
+        return {}[self._key]
+
+
+@pytest.mark.parametrize(
+    "key, said", [("inputs", "no key 'inputs'"), (3, "no key 3"), ("None is there", "None is there")]
+)
+def test_a_missing_key_is_said_in_words_without_quotes_around(key, said):
+    error, text = raised(lambda: trainer(NoKey(key)))
+    assert type(error) is KeyError
+    assert re.fullmatch(r"loss of NoKey failed, line \d+ of test_tracebacks.py: " + said, str(error))
+    assert text.endswith("KeyError: " + str(error))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    error, _ = raised(lambda: l2l.testing.check_problem(NoKey(key)))
+    assert ": %s (line " % said in str(error)
+
+
+class Imports(Plane):
+    def loss(self, x, draw):
+        import none_of_this_name  # noqa: F401
+
+
+def test_a_missing_module_is_said_with_its_place():
+    error, _ = raised(lambda: trainer(Imports()))
+    assert type(error) is ModuleNotFoundError and error.name == "none_of_this_name"
+    assert re.fullmatch(r"loss of Imports failed, line \d+ of .*: No module named 'none_of_this_name'", str(error))
 
 
 class Catches(Plane):
@@ -250,6 +338,17 @@ def test_sentences_name_the_line():
     error, _ = raised(lambda: l2l.testing.check_optimizer(BadStep))
     assert "__call__ of BadStep failed, line" in str(error)
     assert not re.search(r"\b(\d{2,}|line)\b", without_places(str(error)))
+
+
+class ForOneTensor:
+    def __call__(self, gradients, state):
+        weight = tf.get_variable("weight", [1])
+        return gradients[:, None][:, 0] * weight, ()  # the mistake
+
+
+def test_a_sentence_about_a_sentence_names_the_line_once():
+    error, _ = raised(lambda: l2l.testing.check_optimizer(ForOneTensor))
+    assert "it must take a nest of gradients" in str(error) and str(error).count("the mistake") == 1
 
 
 LIBRARIES = os.path.dirname(os.__file__)

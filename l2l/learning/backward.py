@@ -72,9 +72,8 @@ def check_follows_training(variables, given):
     for tensor in tf.get_default_graph().external_captures:
         if id(tensor) not in given and is_differentiable(tensor) and _depends(tensor, variables):
             raise ValueError(
-                "build_optimizer must not compute with its variables before the optimizer is called: %r is "
-                "computed once and would not follow the training; compute it in the function that "
-                "build_optimizer returns, or in its bind" % tensor.op.name
+                "the optimizer must not compute with its variables before it is called: %r is computed once and "
+                "would not follow the training; compute it in each call, or in its bind" % tensor.op.name
             )
 
 

@@ -68,10 +68,10 @@ def get_meta_loss(meta_loss):
 
     Raises:
       ValueError: the name is unknown.
-      TypeError: `meta_loss` is neither a name nor callable.
+      TypeError: `meta_loss` is neither a name nor a function of one argument.
     """
     if callable(meta_loss):
-        return meta_loss
+        return checks.function_of_one_argument("meta_loss", meta_loss, "the losses")
     if not isinstance(meta_loss, str):
         known = ", ".join(sorted(META_LOSSES))
         raise TypeError("meta_loss must be callable or one of %s, got %r" % (known, meta_loss))
@@ -97,7 +97,8 @@ def meta_loss_of(meta_loss, losses, batch=None):
             shape = [batch]
         if not value.shape.is_compatible_with(shape):
             raise ValueError(
-                "meta_loss must be a scalar (shape ()), got shape %s" % (value.shape[0 if batch is None else 1 :],)
+                "meta_loss must be a scalar (shape ()), got shape %s; tf.reduce_mean or tf.reduce_sum makes one"
+                % (value.shape[0 if batch is None else 1 :],)
             )
         if value.dtype != losses.dtype:
             raise TypeError(

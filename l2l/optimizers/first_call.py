@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from l2l import checks
 from l2l.mapping import first_line
 from l2l.optimizers.adam_controller import AdamController
+from l2l.optimizers.first_state import shown
 from l2l.optimizers.networks import CoordinatewiseLSTM
 from l2l.optimizers.optimizer import check_pair, opened
 from l2l.tracebacks import without_places
@@ -81,7 +82,7 @@ def _created(build, position, name, scope):
 
     def found(like=None):
         variables = _trained(others)
-        rebuilt = functools.partial(_with, build, like, getattr(value, "adapted", []))
+        rebuilt = functools.partial(_with, build, like, getattr(value, "adapted", []), name)
         optimizer = opened("%s's result" % name, value, variables=variables, rebuilt=rebuilt)
         return Created(optimizer if like is None else _within(inside, optimizer), like)
 
@@ -96,11 +97,12 @@ def _created(build, position, name, scope):
     if asked and not _creates_when_called(build, like):
         return found()
     at_once, asked = found(), []
+    states = []  # those before the steps of the first call
     try:
         with _noted(asked):
-            number = _call_first(at_once.optimizer, like, inside, asked)
+            number = _call_first(at_once.optimizer, like, inside, asked, states)
     except Exception as error:
-        raise _failed(name, like, error) from error
+        raise _failed(name, like, states, error) from error
     if not asked:
         return at_once
     if number < len(asked):
@@ -111,15 +113,15 @@ def _created(build, position, name, scope):
     return found(like)
 
 
-def _with(build, like, adapted, weights):
-    return rebuilt(build, None if like is None else lambda: like, weights, adapted)
+def _with(build, like, adapted, name, weights):
+    return rebuilt(build, None if like is None else lambda: like, weights, adapted, name)
 
 
-def rebuilt(build, position, weights, adapted):
+def rebuilt(build, position, weights, adapted, name="build"):
     """Builds an optimizer again in the current graph, with tensors in place of its variables; returns an `Optimizer`.
 
     Args:
-      build, position: as for `create`.
+      build, position, name: as for `create`; the name is by default that of `l2l.load`.
       weights: tensors or arrays for the trained variables, in the order in which these are created.
       adapted: tensors or arrays for the variables that no gradient trains, in the same order.
     """
@@ -132,7 +134,7 @@ def rebuilt(build, position, weights, adapted):
 
     scope = tf.variable_scope(None, default_name="rebuilt")
     with tf.variable_creator_scope(tensor):
-        return create(build, position, "build_optimizer", scope).optimizer
+        return create(build, position, name, scope).optimizer
 
 
 def _trained(others):
@@ -169,12 +171,15 @@ def _creates_when_called(build, like):
             value = build()
         before = _variables_in(graph)
         with contextlib.suppress(Exception):
-            _call_first(opened("build_optimizer's result", value), like, scope, [])
+            _call_first(opened("build_optimizer's result", value), like, scope, [], [])
     return _variables_in(graph) != before
 
 
-def _call_first(optimizer, like, scope, asked):
-    """Makes three steps on zeros; returns how many variables were requested before the last step."""
+def _call_first(optimizer, like, scope, asked, states):
+    """Makes three steps on zeros; returns how many variables were requested before the last step.
+
+    `states`, an empty list, gets the state before each step.
+    """
     with tf.name_scope("first_call"):
         x = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), like)
         state = None
@@ -185,6 +190,7 @@ def _call_first(optimizer, like, scope, asked):
                 bound = optimizer.bind()
                 if reuse is None and bound.initial_state is not None:
                     state = bound.initial_state(x)
+                states.append(state)
                 state = stepped(bound, x, state)
     return number
 
@@ -229,15 +235,21 @@ def _within(scope, optimizer):
     )
 
 
-def _failed(name, like, error):
+def _failed(name, like, states, error):
     if is_of_another_graph(error):
         return FirstCallError(
             "%s must create a new network each time, with its cells and layers; this one uses some of another graph"
             % name
         )
+    before = [shown(state) for state in states if state is not None]
+    if len(set(before[-2:])) == 2:
+        given = ", after its state changed from %s to %s" % tuple(before[-2:])
+    else:
+        given = " and the state %.200s" % before[-1] if before else ""
+    when = "at its %s step" % ["second", "third"][len(states) - 2] if len(states) > 1 else "when it was called first"
     return FirstCallError(
-        "the optimizer of %s failed when it was called first, with gradients of shape %.200s: %s"
-        % (name, _shapes(like), first_line(error))
+        "the optimizer of %s failed %s, with gradients of shape %.200s%s: %s"
+        % (name, when, _shapes(like), given, first_line(error))
     )
 
 

@@ -1,9 +1,11 @@
 """The state before the first step, which a loop needs to begin an unroll or to continue one."""
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from l2l.nests import tensors_of, with_tensors
 from l2l.optimizers.optimizer import Bound, check_pair
+from l2l.tracebacks import Unquoted
 
 
 def check_same_state(state, next_state):
@@ -28,8 +30,18 @@ def check_same_state(state, next_state):
     if not same:
         raise ValueError(
             "optimizer's state must keep its structure, shapes and dtypes from step to step in a loop, "
-            "got %r after %r" % (next_state, state)
+            "it changed from %s to %s" % (shown(state), shown(next_state))
         )
+
+
+def shown(state):
+    """Returns a state as a text, with the dtypes and shapes of its tensors, such as "[float32 (2,), None]"."""
+
+    def leaf(one):
+        is_array = isinstance(one, (tf.Tensor, tf.Variable, np.ndarray))
+        return Unquoted("%s %s" % (one.dtype.name, one.shape) if is_array else repr(one))
+
+    return str(tf.nest.map_structure(leaf, state))
 
 
 def with_initial_state(optimizer, rows=False):

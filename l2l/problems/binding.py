@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from tensorflow.python.util import nest
 
 from l2l import checks
 from l2l.graphs import data_in_graph, own_graph
@@ -43,13 +44,14 @@ class BoundProblem:
           TypeError: it is not a nest of tensors, or one of them is neither float32 nor float64.
           ValueError: `initial_position` creates variables.
         """
+        what = "initial_position of %s" % type(self.problem).__name__
         with tf.name_scope("initial_position"), checks.no_variables("initial_position", self.problem):
             x = self._mapped(self.problem.initial_position, self.draw)
             # New tensors: a loss may compare `x` with the draw, and the gradient must flow into `x` alone.
-            x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor("initial_position", one)), x)
+            x = tf.nest.map_structure(lambda one: tf.identity(checks.tensor(what, one)), x)
         for path, tensor in zip(paths(x), tf.nest.flatten(x)):
             if tensor.dtype not in (tf.float32, tf.float64):  # in float16 Adam's epsilon is 0
-                raise TypeError("%s must be float32 or float64, got %s" % (path, tensor.dtype.name))
+                raise TypeError("%s must be float32 or float64, got %s for %s" % (what, tensor.dtype.name, path))
         return x
 
     def loss(self, x, t):
@@ -63,7 +65,7 @@ class BoundProblem:
           ValueError: the loss has another shape, or creates variables.
           TypeError: the loss is not a tensor, or has another dtype than `x`.
         """
-        dtype = tf.nest.flatten(x)[0].dtype
+        dtype, name = tf.nest.flatten(x)[0].dtype, type(self.problem).__name__
         is_whole = self.batch is not None and self.has_own_form  # `batch_loss`, not a mapped `loss`
         with tf.name_scope("loss"), checks.no_variables("observe and loss", self.problem):
             try:
@@ -75,16 +77,20 @@ class BoundProblem:
             except (TypeError, ValueError) as error:
                 _name_data_of_other_dtype(self.problem, dtype, error)
                 raise
-            value = checks.tensor("loss", value)
+            value = checks.tensor("loss of %s" % name, value)
         if is_whole and not value.shape.is_compatible_with([self.batch]):
             raise ValueError(
-                "batch_loss must return a loss for each draw (shape (%d,)), got shape %s" % (self.batch, value.shape)
+                "batch_loss of %s must return a loss for each draw (shape (%d,)), got shape %s"
+                % (name, self.batch, value.shape)
             )
         one = value.shape if self.batch is None else value.shape[1:]
         if not one.is_compatible_with([]):
-            raise ValueError("loss must be a scalar (shape ()), got shape %s" % (one,))
+            raise ValueError(
+                "loss of %s must be a scalar (shape ()), got shape %s; tf.reduce_mean or tf.reduce_sum makes one"
+                % (name, one)
+            )
         if value.dtype != dtype:
-            raise TypeError("loss must have the dtype of x, %s, got %s" % (dtype.name, value.dtype.name))
+            raise TypeError("loss of %s must have the dtype of x, %s, got %s" % (name, dtype.name, value.dtype.name))
         return value
 
     def loss_on_whole_data(self, x):
@@ -95,9 +101,10 @@ class BoundProblem:
         """
         problem = self.problem
         with tf.name_scope("loss_on_whole_data"), checks.no_variables("observe_all and loss", problem):
-            value = checks.tensor("loss", problem.loss(x, all_observed(problem, self.draw, data_in_graph(problem))))
+            name = "loss of %s" % type(problem).__name__
+            value = checks.tensor(name, problem.loss(x, all_observed(problem, self.draw, data_in_graph(problem))))
         if not value.shape.is_compatible_with([]):
-            raise ValueError("loss must be a scalar (shape ()) of observe_all too, got shape %s" % (value.shape,))
+            raise ValueError("%s must be a scalar (shape ()) of observe_all too, got shape %s" % (name, value.shape))
         return value
 
     def active(self):
@@ -131,8 +138,8 @@ def position_specs(problem):
 
 
 def paths(x):
-    """Names the tensors of a position for error messages: `x`, or `x[0]`, `x[1]`, ..."""
-    return ["x"] if not tf.nest.is_nested(x) else ["x[%d]" % i for i in range(len(tf.nest.flatten(x)))]
+    """Names the tensors of a position for error messages: `x`, or `x[0]`, `x['bias']`, ..."""
+    return ["x" + "".join("[%r]" % key for key in keys) for keys, _ in nest.flatten_with_tuple_paths(x)]
 
 
 def not_differentiable(error):

@@ -17,6 +17,7 @@ from l2l import checks
 from l2l.mapping import OverDraws
 from l2l.problems.random_numbers import sampling
 from l2l.progress import shortened
+from l2l.tracebacks import hide_in_ipython
 from l2l.types import Nest, Seed
 
 _FIRST_OF_DRAWS = -(2**40)  # the seed of `Problem.draw(0)`
@@ -48,7 +49,11 @@ class Problem:
     data: Optional[Nest] = None
 
     def __getattribute__(self, name):
-        value = super().__getattribute__(name)
+        try:
+            value = super().__getattribute__(name)
+        except AttributeError as error:
+            hide_in_ipython(error)  # this method, which has no part in it
+            raise
         # Wrapped here, to catch every kind: a method, a static method, one set later, a function of this object alone.
         return _with_streams(self, value) if name == "sample" and callable(value) else value
 
@@ -200,13 +205,14 @@ def sample(problem, num, seed):
       ValueError: a tensor of the result has no leading axis of length `num`, or its shape is not static; or `sample`
         creates variables.
     """
+    what = "sample of %s" % type(problem).__name__
     with tf.name_scope("sample"), checks.no_variables("sample", problem):
-        draws = tf.nest.map_structure(lambda many: checks.tensor("sample", many), problem.sample(num, seed))
+        draws = tf.nest.map_structure(lambda many: checks.tensor(what, many), problem.sample(num, seed))
     for many in tf.nest.flatten(draws):
         if not many.shape[:1].is_compatible_with([num]):
-            raise ValueError("sample must return tensors with a leading axis %d, got shape %s" % (num, many.shape))
+            raise ValueError("%s must return tensors with a leading axis %d, got shape %s" % (what, num, many.shape))
         if not many.shape[1:].is_fully_defined():
-            raise ValueError("sample must return tensors of static shape, got shape %s" % (many.shape,))
+            raise ValueError("%s must return tensors of static shape, got shape %s" % (what, many.shape))
     return draws
 
 

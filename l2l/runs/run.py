@@ -165,7 +165,7 @@ class Run:
         if not isinstance(callbacks, (list, tuple)):
             raise TypeError("callbacks must be a list of functions of the trainer, got %r" % (callbacks,))
         for i, callback in enumerate(callbacks):
-            checks.function("callbacks[%d]" % i, callback)
+            checks.function_of_one_argument("callbacks[%d]" % i, callback, "the trainer")
         self._check_ready()
         if meta_iterations or self._training.is_due():
             line = progress(meta_iterations, title([self._name], "trainings"))

@@ -268,7 +268,7 @@ def build_in_time():
 )
 def test_what_is_computed_with_variables_when_they_are_created_is_refused_by_name(settings):
     """Also where there is no loop: the segment of two losses has one update."""
-    words = r"build_optimizer must not compute with its variables .* 'computed_too_early' is"
+    words = r"the optimizer must not compute with its variables .* 'computed_too_early' is"
     with pytest.raises(ValueError, match=words):
         small(build_optimizer=build_too_early, engine="xla", **settings)
 

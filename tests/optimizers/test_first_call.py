@@ -536,6 +536,68 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(build, message):
     assert "\n" not in str(caught.value)
 
 
+def with_state(next_state, **more):
+    """A network that fails at a step whose state is not [2, 2]."""
+
+    def network(gradients, state):
+        rate, state = tf.get_variable("rate", []), tf.ones([2, 2]) if state is None else state
+        return rate * gradients, next_state(tf.linalg.matmul(state, tf.ones([2, 2])))
+
+    vars(network).update(more)
+    return lambda: network
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        (
+            with_state(lambda state: {"m": state}),
+            r"failed at its second step, with gradients of shape \(2,\) and the state {'m': float32 \(2, 2\)}: ",
+        ),
+        (
+            with_state(lambda state: state[0], initial_state=lambda x: tf.ones([2, 2])),
+            r"failed at its second step, .* \(2,\), after its state changed from float32 \(2, 2\) to float32 \(2,\): ",
+        ),
+        (
+            with_state(lambda state: state[:1, :1]),
+            r"failed at its second step, with gradients of shape \(2,\) and the state float32 \(1, 1\): ",
+        ),
+        (
+            with_state(lambda state: state, initial_state=lambda x: [None, 3, np.ones(5)]),
+            r"failed when it was called first, .* shape \(2,\) and the state \[None, 3, float64 \(5,\)\]: ",
+        ),
+    ],
+    ids=["structure", "changed", "shape", "initial"],
+)
+def test_a_state_that_the_next_step_cannot_take_is_named(network, message):
+    with pytest.raises(ValueError, match="^the optimizer of build_optimizer " + message):
+        small(build_optimizer=network)
+
+
+def changing_late(gradients, state):
+    """Its state is `[2, 2]` and then `[2, 1]`, with which the third step fails."""
+    state = tf.ones([2, 2]) if state is None else tf.linalg.matmul(state, state)[:, :1]
+    return tf.get_variable("rate", []) * gradients, state
+
+
+def test_a_state_that_changes_late_is_named():
+    words = r"failed at its third step, .*, after its state changed from float32 \(2, 2\) to float32 \(2, 1\): "
+    with pytest.raises(ValueError, match=words):
+        small(build_optimizer=lambda: changing_late)
+
+
+def test_a_network_that_cannot_be_built_again_is_refused_by_the_name_of_the_argument(graph):
+    builds = []
+
+    def build():
+        builds.append(len(builds))
+        return learned_momentum() if len(builds) == 1 else 3
+
+    created = create(build, lambda: tf.TensorSpec([2], tf.float32), "mine")
+    with pytest.raises(TypeError, match=r"^mine's result must be callable, got 3"):
+        created.optimizer.bind([tf.zeros([])])
+
+
 def test_evaluate_does_not_take_initial_weights_for_trained_ones():
     with pytest.raises(TypeError, match=r"optimizers\['it'\] must be a function .* without variables"):
         l2l.evaluate(l2l.Quadratic(2), {"it": notebook_network()}, draws=2, steps=3)

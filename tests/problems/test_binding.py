@@ -25,9 +25,11 @@ def test_positions_are_checked(batch):
         return {"a": draw, "b": tf.cast(draw, tf.int32)}
 
     draw = tf.zeros([] if batch is None else [batch])
-    with pytest.raises(TypeError, match=r"^x\[1\] must be float32 or float64, got int32$"):
+    with pytest.raises(
+        TypeError, match=r"^initial_position of Given must be float32 or float64, got int32 for x\['b'\]$"
+    ):
         BoundProblem(Given(start=start), draw, batch).start()
-    with pytest.raises(TypeError, match=r"^x must be float32 or float64, got int32$"):
+    with pytest.raises(TypeError, match=r"^initial_position of Given must be float32 or float64, got int32 for x$"):
         BoundProblem(Given(start=lambda draw: tf.constant(1)), draw, batch).start()
 
 
@@ -64,7 +66,7 @@ def test_what_is_active_is_asked_of_a_draw_and_of_each_of_many(run):
 def test_paths_name_the_tensors_of_a_position():
     x = tf.zeros([2])
     assert paths(x) == ["x"]
-    assert paths((x, {"a": x})) == ["x[0]", "x[1]"]
+    assert paths((x, {"b": [x], "a": x})) == ["x[0]", "x[1]['a']", "x[1]['b'][0]"]
 
 
 def test_a_batch_of_the_readmes_rosenbrock_gives_each_draw_its_own_loss_and_gradient(run):
@@ -139,10 +141,14 @@ def test_a_batch_of_own_form_gets_what_observe_picked_for_each_draw(run):
 @pytest.mark.parametrize(
     "loss, error, message",
     [
-        (lambda x: tf.stack([x, x]), ValueError, r"loss must be a scalar \(shape \(\)\), got shape \(2,\)"),
-        (lambda x: None, TypeError, "loss must be a tensor, got None"),
-        (lambda x: tf.cast(x, tf.float64), TypeError, "loss must have the dtype of x, float32, got float64"),
-        (lambda x: tf.constant(1), TypeError, "loss must have the dtype of x, float32, got int32"),
+        (
+            lambda x: tf.stack([x, x]),
+            ValueError,
+            r"^loss of Given must be a scalar \(shape \(\)\), got shape \(2,\); tf.reduce_mean or .* makes one$",
+        ),
+        (lambda x: None, TypeError, "^loss of Given must be a tensor, got None"),
+        (lambda x: tf.cast(x, tf.float64), TypeError, "^loss of Given must have the dtype of x, float32, got float64"),
+        (lambda x: tf.constant(1), TypeError, "^loss of Given must have the dtype of x, float32, got int32"),
     ],
 )
 def test_losses_are_checked(batch, loss, error, message):
@@ -159,7 +165,7 @@ def test_the_shape_of_a_form_for_batches_is_checked():
     problem = Summed(2)
     draws = sample(problem, 3, 1)
     with pytest.raises(
-        ValueError, match=r"batch_loss must return a loss for each draw \(shape \(3,\)\), got shape \(\)"
+        ValueError, match=r"^batch_loss of \w+ must return a loss for each draw \(shape \(3,\)\), got shape \(\)"
     ):
         bound = BoundProblem(problem, draws, 3)
         bound.loss(bound.start(), tf.constant(0))
@@ -176,7 +182,7 @@ def test_a_loss_on_the_whole_data_is_a_scalar():
 
     bound = BoundProblem(PerExample(), PerExample().draw(1))
     with pytest.raises(
-        ValueError, match=r"loss must be a scalar \(shape \(\)\) of observe_all too, got shape \(12, 1\)"
+        ValueError, match=r"^loss of \w+ must be a scalar \(shape \(\)\) of observe_all too, got shape \(12, 1\)"
     ):
         bound.loss_on_whole_data(bound.start())
 

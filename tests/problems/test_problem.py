@@ -36,12 +36,15 @@ def test_draw_is_one_of_sample(run):
 @pytest.mark.parametrize(
     "draws, message",
     [
-        (lambda shape: tf.zeros([]), r"sample must return tensors with a leading axis 3, got shape \(\)"),
-        (lambda shape: tf.zeros([2, 5]), r"sample must return tensors with a leading axis 3, got shape \(2, 5\)"),
+        (lambda shape: tf.zeros([]), r"^sample of \w+ must return tensors with a leading axis 3, got shape \(\)"),
+        (
+            lambda shape: tf.zeros([2, 5]),
+            r"^sample of \w+ must return tensors with a leading axis 3, got shape \(2, 5\)",
+        ),
         (lambda shape: (tf.zeros(shape), tf.zeros([4])), r"a leading axis 3, got shape \(4,\)"),
         (
             lambda shape: tf.placeholder_with_default(np.zeros([3, 2]), [3, None]),
-            r"sample must return tensors of static shape, got shape \(3, \?\)",
+            r"^sample of \w+ must return tensors of static shape, got shape \(3, \?\)",
         ),
     ],
 )
