@@ -21,7 +21,8 @@ class Stop:
 def delayed_signals(terminate, acknowledge=lambda: None):
     """Delays the first Ctrl-C within the block: it only sets the `Stop` that is yielded. The second acts as usual.
 
-    At the end the previous handlers are restored. A Ctrl-C that was ignored before stays ignored.
+    At the end the previous handlers are restored. A Ctrl-C that was ignored before stays ignored. A block within
+    another, as of an evaluation in a callback, leaves signals to the outer one.
 
     Args:
       terminate: whether to delay SIGTERM too. If both arrive, SIGTERM counts, whichever was first.
@@ -32,7 +33,7 @@ def delayed_signals(terminate, acknowledge=lambda: None):
         for number in [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]:
             handler = signal.getsignal(number)
             # In a background job Ctrl-C may be ignored, and stays so. None: someone outside Python handles it.
-            if handler not in (None, signal.SIG_IGN):
+            if handler not in (None, signal.SIG_IGN) and not getattr(handler, "delays", False):
                 before[number] = handler
 
     # The handlers stay until the end: a signal may be under way already, and a handler that Python finds in place of
@@ -45,6 +46,7 @@ def delayed_signals(terminate, acknowledge=lambda: None):
         stop.signal = signal.SIGTERM if signal.SIGTERM in seen else number
         stop.set()
 
+    on_signal.delays = True
     try:
         for number in before:
             signal.signal(number, on_signal)

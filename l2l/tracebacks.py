@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import linecache
 import os
 import re
@@ -39,7 +40,8 @@ def short_traceback(function: _Function) -> _Function:
             return function(*arguments, **named)  # what it calls is left out here, up to your own lines
         except Exception as error:
             if os.environ.get(VARIABLE) != "full":
-                _shorten(error)
+                with contextlib.suppress(Exception):  # an error of a strange class is shown as it is
+                    _shorten(error)
             raise
 
     return cast(_Function, called)
@@ -48,18 +50,19 @@ def short_traceback(function: _Function) -> _Function:
 def _shorten(error):
     """Removes from an error that is being raised the frames between the current one and the user's lines."""
     entry, before = error.__traceback__, getattr(error.__cause__ or error.__context__, "__traceback__", None)
+    is_caught = before is not None and _is_users(before.tb_frame)  # by the user's code, which then raised this one
     lines, is_sentence = _users_lines(entry.tb_next), False
     if lines:
         _say_where(error, lines)
     else:
         # This package's sentence about an error in the user's code, or about the result of the user's function.
-        lines = _users_lines(before)
+        lines = [] if is_caught else _users_lines(before)
         if isinstance(error, tf.errors.OpError):
             is_sentence = _say_which_op(error)
         elif isinstance(error, (TypeError, ValueError)):
             lines = lines or _innermost(entry.tb_next)
     if lines or is_sentence:
-        if before is None or not _is_users(before.tb_frame):  # else the user's code caught an error, and raised another
+        if not is_caught:
             error.__cause__ = None  # which hides what came before, too
         for one, following in zip([entry, *lines], [*lines, None]):
             one.tb_next = following
@@ -69,18 +72,19 @@ def _shorten(error):
 
 def hide_in_ipython(error):
     """Has IPython show an error without the frames of this package that are left, which Python shows in two lines."""
-    if os.environ.get(VARIABLE) != "full":
+    if os.environ.get(VARIABLE) != "full" and not hasattr(error, "_render_traceback_"):
         vars(error)["_render_traceback_"] = _render_last_traceback
 
 
 def _render_last_traceback():
     """Returns the traceback that IPython is about to show, as the list of texts that it expects of such a method."""
     error, following = sys.last_value, None
-    for one in reversed([*_entries(error.__traceback__)]):
+    entries = itertools.dropwhile(lambda one: not _is_users(one.tb_frame), _entries(error.__traceback__))  # IPython's
+    for one in reversed([*entries]):
         if not one.tb_frame.f_code.co_filename.startswith(_PACKAGE):
             following = types.TracebackType(following, one.tb_frame, one.tb_lasti, one.tb_lineno)
     shell = sys.modules["IPython"].get_ipython()
-    return shell.InteractiveTB.structured_traceback(type(error), error, following)
+    return shell.InteractiveTB.structured_traceback(type(error), error, following, tb_offset=0)
 
 
 def _entries(traceback):
@@ -138,7 +142,8 @@ def message_of(error):
     """Returns what an error says; of a `KeyError`, which says nothing but the key, that there is no such key."""
     if type(error) is KeyError and len(error.args) == 1:
         key = error.args[0]
-        return str(key) if isinstance(key, str) and " " in key else "no key %r" % (key,)  # some give a sentence
+        is_sentence = isinstance(key, str) and key.count(" ") > 1
+        return str(key) if is_sentence else "no key %r" % (key,)
     return str(getattr(error, "message", error))
 
 

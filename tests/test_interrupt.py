@@ -334,6 +334,30 @@ def test_a_third_ctrl_c_while_the_second_is_dealt_with_leaves_no_wrong_checkpoin
         trainer.run(5)
 
 
+def test_within_another_block_signals_are_left_to_the_outer_one(handlers):
+    """As in an evaluation that a callback of a training calls."""
+    before, heard = handlers(), []
+    with pytest.raises(KeyboardInterrupt), delayed_signals(False, lambda: heard.append("outer")) as outer:
+        ours = handlers()
+        with delayed_signals(False, lambda: heard.append("inner")) as inner:
+            assert handlers() == ours
+            os.kill(os.getpid(), INT)
+            assert outer.is_set() and not inner.is_set()
+        assert handlers() == ours
+        os.kill(os.getpid(), INT)  # the second acts as usual
+        pytest.fail("it waited")
+    assert handlers() == before and heard == ["outer"]
+
+
+def test_an_interrupt_at_the_end_of_an_evaluation_counts(monkeypatch, handlers):
+    module, before = sys.modules["l2l.evaluation.evaluate"], handlers()
+    close = module.EvaluationGraph.close
+    monkeypatch.setattr(module.EvaluationGraph, "close", lambda self: (close(self), os.kill(os.getpid(), INT)))
+    with pytest.raises(KeyboardInterrupt, match="stopped, no losses are kept"):
+        l2l.evaluate(l2l.Quadratic(), {"a": l2l.sgd()}, draws=2, steps=2, engine="graph")
+    assert handlers() == before
+
+
 @pytest.mark.parametrize("when", ["building", "running"])
 def test_an_evaluation_is_acknowledged_at_once_and_ends_before_the_next_optimizer(when, monkeypatch, handlers):
     before, shown, closed = handlers(), [], []

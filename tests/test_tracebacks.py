@@ -1,6 +1,7 @@
 """An error in a user's function shows the user's line and a sentence, and little else."""
 
 import _thread
+import dataclasses
 import os
 import pickle
 import queue
@@ -264,7 +265,13 @@ class NoKey(Plane):
 
 
 @pytest.mark.parametrize(
-    "key, said", [("inputs", "no key 'inputs'"), (3, "no key 3"), ("None is there", "None is there")]
+    "key, said",
+    [
+        ("inputs", "no key 'inputs'"),
+        ("sepal length", "no key 'sepal length'"),
+        (3, "no key 3"),
+        ("None is there", "None is there"),
+    ],
 )
 def test_a_missing_key_is_said_in_words_without_quotes_around(key, said):
     error, text = raised(lambda: trainer(NoKey(key)))
@@ -310,6 +317,51 @@ class RunsIntoIt(Plane):
     def loss(self, x, draw):
         number = 2 + tf.cast(tf.reduce_sum(tf.abs(x)) < 0.5, tf.int32)
         return tf.reduce_sum(tf.reshape(x, [number]) ** 2)  # the mistake
+
+
+def test_an_error_that_the_user_handles_has_no_part_in_another():
+    def call():
+        try:
+            int("nine")
+        except ValueError:
+            trainer(Plane(), 3)
+
+    error, text = raised(call)
+    assert type(error) is TypeError and "During handling" in text
+    assert text.split("During handling")[1].count('int("nine")') == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    number: int
+
+
+class RaisesFrozen(Plane):
+    def loss(self, x, draw):
+        raise FrozenError(3)
+
+
+class RendersItselfError(ValueError):
+    def _render_traceback_(self):
+        return ["rendered"]
+
+
+class RaisesRendering(Plane):
+    def loss(self, x, draw):
+        raise RendersItselfError("no")
+
+
+def test_errors_of_strange_classes_stay_what_they_are(ipython, capsys):
+    error, _ = raised(lambda: trainer(RaisesFrozen()))
+    assert error == FrozenError(3)
+    ipython.run_cell("trainer(RaisesRendering())")
+    assert capsys.readouterr().out.strip() == "rendered"
+
+
+def test_wherever_ipython_begins_to_show_an_error_the_users_line_is_there(ipython, capsys):
+    ipython.run_cell("try:\n    trainer(BadLoss())\nexcept ValueError:\n    get_ipython().showtraceback(tb_offset=0)")
+    shown = capsys.readouterr().out
+    assert "trainer(BadLoss())" in shown and "the mistake" in shown and "interactiveshell.py" not in shown
 
 
 def test_an_op_that_fails_when_it_runs_is_the_users_line():

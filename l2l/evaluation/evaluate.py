@@ -98,6 +98,7 @@ def evaluate(
         finally:
             if graph:
                 graph.close()
+    leave(stop, _STOPPED)
     return Evaluation(losses, positions, at, problem, examined.arrays)
 
 

@@ -145,9 +145,7 @@ def plot_curves(losses: Mapping[str, Any], *, window: Optional[int] = None, ax: 
         axes.set_xlabel("base iteration")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        words = "loss%s, median over draws" % _averaged([window for _, _, window in curves.values()])
-        if axes is all_axes[0] or words != all_axes[0].get_ylabel():
-            axes.set_ylabel(words)
+    all_axes[0].set_ylabel("loss%s, median over draws" % _averaged([window for _, _, window in everything]))
     add_legend(all_axes[-1], ax)
     return figure
 
@@ -180,7 +178,8 @@ def _curve(path, losses, name, window):
 
 def _averaged(windows):
     """What a label says of averaged losses."""
-    return "" if max(windows) == 1 else ", mean of %d neighbours" % max(windows)
+    most = max(windows)
+    return "" if most == 1 else ", mean of %s%d neighbours" % ("up to " if min(windows) < most else "", most)
 
 
 def _smooth(rows, window):

@@ -243,7 +243,7 @@ def _failed(name, like, states, error):
         )
     before = [shown(state) for state in states if state is not None]
     if len(set(before[-2:])) == 2:
-        given = ", after its state changed from %s to %s" % tuple(before[-2:])
+        given = ", after its state changed from %.200s to %.200s" % tuple(before[-2:])
     else:
         given = " and the state %.200s" % before[-1] if before else ""
     when = "at its %s step" % ["second", "third"][len(states) - 2] if len(states) > 1 else "when it was called first"

@@ -41,7 +41,10 @@ def shown(state):
         is_array = isinstance(one, (tf.Tensor, tf.Variable, np.ndarray))
         return Unquoted("%s %s" % (one.dtype.name, one.shape) if is_array else repr(one))
 
-    return str(tf.nest.map_structure(leaf, state))
+    try:
+        return str(tf.nest.map_structure(leaf, state))
+    except (TypeError, ValueError):  # TensorFlow takes no such nest
+        return repr(state)
 
 
 def with_initial_state(optimizer, rows=False):

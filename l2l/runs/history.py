@@ -13,7 +13,7 @@ from l2l.types import PathLike
 _CHECKED_WINDOW = 1000  # meta-iterations, for `History.complaints`
 _MANY_SKIPPED = 10  # meta-iterations; fewer are chance
 _SHORT = 0.01  # the `output_scale` that is advised
-_BOUNDED = ("none", "log_and_sign", "moments", "relative_step")  # castings whose updates do not grow with gradients
+_GROWING = ("ratio", "log_ratio", "secant")  # castings whose updates grow with the gradients
 
 
 class History:
@@ -219,7 +219,7 @@ def _remedies(optimizer):
     remedies = []
     if max(scales, default=0) > _SHORT:
         remedies.append("build the network with output_scale=%g" % _SHORT)
-    if not all(kind in _BOUNDED for kind in kinds):
+    if any(kind in _GROWING for kind in kinds):
         remedies.append("take a casting whose updates do not grow with the gradients, such as moments or log_and_sign")
     return ": " * bool(remedies) + ", or ".join(remedies)
 

@@ -68,7 +68,7 @@ def test_an_evaluation_has_its_places_and_its_window():
     assert len(l2l.plot_losses(evaluation, draws=2).axes) == 2
     assert l2l.plot_losses(evaluation, draws=1, window=99).axes[0].get_ylabel() == "loss, mean of 25 neighbours"
     both = l2l.plot_curves({"minibatches": evaluation, "again": evaluation, "all": {"SGD": np.ones([2, 25])}})
-    words = ["loss, mean of 20 neighbours, median over draws", "", "loss, median over draws"]
+    words = ["loss, mean of up to 20 neighbours, median over draws", "", ""]
     assert [axes.get_ylabel() for axes in both.axes] == words
     evaluation = Evaluation(losses, {}, np.arange(25), l2l.Quadratic(2), [])
     assert l2l.plot_curves(evaluation).axes[0].get_lines()[0].get_xdata().tolist() == list(range(25))

@@ -586,6 +586,25 @@ def test_a_state_that_changes_late_is_named():
         small(build_optimizer=lambda: changing_late)
 
 
+def with_a_long_state(gradients, state):
+    """Its second state has 100 tensors, with which the third step fails."""
+    state = [gradients] if state is None else state * 100
+    return tf.get_variable("rate", []) * gradients if len(state) < 101 else undefined, state  # noqa: F821
+
+
+def with_a_strange_state(gradients, state):
+    """Keys that cannot be sorted are no nest of TensorFlow's."""
+    return tf.get_variable("rate", []) * (gradients if state is None else undefined), {1: gradients, "a": gradients}  # noqa: F821
+
+
+def test_a_state_is_named_in_few_words_and_whatever_it_is():
+    with pytest.raises(ValueError, match="after its state changed") as caught:
+        small(build_optimizer=lambda: with_a_long_state)
+    assert len(str(caught.value)) < 800
+    with pytest.raises(ValueError, match=r"failed at its second step, .* the state \{1: .*undefined"):
+        small(build_optimizer=lambda: with_a_strange_state)
+
+
 def test_a_network_that_cannot_be_built_again_is_refused_by_the_name_of_the_argument(graph):
     builds = []
 

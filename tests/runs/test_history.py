@@ -149,6 +149,9 @@ def network(casting, output_scale=1.0):
         (network("log_ratio", 0.0001), ": " + CASTING),
         (network("log_ratio", 0.011), ": %s, or %s" % (SCALE, CASTING)),
         (network("none"), ": " + SCALE),
+        (network("log"), ": " + SCALE),
+        (network("widening", 0.01), ""),
+        (network(None, 0.01), ""),  # a custom one, of which nothing is known
         (network("relative_step"), ": " + SCALE),
         (network("moments"), ": " + SCALE),
         (network("log_and_sign", 0.01), ""),
