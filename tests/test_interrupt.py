@@ -374,6 +374,7 @@ def test_an_evaluation_is_acknowledged_at_once_and_ends_before_the_next_optimize
                 self.interrupt()
 
         def losses_and_positions(self, at, report):
+            assert when == "running"
             report(3)
             self.interrupt()
             report(4)
