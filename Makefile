@@ -115,6 +115,7 @@ dist: $(READY)  ## build wheel and source archive, in build/dist
 	$(PYTHON) setup.py -q sdist --dist-dir build/dist bdist_wheel --dist-dir build/dist
 
 environment: $(READY)  ## make the environment in .venv, if it is not there
+	@echo "The environment is in .venv: run programs with $(PYTHON), or 'make lab'"
 
 clean:  ## remove the environment and all that was built
 	rm -rf .venv .python37 build .pytest_cache .ruff_cache .hypothesis *.egg-info

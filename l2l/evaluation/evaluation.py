@@ -95,7 +95,10 @@ class Evaluation(collections.abc.Mapping):
             row["behind"], row["uncertainty"] = row["log_average"], float("nan")
             if np.isfinite(row["log_average"]):  # then no draw of this one diverged, and none of the best one
                 row["behind"], row["uncertainty"] = _difference(means[row["optimizer"]], best)
-        return format_table([{**_NONE, **row} for row in rows], _COLUMNS)
+        shares = [row["diverged"] for row in rows]
+        whole = all(abs(100 * share - round(100 * share)) < 1e-9 for share in shares)
+        digits = 0 if whole else max(0, int(np.ceil(np.log10(len(best)))) - 2)  # a single draw shows
+        return format_table([{**_NONE, **row} for row in rows], {**_COLUMNS, "diverged": ".%d%%" % digits})
 
     def _means(self, name, window):
         values = np.asarray(self[name], np.float64)[:, -window:]

@@ -133,7 +133,10 @@ class KerasOptimizer(tf.keras.optimizers.Optimizer):
           NotImplementedError: `trained` is neither a path nor a name: save it with `l2l.save` first.
         """
         if not isinstance(self._given, (str, os.PathLike)):
-            raise NotImplementedError("a KerasOptimizer that is to be saved must be made from a path; see l2l.save")
+            raise NotImplementedError(
+                "a KerasOptimizer that is to be saved must be made from a path or a name; save a model without its "
+                "optimizer by include_optimizer=False, or save_weights_only=True of ModelCheckpoint"
+            )
         config = {
             "trained": os.fspath(self._given),
             "learning_rate": self._serialize_hyperparameter("learning_rate"),

@@ -82,6 +82,15 @@ def test_a_ranking_as_text():
     ]
 
 
+@pytest.mark.parametrize(
+    "draws, diverged, share", [(500, 1, "0.2%"), (500, 5, "1%"), (30, 1, "3%"), (2000, 1, "0.05%")]
+)
+def test_a_ranking_shows_a_single_draw_that_diverged(draws, diverged, share):
+    losses = np.full([draws, 1], 0.1)
+    losses[:diverged] = np.inf
+    assert str(of({"a": losses}).ranking()).endswith(" " + share)
+
+
 class Noisy(l2l.Rosenbrock):
     """Noise in the gradient makes base iterations differ; `Rosenbrock` has `observe` for it, and none without."""
 
