@@ -533,8 +533,9 @@ BAD_CALLS = [
     (
         lambda: l2l.evaluate(l2l.Quadratic(2), {"a": trainer()}),
         TypeError,
-        "optimizers['a'] must be an optimizer, a function (gradients, state) -> (update, state), got <Trainer",
+        "or one from tuned.optimizer, trainer.trained() or l2l.load(path), got <Trainer",
     ),
+    (lambda: l2l.trace(l2l.Quadratic(2), {"a": "general"}), TypeError, "or l2l.load(path), got 'general'"),
     (lambda: l2l.evaluate(l2l.Quadratic(2), {"a": l2l.CoordinatewiseLSTM()}), TypeError, "without variables, or what"),
     (
         lambda: l2l.evaluate(l2l.Quadratic, {"a": l2l.sgd()}),

@@ -22,6 +22,11 @@ def check_optimizers(optimizers):
                 words = "%s was never trained: its weights are the initial ones" % path
                 warnings.warn(words, RuntimeWarning, stacklevel=levels_to_the_caller())
             continue
+        if not callable(optimizer):
+            raise TypeError(
+                "%s must be an optimizer, a function (gradients, state) -> (update, state), or one from "
+                "tuned.optimizer, trainer.trained() or l2l.load(path), got %r" % (path, optimizer)
+            )
         if opened(path, optimizer).variables:
             raise _has_variables(path, optimizer)
 

@@ -32,6 +32,7 @@ first call (see `first_call`). It may also define
 from __future__ import annotations
 
 import inspect
+import re
 from collections import namedtuple
 from typing import Any, Callable, Optional, Sequence, Tuple
 
@@ -127,7 +128,12 @@ def opened(name, value, *, variables=None, rebuilt=None):
         return bound if bound.initial_state is not None else bound._replace(initial_state=own_state)
 
     def call(gradients, state, x):
-        return value(gradients, state, x=x) if takes_x else value(gradients, state)
+        try:
+            return value(gradients, state, x=x) if takes_x else value(gradients, state)
+        except (AttributeError, TypeError, ValueError) as error:
+            if state is None:
+                _say_that_it_is_first(error)
+            raise
 
     def next_values(gradients, state, active=None):
         return adapt(gradients, state, active) if "active" in _parameters(adapt) else adapt(gradients, state)
@@ -145,6 +151,13 @@ def opened(name, value, *, variables=None, rebuilt=None):
         casting=getattr(getattr(value, "casting", None), "name", None),
         given=value,
     )
+
+
+def _say_that_it_is_first(error):
+    """Ends the message of one of Python's own errors about None, raised at the first step, with where None is from."""
+    said = str(error).rstrip()  # that of a `tf.function` ends with a new line
+    if type(error).__module__ == "builtins" and len(error.args) == 1 and re.search("NoneType|None values", said):
+        error.args = (said + "; the state is None at the first step",)
 
 
 def _parameters(function):

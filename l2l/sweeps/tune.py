@@ -14,6 +14,7 @@ from collections import namedtuple
 from typing import Any, Callable, Dict
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from l2l import checks
 from l2l.evaluation.graph import EvaluationGraph, drawn
@@ -281,10 +282,17 @@ def _is_number(value):
 
 def _check_rule(rule, spaces):
     """Refuses a rule that does not take the hyperparameters, or returns no optimizer at either end of all ranges."""
+    signature = inspect.signature(rule)
     try:
-        inspect.signature(rule).bind(**spaces)
+        signature.bind(**spaces)
     except TypeError as error:
-        raise TypeError("rule must take %s by name: %s" % (", ".join(map(str, spaces)), error)) from None
+        if "gradients" in signature.parameters:
+            raise TypeError(
+                "rule must be a function that returns an optimizer, such as l2l.sgd, not what it returns, got %r"
+                % (rule,)
+            ) from None
+        names, taken = (", ".join(map(str, some)) for some in (spaces, signature.parameters))
+        raise TypeError("rule must take %s by name, it takes %s: %s" % (names, taken or "nothing", error)) from None
     with own_graph():
         for end in (0, 1):
             found = rule(**{name: space.value(end) for name, space in spaces.items()})
@@ -316,6 +324,6 @@ def _figure(measure, losses):
     losses = losses.astype(np.float64)
     with np.errstate(all="ignore"):
         figure = measure(np.where(np.isfinite(losses), losses, np.inf))
-    if np.ndim(figure) or not np.issubdtype(np.asarray(figure).dtype, np.number):
-        raise TypeError("measure must return a number, got %.200r" % (figure,))
+    if isinstance(figure, tf.Tensor) or np.ndim(figure) or not np.issubdtype(np.asarray(figure).dtype, np.number):
+        raise TypeError("measure must map a NumPy array [draws, steps] to a number, got %.200r" % (figure,))
     return math.inf if np.isnan(figure) else float(figure)

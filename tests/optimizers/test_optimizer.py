@@ -343,6 +343,37 @@ def test_what_can_be_called_with_gradients_and_a_state_is_an_optimizer():
         check_optimizer("it", 3)
 
 
+class OwnError(TypeError):
+    """An error that its author has worded."""
+
+
+def raises(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "step, error, words, is_of_none",
+    [
+        (lambda g, s: 0.9 * s + g, TypeError, "'float' and 'NoneType'", True),
+        (lambda g, s, x: x * s, ValueError, "None values not supported.", True),
+        (lambda g, s: s.mean, AttributeError, "'NoneType' object has no attribute 'mean'", True),
+        (lambda g, s: raises(TypeError("in converted code:\n a NoneType\n")), TypeError, " a NoneType", True),
+        (lambda g, s: raises(ValueError("no rate")), ValueError, "no rate", False),
+        (lambda g, s: raises(OwnError("NoneType")), OwnError, "NoneType", False),
+        (lambda g, s: raises(TypeError("NoneType", 1)), TypeError, "('NoneType', 1)", False),
+    ],
+)
+def test_an_error_about_none_says_that_the_state_is_none_at_the_first_step(step, error, words, is_of_none):
+    with pytest.raises(error) as info:
+        one_step(opened("it", step), tf.ones([2]), None)
+    assert str(info.value).endswith(words + is_of_none * "; the state is None at the first step")
+
+
+def test_an_error_about_none_at_a_later_step_says_nothing_of_the_first():
+    with pytest.raises(TypeError, match=r"'NoneType' and 'int'$"):
+        one_step(opened("it", lambda gradients, state: (None * 2, state)), tf.ones([2]), tf.ones([2]))
+
+
 def test_what_is_no_pair():
     for pair in [(1, 2), [1, 2]]:
         check_pair(pair)

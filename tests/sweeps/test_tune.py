@@ -379,7 +379,13 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
     "call, error, words",
     [
         (lambda: tune(rule=3), TypeError, "rule must be callable, got 3"),
-        (lambda: tune(rule=lambda: l2l.sgd()), TypeError, "rule must take learning_rate by name"),
+        (lambda: tune(rule=lambda: l2l.sgd()), TypeError, "rule must take learning_rate by name, it takes nothing: "),
+        (
+            lambda: tune(ranges={"lr": (0.1, 1.0)}),
+            TypeError,
+            "rule must take lr by name, it takes learning_rate: got an",
+        ),
+        (lambda: tune(l2l.sgd()), TypeError, "such as l2l.sgd, not what it returns, got sgd"),
         (lambda: tune(rule=lambda learning_rate: 3), TypeError, "what rule returns must be an optimizer"),
         (
             lambda: tune(rule=lambda learning_rate: l2l.CoordinatewiseLSTM((1,))),
@@ -396,9 +402,22 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
         (lambda: tune(ranges={"learning_rate": []}), TypeError, "a list of choices, got"),
         (lambda: tune(ranges={"learning_rate": (1.0, 2.0, 3.0)}), TypeError, "a list of choices, got"),
         (lambda: tune(measure=None), TypeError, "measure must be callable"),
-        (lambda: tune(measure=lambda losses: losses), TypeError, "measure must return a number, got"),
-        (lambda: tune(measure=lambda losses: "low"), TypeError, "measure must return a number, got 'low'"),
-        (lambda: tune(measure=lambda losses: None), TypeError, "measure must return a number, got None"),
+        (
+            lambda: tune(measure=lambda losses: losses),
+            TypeError,
+            r"measure must map a NumPy array \[draws, steps\] to a number, got",
+        ),
+        (lambda: tune(measure=tf.reduce_mean), TypeError, "to a number, got <tf.Tensor 'Mean"),
+        (
+            lambda: tune(measure=lambda losses: "low"),
+            TypeError,
+            r"measure must map a NumPy array \[draws, steps\] to a number, got 'low'",
+        ),
+        (
+            lambda: tune(measure=lambda losses: None),
+            TypeError,
+            r"measure must map a NumPy array \[draws, steps\] to a number, got None",
+        ),
         (lambda: tune(budget=0), ValueError, "budget must be a positive integer"),
         (lambda: tune(draws=0), ValueError, "draws must be a positive integer"),
         (lambda: tune(steps=1.5), TypeError, "steps must be a positive integer"),
