@@ -138,7 +138,13 @@ def test_a_value_far_from_all_others_is_a_number_at_the_edge():
 
 
 @pytest.mark.parametrize(
-    "low, high, ticks", [(-14.97, 4.33, [-10, -5, 0]), (-1.256, 1.5, [-1, -0.5, 0, 0.5, 1, 1.5]), (1, 1, [1])]
+    "low, high, ticks",
+    [
+        (-14.97, 4.33, [-10, -5, 0]),
+        (-0.3, 11.5, [0, 2, 4, 6, 8, 10]),
+        (-1.256, 1.5, [-1, -0.5, 0, 0.5, 1, 1.5]),
+        (1, 1, [1]),
+    ],
 )
 def test_an_axis_of_a_card_has_round_numbers(low, high, ticks):
     np.testing.assert_allclose(cards._ticks(low, high), ticks)
